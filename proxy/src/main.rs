@@ -1,0 +1,2 @@
+//! The `colophon` program.
+fn main() {}

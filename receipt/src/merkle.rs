@@ -1,0 +1,202 @@
+//! RFC 6962 Merkle trees and the verification of RFC 9162 sections 2.1.3.2 and 2.1.4.2.
+//!
+//! The fields of a record, a batch and the log are all trees of this one kind.
+
+use sha2::{Digest, Sha256};
+
+/// A SHA-256 output.
+pub type Hash = [u8; 32];
+
+/// `SHA-256(bytes)`.
+pub fn sha256(bytes: &[u8]) -> Hash {
+    Sha256::digest(bytes).into()
+}
+
+/// The hash of one leaf, `H(0x00 ‖ leaf)`.
+pub fn leaf_hash(leaf: &[u8]) -> Hash {
+    Sha256::new().chain_update([0x00]).chain_update(leaf).finalize().into()
+}
+
+/// The hash of an inner node, `H(0x01 ‖ left ‖ right)`.
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
+    let mut input = [0x01; 65];
+    input[1..33].copy_from_slice(left);
+    input[33..].copy_from_slice(right);
+    sha256(&input)
+}
+
+/// The hash of the empty tree, `H("")`.
+pub fn empty_root() -> Hash {
+    sha256(b"")
+}
+
+/// The root of the tree over `leaves`, which are leaf hashes.
+pub fn root(leaves: &[Hash]) -> Hash {
+    match leaves {
+        [] => empty_root(),
+        [leaf] => *leaf,
+        _ => {
+            let (left, right) = leaves.split_at(split(leaves.len()));
+            node_hash(&root(left), &root(right))
+        }
+    }
+}
+
+/// The inclusion proof of leaf `index`, sibling of the leaf first. `None` when there is no such leaf.
+pub fn inclusion_proof(leaves: &[Hash], index: usize) -> Option<Vec<Hash>> {
+    if index >= leaves.len() {
+        return None;
+    }
+    let mut path = Vec::new();
+    let mut rest = leaves;
+    let mut index = index;
+    while rest.len() > 1 {
+        let (left, right) = rest.split_at(split(rest.len()));
+        if index < left.len() {
+            path.push(root(right));
+            rest = left;
+        } else {
+            path.push(root(left));
+            index -= left.len();
+            rest = right;
+        }
+    }
+    path.reverse();
+    Some(path)
+}
+
+/// The consistency proof from the tree of the first `old` leaves to the tree of all (RFC 9162 section 2.1.4.1).
+pub fn consistency_proof(leaves: &[Hash], old: usize) -> Option<Vec<Hash>> {
+    if old == 0 || old > leaves.len() {
+        return None;
+    }
+    let mut path = Vec::new();
+    let (mut rest, mut m, mut whole) = (leaves, old, true);
+    while m != rest.len() {
+        let (left, right) = rest.split_at(split(rest.len()));
+        if m <= left.len() {
+            path.push(root(right));
+            rest = left;
+        } else {
+            path.push(root(left));
+            rest = right;
+            m -= left.len();
+            whole = false;
+        }
+    }
+    if !whole {
+        path.push(root(rest));
+    }
+    path.reverse();
+    Some(path)
+}
+
+/// Why a proof does not show what it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProofError {
+    /// The index lies outside the tree.
+    #[error("the leaf index lies outside the tree")]
+    Index,
+    /// Too many or too few hashes for this index and size.
+    #[error("the proof has the wrong number of hashes for this index and tree size")]
+    Length,
+    /// The hashes lead to another root.
+    #[error("the proof leads to another root")]
+    Root,
+}
+
+/// Checks that `leaf` (a leaf hash) is number `index` of the tree of `size` leaves with `root` (RFC 9162 2.1.3.2).
+pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, path: &[Hash], root: &Hash) -> Result<(), ProofError> {
+    if root_from_inclusion(leaf, index, size, path)? == *root { Ok(()) } else { Err(ProofError::Root) }
+}
+
+/// The root that an inclusion proof leads to.
+pub fn root_from_inclusion(leaf: &Hash, index: u64, size: u64, path: &[Hash]) -> Result<Hash, ProofError> {
+    if index >= size {
+        return Err(ProofError::Index);
+    }
+    let (mut fnode, mut snode) = (index, size - 1);
+    let mut hash = *leaf;
+    for sibling in path {
+        if snode == 0 {
+            return Err(ProofError::Length);
+        }
+        if fnode & 1 == 1 || fnode == snode {
+            hash = node_hash(sibling, &hash);
+            if fnode & 1 == 0 {
+                while fnode & 1 == 0 && fnode != 0 {
+                    fnode >>= 1;
+                    snode >>= 1;
+                }
+            }
+        } else {
+            hash = node_hash(&hash, sibling);
+        }
+        fnode >>= 1;
+        snode >>= 1;
+    }
+    if snode == 0 { Ok(hash) } else { Err(ProofError::Length) }
+}
+
+/// Checks that the tree `(old_size, old_root)` is a prefix of `(size, root)` (RFC 9162 2.1.4.2).
+pub fn verify_consistency(
+    old_size: u64,
+    old_root: &Hash,
+    size: u64,
+    root: &Hash,
+    path: &[Hash],
+) -> Result<(), ProofError> {
+    if old_size > size {
+        return Err(ProofError::Index);
+    }
+    if old_size == size {
+        if !path.is_empty() {
+            return Err(ProofError::Length);
+        }
+        return if old_root == root { Ok(()) } else { Err(ProofError::Root) };
+    }
+    if old_size == 0 {
+        return match path.is_empty() && *old_root == empty_root() {
+            true => Ok(()),
+            false => Err(ProofError::Root),
+        };
+    }
+    let (mut fnode, mut snode) = (old_size - 1, size - 1);
+    while fnode & 1 == 1 {
+        fnode >>= 1;
+        snode >>= 1;
+    }
+    let mut hashes = path.iter();
+    // A complete old tree is its own first hash; otherwise the proof starts with it.
+    let first = if old_size.is_power_of_two() { old_root } else { hashes.next().ok_or(ProofError::Length)? };
+    let (mut old, mut new) = (*first, *first);
+    for hash in hashes {
+        if snode == 0 {
+            return Err(ProofError::Length);
+        }
+        if fnode & 1 == 1 || fnode == snode {
+            old = node_hash(hash, &old);
+            new = node_hash(hash, &new);
+            while fnode & 1 == 0 && fnode != 0 {
+                fnode >>= 1;
+                snode >>= 1;
+            }
+        } else {
+            new = node_hash(&new, hash);
+        }
+        fnode >>= 1;
+        snode >>= 1;
+    }
+    if snode != 0 {
+        return Err(ProofError::Length);
+    }
+    if old == *old_root && new == *root { Ok(()) } else { Err(ProofError::Root) }
+}
+
+/// The largest power of two below `n`, for `n` of at least two.
+fn split(n: usize) -> usize {
+    n.next_power_of_two() / 2
+}
+
+#[cfg(test)]
+mod tests;

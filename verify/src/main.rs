@@ -1,0 +1,2 @@
+//! The `colophon-verify` program.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Set-up, tests and long runs.
+fn main() {}
