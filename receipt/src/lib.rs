@@ -1,8 +1,13 @@
 //! The nouns of Colophon and pure checks of them: no I/O, no async, no clock.
 
 pub mod cbor;
+pub mod checkpoint;
+pub mod fields;
 pub mod level;
 pub mod merkle;
+pub mod receipt;
+pub mod record;
+pub mod statement;
 
 pub use level::{Level, Outcome};
 pub use merkle::Hash;
