@@ -1,1 +1,18 @@
-//! Placeholder.
+//! Keys and signatures, one module a specification.
+//!
+//! * [`keys`]: Ed25519 (RFC 8032) behind one trait, keys at rest as PKCS#8 (RFC 8410, RFC 5958).
+//! * [`note`]: C2SP signed notes and Ed25519 cosignatures, for checkpoints.
+//! * [`cose`]: COSE_Sign1 (RFC 9052), for log leaves.
+//! * [`httpsig`]: HTTP Message Signatures (RFC 9421), for answers on the wire.
+//! * [`sf`]: the part of Structured Fields (RFC 9651) that those and Colophon's own headers need.
+//!
+//! With the feature `fast` (the default) aws-lc-rs signs and verifies, without it ed25519-dalek does. Both accept exactly
+//! the same signatures.
+
+pub mod cose;
+pub mod httpsig;
+pub mod keys;
+pub mod note;
+pub mod sf;
+
+pub use keys::{Ed25519Key, KeyError, PublicKey, SIGNATURE_LEN, SignatureError, Signer};
