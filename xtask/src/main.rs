@@ -1,2 +1,49 @@
-//! Set-up, tests and long runs.
-fn main() {}
+//! `cargo xtask`: set-up, tests and long runs. What a contributor types is a line here; what it does is a file.
+
+mod deny;
+mod setup;
+mod shell;
+mod test;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Set-up, tests and long runs.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Installs what the tests run (a Python environment, npm packages, h2spec) under `target/setup`
+    Setup {
+        /// Fail where something optional cannot be had, instead of skipping its tests
+        #[arg(long)]
+        full: bool,
+    },
+    /// Does all set-up, builds the programs and runs every test
+    Test {
+        /// Fail where something optional cannot be had, instead of skipping its tests
+        #[arg(long)]
+        full: bool,
+        /// Passed to `cargo test` (a name to filter by, or `-- --nocapture`)
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Checks the dependencies' bans, licences and sources with cargo-deny
+    Deny,
+    /// Checks the dependencies against the RustSec advisory database, where that can be reached
+    Advisories,
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Setup { full } => setup::run(full).map(|_| ()),
+        Command::Test { full, args } => test::run_tests(full, &args),
+        Command::Deny => deny::check(),
+        Command::Advisories => deny::advisories(),
+    }
+}

@@ -1,0 +1,25 @@
+//! What the tests need besides cargo, installed under `target/setup` from the ordinary package registries, once for
+//! each set of pinned versions.
+
+mod h2spec;
+mod npm;
+mod python;
+
+use anyhow::Result;
+
+/// Installs whatever is missing or out of date. Returns what had to be left out, and why.
+///
+/// # Errors
+/// When a tool is missing or an installation fails; with `full`, also when something optional cannot be had.
+pub(crate) fn run(full: bool) -> Result<Vec<String>> {
+    python::ensure()?;
+    npm::ensure()?;
+    let mut skipped = Vec::new();
+    if let Err(error) = h2spec::ensure() {
+        if full {
+            return Err(error);
+        }
+        skipped.push(format!("h2spec, the HTTP/2 conformance suite: {error:#}"));
+    }
+    Ok(skipped)
+}

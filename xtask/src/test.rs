@@ -1,0 +1,27 @@
+//! `cargo xtask test`: set-up, the programs, then every test.
+
+use anyhow::Result;
+
+use crate::setup;
+use crate::shell::{cargo, run, target};
+
+/// Runs `cargo test --workspace` with `args` after it, everything it needs in place.
+///
+/// # Errors
+/// When set-up, the build or a test fails.
+pub(crate) fn run_tests(full: bool, args: &[String]) -> Result<()> {
+    let skipped = setup::run(full)?;
+    // The whole-process tests start these two; `cargo test` alone would not build another package's programs.
+    eprintln!("build: colophon and colophon-verify");
+    run(cargo().args(["build", "--package", "colophon", "--package", "colophon-verify", "--bins"]))?;
+    let mut tests = cargo();
+    tests.args(["test", "--workspace"]).args(args).env("COLOPHON_SETUP", target().join("setup"));
+    if full {
+        tests.env("COLOPHON_TEST_FULL", "1");
+    }
+    let outcome = run(&mut tests);
+    for what in &skipped {
+        eprintln!("skipped: {what}");
+    }
+    outcome
+}
