@@ -145,7 +145,6 @@ impl Ed25519Key {
 
     /// Reads PKCS#8 PEM: version 1, or version 2 whose public key then has to match.
     pub fn from_pkcs8_pem(pem: &str) -> Result<Ed25519Key, KeyError> {
-        // OpenSSL writes no attributes, but RFC 8410 shows them, and what follows the PEM block is not ours to judge.
         let bytes = KeypairBytes::from_pkcs8_pem(pem).map_err(|e| KeyError::Pkcs8(e.to_string()))?;
         let key = Ed25519Key::from_seed(&bytes.secret_key)?;
         match &bytes.public_key {
