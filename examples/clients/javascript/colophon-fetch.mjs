@@ -81,7 +81,12 @@ export class Exchange {
     const [error, stdout, stderr] = await new Promise((done) => execFile(program, args, { timeout: 60_000 }, (...all) => done(all)))
     const exit = error ? error.code : 0
     if (![0, 1, 3].includes(exit)) throw new ColophonError(`${program}: ${stderr.trim() || error.message}`)
-    const result = JSON.parse(stdout)
+    let result
+    try {
+      result = JSON.parse(stdout)
+    } catch {
+      throw new ColophonError(`${program}: exit ${exit} and no JSON: ${stderr.trim()}`)
+    }
     if (exit !== 0) throw new NotVerified(exit, result)
     return result
   }
