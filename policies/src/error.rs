@@ -1,0 +1,77 @@
+//! What is wrong with a policy file, and where.
+
+/// The first thing wrong with a policy: `clinic.yaml:12:7: unknown key `levle`, did you mean `level`?`
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{source_name}:{line}:{column}: {message}")]
+pub struct PolicyError {
+    source_name: String,
+    line: u64,
+    column: u64,
+    message: String,
+}
+
+impl PolicyError {
+    pub(crate) fn new(source_name: &str, fault: Fault) -> PolicyError {
+        PolicyError {
+            source_name: source_name.to_owned(),
+            line: fault.at.line.max(1),
+            column: fault.at.column.max(1),
+            message: fault.message,
+        }
+    }
+
+    /// The name given to `Policy::parse`, usually the file's.
+    pub fn source_name(&self) -> &str {
+        &self.source_name
+    }
+
+    /// The line, from 1.
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// The column in characters, from 1.
+    pub fn column(&self) -> u64 {
+        self.column
+    }
+
+    /// What is wrong, without the place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+}
+
+/// A place in a file; 0 is unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct At {
+    pub(crate) line: u64,
+    pub(crate) column: u64,
+}
+
+/// A `PolicyError` that does not know its file yet.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    pub(crate) at: At,
+    pub(crate) message: String,
+}
+
+impl Fault {
+    pub(crate) fn new(at: At, message: impl Into<String>) -> Fault {
+        Fault { at, message: message.into() }
+    }
+}
+
+/// `, did you mean `level`?` if one of `known` is close to `word`, else nothing.
+pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    let lower = word.to_ascii_lowercase();
+    let nearest = known
+        .into_iter()
+        .map(|candidate| (strsim::damerau_levenshtein(&lower, &candidate.to_ascii_lowercase()), candidate))
+        .min_by_key(|(distance, _)| *distance);
+    match nearest {
+        Some((distance, candidate)) if distance <= 1 + candidate.len() / 5 => {
+            format!(", did you mean `{candidate}`?")
+        }
+        _ => String::new(),
+    }
+}

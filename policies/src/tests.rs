@@ -1,0 +1,63 @@
+mod canonical;
+mod decisions;
+mod errors;
+mod reference;
+mod spellings;
+
+use crate::{Decision, Head, Policy, Route, identify};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+/// A request head that owns its parts.
+#[derive(Debug)]
+struct Request {
+    method: Method,
+    path: String,
+    headers: HeaderMap,
+    model: Option<String>,
+    route: Route,
+}
+
+impl Request {
+    fn new(method: &str, path: &str) -> Request {
+        let method: Method = method.parse().unwrap();
+        let route = identify(&method, path);
+        Request { method, path: path.to_owned(), headers: HeaderMap::new(), model: None, route }
+    }
+
+    fn header(mut self, name: &str, value: &str) -> Request {
+        self.headers.append(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
+        self
+    }
+
+    fn model(mut self, model: &str) -> Request {
+        self.model = Some(model.to_owned());
+        self
+    }
+
+    fn head(&self) -> Head<'_> {
+        Head {
+            method: &self.method,
+            path: &self.path,
+            query: None,
+            headers: &self.headers,
+            model: self.model.as_deref(),
+            route: &self.route,
+        }
+    }
+
+    fn decide(&self, policy: &Policy) -> Decision {
+        policy.decide(&self.head())
+    }
+}
+
+/// A policy with these lines under `spec`.
+fn policy(spec: &str) -> Policy {
+    Policy::parse(&file(spec), "test.yaml").unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn file(spec: &str) -> String {
+    let indented: String = spec.lines().map(|line| format!("  {line}\n")).collect();
+    format!(
+        "apiVersion: colophon.dev/v1alpha1\nkind: ProvenancePolicy\nmetadata: {{name: test}}\nspec:\n{indented}"
+    )
+}
