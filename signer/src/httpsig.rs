@@ -41,7 +41,7 @@ pub enum HttpSigError {
     /// A covered component is not in the message.
     #[error("HTTP signature: the message has no {0}")]
     Absent(String),
-    /// A covered component has parameters other than `req`.
+    /// A covered component has parameters other than `req` and `tr`.
     #[error("HTTP signature: {0} has parameters that are not supported")]
     Parameters(String),
 }
@@ -53,6 +53,8 @@ pub struct Component<'a> {
     pub name: &'a str,
     /// Whether it comes from the request that is being answered (`;req`).
     pub req: bool,
+    /// Whether it stands in the trailer section (`;tr`).
+    pub tr: bool,
     /// The value: for a field the result of [`field_value`], for `@query` with its leading question mark.
     pub value: &'a str,
 }
@@ -84,7 +86,7 @@ pub fn signature_base(
     let mut base =
         Lines::with_capacity(components.iter().map(|c| 2 * c.name.len() + c.value.len() + 24).sum());
     for (i, component) in components.iter().enumerate() {
-        let same = |other: &Component<'_>| other.name == component.name && other.req == component.req;
+        let same = |other: &Component<'_>| (other.name, other.req, other.tr) == (component.name, component.req, component.tr);
         if components[..i].iter().any(same) {
             return Err(HttpSigError::Repeated(component.name.to_owned()));
         }
@@ -96,7 +98,7 @@ pub fn signature_base(
             if i > 0 {
                 out.push(' ');
             }
-            push_identifier(out, component.name, component.req);
+            push_identifier(out, component);
         }
         write!(out, ");created={};keyid=", params.created).map_err(|_| SfError::Unwritable("created"))?;
         sf::push_string(out, params.keyid)?;
@@ -186,7 +188,7 @@ impl Lines {
         if !component.value.bytes().all(|byte| byte == b'\t' || (0x20..0x7f).contains(&byte)) {
             return Err(HttpSigError::Value(component.name.to_owned()));
         }
-        push_identifier(&mut self.0, component.name, component.req);
+        push_identifier(&mut self.0, component);
         self.0.push_str(": ");
         self.0.push_str(component.value);
         self.0.push('\n');
@@ -205,10 +207,12 @@ impl Lines {
     }
 }
 
-fn push_identifier(out: &mut String, name: &str, req: bool) {
+fn push_identifier(out: &mut String, component: &Component<'_>) {
     out.push('"');
-    out.push_str(name);
-    out.push_str(if req { "\";req" } else { "\"" });
+    out.push_str(component.name);
+    out.push('"');
+    out.push_str(if component.req { ";req" } else { "" });
+    out.push_str(if component.tr { ";tr" } else { "" });
 }
 
 fn is_component_name(name: &str) -> bool {

@@ -19,7 +19,9 @@ pub struct CoveredComponent {
     pub name: String,
     /// Whether it comes from the request.
     pub req: bool,
-    /// Whether it has parameters besides `req`; Colophon's own never have.
+    /// Whether it stands in the trailer section.
+    pub tr: bool,
+    /// Whether it has parameters besides `req` and `tr`; Colophon's own never have.
     pub other: bool,
 }
 
@@ -92,9 +94,14 @@ impl SignatureInput {
         &self.components
     }
 
-    /// Whether the component is covered, without other parameters.
+    /// Whether the component of the head is covered, without other parameters.
     pub fn covers(&self, name: &str, req: bool) -> bool {
-        self.components.iter().any(|c| c.name == name && c.req == req && !c.other)
+        self.components.iter().any(|c| c.name == name && c.req == req && !c.tr && !c.other)
+    }
+
+    /// Whether the response's trailer is covered, without other parameters.
+    pub fn covers_trailer(&self, name: &str) -> bool {
+        self.components.iter().any(|c| c.name == name && c.tr && !c.req && !c.other)
     }
 
     /// All parameters.
@@ -127,30 +134,31 @@ impl SignatureInput {
         self.params().get("tag")?.as_string()
     }
 
-    /// Rebuilds the signature base; `value(name, req)` gives the value of a component in the message at hand.
+    /// Rebuilds the signature base; `value` gives the value of a component in the message at hand.
     pub fn signature_base<'v>(
         &self,
-        value: impl Fn(&str, bool) -> Option<&'v str>,
+        value: impl Fn(&CoveredComponent) -> Option<&'v str>,
     ) -> Result<SignatureBase, HttpSigError> {
         let mut base = Lines::with_capacity(64 * self.components.len());
-        for CoveredComponent { name, req, other } in &self.components {
+        for covered in &self.components {
+            let CoveredComponent { name, req, tr, other } = covered;
             if *other {
                 return Err(HttpSigError::Parameters(name.clone()));
             }
-            let value = value(name, *req).ok_or_else(|| HttpSigError::Absent(name.clone()))?;
-            base.push(&Component { name, req: *req, value })?;
+            let value = value(covered).ok_or_else(|| HttpSigError::Absent(name.clone()))?;
+            base.push(&Component { name, req: *req, tr: *tr, value })?;
         }
         base.finish(|out| self.list.write(out))
     }
 }
 
-/// `None` if `req` is there with a value.
+/// `None` if `req` or `tr` is there with a value.
 fn component(name: &str, params: &Parameters) -> Option<CoveredComponent> {
-    let req = match params.get("req") {
-        None => false,
-        Some(BareItem::Boolean(true)) => true,
-        Some(_) => return None,
+    let flag = |key| match params.get(key) {
+        None => Some(false),
+        Some(BareItem::Boolean(true)) => Some(true),
+        Some(_) => None,
     };
-    let other = params.iter().any(|(key, _)| key != "req");
-    Some(CoveredComponent { name: name.to_owned(), req, other })
+    let other = params.iter().any(|(key, _)| key != "req" && key != "tr");
+    Some(CoveredComponent { name: name.to_owned(), req: flag("req")?, tr: flag("tr")?, other })
 }

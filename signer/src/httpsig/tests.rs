@@ -10,7 +10,11 @@ const CONTENT_DIGEST: &str =
     "sha-512=:WZDPaVn/7XgHaAy8pmojAkGWoRx2UFChF41A2svX+TaPm+AbwAgBWnrIiYllu7BNNyealdVLvRwEmTHWXvJwew==:";
 
 /// The request of RFC 9421 appendix B.2.
-fn test_request(name: &str, req: bool) -> Option<&'static str> {
+fn test_request(covered: &CoveredComponent) -> Option<&'static str> {
+    request_value(&covered.name, covered.req)
+}
+
+fn request_value(name: &str, req: bool) -> Option<&'static str> {
     if req {
         return None;
     }
@@ -104,8 +108,8 @@ fn rfc9421_2_4_request_components() {
          \"content-digest\";req);created=1618884479;keyid=\"test-key-ecc-p256\"",
     );
     let base = input
-        .signature_base(|name, req| match (name, req) {
-            (name, true) => test_request(name, false),
+        .signature_base(|c| match (c.name.as_str(), c.req) {
+            (name, true) => request_value(name, false),
             ("@status", false) => Some("503"),
             ("content-digest", false) => Some(digest),
             ("content-type", false) => Some("application/json"),
@@ -130,10 +134,10 @@ fn rfc9421_2_4_request_components() {
 
 fn components() -> [Component<'static>; 4] {
     [
-        Component { name: "@status", req: false, value: "200" },
-        Component { name: "content-type", req: false, value: "text/event-stream" },
-        Component { name: "@method", req: true, value: "POST" },
-        Component { name: "@query", req: true, value: "?" },
+        Component { name: "@status", req: false, tr: false, value: "200" },
+        Component { name: "content-type", req: false, tr: false, value: "text/event-stream" },
+        Component { name: "@method", req: true, tr: false, value: "POST" },
+        Component { name: "@query", req: true, tr: false, value: "?" },
     ]
 }
 
@@ -163,9 +167,9 @@ fn what_is_written_is_rebuilt_by_the_reader() {
         let all = components();
         all.iter().find(|c| c.name == name && c.req == req).map(|c| c.value)
     };
-    assert_eq!(ours.signature_base(value).unwrap(), base);
+    assert_eq!(ours.signature_base(|c| value(&c.name, c.req)).unwrap(), base);
     assert_eq!(
-        ours.signature_base(|name, req| if req { None } else { value(name, req) }),
+        ours.signature_base(|c| if c.req { None } else { value(&c.name, c.req) }),
         Err(HttpSigError::Absent("@method".into()))
     );
 }
@@ -181,11 +185,11 @@ fn the_order_of_parameters_is_kept() {
 #[test]
 fn values_cannot_pose_as_other_components() {
     for value in ["a\n\"@method\": GET", "a\rb", "a\0", "é", "\u{7f}"] {
-        let components = [Component { name: "x-a", req: false, value }];
+        let components = [Component { name: "x-a", req: false, tr: false, value }];
         assert_eq!(signature_base(&components, &PARAMS), Err(HttpSigError::Value("x-a".into())));
     }
     for name in ["", "@", "X-A", "x a", "x\"a", "é", "@signature-params", "a@b"] {
-        let components = [Component { name, req: false, value: "v" }];
+        let components = [Component { name, req: false, tr: false, value: "v" }];
         assert_eq!(signature_base(&components, &PARAMS), Err(HttpSigError::Name), "{name:?}");
     }
     let twice = [components()[0], components()[0]];
@@ -237,4 +241,19 @@ fn field_values_are_canonical() {
     assert_eq!(field_value(["Obsolete\r\n    line folding."]).unwrap(), "Obsolete line folding.");
     assert_eq!(field_value(["a \t\r\n\t b\n c"]).unwrap(), "a b c");
     assert_eq!(field_value(["inner  spaces  stay"]).unwrap(), "inner  spaces  stay");
+}
+
+/// A stream's closing signature: two components from the trailer section beside one of the same name in the head.
+#[test]
+fn trailers_are_told_from_headers() {
+    let components = [
+        Component { name: "colophon-record", req: false, tr: false, value: "head" },
+        Component { name: "colophon-record", req: false, tr: true, value: "trailer" },
+    ];
+    let base = signature_base(&components, &PARAMS).unwrap();
+    assert!(base.as_str().starts_with("\"colophon-record\": head\n\"colophon-record\";tr: trailer\n"));
+    let input = &parse_signature_input(&base.signature_input("c")).unwrap()[0];
+    assert!(input.covers_trailer("colophon-record") && input.covers("colophon-record", false));
+    let again = input.signature_base(|c| Some(if c.tr { "trailer" } else { "head" })).unwrap();
+    assert_eq!(again, base);
 }
