@@ -1,0 +1,185 @@
+//! The built `colophon serve` as a child process.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::{PATIENCE, paths, wait_for};
+
+/// A policy that signs every answer, health checks included.
+pub const SIGN_ALL: &str = "\
+apiVersion: colophon.dev/v1alpha1
+kind: ProvenancePolicy
+metadata: {name: sign-all}
+spec:
+  defaults: {level: sign, failurePolicy: Ignore}
+  rules: []
+";
+
+/// What a test may change before the start.
+pub struct Options {
+    /// More arguments.
+    pub args: Vec<String>,
+    /// The policy file's text; `None` for the built-in profile.
+    pub policy: Option<String>,
+    /// Environment variables.
+    pub env: Vec<(String, String)>,
+}
+
+impl Options {
+    /// Adds arguments.
+    pub fn arg(&mut self, args: &[&str]) -> &mut Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// Signs every answer.
+    pub fn sign_all(&mut self) -> &mut Self {
+        self.policy = Some(SIGN_ALL.to_owned());
+        self
+    }
+}
+
+/// A running proxy with folders of its own. Dropping it kills it and removes them.
+pub struct Colophon {
+    process: Process,
+    folder: TempDir,
+    upstream: String,
+    options: Options,
+    listen: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Colophon {
+    /// Starts the proxy before `upstream` (a URL) with the built-in profile, a batch every 200 ms.
+    pub fn before(upstream: &str) -> Self {
+        Self::start(upstream, |_| ())
+    }
+
+    /// Starts it with options.
+    pub fn start(upstream: &str, change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options { args: Vec::new(), policy: None, env: Vec::new() };
+        change(&mut options);
+        let folder = tempfile::Builder::new().prefix("colophon-").tempdir().expect("a temporary folder");
+        let process = spawn(folder.path(), upstream, &options);
+        let (listen, admin) = (([127, 0, 0, 1], 0).into(), ([127, 0, 0, 1], 0).into());
+        let mut colophon = Self { process, folder, upstream: upstream.to_owned(), options, listen, admin };
+        colophon.until_ready();
+        colophon
+    }
+
+    /// Starts it where it must refuse to start; returns how it ended and what it said.
+    pub fn refused(upstream: &str, change: impl FnOnce(&mut Options)) -> (ExitStatus, String) {
+        let mut options = Options { args: Vec::new(), policy: None, env: Vec::new() };
+        change(&mut options);
+        let folder = tempfile::Builder::new().prefix("colophon-").tempdir().expect("a temporary folder");
+        let mut process = spawn(folder.path(), upstream, &options);
+        let status = process.wait(PATIENCE);
+        (status, process.log())
+    }
+
+    /// Where clients connect.
+    pub fn listen(&self) -> SocketAddr {
+        self.listen
+    }
+
+    /// Where operators connect.
+    pub fn admin(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Its process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Its state folder.
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    /// The folder that holds all of them, for a test's own files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// SIGTERM, and the drain: how it ended.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.process.terminate();
+        self.process.wait(PATIENCE)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same folders; its ports are new.
+    pub fn restart(&mut self) {
+        assert!(self.process.ended().is_some(), "it still runs");
+        self.process = spawn(self.folder.path(), &self.upstream, &self.options);
+        self.until_ready();
+    }
+
+    /// A counter or gauge from the admin side's `/metrics`; the labels are part of the name.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let text = crate::client::get(self.admin, "/metrics").text();
+        let line =
+            text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+        line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok())
+    }
+
+    fn until_ready(&mut self) {
+        let file = self.folder.path().join("ready");
+        let ready = wait_for(PATIENCE, || {
+            if let Some(status) = self.process.ended() {
+                panic!("colophon ended with {status} before it was ready:\n{}", self.process.log());
+            }
+            fs::read(&file).ok()
+        });
+        let Some(ready) = ready else { panic!("colophon is not ready:\n{}", self.process.log()) };
+        let ready: serde_json::Value =
+            serde_json::from_slice(&ready).expect("the ready file is JSON, and whole");
+        let address = |name: &str| -> SocketAddr {
+            ready[name]
+                .as_str()
+                .and_then(|text| text.parse().ok())
+                .unwrap_or_else(|| panic!("{name} in {ready}"))
+        };
+        assert_eq!(ready["pid"], self.process.pid(), "the ready file is of another process");
+        (self.listen, self.admin) = (address("listen"), address("admin"));
+    }
+}
+
+fn spawn(folder: &Path, upstream: &str, options: &Options) -> Process {
+    let ready = folder.join("ready");
+    fs::remove_file(&ready).ok();
+    let mut command = Command::new(paths::program("colophon"));
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--batch-every", "200ms"]);
+    command.args(["--upstream", upstream]);
+    command.arg("--data").arg(folder.join("data"));
+    command.arg("--state").arg(folder.join("state"));
+    command.arg("--ready-file").arg(&ready);
+    if let Some(policy) = &options.policy {
+        let file = folder.join("policy.yaml");
+        fs::write(&file, policy).expect("the policy file");
+        command.arg("--policy").arg(file);
+    }
+    command.args(&options.args);
+    command.current_dir(folder).env("RUST_BACKTRACE", "1");
+    command.envs(options.env.iter().map(|(name, value)| (name, value)));
+    Process::start(&mut command, &folder.join("log"))
+}
+
+/// Long enough for a batch to close and be logged on a busy machine.
+pub const LOGGED_WITHIN: Duration = PATIENCE;
