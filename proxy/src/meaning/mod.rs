@@ -1,0 +1,82 @@
+//! What a request asked for and what a response says of itself, read from a copy of the bytes.
+//!
+//! Nothing here delays, changes or re-serialises a byte: the readers are given what has already passed. What they
+//! cannot read they mark (`unreadable`), never refuse. Everything read is a claim by an outside party, so it stays a
+//! byte string, and every length and count is bounded.
+//!
+//! | shape | how it is read |
+//! |---|---|
+//! | `text/event-stream` | event by event as it passes ([`sse`]) |
+//! | `application/x-ndjson`, `application/jsonl` | line by line ([`lines`]) |
+//! | `application/json`, `+json` | once, at the end, up to [`MAX_DOCUMENT`] |
+//! | anything else | not read |
+
+mod document;
+mod lines;
+mod loose;
+mod reading;
+mod request;
+mod response;
+mod sse;
+#[cfg(test)]
+mod tests;
+
+pub use request::{RequestMeaning, read_request};
+pub use response::{ResponseMeaning, ResponseReader, Usage, read_metadata_header, read_token_headers};
+
+/// The longest request body or JSON response that is read, in bytes; a longer one is marked `too large`.
+pub const MAX_DOCUMENT: usize = 4 << 20;
+/// The longest event or line of a stream that is read, in bytes; a longer one is skipped, the next is read again.
+pub const MAX_EVENT: usize = 1 << 20;
+/// The longest string kept from outside, in bytes; a longer one is cut and ends with `…`.
+pub const MAX_TEXT: usize = 512;
+/// The longest sampling parameter kept as it was sent, in bytes; of a longer one the SHA-256 is kept.
+pub const MAX_PARAMETER: usize = 256;
+/// The most choices of one answer that are told apart.
+pub const MAX_CHOICES: usize = 64;
+
+/// Why something was not read. Short and fixed, so that a record can hold it and a counter can be labelled with it.
+mod reason {
+    pub(super) const CONTENT_TYPE: &str = "content type not read";
+    pub(super) const CONFLICTING_FINGERPRINT: &str = "conflicting fingerprint";
+    pub(super) const CONFLICTING_ID: &str = "conflicting id";
+    pub(super) const CONFLICTING_MODEL: &str = "conflicting model";
+    pub(super) const CUT_SHORT: &str = "cut short";
+    pub(super) const DUPLICATE_KEY: &str = "duplicate key";
+    pub(super) const NOT_AN_OBJECT: &str = "not an object";
+    pub(super) const NOT_JSON: &str = "not json";
+    pub(super) const NOT_UTF8: &str = "not utf-8";
+    pub(super) const TOO_LARGE: &str = "too large";
+    pub(super) const TOO_MANY_CHOICES: &str = "too many choices";
+    pub(super) const STRING_TOO_LONG: &str = "string too long";
+    pub(super) const UNEXPECTED_TYPE: &str = "unexpected type";
+}
+
+/// Keeps the first reason: later ones are often its consequence.
+fn mark(unreadable: &mut Option<&'static str>, reason: &'static str) {
+    unreadable.get_or_insert(reason);
+}
+
+/// The text, cut to [`MAX_TEXT`] bytes at a character boundary; whether it was cut.
+fn bounded(text: &str) -> (Vec<u8>, bool) {
+    if text.len() <= MAX_TEXT {
+        return (text.as_bytes().to_vec(), false);
+    }
+    let kept = &text[..text.floor_char_boundary(MAX_TEXT - '…'.len_utf8())];
+    (format!("{kept}…").into_bytes(), true)
+}
+
+/// The reason behind a parser's error. Only the derived structs of [`document`] raise a data error, and all their
+/// fields accept any value, so a data error on an object is a key that came twice.
+fn reason_of(error: &serde_json::Error) -> &'static str {
+    match error.classify() {
+        serde_json::error::Category::Eof => reason::CUT_SHORT,
+        serde_json::error::Category::Data => reason::DUPLICATE_KEY,
+        serde_json::error::Category::Syntax | serde_json::error::Category::Io => reason::NOT_JSON,
+    }
+}
+
+/// `type/subtype` of a content type, without parameters.
+fn media_type(content_type: Option<&str>) -> &str {
+    content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim()
+}

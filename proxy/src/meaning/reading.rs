@@ -1,0 +1,421 @@
+//! Events and documents as they add up to a meaning, by API.
+
+use colophon_policies::Api;
+
+use super::document::{Choice, Document, ErrorMembers, Incomplete, Inner, Typed, UsageMembers};
+use super::loose::{List, Loose};
+use super::response::{ResponseMeaning, Usage};
+use super::{MAX_CHOICES, bounded, lines, mark, reason, reason_of, sse};
+
+/// What has been read so far.
+#[derive(Debug)]
+pub(super) struct Reading {
+    api: Api,
+    status: u16,
+    pub(super) meaning: ResponseMeaning,
+    choices: Vec<ChoiceSoFar>,
+    /// A usage over all choices came, so that those of single choices no longer count.
+    whole_usage: bool,
+    /// Output items or content blocks that are tool calls.
+    tool_items: u64,
+}
+
+#[derive(Clone, Debug, Default)]
+struct ChoiceSoFar {
+    finish_reason: Vec<u8>,
+    /// One bit for each index of a tool call.
+    tool_calls: u64,
+    usage: Usage,
+    /// llama.cpp: a part of this prompt's answer came, and not the last one.
+    open: bool,
+}
+
+/// Where a document came from.
+#[derive(Clone, Copy)]
+pub(super) struct Source<'a> {
+    streamed: bool,
+    /// The event's name.
+    name: &'a str,
+    /// Its place in an array of answers.
+    position: u64,
+}
+
+impl Source<'_> {
+    pub(super) const DOCUMENT: Self = Self { streamed: false, name: "", position: 0 };
+}
+
+impl Reading {
+    pub(super) fn new(api: Api, status: u16) -> Self {
+        let meaning = ResponseMeaning::default();
+        Self { api, status, meaning, choices: Vec::new(), whole_usage: false, tool_items: 0 }
+    }
+
+    pub(super) fn mark(&mut self, reason: &'static str) {
+        mark(&mut self.meaning.unreadable, reason);
+    }
+
+    pub(super) fn event(&mut self, event: sse::Event<'_>) {
+        self.meaning.events = self.meaning.events.saturating_add(1);
+        let sse::Event::Data { name, data } = event else { return self.mark(reason::TOO_LARGE) };
+        let data = data.trim_ascii();
+        if data == b"[DONE]" {
+            // The responses and messages APIs name their last event instead.
+            self.meaning.terminated |= !matches!(self.api, Api::Responses | Api::Messages);
+        } else if !data.is_empty() {
+            let name = std::str::from_utf8(name).unwrap_or_default();
+            self.json(data, Source { streamed: true, name, ..Source::DOCUMENT });
+        }
+    }
+
+    pub(super) fn line(&mut self, line: lines::Line<'_>) {
+        match line {
+            lines::Line::Whole(line) if line.trim_ascii().is_empty() => return,
+            lines::Line::Whole(line) => {
+                let line = line.trim_ascii();
+                self.json(line, Source { streamed: true, ..Source::DOCUMENT });
+            }
+            lines::Line::TooLarge => self.mark(reason::TOO_LARGE),
+        }
+        self.meaning.events = self.meaning.events.saturating_add(1);
+    }
+
+    /// A body that is one JSON document.
+    pub(super) fn whole(&mut self, body: &[u8]) {
+        let body = body.trim_ascii();
+        let source = Source::DOCUMENT;
+        if !body.starts_with(b"[") {
+            // No body at all answers HEAD, 204 and 304, and is no document.
+            if !body.is_empty() {
+                self.meaning.terminated = self.json(body, source);
+            }
+        } else if matches!(self.api, Api::Generate | Api::Completions) {
+            // TGI's compatible route and llama.cpp with several prompts answer with an array.
+            match self.parse::<List<Document<'_>>>(body) {
+                Err(error) => self.mark(reason_of(&error)),
+                Ok(list) => {
+                    for (position, document) in (0..).zip(list.iter()) {
+                        self.document(document, Source { position, ..source });
+                    }
+                    if list.overflowed {
+                        self.mark(reason::TOO_MANY_CHOICES);
+                    }
+                    self.meaning.terminated = true;
+                }
+            }
+        } else {
+            self.mark(reason::NOT_AN_OBJECT);
+        }
+    }
+
+    /// Reads one JSON object; whether it could be read.
+    pub(super) fn json(&mut self, bytes: &[u8], source: Source<'_>) -> bool {
+        match bytes.first() {
+            Some(b'{') => match self.parse::<Document<'_>>(bytes) {
+                Ok(document) => {
+                    self.document(&document, source);
+                    return true;
+                }
+                // An event is cut by its sender, not by the connection.
+                Err(error) if source.streamed && error.is_eof() => self.mark(reason::NOT_JSON),
+                Err(error) => self.mark(reason_of(&error)),
+            },
+            Some(b'[') => self.mark(reason::NOT_AN_OBJECT),
+            _ if source.name == "error" => self.error(&String::from_utf8_lossy(bytes)),
+            _ => self.mark(reason::NOT_JSON),
+        }
+        false
+    }
+
+    /// Parses JSON, also where a text that is not kept is no UTF-8: that is only noted.
+    fn parse<'b, T: serde::Deserialize<'b>>(&mut self, bytes: &'b [u8]) -> serde_json::Result<T> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => serde_json::from_str(text),
+            Err(_) => serde_json::from_slice(bytes).inspect(|_| self.mark(reason::NOT_UTF8)),
+        }
+    }
+
+    fn document(&mut self, document: &Document<'_>, source: Source<'_>) {
+        self.identity(&document.id, &document.model);
+        self.identity(&document.request_id, &Loose::Absent);
+        self.fingerprint(&document.system_fingerprint);
+        self.choices(&document.choices);
+        // Only in a completions stream is a choice's usage its own; `/invocations` has them too.
+        let per_choice = document.object.text() == Some("text_completion");
+        self.usage(&document.usage, per_choice.then_some(&document.choices));
+        self.read_error(document, source);
+        match self.api {
+            Api::Messages => self.anthropic(document, source),
+            Api::Responses => self.response(document, source),
+            Api::Generate | Api::Completions => self.native(document, source),
+            _ => {}
+        }
+    }
+
+    fn identity(&mut self, id: &Loose<'_>, model: &Loose<'_>) {
+        let unreadable = &mut self.meaning.unreadable;
+        learn(&mut self.meaning.id, id, unreadable, reason::CONFLICTING_ID);
+        learn(&mut self.meaning.model, model, unreadable, reason::CONFLICTING_MODEL);
+    }
+
+    fn fingerprint(&mut self, fingerprint: &Loose<'_>) {
+        let meaning = &mut self.meaning;
+        learn(
+            &mut meaning.system_fingerprint,
+            fingerprint,
+            &mut meaning.unreadable,
+            reason::CONFLICTING_FINGERPRINT,
+        );
+    }
+
+    fn choices(&mut self, choices: &List<Choice<'_>>) {
+        for (position, choice) in (0..).zip(choices.iter()) {
+            self.finish_reason(choice.index.number().unwrap_or(position), &choice.finish_reason);
+            for message in choice.delta.map().into_iter().chain(choice.message.map().map(Box::as_ref)) {
+                for (place, call) in (0_u64..).zip(message.tool_calls.iter()) {
+                    let bit = 1 << call.index.number().unwrap_or(place).min(63);
+                    if let Some(choice) = self.choice(choice.index.number().unwrap_or(position)) {
+                        choice.tool_calls |= bit;
+                    }
+                }
+            }
+        }
+        if choices.overflowed {
+            self.mark(reason::TOO_MANY_CHOICES);
+        }
+    }
+
+    fn choice(&mut self, index: u64) -> Option<&mut ChoiceSoFar> {
+        let Some(index) = usize::try_from(index).ok().filter(|index| *index < MAX_CHOICES) else {
+            self.mark(reason::TOO_MANY_CHOICES);
+            return None;
+        };
+        if self.choices.len() <= index {
+            self.choices.resize_with(index + 1, ChoiceSoFar::default);
+        }
+        self.choices.get_mut(index)
+    }
+
+    fn finish_reason(&mut self, index: u64, why: &Loose<'_>) {
+        match why {
+            Loose::Absent => {}
+            // TGI's completions stream says "" until the end.
+            Loose::Text(why) if why.is_empty() => {}
+            Loose::Text(why) => {
+                let (why, cut) = bounded(why);
+                if cut {
+                    self.mark(reason::STRING_TOO_LONG);
+                }
+                if let Some(choice) = self.choice(index) {
+                    choice.finish_reason = why;
+                }
+            }
+            _ => self.mark(reason::UNEXPECTED_TYPE),
+        }
+    }
+
+    fn usage(&mut self, members: &Loose<'_, Box<UsageMembers<'_>>>, choices: Option<&List<Choice<'_>>>) {
+        let members = match members {
+            Loose::Absent => return,
+            Loose::Map(members) => members,
+            _ => return self.mark(reason::UNEXPECTED_TYPE),
+        };
+        let (usage, odd) = members.usage();
+        if odd {
+            self.mark(reason::UNEXPECTED_TYPE);
+        }
+        let mut choices = choices.into_iter().flat_map(List::iter);
+        if let (Some(only), None) = (choices.next(), choices.next()) {
+            if let Some(choice) = self.choice(only.index.number().unwrap_or(0)) {
+                choice.usage.update(usage);
+            }
+        } else {
+            self.whole_usage = true;
+            self.meaning.usage.update(usage);
+        }
+    }
+
+    /// Anthropic: `message_start`, `content_block_start`, `message_delta`, `message_stop`, or all in one.
+    fn anthropic(&mut self, document: &Document<'_>, source: Source<'_>) {
+        if let Loose::Map(message) = &document.message {
+            self.inner(message);
+        }
+        self.finish_reason(0, &document.stop_reason);
+        if let Loose::Map(delta) = &document.delta {
+            self.finish_reason(0, &delta.stop_reason);
+        }
+        let blocks = document.content.iter().chain(document.content_block.map());
+        self.count_tools(blocks, "tool_use");
+        if source.streamed && kind(document, source) == "message_stop" {
+            self.meaning.terminated = true;
+        }
+    }
+
+    /// OpenAI responses: events that wrap the response as it stands, or the response itself.
+    fn response(&mut self, document: &Document<'_>, source: Source<'_>) {
+        self.status(&document.status, &document.incomplete_details);
+        self.count_tools(document.output.iter(), "_call");
+        if let Loose::Map(response) = &document.response {
+            self.inner(response);
+            self.status(&response.status, &response.incomplete_details);
+            // The last event lists all that the events before it added.
+            if self.tool_items == 0 {
+                self.count_tools(response.output.iter(), "_call");
+            }
+        }
+        if source.streamed {
+            match kind(document, source) {
+                "response.output_item.added" => self.count_tools(document.item.map().into_iter(), "_call"),
+                "response.completed" | "response.incomplete" | "response.failed" => {
+                    self.meaning.terminated = true
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn inner(&mut self, inner: &Inner<'_>) {
+        self.identity(&inner.id, &inner.model);
+        self.usage(&inner.usage, None);
+        if let Loose::Map(error) = &inner.error {
+            self.error(&error_text(error));
+        }
+    }
+
+    /// The status a response ended with, or the reason why it is incomplete.
+    fn status(&mut self, status: &Loose<'_>, incomplete: &Loose<'_, Box<Incomplete<'_>>>) {
+        if matches!(status.text(), Some("in_progress" | "queued")) {
+            return;
+        }
+        match incomplete.map().map(|incomplete| &incomplete.reason) {
+            Some(reason @ Loose::Text(_)) => self.finish_reason(0, reason),
+            _ => self.finish_reason(0, status),
+        }
+    }
+
+    fn count_tools<'t>(&mut self, items: impl Iterator<Item = &'t Typed<'t>>, suffix: &str) {
+        let calls = items.filter(|item| item.kind.text().is_some_and(|kind| kind.ends_with(suffix))).count();
+        self.tool_items = self.tool_items.saturating_add(u64::try_from(calls).unwrap_or(u64::MAX));
+    }
+
+    /// TGI's and llama.cpp's own APIs.
+    fn native(&mut self, document: &Document<'_>, source: Source<'_>) {
+        if let Loose::Map(details) = &document.details {
+            self.finish_reason(source.position, &details.finish_reason);
+            self.token_counts(&details.input_length, &details.generated_tokens);
+        }
+        if source.streamed && matches!(document.generated_text, Loose::Text(_)) {
+            self.meaning.terminated = true;
+        }
+        if let Loose::Flag(stopped) = document.stop {
+            self.llama(document, stopped, source);
+        }
+    }
+
+    /// llama.cpp: each prompt has its index, and ends with a `stop` that is true.
+    fn llama(&mut self, document: &Document<'_>, stopped: bool, source: Source<'_>) {
+        let index = document.index.number().unwrap_or(source.position);
+        if let Some(choice) = self.choice(index) {
+            choice.open = !stopped;
+        }
+        if stopped {
+            self.finish_reason(index, &document.stop_type);
+            self.token_counts(&document.tokens_evaluated, &document.tokens_predicted);
+        }
+        self.meaning.terminated = source.streamed && !self.choices.iter().any(|choice| choice.open);
+    }
+
+    /// Counts that servers give for each prompt: added up.
+    fn token_counts(&mut self, prompt: &Loose<'_>, completion: &Loose<'_>) {
+        let add = |sum: &mut Option<u64>, count: &Loose<'_>| {
+            *sum = count.number().map(|count| sum.unwrap_or(0).saturating_add(count)).or(*sum);
+        };
+        self.whole_usage = true;
+        add(&mut self.meaning.usage.prompt, prompt);
+        add(&mut self.meaning.usage.completion, completion);
+    }
+
+    fn read_error(&mut self, document: &Document<'_>, source: Source<'_>) {
+        match &document.error {
+            Loose::Map(error) => self.error(&error_text(error)),
+            Loose::Text(message) => self.error(&joined(document.error_type.text(), Some(message))),
+            Loose::Absent if is_error(document, source) => {
+                let kind = document.kind.text().filter(|kind| *kind != "error").or(document.code.text());
+                self.error(&joined(kind, document.message.text()));
+            }
+            Loose::Absent if self.status >= 400 => {
+                if let Some(message) = document.detail.text().or(document.message.text()) {
+                    self.error(message);
+                }
+            }
+            Loose::Absent | Loose::Flag(false) => {}
+            _ => self.mark(reason::UNEXPECTED_TYPE),
+        }
+    }
+
+    fn error(&mut self, text: &str) {
+        self.meaning.error.get_or_insert_with(|| bounded(text).0);
+    }
+
+    pub(super) fn finish(self) -> ResponseMeaning {
+        let mut meaning = self.meaning;
+        if !self.whole_usage {
+            for choice in &self.choices {
+                meaning.usage.add(choice.usage);
+            }
+        }
+        let choices_calls = self.choices.iter().map(|choice| u64::from(choice.tool_calls.count_ones()));
+        meaning.tool_calls = choices_calls.sum::<u64>().saturating_add(self.tool_items);
+        meaning.finish_reasons = self.choices.into_iter().map(|choice| choice.finish_reason).collect();
+        while meaning.finish_reasons.last().is_some_and(Vec::is_empty) {
+            meaning.finish_reasons.pop();
+        }
+        meaning
+    }
+}
+
+/// Keeps the first text that says something, and marks a later one that says something else.
+fn learn(
+    known: &mut Option<Vec<u8>>,
+    value: &Loose<'_>,
+    unreadable: &mut Option<&'static str>,
+    conflict: &'static str,
+) {
+    match (value, &known) {
+        (Loose::Absent, _) => {}
+        // TGI has no ids and says "".
+        (Loose::Text(text), _) if text.is_empty() => {}
+        (Loose::Text(text), Some(known)) if known.as_slice() == text.as_bytes() => {}
+        (Loose::Text(text), _) => {
+            let (text, cut) = bounded(text);
+            if cut {
+                mark(unreadable, reason::STRING_TOO_LONG);
+            }
+            if known.get_or_insert_with(|| text.clone()) != &text {
+                mark(unreadable, conflict);
+            }
+        }
+        _ => mark(unreadable, reason::UNEXPECTED_TYPE),
+    }
+}
+
+/// What kind of event it is, by its own word or by its name.
+fn kind<'d>(document: &'d Document<'_>, source: Source<'d>) -> &'d str {
+    document.kind.text().unwrap_or(source.name)
+}
+
+fn is_error(document: &Document<'_>, source: Source<'_>) -> bool {
+    source.name == "error"
+        || [&document.kind, &document.object].into_iter().any(|v| v.text() == Some("error"))
+}
+
+fn error_text(error: &ErrorMembers<'_>) -> String {
+    joined(error.kind.text().or(error.code.text()), error.message.text())
+}
+
+fn joined(kind: Option<&str>, message: Option<&str>) -> String {
+    match (kind, message) {
+        (Some(kind), Some(message)) => format!("{kind}: {message}"),
+        (Some(text), None) | (None, Some(text)) => text.to_owned(),
+        (None, None) => "error".to_owned(),
+    }
+}

@@ -1,0 +1,179 @@
+//! What a response says of itself: which model answered, how many tokens, why it stopped, whether it failed.
+
+use colophon_policies::Api;
+
+use super::reading::{Reading, Source};
+use super::{MAX_DOCUMENT, lines, mark, media_type, reason, sse};
+
+#[cfg(test)]
+mod tests;
+
+/// Token counts as reported, never computed but for one case: where each choice of a completions stream reports its
+/// own and the stream no total (TGI with several prompts), they are added up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Tokens read.
+    pub prompt: Option<u64>,
+    /// Tokens written.
+    pub completion: Option<u64>,
+    /// Both, where the server says so.
+    pub total: Option<u64>,
+    /// Of `prompt`, those that came from a cache.
+    pub cached: Option<u64>,
+    /// Of `completion`, those of reasoning.
+    pub reasoning: Option<u64>,
+}
+
+/// What a response says of itself. All of it is the upstream's claim.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResponseMeaning {
+    /// The model reported, UTF-8, at most [`super::MAX_TEXT`] bytes.
+    pub model: Option<Vec<u8>>,
+    /// The response's id, likewise.
+    pub id: Option<Vec<u8>>,
+    /// Token counts; in a stream the newest.
+    pub usage: Usage,
+    /// Why each choice ended, by index, empty where it is not said; none after the last that says so.
+    pub finish_reasons: Vec<Vec<u8>>,
+    /// OpenAI's `system_fingerprint`.
+    pub system_fingerprint: Option<Vec<u8>>,
+    /// Tool calls begun, over all choices; at most 64 a choice are told apart.
+    pub tool_calls: u64,
+    /// The first error reported, `type: message`, cut to [`super::MAX_TEXT`] bytes; also inside a stream with status
+    /// 200. An error body that is not JSON is not read.
+    pub error: Option<Vec<u8>>,
+    /// Events or lines of a stream, those that could not be read included.
+    pub events: u64,
+    /// In a stream: the API's own terminator came. Else: the whole document was there.
+    pub terminated: bool,
+    /// The first reason why not everything could be read.
+    pub unreadable: Option<&'static str>,
+}
+
+/// Reads a response from a copy of its bytes, of which the content encoding has been undone, in whatever pieces they
+/// come: the meaning does not depend on how they were cut.
+#[derive(Debug)]
+pub struct ResponseReader {
+    form: Form,
+    reading: Reading,
+}
+
+/// How the body is read.
+#[derive(Debug)]
+enum Form {
+    Events(sse::Splitter),
+    Lines(lines::Splitter),
+    Document(Vec<u8>),
+    /// Not read for this reason, which counts only if there is a body.
+    Unread(&'static str),
+    /// Has no meaning to be read: another kind of route.
+    Meaningless,
+}
+
+impl ResponseReader {
+    /// A reader for the answer to a request of this API, by the answer's status and content type.
+    pub fn new(api: Api, status: u16, content_type: Option<&str>) -> Self {
+        let form = if has_meaning(api) { Form::of(media_type(content_type)) } else { Form::Meaningless };
+        Self { form, reading: Reading::new(api, status) }
+    }
+
+    /// Reads the next piece of the body.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let reading = &mut self.reading;
+        match &mut self.form {
+            Form::Events(splitter) => splitter.push(bytes, |event| reading.event(event)),
+            Form::Lines(splitter) => splitter.push(bytes, |line| reading.line(line)),
+            Form::Document(document) if document.len().saturating_add(bytes.len()) > MAX_DOCUMENT => {
+                mark(&mut reading.meaning.unreadable, reason::TOO_LARGE);
+                self.form = Form::Meaningless;
+            }
+            Form::Document(document) => document.extend_from_slice(bytes),
+            Form::Unread(reason) if !bytes.is_empty() => mark(&mut reading.meaning.unreadable, reason),
+            Form::Unread(_) | Form::Meaningless => {}
+        }
+    }
+
+    /// Whether a stream's own terminator has come: a client that leaves now has had everything.
+    pub fn terminated(&self) -> bool {
+        self.reading.meaning.terminated
+    }
+
+    /// The meaning of all that was pushed.
+    pub fn finish(self) -> ResponseMeaning {
+        let Self { form, mut reading } = self;
+        match form {
+            Form::Events(splitter) if splitter.is_open() => reading.mark(reason::CUT_SHORT),
+            Form::Lines(mut splitter) => splitter.finish(|line| reading.line(line)),
+            Form::Document(document) => reading.whole(&document),
+            Form::Events(_) | Form::Unread(_) | Form::Meaningless => {}
+        }
+        reading.finish()
+    }
+}
+
+fn has_meaning(api: Api) -> bool {
+    match api {
+        Api::Chat | Api::Completions | Api::Responses | Api::Messages | Api::Generate | Api::Embeddings => {
+            true
+        }
+        Api::Rerank | Api::Score | Api::Audio => true,
+        Api::Realtime | Api::Tokenize | Api::Models | Api::Health => false,
+        Api::Admin | Api::ModelChange | Api::Unknown => false,
+    }
+}
+
+impl Form {
+    fn of(media_type: &str) -> Self {
+        let media_type = media_type.to_ascii_lowercase();
+        match media_type.as_str() {
+            "text/event-stream" => Self::Events(sse::Splitter::default()),
+            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
+                Self::Lines(lines::Splitter::default())
+            }
+            "application/json" => Self::Document(Vec::new()),
+            other if other.ends_with("+json") => Self::Document(Vec::new()),
+            _ => Self::Unread(reason::CONTENT_TYPE),
+        }
+    }
+}
+
+impl Usage {
+    /// Newer counts replace older ones; those that are missing leave them.
+    pub(super) fn update(&mut self, newer: Self) {
+        self.prompt = newer.prompt.or(self.prompt);
+        self.completion = newer.completion.or(self.completion);
+        self.total = newer.total.or(self.total);
+        self.cached = newer.cached.or(self.cached);
+        self.reasoning = newer.reasoning.or(self.reasoning);
+    }
+
+    pub(super) fn add(&mut self, other: Self) {
+        let add = |sum: &mut Option<u64>, count: Option<u64>| {
+            *sum = count.map(|count| sum.unwrap_or(0).saturating_add(count)).or(*sum);
+        };
+        add(&mut self.prompt, other.prompt);
+        add(&mut self.completion, other.completion);
+        add(&mut self.total, other.total);
+        add(&mut self.cached, other.cached);
+        add(&mut self.reasoning, other.reasoning);
+    }
+}
+
+/// Reads vLLM's `metadata` response header, in which embeddings with `encoding_format: "bytes"` have their id, model
+/// and usage, into the meaning of that response.
+pub fn read_metadata_header(value: &[u8], into: &mut ResponseMeaning) {
+    let mut reading = Reading::new(Api::Embeddings, 200);
+    std::mem::swap(&mut reading.meaning, into);
+    // The body has nothing more to say.
+    reading.meaning.unreadable.take_if(|reason| *reason == reason::CONTENT_TYPE);
+    reading.json(value.trim_ascii(), Source::DOCUMENT);
+    *into = reading.meaning;
+}
+
+/// Reads TGI's `x-prompt-tokens` and `x-generated-tokens` response headers, the only place where its `/generate` has
+/// its usage unless details were asked for. Counts in the body go first.
+pub fn read_token_headers(prompt: Option<&[u8]>, generated: Option<&[u8]>, into: &mut ResponseMeaning) {
+    let count = |value: &[u8]| std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok();
+    into.usage.prompt = into.usage.prompt.or(prompt.and_then(count));
+    into.usage.completion = into.usage.completion.or(generated.and_then(count));
+}
