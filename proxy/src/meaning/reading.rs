@@ -120,6 +120,8 @@ impl Reading {
                 Err(error) => self.mark(reason_of(&error)),
             },
             Some(b'[') => self.mark(reason::NOT_AN_OBJECT),
+            // llama.cpp begins a stream over several prompts with it.
+            _ if bytes == b"null" => return true,
             _ if source.name == "error" => self.error(&String::from_utf8_lossy(bytes)),
             _ => self.mark(reason::NOT_JSON),
         }

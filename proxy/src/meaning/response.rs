@@ -18,7 +18,7 @@ pub struct Usage {
     pub completion: Option<u64>,
     /// Both, where the server says so.
     pub total: Option<u64>,
-    /// Of `prompt`, those that came from a cache.
+    /// Those that came from a cache: of `prompt` in OpenAI's APIs, besides `prompt` in Anthropic's.
     pub cached: Option<u64>,
     /// Of `completion`, those of reasoning.
     pub reasoning: Option<u64>,

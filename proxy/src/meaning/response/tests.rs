@@ -112,8 +112,8 @@ fn llama_completion_ends_with_the_last_prompt() {
     let other = r#"{"index":1,"content":"","stop":true,"model":"m","stop_type":"eos","tokens_predicted":2,"tokens_evaluated":1}"#;
     assert!(!stream(Api::Generate, &[open, one]).terminated);
     assert!(!stream(Api::Generate, &[one, open]).terminated);
-    let meaning = stream(Api::Generate, &[open, one, other]);
-    assert!(meaning.terminated);
+    let meaning = stream(Api::Generate, &["null", open, one, other]);
+    assert_eq!((meaning.terminated, meaning.unreadable, meaning.events), (true, None, 4));
     assert_eq!(texts(&meaning.finish_reasons), ["limit", "eos"]);
     assert_eq!((meaning.usage.prompt, meaning.usage.completion), (Some(6), Some(10)));
     let array = read(Api::Generate, JSON, format!("[{one},{other}]"));
