@@ -1,0 +1,154 @@
+//! Reading the log and proving from it: every byte returned leads to the root of the head it was asked for.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use colophon_receipt::Hash;
+use colophon_receipt::checkpoint::{Checkpoint, TlogProof};
+use colophon_receipt::merkle::{leaf_hash, verify_consistency, verify_inclusion};
+
+use self::nodes::Nodes;
+use crate::head::SignedHead;
+use crate::log::LogError;
+use crate::store::Store;
+use crate::tiles::{Edge, LEVELS, TileId, WIDTH};
+
+pub(crate) mod fetch;
+mod nodes;
+
+/// Reads entries and proofs from the log's files. Cheap to clone; needs no lock on the writer.
+///
+/// Every method takes the head to prove against, and authenticates each tile against its root: a corrupt file is
+/// [`LogError::Corrupt`] and names itself.
+#[derive(Clone, Debug)]
+pub struct LogReader {
+    store: Store,
+    /// The right edge last verified: most questions are about the newest head.
+    edge: Arc<Mutex<Option<Arc<Edge>>>>,
+}
+
+impl LogReader {
+    pub(crate) fn new(store: Store) -> LogReader {
+        LogReader { store, edge: Arc::default() }
+    }
+
+    /// Leaf `index` of the tree `head`.
+    pub async fn entry(&self, index: u64, head: &Checkpoint) -> Result<Vec<u8>, LogError> {
+        let end = index.checked_add(1).ok_or(LogError::Range { index, size: head.size })?;
+        let mut entries = self.entries(index..end, head).await?;
+        entries.pop().ok_or(LogError::Range { index, size: head.size })
+    }
+
+    /// The leaves of `range` in the tree `head`. All of them come into memory: ask for a few bundles at a time.
+    pub async fn entries(&self, range: Range<u64>, head: &Checkpoint) -> Result<Vec<Vec<u8>>, LogError> {
+        if range.start > range.end || range.end > head.size {
+            return Err(LogError::Range { index: range.end, size: head.size });
+        }
+        let mut nodes = self.nodes(head).await?;
+        let mut leaves = Vec::new();
+        let mut index = range.start;
+        while index < range.end {
+            nodes.forget_leaves();
+            self.authenticate(&mut nodes, index).await?;
+            let bundle = TileId::bundle(index);
+            let width = bundle.width(head.size);
+            let entries = fetch::entries(&self.store, bundle, width).await?;
+            let start = index % WIDTH as u64;
+            for entry in entries.into_iter().skip(start as usize) {
+                if index == range.end {
+                    break;
+                }
+                if nodes.leaf(index) != Some(leaf_hash(&entry)) {
+                    let what = format!("leaf {index} is not the one the tree has");
+                    return Err(LogError::corrupt(self.store.full(&bundle.name_at(width)), what));
+                }
+                leaves.push(entry);
+                index += 1;
+            }
+        }
+        Ok(leaves)
+    }
+
+    /// The proof that leaf `index` is in the tree `head`, sibling of the leaf first.
+    pub async fn inclusion(&self, index: u64, head: &Checkpoint) -> Result<Vec<Hash>, LogError> {
+        if index >= head.size {
+            return Err(LogError::Range { index, size: head.size });
+        }
+        let mut nodes = self.nodes(head).await?;
+        self.authenticate(&mut nodes, index).await?;
+        let (leaf, path) = (nodes.leaf(index), nodes.inclusion(index));
+        match (leaf, path) {
+            (Some(leaf), Some(path))
+                if verify_inclusion(&leaf, index, head.size, &path, &head.root).is_ok() =>
+            {
+                Ok(path)
+            }
+            _ => Err(self.unproven(head)),
+        }
+    }
+
+    /// The proof that the tree `old` is a prefix of `head`.
+    ///
+    /// # Errors
+    /// [`LogError::Contradiction`] when it is not.
+    pub async fn consistency(&self, old: &Checkpoint, head: &Checkpoint) -> Result<Vec<Hash>, LogError> {
+        if old.size > head.size {
+            return Err(LogError::Range { index: old.size, size: head.size });
+        }
+        let mut path = Vec::new();
+        if old.size > 0 && old.size < head.size {
+            let mut nodes = self.nodes(head).await?;
+            self.authenticate(&mut nodes, old.size - 1).await?;
+            path = nodes.consistency(old.size).ok_or_else(|| self.unproven(head))?;
+        }
+        verify_consistency(old.size, &old.root, head.size, &head.root, &path).map_err(|e| {
+            let (old, new) = (old.size, head.size);
+            LogError::Contradiction(format!("the tree of {old} leaves is no prefix of that of {new}: {e}"))
+        })?;
+        Ok(path)
+    }
+
+    /// The inclusion proof of leaf `index` as a C2SP tlog-proof text, checkpoint included.
+    pub async fn tlog_proof(&self, index: u64, head: &SignedHead) -> Result<String, LogError> {
+        let path = self.inclusion(index, &head.checkpoint).await?;
+        Ok(TlogProof { index, path, checkpoint: head.note.clone() }.to_text())
+    }
+
+    /// The right edge of `head`, verified.
+    async fn nodes(&self, head: &Checkpoint) -> Result<Nodes, LogError> {
+        let cached = self.edge.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let edge = match cached.filter(|edge| edge.size() == head.size) {
+            Some(edge) => edge,
+            None => Arc::new(Edge::new(head.size, fetch::levels(&self.store, head.size).await?, &[])),
+        };
+        if edge.root() != head.root {
+            return Err(fetch::diagnose(&self.store, &edge).await);
+        }
+        *self.edge.lock().unwrap_or_else(PoisonError::into_inner) = Some(edge.clone());
+        Ok(Nodes::new(head.size, edge.levels()))
+    }
+
+    /// Adds the tiles above leaf `index`, from the edge downwards; each has to be the one its parent names.
+    async fn authenticate(&self, nodes: &mut Nodes, index: u64) -> Result<(), LogError> {
+        for level in (0..LEVELS).rev() {
+            let tile = TileId::covering(level, index);
+            if nodes.has(tile) || tile.width(nodes.size()) < WIDTH {
+                continue;
+            }
+            let hashes = fetch::hashes(&self.store, tile, WIDTH).await?;
+            if !nodes.add(tile, hashes) {
+                let what = "its hashes do not lead to the checkpoint's root";
+                return Err(LogError::corrupt(self.store.full(&tile.name()), what));
+            }
+        }
+        Ok(())
+    }
+
+    fn unproven(&self, head: &Checkpoint) -> LogError {
+        let what = format!("no proof leads to the root at size {}", head.size);
+        LogError::corrupt(self.store.full("tile"), what)
+    }
+}
+
+#[cfg(test)]
+mod tests;
