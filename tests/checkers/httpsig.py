@@ -18,14 +18,14 @@ import cbor2
 from common import b64, fail, holds, ok, read_json
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from http_message_signatures import HTTPMessageVerifier, HTTPSignatureKeyResolver, algorithms
+from http_message_signatures import HTTPMessageVerifier, HTTPSignatureComponentResolver, HTTPSignatureKeyResolver, algorithms
 
 REQUEST = ('"@method";req', '"@path";req', '"@query";req')
 # What the signature of each tag has to cover at least.
 MINIMUM = {
     "colophon-v1": ("@status", "content-digest", "colophon-request-digest", "colophon-record", *REQUEST),
     "colophon-v1-open": ("@status", "colophon-request-digest", "colophon-record", *REQUEST),
-    "colophon-v1-close": ("@status", "content-digest", "colophon-request-digest", "colophon-record", *REQUEST),
+    "colophon-v1-close": ("@status", '"content-digest";tr', "colophon-request-digest", '"colophon-record";tr', *REQUEST),
 }
 
 
@@ -41,6 +41,19 @@ class Headers(list):
 
 def lines(headers):
     return Headers(headers.items() if isinstance(headers, dict) else map(tuple, headers))
+
+
+class Components(HTTPSignatureComponentResolver):
+    """The library's, and `;tr` (RFC 9421 section 2.1), which it leaves out: the field of that name among the trailers."""
+
+    def resolve(self, component_node):
+        params = dict(component_node.params)
+        if params.pop("tr", False) is not True:
+            return super().resolve(component_node)
+        value = self.message.trailers.get(component_node.value)
+        if params or value is None:
+            raise ValueError(f"no trailer {component_node}")
+        return value
 
 
 class Keys(HTTPSignatureKeyResolver):
@@ -81,13 +94,14 @@ keys = Keys(announced, bytes.fromhex(exchange.get("public_key", "")))
 request = types.SimpleNamespace(method=exchange["request"]["method"], url=exchange["request"]["url"], headers=lines(exchange["request"]["headers"]))
 response = types.SimpleNamespace(status_code=exchange["response"]["status"], headers=lines(exchange["response"]["headers"]), request=request)
 parts = [response]
-if "trailers" in exchange["response"]:  # the closing signature covers what stands beside it, and the header section
+if "trailers" in exchange["response"]:
+    # The closing signature stands in the trailer section, and covers parts of both sections.
     trailers = lines(exchange["response"]["trailers"])
-    own = {name.lower() for name, _ in trailers}
-    merged = Headers([line for line in response.headers if line[0].lower() not in own] + trailers)
-    parts.append(types.SimpleNamespace(status_code=response.status_code, headers=merged, request=request))
+    own = [line for line in trailers if line[0].lower() in ("signature", "signature-input")]
+    head = [line for line in response.headers if line[0].lower() not in ("signature", "signature-input")]
+    parts.append(types.SimpleNamespace(status_code=response.status_code, headers=Headers(head + own), trailers=trailers, request=request))
 
-verifier = HTTPMessageVerifier(signature_algorithm=algorithms.ED25519, key_resolver=keys)
+verifier = HTTPMessageVerifier(signature_algorithm=algorithms.ED25519, key_resolver=keys, component_resolver_class=Components)
 bases = []
 for part in parts:
     for tag, minimum in MINIMUM.items():
@@ -100,16 +114,16 @@ for part in parts:
             fail(f"{tag}: {type(error).__name__}: {error}")
         ok(True, f"{tag}: verified by {result.parameters['keyid']}, covering {len(result.covered_components) - 1} components")
         bases.append("\n".join(f"{name}: {value}" for name, value in result.covered_components.items()))
-        for name in ("content-type", "content-encoding", "colophon-log") if tag != "colophon-v1-close" else ():
+        for name in ("content-type", "content-encoding", "colophon-log"):
             if part.headers.get(name) is not None:
                 ok(f'"{name}"' in result.covered_components, f"{tag}: covers {name}, which is present")
-        if request.headers.get("colophon-client-nonce") is not None and tag != "colophon-v1-close":
+        if request.headers.get("colophon-client-nonce") is not None:
             ok('"colophon-client-nonce";req' in result.covered_components, f"{tag}: covers the client's nonce, which is present")
 ok(bases, "the response carries a signature of ours")
 
 if arguments.body:
     digest = base64.b64encode(hashlib.sha256(pathlib.Path(arguments.body).read_bytes()).digest()).decode()
-    said = parts[-1].headers.get("content-digest") or ""
+    said = getattr(parts[-1], "trailers", response.headers).get("content-digest") or ""
     ok(f"sha-256=:{digest}:" in said, "Content-Digest is that of the body", said)
 if receipt:
     carried = receipt.get("http_signatures", [])

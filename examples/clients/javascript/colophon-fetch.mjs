@@ -41,6 +41,13 @@ export class Exchange {
     return Buffer.concat(this.#pieces)
   }
 
+  /** Head and body as `curl -i` saves them, so that the signature in the head can be checked too. */
+  get savedResponse() {
+    const lines = [...this.response.headers].filter(([name]) => name !== 'set-cookie').map(([name, value]) => `${name}: ${value}\r\n`)
+    const head = `HTTP/1.1 ${this.response.status}\r\n${lines.join('')}\r\n`
+    return Buffer.concat([Buffer.from(head, 'latin1'), ...this.#pieces])
+  }
+
   /** Where the receipt will be; always on the server that answered. */
   get receiptUrl() {
     const field = this.response.headers.get('colophon-receipt') ?? ''
@@ -63,7 +70,7 @@ export class Exchange {
   }
 
   /**
-   * Fetches the receipt, keeps it with both bodies in `folder`, and returns what `colophon-verify` says. Throws
+   * Fetches the receipt, keeps it with request body and response in `folder`, and returns what `colophon-verify` says. Throws
    * `NotVerified` unless it trusts the exchange. A stream left early is refused, or with `partial` checked without its
    * response body.
    */
@@ -73,7 +80,7 @@ export class Exchange {
     const receipt = await this.fetchReceipt(fetching)
     const base = join(folder, /[0-9A-Za-z-]*$/.exec(this.receiptUrl.pathname)[0])
     await mkdir(folder, { recursive: true })
-    const files = { request: this.requestBody, response: this.responseBody, 'receipt.json': receipt }
+    const files = { request: this.requestBody, response: this.savedResponse, 'receipt.json': receipt }
     for (const [name, content] of Object.entries(files)) await writeFile(`${base}.${name}`, content)
     program ??= process.env.COLOPHON_VERIFY ?? 'colophon-verify'
     const args = [`${base}.receipt.json`, '--trust', trust, '--json', '--request', `${base}.request`]

@@ -47,6 +47,13 @@ class Exchange:
         return self.ended or self.response_body.endswith(b"data: [DONE]\n\n")
 
     @property
+    def saved_response(self):
+        """Head and body as `curl -i` saves them, so that the signature in the head can be checked too."""
+        lines = [b"HTTP/1.1 %d" % self.response.status_code]
+        lines += [b"%s: %s" % line for line in self.response.headers.raw if line[0].lower() != b"set-cookie"]
+        return b"\r\n".join([*lines, b"", bytes(self.response_body)])
+
+    @property
     def receipt_url(self):
         """Where the receipt will be; always on the server that answered."""
         field = self.response.headers.get("colophon-receipt", "")
@@ -71,7 +78,7 @@ class Exchange:
             time.sleep(pause)
 
     def verify(self, trust, folder="colophon-exchanges", wait=60.0, partial=False, client=None, program=None):
-        """Fetches the receipt, keeps it with both bodies in `folder`, and returns what `colophon-verify` says.
+        """Fetches the receipt, keeps it with request body and response in `folder`, and returns what `colophon-verify` says.
 
         Raises `NotVerified` unless it trusts the exchange. A stream left early is refused, or with `partial` checked
         without its response body. Blocks: in async code use `await asyncio.to_thread(exchange.verify, ...)`.
@@ -81,7 +88,7 @@ class Exchange:
         receipt = self.fetch_receipt(wait, client)
         base = Path(folder) / re.search(r"[0-9A-Za-z-]*(?=\?|$)", self.receipt_url)[0]
         base.parent.mkdir(parents=True, exist_ok=True)
-        files = {"request": self.request_body, "response": self.response_body, "receipt.json": receipt}
+        files = {"request": self.request_body, "response": self.saved_response, "receipt.json": receipt}
         for name, content in files.items():
             Path(f"{base}.{name}").write_bytes(content)
         program = program or os.environ.get("COLOPHON_VERIFY", "colophon-verify")
