@@ -50,41 +50,46 @@ pub struct Decision {
     pub why_lowered: Option<Arc<str>>,
 }
 
-/// The rule that holds, and what the rules that depend on an unknown model make of it.
-struct Choice<'a> {
+/// A rule with what it comes to for one request.
+#[derive(Clone, Copy)]
+struct Standing<'a> {
     rule: &'a Rule,
+    level: Level,
     failure_policy: FailurePolicy,
-    /// A rule about models was taken without knowing the model.
-    model_unknown: bool,
 }
 
 impl Policy {
     /// Decides about the request with this head.
     ///
-    /// The first rule that matches decides, else the defaults. If the model is not known and could be named, the result
-    /// is the strictest of what any model could bring: of the rule that matches for certain and the rules before it
-    /// that match for some models, the one with the highest level (the one that matches for certain among equals, else
-    /// the first), and `Fail` if any of them that does not `pass` says so. Where a request cannot name a model (health,
-    /// metrics, lists of models, controls, and requests without a body on routes that generate nothing), rules about
-    /// models do not match.
+    /// The first rule that matches decides, else the defaults. `pass` does not apply to a path that is not written
+    /// plainly: such a request gets the default's level, and at least `commit`.
     ///
-    /// `pass` does not apply to a path that is not written plainly: such a request gets the default's level, and at
-    /// least `commit`. Then `Colophon-Level` may raise up to `clientMayRaiseTo`; values that are no level are ignored.
+    /// If the model is not known and could be named, the result is at least as strict as any model's would be: of the
+    /// rule that matches for certain and the rules before it that match for some models, the one with the highest level
+    /// is taken (the certain one among equals, else the first), and `Fail` if any of them says so. Where a request
+    /// cannot name a model (health, metrics, lists of models, controls, and requests without a body on routes that
+    /// generate nothing), rules about models do not match.
+    ///
+    /// Then `Colophon-Level` may raise up to `clientMayRaiseTo`; values that are no level are ignored.
     pub fn decide(&self, head: &Head<'_>) -> Decision {
-        let choice = self.choose(head);
-        let rule = choice.rule;
-        let mut decision = Decision {
-            rule: rule.name.clone(),
-            level: rule.level,
-            asked: rule.level,
-            failure_policy: choice.failure_policy,
-            why_lowered: choice.model_unknown.then(|| self.reasons.model.clone()),
+        let (certain, possible) = self.first_matches(head);
+        let taken = possible.filter(|possible| possible.level > certain.level).unwrap_or(certain);
+        let failure_policy =
+            possible.map_or(certain.failure_policy, |p| p.failure_policy.max(certain.failure_policy));
+        let why_lowered = if taken.rule.level == Level::Pass && taken.level > Level::Pass {
+            Some(self.reasons.spelling.clone())
+        } else if taken.level > certain.level || failure_policy > certain.failure_policy {
+            Some(self.reasons.model.clone())
+        } else {
+            None
         };
-        if rule.level == Level::Pass && head.route.normalised_differs {
-            decision.level = self.default.level.max(Level::Commit);
-            decision.failure_policy = rule.failure_policy.max(self.default.failure_policy);
-            decision.why_lowered = Some(self.reasons.spelling.clone());
-        }
+        let mut decision = Decision {
+            rule: taken.rule.name.clone(),
+            level: taken.level,
+            asked: taken.rule.level,
+            failure_policy,
+            why_lowered,
+        };
         if let Some(wanted) = client_level(head.headers) {
             self.raise(&mut decision, wanted);
         }
@@ -105,32 +110,30 @@ impl Policy {
                 .is_some_and(|fit| fit == Fit::IfModel)
     }
 
-    fn choose(&self, head: &Head<'_>) -> Choice<'_> {
+    /// The rule that matches for certain, and the strictest that rules before it make of an unknown model.
+    fn first_matches(&self, head: &Head<'_>) -> (Standing<'_>, Option<Standing<'_>>) {
         let path = head.route.matched_path(head.path);
         let model_possible = model_possible(head);
-        let mut possible: Option<(&Rule, FailurePolicy)> = None;
-        let mut certain = &self.default;
+        let mut possible: Option<Standing<'_>> = None;
         for rule in &self.rules {
             match rule.fit(head, path, model_possible) {
                 Fit::No => {}
-                Fit::IfModel => possible = Some(stricter(possible, rule)),
-                Fit::Yes => {
-                    certain = rule;
-                    break;
+                Fit::IfModel => {
+                    let standing = self.standing(rule, head);
+                    possible = Some(possible.map_or(standing, |so_far| so_far.stricter(standing)));
                 }
+                Fit::Yes => return (self.standing(rule, head), possible),
             }
         }
-        let Some((rule, failure_policy)) = possible else {
-            return Choice { rule: certain, failure_policy: certain.failure_policy, model_unknown: false };
-        };
-        let rule = if rule.level > certain.level { rule } else { certain };
-        let failure_policy = match (rule.level, certain.level) {
-            (Level::Pass, _) => rule.failure_policy,
-            (_, Level::Pass) => failure_policy,
-            _ => failure_policy.max(certain.failure_policy),
-        };
-        let model_unknown = rule.level > certain.level || failure_policy > certain.failure_policy;
-        Choice { rule, failure_policy, model_unknown }
+        (self.standing(&self.default, head), possible)
+    }
+
+    fn standing<'a>(&self, rule: &'a Rule, head: &Head<'_>) -> Standing<'a> {
+        if rule.level > Level::Pass || !head.route.normalised_differs {
+            return Standing { rule, level: rule.level, failure_policy: rule.failure_policy };
+        }
+        let failure_policy = rule.failure_policy.max(self.default.failure_policy);
+        Standing { rule, level: self.default.level.max(Level::Commit), failure_policy }
     }
 
     /// Raises to what the client wants, as far as the ceiling goes.
@@ -151,6 +154,14 @@ impl Policy {
     }
 }
 
+impl<'a> Standing<'a> {
+    /// The first with the highest level, and `Fail` if any says so.
+    fn stricter(self, later: Standing<'a>) -> Standing<'a> {
+        let first = if later.level > self.level { later } else { self };
+        Standing { failure_policy: self.failure_policy.max(later.failure_policy), ..first }
+    }
+}
+
 impl Rule {
     fn fit(&self, head: &Head<'_>, path: &str, model_possible: bool) -> Fit {
         if self.matches.is_empty() {
@@ -164,17 +175,6 @@ impl Rule {
             }
         }
         best
-    }
-}
-
-/// The strictest so far of the rules that match for some models: the first with the highest level, and `Fail` if any
-/// that records says so.
-fn stricter<'a>(so_far: Option<(&'a Rule, FailurePolicy)>, rule: &'a Rule) -> (&'a Rule, FailurePolicy) {
-    let own = if rule.level == Level::Pass { FailurePolicy::Ignore } else { rule.failure_policy };
-    match so_far {
-        Some((first, failure_policy)) if first.level >= rule.level => (first, failure_policy.max(own)),
-        Some((_, failure_policy)) => (rule, failure_policy.max(own)),
-        None => (rule, own),
     }
 }
 

@@ -61,8 +61,20 @@ impl Fault {
     }
 }
 
+/// A text of the file as an error may quote it: no control characters, no novel.
+pub(crate) fn shown(text: &str) -> String {
+    let mut shown = text.chars().take(60).collect::<String>().escape_debug().to_string();
+    if text.chars().nth(60).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// `, did you mean `level`?` if one of `known` is close to `word`, else nothing.
 pub(crate) fn suggestion<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    if word.len() > 64 {
+        return String::new();
+    }
     let lower = word.to_ascii_lowercase();
     let nearest = known
         .into_iter()

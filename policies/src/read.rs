@@ -1,7 +1,7 @@
 //! From YAML as typed to rules; every error names its place.
 
 use crate::api::Api;
-use crate::error::{Fault, suggestion};
+use crate::error::{Fault, shown, suggestion};
 use crate::matching::{
     ApiSet, Glob, HeaderMatch, HeaderValueMatch, MAX_PATTERN_BYTES, Match, PathMatch, Pattern,
 };
@@ -92,9 +92,11 @@ fn match_entry(node: &Node, patterns_left: &mut usize) -> Result<Match, Fault> {
     if map.is_empty() {
         return Err(node.fault("an empty entry in `matches` matches everything; leave `matches` out instead"));
     }
-    let mut entry = Match::default();
-    entry.method = map.get("method").map(method).transpose()?;
-    entry.path = map.get("path").map(|node| path(node, patterns_left)).transpose()?;
+    let mut entry = Match {
+        method: map.get("method").map(method).transpose()?,
+        path: map.get("path").map(|node| path(node, patterns_left)).transpose()?,
+        ..Match::default()
+    };
     if let Some(headers) = map.get("headers") {
         for node in headers.items("headers")? {
             entry.headers.push(header(node, patterns_left)?);
@@ -141,11 +143,12 @@ fn path(node: &Node, patterns_left: &mut usize) -> Result<PathMatch, Fault> {
     let wanted = if kind == "PathPrefix" { value.strip_suffix('/').unwrap_or(value) } else { value };
     let route = identify(&Method::GET, value);
     let normalised = route.matched_path(value);
-    if normalised != wanted && value != "/" || wanted.ends_with('/') && wanted.len() > 1 {
+    let can_match = value == "/" || normalised == wanted && wanted != "/";
+    if !can_match {
         return Err(value_node.fault(format!(
             "`{}` never matches: paths are normalised first, did you mean `{}`?",
-            value.escape_debug(),
-            normalised.escape_debug()
+            shown(value),
+            shown(normalised)
         )));
     }
     Ok(match kind {
@@ -209,7 +212,7 @@ fn word<T: Copy, const N: usize>(
     if hint.is_empty() {
         hint = format!("; it is one of {}", names.join(", "));
     }
-    Err(node.fault(format!("unknown {what} `{}`{hint}", text.escape_debug())))
+    Err(node.fault(format!("unknown {what} `{}`{hint}", shown(text))))
 }
 
 fn same(word: &'static str) -> (&'static str, &'static str) {
@@ -238,7 +241,7 @@ fn name<'a>(node: &'a Node, key: &str) -> Result<&'a str, Fault> {
     if text.is_empty() || text.len() > MAX_NAME_BYTES || text.trim() != text || !text.chars().all(fine) {
         return Err(node.fault(format!(
             "a name has 1 to {MAX_NAME_BYTES} bytes of letters, digits, spaces and `-_./:`, not `{}`",
-            text.chars().take(40).collect::<String>().escape_debug()
+            shown(text)
         )));
     }
     Ok(text)

@@ -2,9 +2,9 @@
 //!
 //! Reading into a tree first, rather than deriving, lets each error name the exact key or value it is about.
 
-use crate::error::{At, Fault, suggestion};
+use crate::error::{At, Fault, shown, suggestion};
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::MergeKeyPolicy;
 use serde_saphyr::{DuplicateKeyPolicy, Location, Spanned};
 use std::fmt;
@@ -41,7 +41,6 @@ pub(crate) fn read(text: &str) -> Result<Node, Fault> {
         budget: serde_saphyr::budget! {
             max_depth: 16,
             flow_nesting_limit: 16,
-            max_documents: 1,
             max_nodes: 200_000,
             max_anchors: 64,
             max_aliases: 256,
@@ -70,7 +69,7 @@ pub(crate) fn read(text: &str) -> Result<Node, Fault> {
             serde_saphyr::Error::Budget { breach, .. } => {
                 format!("too large or too deeply nested ({breach:?})")
             }
-            other => first_line(&other.to_string()),
+            other => shown_line(&other.to_string()),
         };
         Fault::new(at, message)
     })
@@ -111,7 +110,7 @@ impl Node {
             }
             if !known.contains(&name) {
                 let hint = suggestion(name, known.iter().copied());
-                return Err(Fault::new(key.at, format!("unknown key `{}`{hint}", name.escape_debug())));
+                return Err(Fault::new(key.at, format!("unknown key `{}`{hint}", shown(name))));
             }
         }
         Ok(Map { at: self.at, what: what.to_owned(), entries })
@@ -166,8 +165,8 @@ impl From<Location> for At {
     }
 }
 
-fn first_line(message: &str) -> String {
-    message.lines().next().unwrap_or_default().to_owned()
+fn shown_line(message: &str) -> String {
+    message.lines().next().unwrap_or_default().chars().filter(|c| !c.is_control()).take(300).collect()
 }
 
 impl<'de> Deserialize<'de> for Node {
@@ -243,10 +242,6 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
         while let Some((key, value)) = map.next_entry::<Spanned<String>, Node>()? {
-            // The reader refuses duplicates itself; this holds even if one day it does not.
-            if entries.iter().any(|(k, _)| k.name == key.value) {
-                return Err(A::Error::custom(format!("duplicate key `{}`", key.value)));
-            }
             entries.push((Key { at: key.defined.into(), name: key.value }, value));
         }
         Ok(Value::Map(entries))

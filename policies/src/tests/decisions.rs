@@ -222,7 +222,7 @@ fn an_unknown_model_gets_the_stricter_branch() {
     assert!(!Policy::builtin().needs_model(&post("/v1/chat/completions").head()));
 }
 
-/// Prints the cost on this build; `cargo bench` measures the real one.
+/// Also prints what a decision costs in this build (`--nocapture`).
 #[test]
 fn sixty_four_rules_are_decided_without_ado() {
     let mut spec = String::from("rules:\n");

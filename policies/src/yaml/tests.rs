@@ -46,8 +46,7 @@ fn aliases_work_but_bombs_do_not() {
 
     let mut bomb = String::from("a: &a [x, x, x, x, x, x, x, x, x]\n");
     for (last, next) in "abcdefgh".chars().zip("bcdefghi".chars()) {
-        let aliases = [format!("*{last}"); 1].join("").repeat(1);
-        bomb.push_str(&format!("{next}: &{next} [{}]\n", vec![aliases; 9].join(", ")));
+        bomb.push_str(&format!("{next}: &{next} [{}]\n", vec![format!("*{last}"); 9].join(", ")));
     }
     let (line, _, message) = fault(&bomb);
     assert!(line > 1, "{message}");
@@ -60,7 +59,7 @@ fn aliases_work_but_bombs_do_not() {
 #[test]
 fn what_is_outside_the_language_is_an_error() {
     assert!(fault("a: {<<: {b: 1}}\n").2.to_lowercase().contains("merge"));
-    assert!(fault("a: 1\n---\nb: 2\n").2.contains("one YAML document"));
+    assert_eq!(fault("a: 1\n---\nb: 2\n").2, "a policy file holds one YAML document");
     assert!(read("a: !custom x\n").is_err());
     assert!(read("a: !include x\n").is_err());
     assert!(read("").is_err() || matches!(read("").unwrap().value, Value::Null));
