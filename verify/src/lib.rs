@@ -1,1 +1,187 @@
-//! Placeholder.
+//! The offline verifier: a receipt, a trust file and the reader's copies in, a report out.
+//!
+//! [`verify`] is pure computation: no network, no file, no clock but the `at` it is given. Every byte of a receipt is
+//! either checked or refused. [`cli`] puts a command line around it.
+
+pub mod bodies;
+pub mod checks;
+pub mod cli;
+mod copies;
+mod http;
+mod log;
+mod record;
+pub mod report;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod text;
+pub mod trust;
+mod wording;
+
+use colophon_receipt::receipt::Receipt;
+use colophon_receipt::{Level, fields};
+
+pub use bodies::{Bodies, Body, BodyReader, Side};
+pub use report::{Binding, Check, Report, Status, Verdict};
+pub use trust::Trust;
+
+use checks::{Checks, LEVEL, RECEIPT_FORM, REQUIREMENTS, TIME};
+use copies::CopySide;
+use http::HttpSide;
+use log::LogSide;
+use record::Record;
+use report::{Keys, LogPosition};
+
+/// The reader's clock may be behind the operator's by this many µs.
+const CLOCK_TOLERANCE: u64 = 300_000_000;
+
+/// Verifies a receipt, given as the bytes of its file.
+///
+/// `trust` has to come from elsewhere than the receipt; without it the best result is "consistent, not trusted". `at` is
+/// the reader's time in µs since the epoch: what a receipt says to have happened later is refused.
+pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option<u64>) -> Report {
+    let mut checks = Checks::default();
+    let receipt = match Receipt::from_json(receipt) {
+        Ok(receipt) => receipt,
+        Err(_) if receipt.is_empty() => return refused(checks, "the file is empty".into()),
+        Err(error) => return refused(checks, error.to_string()),
+    };
+    checks.add(RECEIPT_FORM, Ok("the known format in its only spelling".into()));
+    let record = record::check(&receipt.record, &mut checks);
+    let mut log = log::check(&receipt, record.as_ref(), trust, &mut checks);
+    let http = http::check(&receipt, record.as_ref(), &mut log, trust, &mut checks);
+    check_level(record.as_ref(), &http, &mut checks);
+    let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
+    check_time(record.as_ref(), &log, at, &mut checks);
+    let complete = check_requirements(trust, &copies, &mut checks);
+
+    let result = match () {
+        () if checks.any_failed() => Verdict::Bad,
+        () if trust.is_some() && complete && !copies.not_compared => Verdict::Trusted,
+        () => Verdict::ConsistentNotTrusted,
+    };
+    let case = Case { record, log, http, copies, trusted_log: trust.is_some(), at };
+    case.report(result, checks.0)
+}
+
+/// Everything that the checks read, for the report.
+pub(crate) struct Case {
+    pub(crate) record: Option<Record>,
+    pub(crate) log: LogSide,
+    pub(crate) http: HttpSide,
+    pub(crate) copies: CopySide,
+    pub(crate) trusted_log: bool,
+    pub(crate) at: Option<u64>,
+}
+
+impl Case {
+    fn report(&self, result: Verdict, checks: Vec<Check>) -> Report {
+        let leaf = self.record.as_ref().map(|record| &record.leaf);
+        let statement = self.log.statement.as_ref();
+        let verified_level = (result != Verdict::Bad && self.trusted_log).then(|| verified_level(&self.http));
+        let (proven, not_proven) = wording::lists(self, result, &checks);
+        Report {
+            result,
+            record: leaf.map(|leaf| text::uuid(&leaf.id)),
+            claimed_level: leaf.map(|leaf| leaf.level),
+            verified_level,
+            outcome: leaf.map(|leaf| leaf.outcome.as_str()),
+            shard: statement.map(|statement| text::shown(&statement.shard)),
+            keys: Keys {
+                log: self.log.log_key.as_ref().map(|key| text::shown(key.to_string())),
+                statement: self.log.statement_kid.map(hex::encode),
+                http: self.http.signed.iter().map(|signed| signed.key.key_id_hex()).collect(),
+            },
+            log: self.log.proof.as_ref().map(|proof| LogPosition {
+                origin: text::shown(&proof.checkpoint.origin),
+                index: proof.index,
+                size: proof.checkpoint.size,
+                root: hex::encode(proof.checkpoint.root),
+            }),
+            time: report::Time {
+                lower: None,
+                upper: None,
+                source: wording::NO_TIME.into(),
+                operator_completed: leaf.map(|leaf| leaf.completed_at),
+                operator_batch: statement.map(|statement| (statement.from, statement.to)),
+            },
+            uniqueness: wording::NOT_UNIQUE.into(),
+            binding: if result == Verdict::Bad { Binding::None } else { self.copies.binding() },
+            proven,
+            not_proven,
+            record_says: wording::record_says(self),
+            checks,
+        }
+    }
+}
+
+/// A file that is no receipt at all.
+fn refused(mut checks: Checks, why: String) -> Report {
+    checks.add(RECEIPT_FORM, Err(why));
+    let case = Case {
+        record: None,
+        log: LogSide::default(),
+        http: HttpSide::default(),
+        copies: CopySide::default(),
+        trusted_log: false,
+        at: None,
+    };
+    case.report(Verdict::Bad, checks.0)
+}
+
+fn verified_level(http: &HttpSide) -> Level {
+    if http.both_digests { Level::Sign } else { Level::Commit }
+}
+
+fn check_level(record: Option<&Record>, http: &HttpSide, checks: &mut Checks) {
+    let Some(record) = record else { return checks.skip(LEVEL, "needs the record leaf") };
+    let claimed = record.leaf.level;
+    if let Some(granted) = record.opened.decision.as_ref().and_then(|decision| decision.granted)
+        && granted != claimed.code()
+    {
+        let name = fields::name(fields::DECISION);
+        checks.add(LEVEL, Err(format!("the leaf says {claimed}, the field \"{name}\" says {granted}")));
+        return;
+    }
+    let verified = verified_level(http);
+    if claimed > verified {
+        checks.skip(LEVEL, format!("{claimed} is claimed, but the receipt shows no more than {verified}"));
+    } else {
+        checks.add(LEVEL, Ok(format!("{claimed} is claimed, {verified} is shown")));
+    }
+}
+
+fn check_time(record: Option<&Record>, log: &LogSide, at: Option<u64>, checks: &mut Checks) {
+    let Some(at) = at else { return checks.skip(TIME, "no time was given (--at)") };
+    let times = [record.map(|record| record.leaf.completed_at), log.statement.as_ref().map(|s| s.from)];
+    match times.into_iter().flatten().find(|time| *time > at.saturating_add(CLOCK_TOLERANCE)) {
+        Some(time) => drop(checks.add(
+            TIME,
+            Err(format!("it says {}, which is after {}", text::time(time), text::time(at))),
+        )),
+        None => drop(checks.add(TIME, Ok(format!("nothing in it is later than {}", text::time(at))))),
+    }
+}
+
+/// Whether everything that the trust file requires is there. What is missing is not a fault of the receipt.
+fn check_requirements(trust: Option<&Trust>, copies: &CopySide, checks: &mut Checks) -> bool {
+    let Some(trust) = trust else {
+        checks.skip(REQUIREMENTS, "no trust file was given");
+        return false;
+    };
+    let require = trust.require;
+    let missing = [
+        (require.request && !copies.has(Side::Request), "your copy of the request (--request)"),
+        (require.response && !copies.has(Side::Response), "your copy of the response (--response)"),
+        (require.timestamps > 0, "timestamps (RFC 3161): this receipt has none"),
+        (require.witnesses > 0, "witness cosignatures: this receipt has none"),
+    ];
+    let missing: Vec<&str> = missing.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
+    if missing.is_empty() {
+        return checks.add(REQUIREMENTS, Ok("all that the trust file requires is there".into()));
+    }
+    checks.skip(REQUIREMENTS, format!("the trust file requires {}", missing.join("; ")));
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! The names of the checks, which scripts rely on, and the list that collects their outcomes.
+
+use crate::report::{Check, Status};
+
+/// The receipt is one file of the known format, in its only spelling.
+pub const RECEIPT_FORM: &str = "receipt-form";
+/// The record leaf is canonical CBOR of its type.
+pub const RECORD_LEAF: &str = "record-leaf";
+/// The record's id is a UUIDv7.
+pub const RECORD_ID: &str = "record-id";
+/// The fields are those of the bitmap, canonical, and lead to the field root.
+pub const FIELDS: &str = "fields";
+/// The record is in the statement's batch.
+pub const BATCH: &str = "batch";
+/// The statement is well-formed and its contents agree with the record.
+pub const STATEMENT: &str = "statement";
+/// The announced key signed the statement.
+pub const STATEMENT_SIGNATURE: &str = "statement-signature";
+/// The log's tree holds exactly the statement's bytes.
+pub const LOG_INCLUSION: &str = "log-inclusion";
+/// A key of the trust file signed the tree.
+pub const CHECKPOINT: &str = "checkpoint";
+/// The log announced the statement's key, and its holder asked for that.
+pub const ANNOUNCEMENT: &str = "announcement";
+/// Further announcements hold as well, and each is needed.
+pub const OTHER_ANNOUNCEMENTS: &str = "other-announcements";
+/// The signatures that left with the answer cover what they must and agree with the record.
+pub const HTTP_SIGNATURE: &str = "http-signature";
+/// The level claimed is the level that was verified.
+pub const LEVEL: &str = "level";
+/// The reader's request is the recorded one.
+pub const REQUEST_BODY: &str = "request-body";
+/// The reader's response is the recorded one.
+pub const RESPONSE_BODY: &str = "response-body";
+/// The head that the reader saved belongs to this record.
+pub const SAVED_HEAD: &str = "saved-head";
+/// The record holds the reader's nonce.
+pub const NONCE: &str = "nonce";
+/// Nothing lies in the reader's future.
+pub const TIME: &str = "time";
+/// Everything that the trust file requires is there.
+pub const REQUIREMENTS: &str = "requirements";
+
+/// The sentence of a check: what was found, or what is wrong.
+pub(crate) type Finding = Result<String, String>;
+
+/// Checks as they are made.
+#[derive(Default)]
+pub(crate) struct Checks(pub(crate) Vec<Check>);
+
+impl Checks {
+    pub(crate) fn add(&mut self, name: &'static str, finding: Finding) -> bool {
+        let (status, detail) = match finding {
+            Ok(detail) => (Status::Passed, detail),
+            Err(detail) => (Status::Failed, detail),
+        };
+        self.0.push(Check { name, status, detail });
+        status == Status::Passed
+    }
+
+    pub(crate) fn skip(&mut self, name: &'static str, why: impl Into<String>) {
+        self.0.push(Check { name, status: Status::NotChecked, detail: why.into() });
+    }
+
+    pub(crate) fn any_failed(&self) -> bool {
+        self.0.iter().any(|check| check.status == Status::Failed)
+    }
+}

@@ -1,0 +1,342 @@
+//! From the record's batch up to the log: statement, its key's announcement, and the signed tree over both.
+
+use colophon_receipt::checkpoint::{Checkpoint, TlogProof};
+use colophon_receipt::merkle::{Hash, leaf_hash, verify_inclusion};
+use colophon_receipt::receipt::{AnnouncementPart, Receipt};
+use colophon_receipt::statement::{
+    ANNOUNCEMENT_TYPE, Announcement, STATEMENT_TYPE, Statement, payload_hash,
+};
+use colophon_signer::PublicKey;
+use colophon_signer::cose::Sign1;
+use colophon_signer::note::{Note, VerifierKey};
+
+use crate::checks::{
+    ANNOUNCEMENT, BATCH, CHECKPOINT, Checks, Finding, LOG_INCLUSION, STATEMENT, STATEMENT_SIGNATURE,
+};
+use crate::record::Record;
+use crate::text::{quoted, time};
+use crate::trust::Trust;
+
+/// A proof with its checkpoint taken apart. Nothing of it is verified yet.
+pub(crate) struct LogProof {
+    pub(crate) index: u64,
+    path: Vec<Hash>,
+    note: Note,
+    pub(crate) checkpoint: Checkpoint,
+}
+
+/// A key announcement and its proof, parsed.
+pub(crate) struct Announced {
+    cose: Sign1,
+    pub(crate) payload: Announcement,
+    pub(crate) proof: LogProof,
+}
+
+/// What was read of the log's side of a receipt.
+#[derive(Default)]
+pub(crate) struct LogSide {
+    pub(crate) statement: Option<Statement>,
+    pub(crate) statement_kid: Option<[u8; 32]>,
+    pub(crate) proof: Option<LogProof>,
+    /// The log's key, once its signature was verified.
+    pub(crate) log_key: Option<VerifierKey>,
+    /// The announcement of the statement's key first; as many as could be read.
+    pub(crate) announced: Vec<Announced>,
+}
+
+impl LogProof {
+    fn parse(text: &str) -> Result<LogProof, String> {
+        let proof = TlogProof::parse(text).map_err(|error| format!("tlog-proof: {error}"))?;
+        let note = Note::parse(&proof.checkpoint).map_err(|error| error.to_string())?;
+        let checkpoint =
+            Checkpoint::parse(note.text()).map_err(|error| format!("checkpoint: {error}"))?;
+        Ok(LogProof { index: proof.index, path: proof.path, note, checkpoint })
+    }
+
+    fn check_inclusion(&self, entry: &[u8]) -> Result<(), String> {
+        verify_inclusion(
+            &leaf_hash(entry),
+            self.index,
+            self.checkpoint.size,
+            &self.path,
+            &self.checkpoint.root,
+        )
+        .map_err(|error| format!("entry {} of {}: {error}", self.index, self.checkpoint.size))
+    }
+
+    /// The trusted key that signed the checkpoint. Lines of other keys are refused: nothing vouches for them.
+    fn check_signature(&self, trust: &Trust) -> Result<VerifierKey, String> {
+        let origin = &self.checkpoint.origin;
+        let keys = trust.keys_of(origin);
+        if keys.is_empty() {
+            return Err(format!("the trust file names no log {}", quoted(origin)));
+        }
+        let verified = self.note.verify(&keys).map_err(|error| format!("checkpoint: {error}"))?;
+        if let Some(unknown) = verified.unknown.first() {
+            return Err(format!(
+                "checkpoint: a signature line by {}, whom the trust file does not name",
+                quoted(&unknown.name)
+            ));
+        }
+        match verified.signed.first() {
+            Some(signed) if verified.signed.len() == self.note.signatures().len() => Ok(signed.key.clone()),
+            _ => Err("checkpoint: two signature lines by one key".into()),
+        }
+    }
+}
+
+impl Announced {
+    pub(crate) fn parse(part: &AnnouncementPart) -> Result<Announced, String> {
+        let cose = Sign1::parse(&part.statement.0).map_err(|error| error.to_string())?;
+        if cose.content_type() != ANNOUNCEMENT_TYPE {
+            return Err(format!("content type {} instead of {ANNOUNCEMENT_TYPE}", quoted(cose.content_type())));
+        }
+        let payload = Announcement::decode(cose.payload()).map_err(|error| error.to_string())?;
+        Ok(Announced { proof: LogProof::parse(&part.log_proof)?, cose, payload })
+    }
+
+    pub(crate) fn key(&self) -> PublicKey {
+        PublicKey(self.payload.public_key)
+    }
+
+    /// Everything about the announcement itself: whose it is, that the key's holder asked for it, that `log` holds it
+    /// and, with a trust file, that the log's key signed it.
+    pub(crate) fn check(
+        &self,
+        part: &AnnouncementPart,
+        log: &LogProof,
+        trust: Option<&Trust>,
+    ) -> Result<(), String> {
+        let announced = &self.payload;
+        let origin = &log.checkpoint.origin;
+        for (what, name) in [
+            ("the announcement", announced.origin.as_str()),
+            ("its issuer", self.cose.iss()),
+            ("its checkpoint", self.proof.checkpoint.origin.as_str()),
+        ] {
+            if name != origin {
+                return Err(format!("{what} names the log {}, the statement's is {}", quoted(name), quoted(origin)));
+            }
+        }
+        if self.cose.sub() != announced.shard {
+            return Err("its subject names another shard than its payload".into());
+        }
+        if announced.not_before > announced.not_after {
+            return Err("the key's validity ends before it begins".into());
+        }
+        self.key()
+            .verify(&announced.proof_message(), &announced.proof)
+            .map_err(|error| format!("the key's holder did not ask for it: {error}"))?;
+        self.proof.check_inclusion(&part.statement.0)?;
+        same_tree(&self.proof.checkpoint, &log.checkpoint)?;
+        let Some(trust) = trust else { return Ok(()) };
+        self.proof.check_signature(trust)?;
+        let keys = trust.keys_of(origin);
+        let key = keys
+            .iter()
+            .find(|key| key.public_key().key_id() == *self.cose.kid())
+            .ok_or("it names a signer that is no key of this log in the trust file")?;
+        self.cose.verify(key.public_key()).map_err(|error| error.to_string())
+    }
+}
+
+/// Two checkpoints of one log and one size have one root.
+pub(crate) fn same_tree(a: &Checkpoint, b: &Checkpoint) -> Result<(), String> {
+    if a.origin == b.origin && a.size == b.size && a.root != b.root {
+        return Err(format!(
+            "two checkpoints of {} entries with different roots: this log shows different people different trees",
+            a.size
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the checks from `batch` to `announcement`.
+pub(crate) fn check(
+    receipt: &Receipt,
+    record: Option<&Record>,
+    trust: Option<&Trust>,
+    checks: &mut Checks,
+) -> LogSide {
+    let mut side = LogSide::default();
+    let cose = Sign1::parse(&receipt.statement.0).map_err(|error| error.to_string());
+    let statement = cose.as_ref().map_err(Clone::clone).and_then(|cose| {
+        let payload = Statement::decode(cose.payload()).map_err(|error| error.to_string())?;
+        Ok((cose, payload))
+    });
+    let proof = LogProof::parse(&receipt.log_proof);
+    let announced = match receipt.announcements.first() {
+        Some(first) => Announced::parse(first).map(|announced| (first, announced)),
+        None => Err("the receipt has no key announcement".into()),
+    };
+
+    match (&statement, record) {
+        (Ok((_, statement)), Some(record)) => {
+            checks.add(BATCH, check_batch(receipt, record, statement));
+        }
+        _ => checks.skip(BATCH, "needs the record leaf and the statement"),
+    }
+    checks.add(STATEMENT, match (&statement, &proof) {
+        (Err(error), _) => Err(error.clone()),
+        (Ok((cose, statement)), proof) => {
+            let announced = announced.as_ref().ok().map(|(_, announced)| announced);
+            check_statement(cose, statement, record, proof.as_ref().ok(), announced)
+        }
+    });
+    match (&statement, &announced) {
+        (Ok((cose, _)), Ok((_, announced))) => checks.add(STATEMENT_SIGNATURE, check_key(cose, announced)),
+        _ => {
+            checks.skip(STATEMENT_SIGNATURE, "needs the statement and the announcement of its key");
+            false
+        }
+    };
+    match &proof {
+        Err(error) => {
+            checks.add(LOG_INCLUSION, Err(error.clone()));
+            checks.skip(CHECKPOINT, "needs the log proof");
+        }
+        Ok(proof) => {
+            let found = proof.check_inclusion(&receipt.statement.0).map(|()| {
+                format!("the statement is entry {} of {}", proof.index, proof.checkpoint.size)
+            });
+            checks.add(LOG_INCLUSION, found);
+            match trust.map(|trust| proof.check_signature(trust)) {
+                None => checks.skip(CHECKPOINT, "no trust file was given, so the log's signature cannot be checked"),
+                Some(Ok(key)) => {
+                    checks.add(CHECKPOINT, Ok(format!("signed by {}", quoted(key.to_string()))));
+                    side.log_key = Some(key);
+                }
+                Some(Err(error)) => drop(checks.add(CHECKPOINT, Err(error))),
+            }
+        }
+    }
+    match (&announced, &proof) {
+        (Err(error), _) => drop(checks.add(ANNOUNCEMENT, Err(error.clone()))),
+        (Ok(_), Err(_)) => checks.skip(ANNOUNCEMENT, "needs the log proof"),
+        (Ok((part, announced)), Ok(proof)) => {
+            let statement = statement.as_ref().ok().map(|(_, statement)| statement);
+            let found = announced
+                .check(part, proof, trust)
+                .and_then(|()| check_validity(announced, proof, record, statement));
+            match found {
+                Ok(_) if trust.is_none() => checks.skip(
+                    ANNOUNCEMENT,
+                    "holds, except that without a trust file the log's signature cannot be checked",
+                ),
+                found => drop(checks.add(ANNOUNCEMENT, found)),
+            }
+        }
+    }
+
+    side.statement_kid = cose.as_ref().ok().map(|cose| *cose.kid());
+    side.statement = statement.ok().map(|(_, statement)| statement);
+    side.proof = proof.ok();
+    side.announced = announced.ok().map(|(_, announced)| announced).into_iter().collect();
+    side
+}
+
+fn check_batch(receipt: &Receipt, record: &Record, statement: &Statement) -> Finding {
+    let mut path = Vec::with_capacity(receipt.batch.path.len().min(64));
+    for hash in receipt.batch.path.iter().take(65) {
+        path.push(hash.hash().ok_or("a hash of the batch path is not 32 bytes")?);
+    }
+    let index = receipt.batch.index;
+    verify_inclusion(&record.leaf_hash, index, statement.count, &path, &statement.root)
+        .map_err(|error| format!("record {index} of {}: {error}", statement.count))?;
+    Ok(format!("the record is number {index} of {} in its batch", statement.count))
+}
+
+fn check_statement(
+    cose: &Sign1,
+    statement: &Statement,
+    record: Option<&Record>,
+    proof: Option<&LogProof>,
+    announced: Option<&Announced>,
+) -> Finding {
+    if cose.content_type() != STATEMENT_TYPE {
+        return Err(format!("content type {} instead of {STATEMENT_TYPE}", quoted(cose.content_type())));
+    }
+    if cose.sub() != statement.shard {
+        return Err("the COSE subject names another shard than the payload".into());
+    }
+    if let Some(proof) = proof
+        && cose.iss() != proof.checkpoint.origin
+    {
+        return Err(format!(
+            "it was made for the log {}, not for {}",
+            quoted(cose.iss()),
+            quoted(&proof.checkpoint.origin)
+        ));
+    }
+    if statement.from > statement.to {
+        return Err("its interval ends before it begins".into());
+    }
+    if let Some(record) = record {
+        let completed = record.leaf.completed_at;
+        if completed < statement.from || completed > statement.to {
+            return Err(format!(
+                "the record was completed at {}, outside the batch's interval from {} to {}",
+                time(completed),
+                time(statement.from),
+                time(statement.to)
+            ));
+        }
+    }
+    if !statement.counters.balanced() {
+        return Err("its counters do not balance: received is not recorded + passed + lost + open".into());
+    }
+    let cumulative = statement.cumulative_exchanges.checked_add(statement.cumulative_evidence);
+    if cumulative.is_none_or(|sum| sum < statement.count) {
+        return Err("it counts fewer records so far than there are in its batch".into());
+    }
+    if let Some(announced) = announced
+        && statement.seq == 0
+        && statement.previous != payload_hash(announced.cose.payload())
+    {
+        return Err("the shard's first statement does not name its key's announcement".into());
+    }
+    Ok(format!("statement {} of shard {}, {} records", statement.seq, quoted(&statement.shard), statement.count))
+}
+
+fn check_key(cose: &Sign1, announced: &Announced) -> Finding {
+    if cose.sub() != announced.payload.shard {
+        return Err(format!(
+            "the key was announced for shard {}, not for {}",
+            quoted(&announced.payload.shard),
+            quoted(cose.sub())
+        ));
+    }
+    cose.verify(&announced.key()).map_err(|error| error.to_string())?;
+    Ok(format!("by the announced key {}", announced.key().key_id_hex()))
+}
+
+/// The key was announced before it was used, and used while it was valid, all by the operator's clock.
+fn check_validity(
+    announced: &Announced,
+    log: &LogProof,
+    record: Option<&Record>,
+    statement: Option<&Statement>,
+) -> Finding {
+    let key = &announced.payload;
+    if announced.proof.index >= log.index {
+        return Err("the key was announced after the statement that it signed".into());
+    }
+    let completed = record.map(|record| record.leaf.completed_at);
+    for at in [completed, statement.map(|statement| statement.to)].into_iter().flatten() {
+        if at < key.not_before || at > key.not_after {
+            return Err(format!(
+                "the key was valid from {} to {}, but was used at {}",
+                time(key.not_before),
+                time(key.not_after),
+                time(at)
+            ));
+        }
+    }
+    Ok(format!(
+        "entry {} announces key {} for shard {}, valid until {}",
+        announced.proof.index,
+        announced.key().key_id_hex(),
+        quoted(&key.shard),
+        time(key.not_after)
+    ))
+}

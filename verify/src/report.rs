@@ -1,0 +1,172 @@
+//! What a verification says: a result, the checks behind it, and two lists in the program's own words.
+
+use std::fmt;
+
+use colophon_receipt::Level;
+use serde::{Serialize, Serializer};
+
+/// The result, and with it the exit code of the programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    /// Every check passed, against a trust file from outside, with everything that it requires.
+    Trusted,
+    /// The receipt agrees with itself and with what was given, but something that trust needs is missing.
+    ConsistentNotTrusted,
+    /// At least one check failed.
+    Bad,
+}
+
+impl Verdict {
+    /// 0 trusted, 1 bad, 3 consistent but not trusted. (2 is for wrong usage.)
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Verdict::Trusted => 0,
+            Verdict::Bad => 1,
+            Verdict::ConsistentNotTrusted => 3,
+        }
+    }
+}
+
+/// How one check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// It holds.
+    Passed,
+    /// It does not hold: the receipt, or what was given with it, is bad.
+    Failed,
+    /// It could not be made; the detail says what is missing.
+    NotChecked,
+}
+
+/// One check under its stable name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// One of the names in [`crate::checks`].
+    pub name: &'static str,
+    /// How it ended.
+    pub status: Status,
+    /// What was found, where, in one sentence.
+    pub detail: String,
+}
+
+/// What ties the reader's own copy to the record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Binding {
+    /// Nothing: no copy was given, or it could not be compared.
+    None,
+    /// The same bytes; the same bytes may also have been sent to someone else.
+    BytesOnly,
+    /// The reader's copy carries the key's signature over this very record.
+    Signature,
+    /// The record holds a nonce that the reader chose.
+    Nonce,
+}
+
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Binding::None => "none",
+            Binding::BytesOnly => "bytes only",
+            Binding::Signature => "signature",
+            Binding::Nonce => "nonce",
+        })
+    }
+}
+
+/// Where the record's statement stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LogPosition {
+    /// The log's origin, escaped for display.
+    pub origin: String,
+    /// Index of the statement's entry.
+    pub index: u64,
+    /// Entries in the tree of the checkpoint.
+    pub size: u64,
+    /// The tree's root, in hexadecimal.
+    pub root: String,
+}
+
+/// When, by whose clock. Bounds are µs since the epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Time {
+    /// Not before, by an independent clock.
+    pub lower: Option<u64>,
+    /// Not after, by an independent clock.
+    pub upper: Option<u64>,
+    /// Whose clock the bounds are by.
+    pub source: String,
+    /// When the exchange was completed, by the operator's own clock.
+    pub operator_completed: Option<u64>,
+    /// The batch's interval, by the operator's own clock.
+    pub operator_batch: Option<(u64, u64)>,
+}
+
+/// The keys that were used. Key ids are the SHA-256 of the public key in hexadecimal.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Keys {
+    /// The log's key, as its verifier key in the trust file; absent without one.
+    pub log: Option<String>,
+    /// The key that signed the statement.
+    pub statement: Option<String>,
+    /// The keys that signed the answer on the wire.
+    pub http: Vec<String>,
+}
+
+/// What `verify` found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The result.
+    pub result: Verdict,
+    /// The record's id as a UUID.
+    pub record: Option<String>,
+    /// The level that the record claims.
+    #[serde(serialize_with = "level")]
+    pub claimed_level: Option<Level>,
+    /// The level that was verified: only this one counts. Absent while nothing is trusted.
+    #[serde(serialize_with = "level")]
+    pub verified_level: Option<Level>,
+    /// How the exchange ended, by the record.
+    pub outcome: Option<&'static str>,
+    /// The shard, escaped for display.
+    pub shard: Option<String>,
+    /// The keys used.
+    pub keys: Keys,
+    /// The place in the log.
+    pub log: Option<LogPosition>,
+    /// When.
+    pub time: Time,
+    /// Under whose eyes the log is the only one.
+    pub uniqueness: String,
+    /// What ties the reader's copy to the record.
+    pub binding: Binding,
+    /// What follows from the checks, in the standard wording.
+    pub proven: Vec<String>,
+    /// What does not.
+    pub not_proven: Vec<String>,
+    /// What the operator's record says, escaped; nothing here is verified as a fact.
+    pub record_says: Vec<String>,
+    /// Every check, in a fixed order.
+    pub checks: Vec<Check>,
+}
+
+impl Report {
+    /// The checks that failed.
+    pub fn failed(&self) -> impl Iterator<Item = &Check> {
+        self.checks.iter().filter(|check| check.status == Status::Failed)
+    }
+
+    /// The check of this name.
+    pub fn check(&self, name: &str) -> Option<&Check> {
+        self.checks.iter().find(|check| check.name == name)
+    }
+}
+
+fn level<S: Serializer>(level: &Option<Level>, serializer: S) -> Result<S::Ok, S::Error> {
+    match level {
+        Some(level) => serializer.serialize_str(level.as_str()),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,50 @@
+//! Showing what strangers wrote: bounded, one line, nothing that a terminal or a reader's eye could be fooled by.
+
+/// At most this many bytes of foreign text are shown.
+const MAX_SHOWN: usize = 160;
+
+/// Printable ASCII as it is; everything else (controls, bidirectional marks, look-alikes) escaped; cut when long.
+pub(crate) fn shown(text: impl AsRef<[u8]>) -> String {
+    let bytes = text.as_ref();
+    let cut = &bytes[..bytes.len().min(MAX_SHOWN)];
+    let mut out = String::with_capacity(cut.len() + 8);
+    for chunk in cut.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => out.extend(['\\', c]),
+                ' '..='~' => out.push(c),
+                _ => out.extend(c.escape_unicode()),
+            }
+        }
+        // A character that was cut in two is not the writer's fault, but "\x.." says what is there all the same.
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    if cut.len() < bytes.len() {
+        out.push_str(&format!("… ({} bytes)", bytes.len()));
+    }
+    out
+}
+
+/// The same in quotation marks.
+pub(crate) fn quoted(text: impl AsRef<[u8]>) -> String {
+    format!("\"{}\"", shown(text))
+}
+
+/// A record id as a UUID.
+pub(crate) fn uuid(id: &[u8; 16]) -> String {
+    let hex = hex::encode(id);
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+/// µs since the epoch as RFC 3339 in UTC.
+pub(crate) fn time(micros: u64) -> String {
+    i64::try_from(micros)
+        .ok()
+        .and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok())
+        .map_or_else(|| format!("{micros} µs since 1970"), |time| format!("{time:.3}"))
+}
+
+#[cfg(test)]
+mod tests;

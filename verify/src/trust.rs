@@ -1,0 +1,121 @@
+//! The trust file: what the reader believes from the start, which must not come from the receipt.
+
+use std::str::FromStr;
+
+use colophon_signer::note::{NoteAlgorithm, NoteError, VerifierKey};
+use serde::Deserialize;
+
+/// The only value of `format`.
+pub const FORMAT: &str = "colophon-trust-v1";
+/// A trust file larger than this is refused.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// A trust file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    logs: Vec<VerifierKey>,
+    /// What a receipt has to come with to be trusted.
+    pub require: Require,
+}
+
+/// What a receipt has to come with to be trusted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Require {
+    /// The reader's copy of the request.
+    #[serde(default)]
+    pub request: bool,
+    /// The reader's copy of the response.
+    #[serde(default)]
+    pub response: bool,
+    /// RFC 3161 timestamps by roots of this file.
+    #[serde(default)]
+    pub timestamps: u32,
+    /// Cosignatures by witnesses of this file.
+    #[serde(default)]
+    pub witnesses: u32,
+}
+
+/// Why a file is not a trust file.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// Larger than [`MAX_BYTES`].
+    #[error("larger than {MAX_BYTES} bytes")]
+    TooLarge,
+    /// Not JSON, or not of the trust file's shape.
+    #[error("not a Colophon trust file: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Another format or version.
+    #[error("unknown format; this program reads {FORMAT}")]
+    Format,
+    /// A verifier key is not one.
+    #[error("logs[{index}].vkey: {error}")]
+    Key {
+        /// Which entry.
+        index: usize,
+        /// What is wrong with it.
+        error: NoteError,
+    },
+    /// A log's key is a witness's, or is named otherwise than its log.
+    #[error("logs[{0}]: the verifier key must be plain Ed25519 and have the name of its origin")]
+    Log(usize),
+    /// The file trusts nobody.
+    #[error("names no log")]
+    Empty,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrustFile {
+    format: String,
+    logs: Vec<LogEntry>,
+    // Read by later versions; carried so that one file serves all.
+    #[serde(default, rename = "witnesses")]
+    _witnesses: Vec<String>,
+    #[serde(default, rename = "tsa_roots")]
+    _tsa_roots: Vec<String>,
+    #[serde(default)]
+    require: Require,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogEntry {
+    origin: String,
+    vkey: String,
+}
+
+impl Trust {
+    /// Reads a trust file. Unknown keys are errors.
+    pub fn from_json(file: &[u8]) -> Result<Trust, TrustError> {
+        if file.len() > MAX_BYTES {
+            return Err(TrustError::TooLarge);
+        }
+        let file: TrustFile = serde_json::from_slice(file)?;
+        if file.format != FORMAT {
+            return Err(TrustError::Format);
+        }
+        let mut logs = Vec::with_capacity(file.logs.len());
+        for (index, entry) in file.logs.iter().enumerate() {
+            let key = VerifierKey::from_str(&entry.vkey).map_err(|error| TrustError::Key { index, error })?;
+            if key.name() != entry.origin || key.algorithm() != NoteAlgorithm::Ed25519 {
+                return Err(TrustError::Log(index));
+            }
+            logs.push(key);
+        }
+        if logs.is_empty() { Err(TrustError::Empty) } else { Ok(Trust { logs, require: file.require }) }
+    }
+
+    /// Trust in these log keys and nothing else.
+    pub fn in_logs(logs: Vec<VerifierKey>) -> Trust {
+        Trust { logs, require: Require::default() }
+    }
+
+    /// The keys of the log with this origin.
+    pub(crate) fn keys_of(&self, origin: &str) -> Vec<VerifierKey> {
+        self.logs.iter().filter(|key| key.name() == origin).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

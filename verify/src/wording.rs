@@ -1,0 +1,156 @@
+//! The two lists, in the standard wording (DESIGN section 6), and what the record says, marked as the operator's word.
+
+use colophon_receipt::Level;
+use colophon_receipt::fields;
+
+use crate::report::{Binding, Check, Verdict};
+use crate::text::{quoted, shown, time};
+use crate::{Case, Side, checks, verified_level};
+
+pub(crate) const NO_TIME: &str = "No independent time.";
+pub(crate) const NOT_UNIQUE: &str = "none: the operator could keep a second log";
+
+/// What is proven, and what is not.
+pub(crate) fn lists(case: &Case, result: Verdict, checks: &[Check]) -> (Vec<String>, Vec<String>) {
+    match result {
+        Verdict::Bad => (Vec::new(), vec!["Anything: a check failed, so nothing that this receipt says counts.".into()]),
+        _ => (proven(case), not_proven(case, checks)),
+    }
+}
+
+fn proven(case: &Case) -> Vec<String> {
+    let mut list = Vec::new();
+    let key = case.log.statement_kid.map(hex::encode).unwrap_or_default();
+    let shard = case.log.statement.as_ref().map(|statement| shown(&statement.shard)).unwrap_or_default();
+    list.push(format!(
+        "The holder of key {key} (shard \"{shard}\") committed to these bytes as an exchange."
+    ));
+    if let (Some(log_key), Some(proof)) = (&case.log.log_key, &case.log.proof) {
+        let (index, size) = (proof.index, proof.checkpoint.size);
+        let (name, id) = (shown(log_key.name()), hex::encode(log_key.id()));
+        list.push(format!(
+            "The log \"{name}\" announced that key and holds the commitment as entry {index} of {size}, \
+             under a tree head that the log's key {id} signed; it cannot be changed there unseen by whoever has this receipt."
+        ));
+    }
+    if verified_level(&case.http) >= Level::Sign {
+        list.push(
+            "The signature that left with the answer covers the digests of request and response, the status, the method, \
+             the path and the query."
+                .into(),
+        );
+    }
+    for (side, how, size) in &case.copies.matched {
+        let what = if *side == Side::Request { "request" } else { "response" };
+        list.push(format!("Your {what} ({how}, {size} bytes) is the one committed to."));
+    }
+    match case.copies.binding() {
+        Binding::Nonce => list.push("The record holds your nonce: it was made after you chose that.".into()),
+        Binding::Signature => {
+            list.push("Your copy carries the key's own signature over this record, not only the same bytes.".into());
+        }
+        Binding::BytesOnly | Binding::None => {}
+    }
+    list
+}
+
+fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
+    let mut list = Vec::new();
+    if !case.trusted_log {
+        list.push(
+            "Who made this: without a trust file (--trust) the log's signature cannot be checked, and anyone could have \
+             made the log and every key in this receipt."
+                .into(),
+        );
+    }
+    if let Some(missing) = checks.iter().find(|check| check.name == checks::REQUIREMENTS)
+        && case.trusted_log
+        && missing.status == crate::Status::NotChecked
+    {
+        list.push(format!("Enough for your trust file: {}.", missing.detail));
+    }
+    for (side, what) in [(Side::Request, "request"), (Side::Response, "response")] {
+        if !case.copies.has(side) {
+            list.push(format!(
+                "That your copy of the {what} is the one committed to: none was compared (--{what} FILE)."
+            ));
+        }
+    }
+    if let Some(record) = &case.record {
+        let (claimed, verified) = (record.leaf.level, verified_level(&case.http));
+        if claimed > verified {
+            list.push(format!("The level {claimed} that the record claims: only {verified} is shown here."));
+        }
+        if !record.withheld.is_empty() {
+            let names: Vec<&str> = record.withheld.iter().map(|number| fields::name(*number)).collect();
+            list.push(format!("What the withheld fields say: {}.", names.join(", ")));
+        }
+    }
+    list.push(format!(
+        "When it was: {NO_TIME} The exchange's own times are the operator's clock{}.",
+        expired(case).unwrap_or_default()
+    ));
+    list.push(format!("That it is the only record of the exchange: uniqueness {NOT_UNIQUE}."));
+    list.push("That the answer is true, safe or unbiased.".into());
+    list.push("That the named model produced it, or that the exchange took place.".into());
+    list.push("That the user is who they claim.".into());
+    list.push("That no inference bypassed the proxy.".into());
+    list
+}
+
+/// A key that is no longer valid may have leaked since; only a timestamp shows that the record is older.
+fn expired(case: &Case) -> Option<String> {
+    let key = &case.log.announced.first()?.payload;
+    (case.at? > key.not_after).then(|| {
+        format!(
+            ", and the key was valid only until {}: no timestamp shows that the record was made before",
+            time(key.not_after)
+        )
+    })
+}
+
+/// What the opened fields say, each line marked as the operator's word.
+pub(crate) fn record_says(case: &Case) -> Vec<String> {
+    let Some(record) = &case.record else { return Vec::new() };
+    let opened = &record.opened;
+    let mut list: Vec<String> = Vec::new();
+    let mut say = |what: &str, text: String| list.push(format!("the operator's record says: {what} {text}"));
+    if let Some(line) = &opened.request_line {
+        if let (Some(method), Some(path)) = (&line.method, &line.path) {
+            say("request", format!("{} {}", quoted(method), quoted(path)));
+        }
+        line.authority.iter().for_each(|authority| say("host", quoted(authority)));
+    }
+    if let Some(status) = opened.response_head.as_ref().and_then(|head| head.status) {
+        say("status", status.to_string());
+    }
+    if let Some(operation) = opened.operation.as_ref().and_then(|operation| operation.operation.as_ref()) {
+        say("operation", quoted(operation));
+    }
+    if let Some(model) = &opened.model {
+        model.requested.iter().for_each(|name| say("model requested", quoted(name)));
+        model.reported.iter().for_each(|name| say("model named in the response", quoted(name)));
+        model.source.iter().for_each(|source| say("model known by", quoted(source)));
+    }
+    if let Some(total) = opened.usage.as_ref().and_then(|usage| usage.total) {
+        say("tokens", total.to_string());
+    }
+    if let Some(answer) = &opened.answer {
+        answer.id.iter().for_each(|id| say("response id", quoted(id)));
+        answer.finish_reasons.iter().flatten().for_each(|reason| say("finished by", quoted(reason)));
+        answer.error.iter().for_each(|error| say("error", quoted(error)));
+    }
+    if let Some(times) = &opened.times {
+        times.received.iter().for_each(|at| say("received at", time(*at)));
+    }
+    say("completed at", time(record.leaf.completed_at));
+    say("outcome", record.leaf.outcome.to_string());
+    if let Some(failure) = &opened.failure {
+        failure.fault.iter().for_each(|fault| say("fault of", quoted(fault)));
+        failure.reason.iter().for_each(|reason| say("reason", quoted(reason)));
+    }
+    if let Some(rule) = opened.decision.as_ref().and_then(|decision| decision.rule.as_ref()) {
+        say("policy rule", quoted(rule));
+    }
+    list
+}
