@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
+use colophon_receipt::level::Outcome;
 use tempfile::TempDir;
 
 use crate::process::Process;
@@ -59,6 +60,13 @@ impl Colophon {
     /// Starts the proxy before `upstream` (a URL) with the built-in profile, a batch every 200 ms.
     pub fn before(upstream: &str) -> Self {
         Self::start(upstream, |_| ())
+    }
+
+    /// Starts it with a policy that signs every answer.
+    pub fn signing(upstream: &str) -> Self {
+        Self::start(upstream, |options| {
+            options.sign_all();
+        })
     }
 
     /// Starts it with options.
@@ -137,6 +145,25 @@ impl Colophon {
         let line =
             text.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
         line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok())
+    }
+
+    /// How many exchanges have ended this way.
+    pub fn ended_as(&self, outcome: Outcome) -> u64 {
+        let text = crate::client::get(self.admin, "/metrics").text();
+        let label = format!("outcome=\"{}\"", outcome.as_str());
+        let lines =
+            text.lines().filter(|line| line.starts_with("colophon_exchanges") && line.contains(&label));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    }
+
+    /// Waits until `count` exchanges have ended this way.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub fn until_ended_as(&self, outcome: Outcome, count: u64) {
+        let seen = wait_for(PATIENCE, || (self.ended_as(outcome) >= count).then_some(()));
+        assert!(seen.is_some(), "{} exchanges are {outcome:?}, not {count}", self.ended_as(outcome));
+        assert_eq!(self.ended_as(outcome), count, "{outcome:?}");
     }
 
     fn until_ready(&mut self) {

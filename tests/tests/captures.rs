@@ -103,9 +103,7 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let (upstream, playing) = replay();
-        let colophon = Colophon::start(&upstream.url(), |options| {
-            options.sign_all();
-        });
+        let colophon = Colophon::signing(&upstream.url());
         Self { colophon, upstream, playing }
     }
 

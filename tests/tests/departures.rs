@@ -21,17 +21,11 @@ fn chunk(data: &str) -> Vec<u8> {
     format!("{:x}\r\n{data}\r\n", data.len()).into_bytes()
 }
 
-fn sign_all(upstream: &Upstream) -> Colophon {
-    Colophon::start(&upstream.url(), |options| {
-        options.sign_all();
-    })
-}
-
 /// Plays a recording whose client left, leaves at the same place, and checks the record.
 fn leave_where_recorded(name: &str) {
     let capture = Capture::load(name);
     let (upstream, playing) = replay();
-    let colophon = sign_all(&upstream);
+    let colophon = Colophon::signing(&upstream.url());
     *playing.lock().unwrap() = Some(std::sync::Arc::new(capture.clone()));
     let (recorded, _) = capture.responses().remove(0);
     assert!(!recorded.body.is_empty());
@@ -64,7 +58,7 @@ fn a_stream_of_tgi_left_midway() {
 fn a_client_that_leaves_before_the_answer_frees_the_upstream() {
     let capture = Capture::load("vllm-0.32.0/disconnect-nonstream");
     let (upstream, playing) = replay();
-    let colophon = sign_all(&upstream);
+    let colophon = Colophon::signing(&upstream.url());
     *playing.lock().unwrap() = Some(std::sync::Arc::new(capture.clone()));
     let mut client = Client::connect(colophon.listen());
     client.send(&capture.request);
@@ -74,6 +68,7 @@ fn a_client_that_leaves_before_the_answer_frees_the_upstream() {
     drop(client);
     let gone = upstream.gone().expect("the upstream is never freed");
     assert!(gone - left < AT_ONCE, "freed after {:?}", gone - left);
+    colophon.until_ended_as(Outcome::ClientAborted, 1);
 }
 
 /// While the upstream says nothing there is nothing to write to the client, whose departure must show all the same.
@@ -86,7 +81,7 @@ fn a_silent_stream_is_freed_at_once() {
             conn.wait_until_gone();
         }
     });
-    let colophon = sign_all(&upstream);
+    let colophon = Colophon::signing(&upstream.url());
     let body = r#"{"model":"m","messages":[],"stream":true}"#;
     let mut client = Client::connect(colophon.listen());
     client.send(&post_bytes("/v1/chat/completions", "", body));
@@ -116,7 +111,7 @@ fn leaving_after_the_terminator_is_no_departure() {
             conn.wait_until_gone();
         }
     });
-    let colophon = sign_all(&upstream);
+    let colophon = Colophon::signing(&upstream.url());
     let body = r#"{"model":"m","messages":[],"stream":true}"#;
     let mut client = Client::connect(colophon.listen());
     client.send(&post_bytes("/v1/chat/completions", "", body));
@@ -140,7 +135,7 @@ fn an_upload_left_midway_frees_the_upstream() {
             conn.wait_until_gone();
         }
     });
-    let colophon = sign_all(&upstream);
+    let colophon = Colophon::signing(&upstream.url());
     let mut client = Client::connect(colophon.listen());
     client
         .send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{\"model\":");
@@ -149,4 +144,5 @@ fn an_upload_left_midway_frees_the_upstream() {
     drop(client);
     let gone = upstream.gone().expect("the upstream is never freed");
     assert!(gone - left < AT_ONCE, "freed after {:?}", gone - left);
+    colophon.until_ended_as(Outcome::ClientAborted, 1);
 }

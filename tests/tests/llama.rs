@@ -77,9 +77,7 @@ const REQUESTS: &[(&str, &str)] = &[
 #[test]
 fn answers_are_the_same_direct_and_through_the_proxy() {
     let llama = Llama::start();
-    let colophon = Colophon::start(&llama.url(), |options| {
-        options.sign_all();
-    });
+    let colophon = Colophon::signing(&llama.url());
     // The first answers differ from later ones in places (a slot not used yet).
     post(llama.address(), "/completion", r#"{"prompt":"warm","n_predict":2,"id_slot":0}"#);
     let ask = |path: &str, body: &str, through: bool| {

@@ -1,0 +1,182 @@
+//! What is too big, too slow or too silent.
+
+use std::time::{Duration, Instant};
+
+use colophon_receipt::level::Outcome;
+use colophon_tests::client::{Client, post, post_bytes, send};
+use colophon_tests::colophon::Colophon;
+use colophon_tests::receipts::Fetched;
+use colophon_tests::upstream::Upstream;
+use colophon_tests::wire::End;
+use colophon_tests::{PATIENCE, pause};
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
+
+fn with_header_of(bytes: usize) -> Vec<u8> {
+    let value = "x".repeat(bytes);
+    format!("GET /v1/models HTTP/1.1\r\nHost: x\r\nX-Big: {value}\r\nConnection: close\r\n\r\n").into_bytes()
+}
+
+#[test]
+fn a_70_kb_header_passes() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::signing(&upstream.url());
+    let response = send(colophon.listen(), &with_header_of(70 << 10));
+    assert_eq!(response.status(), 200);
+    assert_eq!(upstream.received()[0].header("x-big").map(str::len), Some(70 << 10));
+    assert!(response.header("colophon-receipt").is_some());
+}
+
+#[test]
+fn headers_beyond_the_limit_are_431() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::signing(&upstream.url());
+    let response = send(colophon.listen(), &with_header_of(300 << 10));
+    assert_eq!((response.status(), &response.end), (431, &End::Complete));
+    let many: String = (0..5000).map(|n| format!("X-{n}: {}\r\n", "y".repeat(60))).collect();
+    let response = send(colophon.listen(), format!("GET / HTTP/1.1\r\nHost: x\r\n{many}\r\n").as_bytes());
+    assert_eq!(response.status(), 431);
+    assert_eq!(upstream.received().len(), 0);
+}
+
+#[test]
+fn the_header_limit_is_a_flag() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--max-header-bytes", "524288"]);
+    });
+    assert_eq!(send(colophon.listen(), &with_header_of(300 << 10)).status(), 200);
+    assert_eq!(upstream.received()[0].header("x-big").map(str::len), Some(300 << 10));
+}
+
+#[test]
+fn a_long_target_is_414_and_a_usual_long_one_passes() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::signing(&upstream.url());
+    let request =
+        |length: usize| format!("GET /v1/{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(length)).into_bytes();
+    assert_eq!(send(colophon.listen(), &request(32 << 10)).status(), 200);
+    assert!(matches!(send(colophon.listen(), &request(100 << 10)).status(), 414 | 431));
+}
+
+/// A sender that trickles its header is cut after the whole head's time, however often it sends a byte.
+#[test]
+fn slow_headers_are_cut() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--header-timeout", "1s"]);
+    });
+    let mut client = Client::connect(colophon.listen());
+    client.send(b"GET /v1/models HTTP/1.1\r\nHost: x\r\n");
+    let start = Instant::now();
+    while client.send(b"X-Slow: 1\r\n") && start.elapsed() < PATIENCE {
+        pause(Duration::from_millis(200));
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "cut only after {:?}", start.elapsed());
+    assert_eq!(upstream.received().len(), 0);
+}
+
+#[test]
+fn silent_connections_are_cut() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--header-timeout", "1s", "--idle-timeout", "1s"]);
+    });
+    // Before a first byte; after half an HTTP/2 preface; between two requests.
+    let firsts: [&[u8]; 3] = [b"", b"PRI * HTTP/2.0\r\n", b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"];
+    for first in firsts {
+        let mut client = Client::connect(colophon.listen());
+        client.send(first);
+        if first.ends_with(b"\r\n\r\n") {
+            assert_eq!(client.response("GET").status(), 200);
+        }
+        let start = Instant::now();
+        let response = client.response("GET");
+        let shown = String::from_utf8_lossy(first);
+        assert!(
+            matches!(response.end, End::Truncated | End::Reset) || response.status() == 408,
+            "{shown:?}: {response:?}"
+        );
+        assert!(start.elapsed() < Duration::from_secs(4), "{shown:?}: cut only after {:?}", start.elapsed());
+        assert!(start.elapsed() > Duration::from_millis(500), "{shown:?}: cut after {:?}", start.elapsed());
+    }
+}
+
+/// A silent connection must not be able to hold up others, and a quiet HTTP/1 client that waits for its answer is not
+/// silent.
+#[test]
+fn waiting_for_an_answer_is_not_silence() {
+    let upstream = Upstream::serve(|conn| {
+        while conn.request().is_some() {
+            pause(Duration::from_millis(2500));
+            conn.send(OK.as_bytes());
+        }
+    });
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--header-timeout", "1s", "--idle-timeout", "1s"]);
+    });
+    assert_eq!(post(colophon.listen(), "/v1/chat/completions", "{}").status(), 200);
+}
+
+#[test]
+fn bodies_beyond_the_limit_are_413() {
+    let upstream = Upstream::serve(|conn| {
+        while conn.request().is_some_and(|request| request.end == End::Complete) {
+            conn.send(OK.as_bytes());
+        }
+    });
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--max-body-bytes", "1000"]);
+    });
+    assert_eq!(post(colophon.listen(), "/v1/chat/completions", &"x".repeat(1000)).status(), 200);
+    let response = post(colophon.listen(), "/v1/chat/completions", &"x".repeat(1001));
+    assert_eq!(response.status(), 413);
+    let error: serde_json::Value = serde_json::from_slice(&response.body).expect("the API's error shape");
+    assert!(error["error"]["message"].is_string(), "{error}");
+    assert_eq!(response.header("x-should-retry"), Some("false"));
+    assert_eq!(Fetched::of(&response, colophon.listen()).outcome(), Outcome::Refused);
+
+    let chunks: String = (0..20).map(|_| format!("64\r\n{}\r\n", "y".repeat(100))).collect();
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let response = send(colophon.listen(), format!("{head}{chunks}0\r\n\r\n").as_bytes());
+    assert_eq!(response.status(), 413);
+    assert_eq!(upstream.received().iter().filter(|request| request.end == End::Complete).count(), 1);
+}
+
+/// A request body that stalls is the client's business; it must not time out the head.
+#[test]
+fn a_slow_body_is_waited_for() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--header-timeout", "1s"]);
+    });
+    let mut client = Client::connect(colophon.listen());
+    let request = post_bytes("/v1/chat/completions", "", r#"{"model":"m"}"#);
+    let (first, rest) = request.split_at(request.len() - 6);
+    client.send(first);
+    pause(Duration::from_millis(2500));
+    client.send(rest);
+    assert_eq!(client.response("POST").status(), 200);
+    assert_eq!(upstream.received()[0].text(), r#"{"model":"m"}"#);
+}
+
+/// Connections beyond the limit wait, and are served when one ends.
+#[test]
+fn connections_beyond_the_limit_wait() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--max-connections", "2"]);
+    });
+    let mut first = Client::connect(colophon.listen());
+    let mut second = Client::connect(colophon.listen());
+    for client in [&mut first, &mut second] {
+        client.send(&post_bytes("/v1/completions", "", "{}"));
+        assert_eq!(client.response("POST").status(), 200);
+    }
+    let mut third = Client::connect(colophon.listen());
+    third.send(&post_bytes("/v1/completions", "", "{}"));
+    pause(Duration::from_millis(500));
+    assert_eq!(upstream.received().len(), 2, "a third connection was served");
+    drop(first);
+    assert_eq!(third.response("POST").status(), 200);
+}

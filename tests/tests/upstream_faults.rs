@@ -1,0 +1,241 @@
+//! Upstreams that are down, break off, talk nonsense or say nothing: the client gets a clear error in its API's shape,
+//! or the end of what there was, and the record says what happened.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use colophon_receipt::fields::{self, Failure};
+use colophon_receipt::level::Outcome;
+use colophon_receipt::merkle::sha256;
+use colophon_tests::client::{Client, get, post, post_bytes};
+use colophon_tests::colophon::Colophon;
+use colophon_tests::pause;
+use colophon_tests::receipts::Fetched;
+use colophon_tests::upstream::Upstream;
+use colophon_tests::wire::{End, Message};
+
+const STREAM_HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// The record blames the upstream and commits to what the client got.
+fn assert_failed(colophon: &Colophon, response: &Message, request: &str) {
+    let receipt = Fetched::of(response, colophon.listen());
+    assert_eq!(receipt.outcome(), Outcome::UpstreamFailed);
+    let failure = receipt.field(fields::FAILURE).expect("the reason is on record");
+    let failure = Failure::read(failure).expect("a failure");
+    assert_eq!(failure.fault.as_deref(), Some("upstream"));
+    assert!(failure.reason.is_some_and(|reason| !reason.is_empty()));
+    let body = receipt.response_body().expect("a response digest");
+    assert_eq!((body.digest, body.size), (sha256(&response.body), response.body.len() as u64));
+    receipt.assert_verifies(colophon.listen(), request.as_bytes(), &response.body);
+}
+
+fn free_port() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[test]
+fn an_upstream_that_is_down_is_an_error_in_the_apis_shape() {
+    let colophon = Colophon::signing(&format!("http://{}", free_port()));
+    let chat = post(colophon.listen(), "/v1/chat/completions", "{}");
+    let messages = post(colophon.listen(), "/v1/messages", "{}");
+    let generate = post(colophon.listen(), "/generate", "{}");
+    for response in [&chat, &messages, &generate] {
+        assert!(matches!(response.status(), 502 | 503), "{}", response.start);
+        assert_eq!(response.end, End::Complete);
+        assert_eq!(response.header("content-type"), Some("application/json"));
+        assert_failed(&colophon, response, "{}");
+    }
+    let json =
+        |response: &Message| serde_json::from_slice::<serde_json::Value>(&response.body).expect("JSON");
+    assert!(json(&chat)["error"]["message"].is_string() && json(&chat)["error"]["type"].is_string());
+    assert_eq!(json(&messages)["type"], "error");
+    assert!(json(&messages)["error"]["message"].is_string());
+    assert!(json(&generate)["error"].is_string() && json(&generate)["error_type"].is_string());
+}
+
+#[test]
+fn an_upstream_that_comes_back_is_found_again() {
+    let address = free_port();
+    let colophon = Colophon::signing(&format!("http://{address}"));
+    assert!(get(colophon.listen(), "/v1/models").status() >= 502);
+    let listener = TcpListener::bind(address).unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut some = [0; 4096];
+        let read = std::io::Read::read(&mut stream, &mut some).unwrap();
+        assert!(read > 0);
+        std::io::Write::write_all(
+            &mut stream,
+            b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}",
+        )
+        .unwrap();
+    });
+    assert_eq!(get(colophon.listen(), "/v1/models").status(), 200);
+    server.join().unwrap();
+}
+
+#[test]
+fn garbage_instead_of_an_answer_is_502() {
+    let garbage: &[&[u8]] = &[
+        b"\x00\x01\x02\x03\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nNo colon here\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x",
+        b"HTTP/1.1 200 OK\r\nContent-Length: two\r\n\r\n{}",
+        b"",
+    ];
+    for bytes in garbage {
+        let upstream = Upstream::answering_once(bytes.to_vec());
+        let colophon = Colophon::signing(&upstream.url());
+        let response = post(colophon.listen(), "/v1/chat/completions", "{}");
+        let shown = String::from_utf8_lossy(bytes);
+        assert_eq!(
+            (response.status(), &response.end),
+            (502, &End::Complete),
+            "{shown:?}: {}",
+            response.text()
+        );
+        assert_failed(&colophon, &response, "{}");
+    }
+}
+
+#[test]
+fn a_stream_that_breaks_off_is_not_ended_properly() {
+    let upstream = Upstream::serve(|conn| {
+        if conn.request().is_some() {
+            conn.send(STREAM_HEAD);
+            conn.send(b"b\r\ndata: one\n\n\r\n");
+            pause(Duration::from_millis(50));
+            conn.send(b"b\r\ndata:"); // and closes
+        }
+    });
+    let colophon = Colophon::signing(&upstream.url());
+    let response = post(colophon.listen(), "/v1/chat/completions", r#"{"stream":true}"#);
+    assert_eq!((response.status(), response.text().as_str()), (200, "data: one\n\ndata:"));
+    assert!(matches!(response.end, End::Truncated | End::Reset), "{:?}", response.end);
+    assert_failed(&colophon, &response, r#"{"stream":true}"#);
+}
+
+#[test]
+fn an_answer_with_a_length_that_breaks_off_is_cut_or_an_error() {
+    // Short enough to be held back until its digest is known: then the failure can still be said.
+    let upstream = Upstream::answering_once(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{\"a\"",
+    );
+    let colophon = Colophon::signing(&upstream.url());
+    let response = post(colophon.listen(), "/v1/chat/completions", "{}");
+    assert_eq!((response.status(), &response.end), (502, &End::Complete), "{}", response.text());
+    assert_failed(&colophon, &response, "{}");
+
+    // Too long to be held back.
+    let upstream = Upstream::answering_once(format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: 3000000\r\n\r\n{}",
+        "x".repeat(2000)
+    ));
+    let colophon = Colophon::signing(&upstream.url());
+    let response = post(colophon.listen(), "/v1/chat/completions", "{}");
+    assert_eq!((response.status(), response.body.len()), (200, 2000));
+    assert!(matches!(response.end, End::Truncated | End::Reset), "{:?}", response.end);
+    assert_failed(&colophon, &response, "{}");
+}
+
+/// The server closes with the request unread, so that the kernel resets the connection.
+#[test]
+fn a_reset_in_the_body_ends_the_answer() {
+    let upstream = Upstream::serve(|conn| {
+        if conn.request_head().is_some() {
+            conn.send(STREAM_HEAD);
+            conn.send(b"b\r\ndata: one\n\n\r\n");
+            pause(Duration::from_millis(300));
+        }
+    });
+    let colophon = Colophon::signing(&upstream.url());
+    let request = "x".repeat(200_000);
+    let mut client = Client::connect(colophon.listen());
+    client.send(&post_bytes("/v1/chat/completions", "", &request));
+    let response = client.response("POST");
+    assert_eq!((response.status(), response.text().as_str()), (200, "data: one\n\n"));
+    assert!(matches!(response.end, End::Truncated | End::Reset), "{:?}", response.end);
+    let receipt = Fetched::of(&response, colophon.listen());
+    assert_eq!(receipt.outcome(), Outcome::UpstreamFailed);
+    assert_eq!(receipt.response_body().map(|body| body.digest), Some(sha256(b"data: one\n\n")));
+}
+
+#[test]
+fn an_upstream_that_never_answers_is_504() {
+    let upstream = Upstream::serve(|conn| {
+        if conn.request().is_some() {
+            conn.wait_until_gone();
+        }
+    });
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--upstream-header-timeout", "1s"]);
+    });
+    let start = Instant::now();
+    let response = post(colophon.listen(), "/v1/chat/completions", "{}");
+    assert_eq!(response.status(), 504, "{}", response.text());
+    assert!(start.elapsed() < Duration::from_secs(4), "only after {:?}", start.elapsed());
+    assert!(upstream.gone().is_some(), "the upstream is not freed");
+    assert_failed(&colophon, &response, "{}");
+}
+
+#[test]
+fn an_upstream_that_falls_silent_is_cut() {
+    let upstream = Upstream::serve(|conn| {
+        if conn.request().is_some() {
+            conn.send(STREAM_HEAD);
+            conn.send(b"b\r\ndata: one\n\n\r\n");
+            conn.wait_until_gone();
+        }
+    });
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--upstream-idle-timeout", "1s"]);
+    });
+    let start = Instant::now();
+    let response = post(colophon.listen(), "/v1/chat/completions", "{}");
+    assert!(start.elapsed() < Duration::from_secs(5), "only after {:?}", start.elapsed());
+    assert_eq!(response.text(), "data: one\n\n");
+    assert!(matches!(response.end, End::Truncated | End::Reset), "{:?}", response.end);
+    assert_failed(&colophon, &response, "{}");
+}
+
+/// uvicorn closes idle connections when it likes; a request that meets the close must not fail because of it.
+#[test]
+fn a_pooled_connection_that_was_closed_is_not_an_error() {
+    let upstream = Upstream::answering_once("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"); // says keep-alive, closes
+    let colophon = Colophon::signing(&upstream.url());
+    for _ in 0..10 {
+        assert_eq!(post(colophon.listen(), "/v1/chat/completions", "{}").status(), 200);
+        pause(Duration::from_millis(20));
+    }
+    assert_eq!(upstream.received().len(), 10);
+}
+
+/// What the upstream says in our name is taken off, and that is on record.
+#[test]
+fn the_upstreams_own_colophon_headers_are_removed() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nColophon-Record: \"forged\"\r\nColophon-Receipt: \"/forged\"\r\n\
+         Colophon-Whatever: 1\r\nSignature-Input: colophon=(\"@status\");created=1, theirs=(\"@status\");created=2\r\n\
+         Signature: colophon=:AAAA:, theirs=:BBBB:\r\nContent-Length: 2\r\n\r\n{}",
+    );
+    let colophon = Colophon::signing(&upstream.url());
+    let response = post(colophon.listen(), "/v1/chat/completions", "{}");
+    assert_eq!(response.header("colophon-whatever"), None);
+    for name in ["colophon-record", "colophon-receipt"] {
+        assert_eq!(response.all(name).count(), 1, "{name}");
+        assert!(!response.header(name).unwrap().contains("forged"), "{name}");
+    }
+    let inputs: Vec<&str> = response.all("signature-input").collect();
+    assert!(inputs.join(", ").contains("theirs=(\"@status\");created=2"), "{inputs:?}");
+    assert!(!inputs.join(", ").contains("created=1,"), "{inputs:?}");
+    let receipt = Fetched::of(&response, colophon.listen());
+    let stripped = fields::read_list(&receipt.field(fields::STRIPPED).expect("on record")).expect("a list");
+    for name in ["colophon-record", "colophon-receipt", "colophon-whatever"] {
+        assert!(stripped.iter().any(|entry| entry == name.as_bytes()), "{name} in {stripped:?}");
+    }
+    receipt.assert_verifies(colophon.listen(), b"{}", b"{}");
+}
