@@ -1,9 +1,22 @@
 //! WAL, batches, the log and its checkpoints, and the look-up of a receipt by id.
 
+pub mod batch;
 pub mod head;
+pub mod index;
+pub mod ledger;
 pub mod log;
+pub mod lookup;
+pub mod private;
 pub mod prove;
+mod recover;
 pub mod sequencer;
+pub mod shard;
 pub mod state;
 pub mod store;
 pub mod tiles;
+pub mod wal;
+
+pub use ledger::{Config, Counts, Keeper, Ledger, LedgerError, Open, Ticket, Unfinished};
+pub use lookup::Lookup;
+pub use shard::Shard;
+pub use wal::WalError;

@@ -1,0 +1,129 @@
+//! From a record's id to its batch and slot, without a database.
+//!
+//! `index/<yyyymmddhh>/<min ms>-<max ms>-<tag>-<log index>`: the hour, the milliseconds and the tag are those of the ids
+//! in it, so that one listing of one hour finds the few files that can hold an id. The file:
+//!
+//! ```text
+//! "colophon index 1" | u64le log index of the statement | u64le log index of its shard's announcement
+//!   | u16le length | shard | rows of 24 bytes: id (16) | u32le seq | u32le slot
+//! ```
+//! Rows are sorted by id. An index is a convenience: it can be rebuilt from the log and the batch files.
+
+use colophon_receipt::record::RecordId;
+use std::collections::BTreeMap;
+
+const MAGIC: &[u8; 16] = b"colophon index 1";
+const ROW: usize = 24;
+/// An index file has at most this many bytes.
+pub const MAX_BYTES: u64 = 4 << 20;
+
+/// The batch that the rows of an index file point into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// The statement's shard.
+    pub shard: String,
+    /// The statement's number within it.
+    pub seq: u64,
+    /// The statement's index in the log.
+    pub log_index: u64,
+    /// The log index of the shard's announcement.
+    pub announced: u64,
+}
+
+/// Milliseconds since the epoch in an id.
+pub fn id_ms(id: &RecordId) -> u64 {
+    id[..6].iter().fold(0, |ms, byte| ms << 8 | u64::from(*byte))
+}
+
+/// The shard tag in an id: 16 bits after the variant.
+pub fn id_tag(id: &RecordId) -> [u8; 2] {
+    [id[8] << 2 | id[9] >> 6, id[9] << 2 | id[10] >> 6]
+}
+
+/// The folder of an hour, `yyyymmddhh` in UTC.
+pub fn hour(ms: u64) -> String {
+    let (days, hour) = (ms / 86_400_000, ms / 3_600_000 % 24);
+    let (year, month, day) = civil(days);
+    format!("{year:04}{month:02}{day:02}{hour:02}")
+}
+
+/// Year, month and day of the proleptic Gregorian calendar, `days` after 1970-01-01.
+fn civil(days: u64) -> (u64, u64, u64) {
+    // Years that begin in March put the leap day last.
+    let z = days + 719_468;
+    let (era, day_of_era) = (z / 146_097, z % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+/// The files, name and content, of a batch whose ids are given with their slots.
+pub fn write(target: &Target, ids: impl IntoIterator<Item = (RecordId, u32)>) -> Vec<(String, Vec<u8>)> {
+    let mut groups: BTreeMap<(u64, [u8; 2]), Vec<(RecordId, u32)>> = BTreeMap::new();
+    for (id, slot) in ids {
+        groups.entry((id_ms(&id) / 3_600_000, id_tag(&id))).or_default().push((id, slot));
+    }
+    let file = |((_, tag), mut rows): ((u64, [u8; 2]), Vec<(RecordId, u32)>)| {
+        rows.sort_unstable();
+        let (min, max) = (id_ms(&rows.first()?.0), id_ms(&rows.last()?.0));
+        let name = format!("index/{}/{min:013}-{max:013}-{}-{}", hour(min), hex::encode(tag), target.log_index);
+        let mut out = Vec::with_capacity(64 + target.shard.len() + rows.len() * ROW);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&target.log_index.to_le_bytes());
+        out.extend_from_slice(&target.announced.to_le_bytes());
+        out.extend_from_slice(&(target.shard.len() as u16).to_le_bytes());
+        out.extend_from_slice(target.shard.as_bytes());
+        for (id, slot) in rows {
+            out.extend_from_slice(&id);
+            out.extend_from_slice(&(target.seq as u32).to_le_bytes());
+            out.extend_from_slice(&slot.to_le_bytes());
+        }
+        Some((name, out))
+    };
+    groups.into_iter().filter_map(file).collect()
+}
+
+/// Whether the file of this name can hold `id`.
+pub fn may_hold(name: &str, id: &RecordId) -> bool {
+    let mut parts = name.split('-');
+    let (Some(min), Some(max), Some(tag)) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    let ms = id_ms(id);
+    tag == hex::encode(id_tag(id))
+        && min.parse().is_ok_and(|min: u64| min <= ms)
+        && max.parse().is_ok_and(|max: u64| ms <= max)
+}
+
+/// Finds `id` in an index file: the batch and the slot. `Err` if the file is damaged.
+pub fn find(bytes: &[u8], id: &RecordId) -> Result<Option<(Target, u32)>, IndexError> {
+    let rest = bytes.strip_prefix(MAGIC).ok_or(IndexError)?;
+    let (log_index, rest) = rest.split_first_chunk().ok_or(IndexError)?;
+    let (announced, rest) = rest.split_first_chunk().ok_or(IndexError)?;
+    let (len, rest) = rest.split_first_chunk().ok_or(IndexError)?;
+    let (shard, rows) = rest.split_at_checked(u16::from_le_bytes(*len).into()).ok_or(IndexError)?;
+    let shard = str::from_utf8(shard).map_err(|_| IndexError)?;
+    let (rows, []) = rows.as_chunks::<ROW>() else { return Err(IndexError) };
+    let Ok(at) = rows.binary_search_by(|row| row[..16].cmp(&id[..])) else { return Ok(None) };
+    let word = |at: usize, from: usize| {
+        rows[at][from..from + 4].try_into().map(u32::from_le_bytes).map_err(|_| IndexError)
+    };
+    let target = Target {
+        shard: shard.to_owned(),
+        seq: word(at, 16)?.into(),
+        log_index: u64::from_le_bytes(*log_index),
+        announced: u64::from_le_bytes(*announced),
+    };
+    Ok(Some((target, word(at, 20)?)))
+}
+
+/// Bytes that are not an index file.
+#[derive(Debug, thiserror::Error)]
+#[error("not a version 1 index file, or a damaged one")]
+pub struct IndexError;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,504 @@
+//! The ledger as the proxy sees it: accept an exchange, finish it, look its receipt up.
+//!
+//! `begin` and `finish` are for the hot path, poll functions and `Drop`: they neither await nor hold a lock across an
+//! await, and their only I/O is one write(2) each. The keeper's task does the rest: batch, statement, log, index.
+
+mod book;
+mod folder;
+mod ids;
+pub(crate) mod keeper;
+pub(crate) mod objects;
+mod ticket;
+
+pub use keeper::Keeper;
+pub use ticket::{Open, Ticket, Unfinished};
+
+pub(crate) use book::Pending;
+
+use crate::head::SignedHead;
+use crate::log::{Log, LogConfig, LogError, LogReader};
+use crate::lookup::{self, Cache, Lookup};
+use crate::shard::Shard;
+use crate::wal::{self, Wal, WalError};
+use crate::{recover, store};
+use arc_swap::ArcSwap;
+use book::Book;
+use colophon_receipt::Hash;
+use colophon_receipt::receipt::HttpSignature;
+use colophon_receipt::record::{Record, RecordId, RecordLeaf};
+use colophon_receipt::statement::Counters;
+use colophon_signer::{KeyError, Signer};
+use folder::Folder;
+use ids::{Clock, Ids, Tokens};
+use objects::Objects;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// How a ledger is set up.
+#[derive(Clone)]
+pub struct Config {
+    /// The data folder: log, batches, index, openings, WAL, keys.
+    pub data: PathBuf,
+    /// Where the last signed tree head is remembered outside the data folder.
+    pub state: Option<PathBuf>,
+    /// The shard's name, such as the host's: letters, digits, `.`, `_` and `-`.
+    pub name: String,
+    /// The log's origin; absent: the one it has, or a new one.
+    pub origin: Option<String>,
+    /// The log's key.
+    pub log_key: Arc<dyn Signer>,
+    /// How often a batch is closed.
+    pub batch_every: Duration,
+    /// How often a shard without exchanges signs a statement.
+    pub heartbeat: Duration,
+    /// Records per batch, at most [`crate::batch::MAX_RECORDS`].
+    pub max_batch: usize,
+    /// Records that may wait for the log before `begin` refuses.
+    pub max_backlog: usize,
+    /// Accept a log whose last signed head is not remembered.
+    pub adopt: bool,
+    /// Digest of the policy in force.
+    pub policy: Hash,
+    /// How long a shard's key counts.
+    pub shard_key_life: Duration,
+}
+
+/// Why the ledger cannot be opened or read.
+#[derive(Debug, thiserror::Error)]
+pub enum LedgerError {
+    /// Another process uses the data folder.
+    #[error("{0} is in use by another process (its `lock` file is held)")]
+    Locked(PathBuf),
+    /// The data folder cannot be used, for example because it is read-only.
+    #[error("the data folder cannot be used: {path}: {source}")]
+    Folder {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// A shard name that would not stand in a path.
+    #[error("`{0}` is no shard name: up to 128 letters, digits, `.`, `_` and `-`")]
+    Name(String),
+    /// The WAL cannot be read or written.
+    #[error("write-ahead log: {0}")]
+    Wal(#[from] WalError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
+    /// A read or write failed; trying again may help.
+    #[error("{action} {name}: {source}")]
+    Objects {
+        /// What was attempted.
+        action: &'static str,
+        /// The object.
+        name: String,
+        /// The backend's own error.
+        source: Box<object_store::Error>,
+    },
+    /// Something stored is not what was written.
+    #[error("{what} is damaged: {why}")]
+    Damaged {
+        /// The object.
+        what: String,
+        /// In which way.
+        why: String,
+    },
+    /// The operating system gave no randomness.
+    #[error("no randomness from the operating system: {0}")]
+    Random(#[from] getrandom::Error),
+    /// A shard's key could not be made.
+    #[error("shard key: {0}")]
+    Key(#[from] KeyError),
+    /// Records wait in the WAL and will be logged at the next start.
+    #[error("closed with {0} records not logged; they are in the WAL and will be logged at the next start")]
+    Unlogged(usize),
+}
+
+/// What the ledger counted since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// As in statements, but over all shards since the start; `recorded` includes records not logged yet.
+    pub counters: Counters,
+    /// Bytes that never became a request.
+    pub malformed: u64,
+    /// Records that wait for the log.
+    pub backlog: u64,
+}
+
+/// A running ledger; clones are the same one.
+#[derive(Clone)]
+pub struct Ledger(Arc<Inner>);
+
+struct Inner {
+    config: Config,
+    folder: Folder,
+    origin: String,
+    vkey: String,
+    head: watch::Receiver<Arc<SignedHead>>,
+    reader: LogReader,
+    objects: Objects,
+    private: Objects,
+    shard: ArcSwap<Shard>,
+    wal: Wal,
+    book: Mutex<Book>,
+    clock: Clock,
+    ids: Ids,
+    tokens: Tokens,
+    malformed: AtomicU64,
+    cache: Mutex<Cache>,
+    /// Wakes the keeper before its time.
+    full: Notify,
+}
+
+impl std::fmt::Debug for Ledger {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ledger").field("data", &self.0.folder.root()).finish_non_exhaustive()
+    }
+}
+
+impl Ledger {
+    /// Opens the data folder: locks it, takes up the log, announces a new shard, and has what earlier lives left in the
+    /// WAL logged. The [`Keeper`] runs on the current tokio runtime until it is closed or dropped.
+    pub async fn open(config: Config) -> Result<(Ledger, Keeper), LedgerError> {
+        let folder = Folder::open(&config.data)?;
+        let store = store::local(folder.root())?;
+        let private = store::local(&folder.private())?;
+        Ledger::open_stores(config, folder, Objects(store), Objects(private)).await
+    }
+
+    async fn open_stores(
+        mut config: Config,
+        folder: Folder,
+        objects: Objects,
+        private: Objects,
+    ) -> Result<(Ledger, Keeper), LedgerError> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if config.name.is_empty() || config.name.len() > 128 || !config.name.chars().all(plain) {
+            return Err(LedgerError::Name(config.name));
+        }
+        config.max_batch = config.max_batch.clamp(1, crate::batch::MAX_RECORDS);
+        let tokens = Tokens::new(&folder.token_key()?);
+        let replay = wal::replay(&folder.wal())?;
+        let mut log = Log::open(
+            objects.0.clone(),
+            LogConfig {
+                generation: 1,
+                origin: config.origin.clone(),
+                key: config.log_key.clone(),
+                state: config.state.clone(),
+                adopt: config.adopt,
+                now: Clock::new(0).now(),
+            },
+        )
+        .await?;
+        let past = recover::look_back(&log.reader(), &log.head(), &objects, folder.last_shard()?, &replay).await?;
+        let newest = replay.done.iter().map(|done| done.completed_at).max().unwrap_or(0);
+        let clock = Clock::new(past.to.unwrap_or(0).max(newest));
+        let now = clock.now();
+        let life = config.shard_key_life;
+        let shard =
+            Shard::announce(&mut log, &*config.log_key, &config.name, now, life, past.predecessor.clone()).await?;
+        folder.set_shard(&shard.name, shard.announced)?;
+        let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT);
+        wal.set_shard(&shard.name, shard.announced);
+
+        let recovered = recover::records(replay, &past, &wal, &shard, now)?;
+        let oldest = recovered.iter().map(|pending| pending.completed_at).min().unwrap_or(now);
+        let from = past.to.unwrap_or(oldest.min(now));
+        let mut book = Book::new(from);
+        if !recovered.is_empty() {
+            tracing::warn!(records = recovered.len(), "records of an earlier life recovered from the WAL");
+        }
+        for pending in recovered {
+            book.accept(&pending.id);
+            book.finish(pending);
+        }
+        wal.release([]);
+        let shard = Arc::new(shard);
+        let ledger = Ledger(Arc::new(Inner {
+            config,
+            folder,
+            origin: log.origin().to_owned(),
+            vkey: log.vkey(),
+            head: log.heads(),
+            reader: log.reader(),
+            objects,
+            private,
+            shard: ArcSwap::new(shard.clone()),
+            wal,
+            book: Mutex::new(book),
+            clock,
+            ids: Ids::default(),
+            tokens,
+            malformed: AtomicU64::new(0),
+            cache: Mutex::new(Cache::default()),
+            full: Notify::new(),
+        }));
+        let keeper = Keeper::start(ledger.clone(), log, shard, from);
+        Ok((ledger, keeper))
+    }
+
+    /// The shard that new exchanges belong to. One exchange stays with its [`Ticket::shard`].
+    pub fn shard(&self) -> Arc<Shard> {
+        self.0.shard.load_full()
+    }
+
+    /// A new id for an exchange accepted at `now_ms` (ms since the epoch).
+    pub fn new_id(&self, now_ms: u64) -> RecordId {
+        self.0.ids.next(now_ms, self.0.shard.load().tag)
+    }
+
+    /// The shard's clock: µs since the epoch, never going back.
+    pub fn now(&self) -> u64 {
+        self.0.clock.now()
+    }
+
+    /// Accepts an exchange: writes OPEN and counts it as received. Nothing of it may be forwarded before this.
+    ///
+    /// # Errors
+    /// When the WAL cannot be written, too many records wait for the log, or the ledger is closed. Then the exchange is
+    /// not counted: refuse it, or let it through, with `begin_degraded` in either case.
+    pub fn begin(&self, open: &Open<'_>) -> Result<Ticket, WalError> {
+        let shard = self.shard();
+        if self.now() >= shard.not_after {
+            return Err(WalError::Expired);
+        }
+        {
+            let mut book = self.book();
+            book.admit(self.0.config.max_backlog)?;
+            book.accept(&open.id);
+        }
+        if let Err(error) = self.0.wal.open(&open.id, open.received_at, open.level, open.fields) {
+            self.book().forget(&open.id);
+            return Err(error);
+        }
+        Ok(self.ticket(open.id, shard, false))
+    }
+
+    /// Accepts an exchange that the WAL cannot hold. Its record counts as degraded; a crash loses it.
+    pub fn begin_degraded(&self, open: &Open<'_>) -> Ticket {
+        self.book().accept(&open.id);
+        self.ticket(open.id, self.shard(), true)
+    }
+
+    fn ticket(&self, id: RecordId, shard: Arc<Shard>, degraded: bool) -> Ticket {
+        Ticket { ledger: self.clone(), shard, id, stamp: None, degraded, settled: false }
+    }
+
+    /// The time to seal the record with, as its `completed_at`. No statement ends between it and `finish`, so that the
+    /// record lies in its statement's interval; call `finish` without waiting for anything in between.
+    pub fn stamp(&self, ticket: &mut Ticket) -> u64 {
+        let mut book = self.book();
+        if let Some(earlier) = ticket.stamp.take() {
+            book.unstamp(earlier);
+        }
+        // Under the lock, as the end of an interval is.
+        let now = self.now();
+        book.stamp(now);
+        ticket.stamp = Some(now);
+        now
+    }
+
+    /// Writes DONE and hands the record to the batcher. The end of the response may be released after this, not before.
+    ///
+    /// # Errors
+    /// Gives everything back; nothing is lost until the ticket is dropped.
+    pub fn finish(
+        &self,
+        ticket: Ticket,
+        record: Record,
+        signatures: Vec<HttpSignature>,
+        refused: bool,
+    ) -> Result<(), Box<Unfinished>> {
+        let mut ticket = ticket;
+        match self.write_done(&mut ticket, &record, &signatures, refused) {
+            Ok((completed_at, holds)) => {
+                self.take_in(ticket, record, signatures, refused, completed_at, holds);
+                Ok(())
+            }
+            Err(error) => Err(Box::new(Unfinished { error, ticket, record, signatures, refused })),
+        }
+    }
+
+    fn write_done(
+        &self,
+        ticket: &mut Ticket,
+        record: &Record,
+        signatures: &[HttpSignature],
+        refused: bool,
+    ) -> Result<(u64, wal::Holds), WalError> {
+        let completed_at = self.reserve(ticket, record)?;
+        let holds = match ticket.degraded {
+            true => wal::Holds::default(),
+            false => self.0.wal.done(&ticket.id, record, signatures, ticket.shard.announced, refused)?,
+        };
+        Ok((completed_at, holds))
+    }
+
+    /// Keeps statements from ending before the record is taken in.
+    fn reserve(&self, ticket: &mut Ticket, record: &Record) -> Result<u64, WalError> {
+        let leaf = RecordLeaf::decode(&record.leaf).map_err(|_| WalError::Record)?;
+        if leaf.id != ticket.id {
+            return Err(WalError::Record);
+        }
+        let mut book = self.book();
+        if !book.in_time(leaf.completed_at, self.now()) {
+            return Err(WalError::Stale);
+        }
+        book.stamp(leaf.completed_at);
+        if let Some(earlier) = ticket.stamp.replace(leaf.completed_at) {
+            book.unstamp(earlier);
+        }
+        Ok(leaf.completed_at)
+    }
+
+    /// Keeps a record in memory that the WAL cannot hold, for rules that let exchanges through then
+    /// (`failurePolicy: Ignore`). A crash loses it. Where too many wait already, it counts as lost.
+    ///
+    /// # Errors
+    /// Only [`WalError::Stale`] and [`WalError::Record`]: the record cannot stand in any statement to come.
+    pub fn finish_degraded(
+        &self,
+        ticket: Ticket,
+        record: Record,
+        signatures: Vec<HttpSignature>,
+        refused: bool,
+    ) -> Result<(), Box<Unfinished>> {
+        let mut ticket = ticket;
+        if self.book().unlogged() >= self.0.config.max_backlog.saturating_mul(2) {
+            // The ticket says so when it is dropped.
+            return Ok(());
+        }
+        match self.reserve(&mut ticket, &record) {
+            Ok(completed_at) => {
+                ticket.degraded = true;
+                let holds = self.0.wal.undone(&ticket.id);
+                self.take_in(ticket, record, signatures, refused, completed_at, holds);
+                Ok(())
+            }
+            Err(error) => Err(Box::new(Unfinished { error, ticket, record, signatures, refused })),
+        }
+    }
+
+    fn take_in(
+        &self,
+        mut ticket: Ticket,
+        record: Record,
+        signatures: Vec<HttpSignature>,
+        refused: bool,
+        completed_at: u64,
+        holds: wal::Holds,
+    ) {
+        ticket.settled = true;
+        let pending = Pending {
+            id: ticket.id,
+            completed_at,
+            record,
+            signatures,
+            announced: ticket.shard.announced,
+            refused,
+            degraded: ticket.degraded,
+            holds,
+        };
+        let waiting = {
+            let mut book = self.book();
+            if let Some(stamp) = ticket.stamp {
+                book.unstamp(stamp);
+            }
+            book.finish(pending);
+            book.waiting()
+        };
+        if waiting == self.0.config.max_batch {
+            self.0.full.notify_one();
+        }
+    }
+
+    fn lose(&self, id: &RecordId, stamp: Option<u64>) {
+        let holds = self.0.wal.undone(id);
+        self.0.wal.let_go(holds);
+        let mut book = self.book();
+        if let Some(stamp) = stamp {
+            book.unstamp(stamp);
+        }
+        book.lose(id);
+    }
+
+    /// Counts an exchange whose rule says `pass`.
+    pub fn passed(&self) {
+        self.book().pass();
+    }
+
+    /// Counts bytes that never became a request.
+    pub fn malformed(&self) {
+        self.0.malformed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted since the ledger was opened.
+    pub fn counters(&self) -> Counts {
+        let book = self.book();
+        Counts {
+            counters: book.total,
+            malformed: self.0.malformed.load(Ordering::Relaxed),
+            backlog: book.unlogged() as u64,
+        }
+    }
+
+    /// The newest checkpoint.
+    pub fn head(&self) -> Arc<SignedHead> {
+        self.0.head.borrow().clone()
+    }
+
+    /// The token that permits reading the receipt of `id`.
+    pub fn token(&self, id: &RecordId) -> String {
+        self.0.tokens.token(id)
+    }
+
+    /// Whether `token` permits reading the receipt of `id`; takes the same time either way.
+    pub fn token_ok(&self, id: &RecordId, token: &str) -> bool {
+        self.0.tokens.ok(id, token)
+    }
+
+    /// The receipt of a record, also of earlier shards in this folder.
+    pub async fn lookup(&self, id: &RecordId) -> Result<Lookup, LedgerError> {
+        if self.book().is_live(id) {
+            return Ok(Lookup::Pending);
+        }
+        let cached = self.cache().get(id);
+        lookup::find(&self.0.reader, &self.head(), &self.0.objects, &self.0.private, id, cached).await
+    }
+
+    /// The trust file: what a reader has to believe to trust this log, and nothing outside it.
+    pub fn trust_json(&self) -> String {
+        let trust = serde_json::json!({
+            "format": "colophon-trust-v1",
+            "logs": [{"origin": self.0.origin, "vkey": self.0.vkey}],
+            "witnesses": [],
+            "tsa_roots": [],
+            "require": {"request": false, "response": false, "timestamps": 0, "witnesses": 0},
+        });
+        format!("{trust:#}\n")
+    }
+
+    /// Reads the log.
+    pub fn reader(&self) -> LogReader {
+        self.0.reader.clone()
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests;

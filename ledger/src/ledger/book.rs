@@ -1,0 +1,149 @@
+//! What the shard knows about exchanges that no statement describes yet. Everything here is short and under one lock.
+
+use crate::wal::{Holds, WalError};
+use colophon_receipt::receipt::HttpSignature;
+use colophon_receipt::record::{Record, RecordId};
+use colophon_receipt::statement::Counters;
+use std::collections::{BTreeMap, HashSet};
+
+/// A finished record on its way to the log.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) id: RecordId,
+    pub(crate) completed_at: u64,
+    pub(crate) record: Record,
+    pub(crate) signatures: Vec<HttpSignature>,
+    pub(crate) announced: u64,
+    pub(crate) refused: bool,
+    pub(crate) degraded: bool,
+    pub(crate) holds: Holds,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Book {
+    /// Since the start of the process; `recorded` counts finished records, logged or not.
+    pub(crate) total: Counters,
+    /// Ids that are open or wait for the log.
+    live: HashSet<RecordId>,
+    pending: Vec<Pending>,
+    /// Finished, not logged: pending, or in the keeper's hands.
+    unlogged: usize,
+    /// Completion times given out whose records have not come in: no statement may end after the first.
+    stamps: BTreeMap<u64, u32>,
+    /// Statements up to here are closed.
+    from: u64,
+    closed: bool,
+}
+
+/// What goes into the next statement.
+pub(crate) struct Taken {
+    pub(crate) pending: Vec<Pending>,
+    /// No record that completed up to here is missing.
+    pub(crate) to: u64,
+    /// Counters at this moment.
+    pub(crate) total: Counters,
+}
+
+impl Book {
+    pub(crate) fn new(from: u64) -> Book {
+        Book { from, ..Book::default() }
+    }
+
+    /// Counts an exchange as received.
+    pub(crate) fn accept(&mut self, id: &RecordId) {
+        self.live.insert(*id);
+        self.total.received += 1;
+        self.total.open += 1;
+    }
+
+    /// Refuses what cannot be kept.
+    pub(crate) fn admit(&self, max_backlog: usize) -> Result<(), WalError> {
+        if self.closed {
+            Err(WalError::Closed)
+        } else if self.unlogged >= max_backlog {
+            Err(WalError::Backlog(self.unlogged))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Undoes `accept`.
+    pub(crate) fn forget(&mut self, id: &RecordId) {
+        self.live.remove(id);
+        self.total.received = self.total.received.saturating_sub(1);
+        self.total.open = self.total.open.saturating_sub(1);
+    }
+
+    /// Reserves `time` for a record to come.
+    pub(crate) fn stamp(&mut self, time: u64) {
+        *self.stamps.entry(time).or_insert(0) += 1;
+    }
+
+    pub(crate) fn unstamp(&mut self, time: u64) {
+        if let Some(count) = self.stamps.get_mut(&time) {
+            *count -= 1;
+            if *count == 0 {
+                self.stamps.remove(&time);
+            }
+        }
+    }
+
+    /// Whether a statement to come can contain `time`.
+    pub(crate) fn in_time(&self, time: u64, now: u64) -> bool {
+        (self.from..=now).contains(&time)
+    }
+
+    /// Takes a finished record in.
+    pub(crate) fn finish(&mut self, pending: Pending) {
+        self.total.open = self.total.open.saturating_sub(1);
+        self.total.recorded += 1;
+        self.total.refused += u64::from(pending.refused);
+        self.total.degraded += u64::from(pending.degraded);
+        self.unlogged += 1;
+        self.pending.push(pending);
+    }
+
+    /// Counts an accepted exchange as lost.
+    pub(crate) fn lose(&mut self, id: &RecordId) {
+        self.live.remove(id);
+        self.total.open = self.total.open.saturating_sub(1);
+        self.total.lost += 1;
+    }
+
+    pub(crate) fn pass(&mut self) {
+        self.total.received += 1;
+        self.total.passed += 1;
+    }
+
+    pub(crate) fn is_live(&self, id: &RecordId) -> bool {
+        self.live.contains(id)
+    }
+
+    pub(crate) fn unlogged(&self) -> usize {
+        self.unlogged
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.pending.len()
+    }
+
+    /// Takes all finished records and fixes the end of the interval they lie in.
+    pub(crate) fn take(&mut self, now: u64) -> Taken {
+        let first_stamp = self.stamps.first_key_value().map(|(time, _)| *time);
+        let to = first_stamp.unwrap_or(now).min(now).max(self.from);
+        self.from = to;
+        Taken { pending: std::mem::take(&mut self.pending), to, total: self.total }
+    }
+
+    /// Forgets what is logged.
+    pub(crate) fn logged<'a>(&mut self, ids: impl ExactSizeIterator<Item = &'a RecordId>) {
+        self.unlogged = self.unlogged.saturating_sub(ids.len());
+        for id in ids {
+            self.live.remove(id);
+        }
+    }
+
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+    }
+}

@@ -1,0 +1,121 @@
+//! The data folder: who may use it, and what it remembers outside the log.
+
+use super::LedgerError;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// Names the shard that last used the folder.
+const SHARD: &str = "shard-now";
+
+/// The folder, locked for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl Folder {
+    /// Creates what is missing and locks the folder against a second process.
+    pub(crate) fn open(root: &Path) -> Result<Folder, LedgerError> {
+        // Absolute, so that a later change of directory changes nothing.
+        let root = std::path::absolute(root).map_err(|e| io(root, e))?;
+        for part in ["", "wal", "private", "keys"] {
+            let path = root.join(part);
+            let mut builder = DirBuilder::new();
+            builder.recursive(true);
+            // Seeds and fields lie there.
+            #[cfg(unix)]
+            if !part.is_empty() {
+                std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+            }
+            builder.create(&path).map_err(|e| io(&path, e))?;
+        }
+        let path = root.join("lock");
+        let lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(|e| io(&path, e))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Folder { root, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(LedgerError::Locked(root)),
+            Err(TryLockError::Error(error)) => Err(io(&path, error)),
+        }
+    }
+
+    pub(crate) fn wal(&self) -> PathBuf {
+        self.root.join("wal")
+    }
+
+    pub(crate) fn private(&self) -> PathBuf {
+        self.root.join("private")
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The shard that last used the folder, and the log index of its announcement.
+    pub(crate) fn last_shard(&self) -> Result<Option<(String, u64)>, LedgerError> {
+        let path = self.root.join("wal").join(SHARD);
+        let mut line = String::new();
+        match File::open(&path) {
+            Ok(file) => file.take(1024).read_to_string(&mut line).map_err(|e| io(&path, e))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(io(&path, e)),
+        };
+        let parts = line.trim_end().split_once(' ');
+        match parts.and_then(|(name, index)| Some((name.to_owned(), index.parse().ok()?))) {
+            Some(shard) => Ok(Some(shard)),
+            None => Err(io(&path, std::io::Error::other("not a shard name and a log index"))),
+        }
+    }
+
+    /// Remembers the shard that uses the folder.
+    pub(crate) fn set_shard(&self, name: &str, announced: u64) -> Result<(), LedgerError> {
+        let path = self.root.join("wal").join(SHARD);
+        replace(&path, format!("{name} {announced}\n").as_bytes())
+    }
+
+    /// The secret behind the receipts' tokens, made at first use.
+    pub(crate) fn token_key(&self) -> Result<[u8; 32], LedgerError> {
+        let path = self.root.join("keys").join("token");
+        let mut key = [0; 32];
+        match File::open(&path) {
+            Ok(mut file) => {
+                let read = file.read_exact(&mut key).and_then(|()| file.read(&mut [0; 1]));
+                match read {
+                    Ok(0) => return Ok(key),
+                    Ok(_) => return Err(io(&path, std::io::Error::other("longer than 32 bytes"))),
+                    Err(e) => return Err(io(&path, e)),
+                }
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => return Err(io(&path, e)),
+        }
+        getrandom::fill(&mut key)?;
+        replace(&path, &key)?;
+        Ok(key)
+    }
+}
+
+/// Writes a small private file whole, or not at all.
+fn replace(path: &Path, content: &[u8]) -> Result<(), LedgerError> {
+    let new = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let written = options.open(&new).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()
+    });
+    written.and_then(|()| std::fs::rename(&new, path)).map_err(|e| io(path, e))
+}
+
+fn io(path: &Path, source: std::io::Error) -> LedgerError {
+    LedgerError::Folder { path: path.to_owned(), source }
+}

@@ -1,0 +1,419 @@
+//! The task beside the hot path: closes batches, signs statements, logs them, indexes them, lets go of the WAL.
+//!
+//! One batch at a time, its steps in this order, each repeatable: batch file and openings, the statement's place in the
+//! log (the point of no return), index, memory and WAL. What fails is tried again; until then everything waits.
+
+use super::book::{Pending, Taken};
+use super::{Ledger, LedgerError};
+use crate::index::{self, Target};
+use crate::log::Log;
+use crate::shard::Shard;
+use crate::{batch, private};
+use bytes::Bytes;
+use colophon_receipt::Hash;
+use colophon_receipt::statement::{
+    CLOSE_TYPE, Counters, Predecessor, STATEMENT_TYPE, ShardClose, Statement, payload_hash,
+};
+use colophon_signer::cose::sign_statement;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+/// How long a close goes on trying to log what is left.
+const LAST_TRY: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// The handle of the ledger's task. Dropping it stops the task at once, as a crash would; the WAL keeps what is needed.
+#[must_use = "dropping the keeper stops logging; close it"]
+#[derive(Debug)]
+pub struct Keeper {
+    ledger: Ledger,
+    stop: oneshot::Sender<()>,
+    task: JoinSet<Result<(), LedgerError>>,
+}
+
+impl Keeper {
+    pub(super) fn start(ledger: Ledger, log: Log, shard: Arc<Shard>, from: u64) -> Keeper {
+        let (stop, stopped) = oneshot::channel();
+        let worker = Worker {
+            ledger: ledger.clone(),
+            log,
+            chain: Chain::new(shard, from, Counters::default()),
+            held: Vec::new(),
+            inflight: None,
+            next: None,
+            closing: None,
+            last: Instant::now(),
+        };
+        let mut task = JoinSet::new();
+        task.spawn(worker.run(stopped));
+        Keeper { ledger, stop, task }
+    }
+
+    /// Refuses new exchanges, logs what is finished, ends the shard with a close leaf and empties the WAL. Exchanges still
+    /// open stay in the WAL.
+    ///
+    /// # Errors
+    /// When something could not be logged; it is in the WAL and will be at the next start.
+    pub async fn close(mut self) -> Result<(), LedgerError> {
+        self.ledger.book().close();
+        let _ = self.stop.send(());
+        match self.task.join_next().await {
+            Some(Ok(result)) => result,
+            // It panicked; the WAL has everything.
+            Some(Err(_)) | None => Err(LedgerError::Unlogged(self.ledger.book().unlogged())),
+        }
+    }
+}
+
+/// Where the shard's chain of statements stands.
+struct Chain {
+    shard: Arc<Shard>,
+    next_seq: u64,
+    previous: Hash,
+    to: u64,
+    recorded: u64,
+    refused: u64,
+    degraded: u64,
+    /// What earlier shards of this process counted.
+    base: Counters,
+    /// The process's counters, and how many exchanges were open, at the last statement.
+    total: Counters,
+    open: u64,
+}
+
+impl Chain {
+    fn new(shard: Arc<Shard>, from: u64, base: Counters) -> Chain {
+        Chain {
+            previous: shard.announcement_hash,
+            shard,
+            next_seq: 0,
+            to: from,
+            recorded: 0,
+            refused: 0,
+            degraded: 0,
+            total: base,
+            base,
+            open: 0,
+        }
+    }
+}
+
+/// A closed batch on its way into the log.
+struct Sealed {
+    seq: u64,
+    shard: Arc<Shard>,
+    statement: Vec<u8>,
+    records: Vec<Pending>,
+    batch: Bytes,
+    private: Bytes,
+    stored: bool,
+    log_index: Option<u64>,
+}
+
+struct Worker {
+    ledger: Ledger,
+    log: Log,
+    chain: Chain,
+    /// Finished records that the next statement takes.
+    held: Vec<Pending>,
+    inflight: Option<Sealed>,
+    /// Announced, takes over once the current shard is closed.
+    next: Option<Arc<Shard>>,
+    /// The current shard's close leaf, once its last statement is logged.
+    closing: Option<Vec<u8>>,
+    last: Instant,
+}
+
+impl Worker {
+    async fn run(mut self, mut stop: oneshot::Receiver<()>) -> Result<(), LedgerError> {
+        let mut ticks = interval(self.ledger.0.config.batch_every.max(Duration::from_millis(1)));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pause = FIRST_PAUSE;
+        let inner = self.ledger.0.clone();
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = inner.full.notified() => {}
+                _ = &mut stop => break,
+            }
+            match self.round().await {
+                Ok(()) => pause = FIRST_PAUSE,
+                Err(error) => {
+                    let waiting = self.ledger.book().unlogged();
+                    tracing::error!(%error, waiting, "logging failed; it is tried again and nothing is lost");
+                    tokio::select! {
+                        () = sleep(pause) => pause = (pause * 2).min(LONGEST_PAUSE),
+                        _ = &mut stop => break,
+                    }
+                }
+            }
+        }
+        self.finish().await
+    }
+
+    /// Logs all that is due: what was in flight, one batch, and more only where they are full.
+    async fn round(&mut self) -> Result<(), LedgerError> {
+        self.publish().await?;
+        if self.next.is_some() || self.ledger.now() >= self.chain.shard.rotate_at {
+            self.rotate().await?;
+        }
+        while self.seal(self.last.elapsed() >= self.ledger.0.config.heartbeat).await? {
+            self.publish().await?;
+            if self.held.len() + self.ledger.book().waiting() < self.ledger.0.config.max_batch {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes a batch, if there is something in it or `always`.
+    async fn seal(&mut self, always: bool) -> Result<bool, LedgerError> {
+        let taken = {
+            let mut book = self.ledger.book();
+            if !always && self.held.is_empty() && book.waiting() == 0 {
+                return Ok(false);
+            }
+            book.take(self.ledger.now())
+        };
+        let Taken { pending, mut to, total } = taken;
+        self.held.extend(pending);
+        self.held.sort_unstable_by_key(|pending| (pending.completed_at, pending.id));
+        let mut count = self.held.partition_point(|pending| pending.completed_at <= to);
+        let max = self.ledger.0.config.max_batch;
+        if count > max {
+            count = max;
+            to = self.held.get(count - 1).map_or(to, |last| last.completed_at);
+        }
+        if count == 0 && !always {
+            return Ok(false);
+        }
+        let rest = self.held.split_off(count);
+        let records = std::mem::replace(&mut self.held, rest);
+        self.chain.recorded += count as u64;
+        self.chain.refused += records.iter().filter(|pending| pending.refused).count() as u64;
+        self.chain.degraded += records.iter().filter(|pending| pending.degraded).count() as u64;
+        self.inflight = Some(self.sealed(records, to, total).await?);
+        Ok(true)
+    }
+
+    /// Signs the statement of a batch; the chain moves on.
+    async fn sealed(
+        &mut self,
+        records: Vec<Pending>,
+        to: u64,
+        total: Counters,
+    ) -> Result<Sealed, LedgerError> {
+        // A large batch takes milliseconds of hashing.
+        let built = tokio::task::spawn_blocking(move || {
+            let hashes: Vec<Hash> = records.iter().map(|pending| pending.record.leaf_hash).collect();
+            let leaves = records.iter().map(|pending| (&pending.id, pending.record.leaf.as_slice()));
+            let openings = records
+                .iter()
+                .map(|pending| (&pending.record, pending.signatures.as_slice(), pending.announced));
+            (batch::root(&hashes), Bytes::from(batch::write(leaves)), private::write(openings), records)
+        });
+        let (root, batch, private, records) = built.await.map_err(|error| LedgerError::Damaged {
+            what: "a batch".into(),
+            why: format!("building it failed: {error}"),
+        })?;
+        let chain = &mut self.chain;
+        let received = total.received - chain.base.received;
+        let (passed, lost) = (total.passed - chain.base.passed, total.lost - chain.base.lost);
+        let open = received.saturating_sub(chain.recorded + passed + lost);
+        let statement = Statement {
+            shard: chain.shard.name.clone(),
+            seq: chain.next_seq,
+            count: records.len() as u64,
+            root,
+            previous: chain.previous,
+            from: chain.to,
+            to,
+            beacon: None,
+            cumulative_exchanges: chain.recorded,
+            cumulative_evidence: 0,
+            policy: self.ledger.0.config.policy,
+            counters: Counters {
+                received,
+                recorded: chain.recorded,
+                passed,
+                lost,
+                open,
+                refused: chain.refused,
+                degraded: chain.degraded,
+                bypass: None,
+            },
+        };
+        let payload = statement.encode();
+        let origin = self.ledger.0.origin.clone();
+        let sealed = Sealed {
+            seq: chain.next_seq,
+            shard: chain.shard.clone(),
+            statement: sign_statement(
+                &payload,
+                STATEMENT_TYPE,
+                &origin,
+                &chain.shard.name,
+                &*chain.shard.signer,
+            ),
+            records,
+            batch,
+            private: private.into(),
+            stored: false,
+            log_index: None,
+        };
+        chain.previous = payload_hash(&payload);
+        (chain.next_seq, chain.to, chain.total, chain.open) = (chain.next_seq + 1, to, total, open);
+        self.last = Instant::now();
+        Ok(sealed)
+    }
+
+    /// Takes the batch in flight, if any, through the steps it has not passed.
+    async fn publish(&mut self) -> Result<(), LedgerError> {
+        let Some(sealed) = &mut self.inflight else { return Ok(()) };
+        let inner = &self.ledger.0;
+        let name = &sealed.shard.name;
+        if !sealed.stored && !sealed.records.is_empty() {
+            inner.objects.put(&batch_name(name, sealed.seq), sealed.batch.clone()).await?;
+            inner.private.put(&private_name(name, sealed.seq), sealed.private.clone()).await?;
+            sealed.stored = true;
+        }
+        let log_index = match sealed.log_index {
+            Some(index) => index,
+            // Tried again with the same leaf, the log takes it once.
+            None => self.log.append(vec![sealed.statement.clone()]).await?.first_index,
+        };
+        sealed.log_index = Some(log_index);
+        let target = Target {
+            shard: name.clone(),
+            seq: sealed.seq,
+            log_index,
+            announced: sealed.shard.announced,
+        };
+        let rows = || sealed.records.iter().zip(0..).map(|(pending, slot)| (pending.id, slot));
+        for (file, bytes) in index::write(&target, rows()) {
+            inner.objects.put(&file, bytes.into()).await?;
+        }
+        self.ledger.cache().insert(target, rows());
+        self.ledger.book().logged(sealed.records.iter().map(|pending| &pending.id));
+        let holds: Vec<_> =
+            sealed.records.iter_mut().map(|pending| std::mem::take(&mut pending.holds)).collect();
+        self.inflight = None;
+        inner.wal.release(holds);
+        Ok(())
+    }
+
+    /// A new shard takes over: announced, then the old one closed, each once.
+    async fn rotate(&mut self) -> Result<(), LedgerError> {
+        self.end_chain().await?;
+        let ledger = self.ledger.clone();
+        let inner = &ledger.0;
+        let shard = match &self.next {
+            Some(shard) => shard.clone(),
+            None => {
+                let chain = &self.chain;
+                let predecessor = chain.next_seq.checked_sub(1).map(|seq| Predecessor {
+                    shard: chain.shard.name.clone(),
+                    seq,
+                    payload_hash: chain.previous,
+                });
+                let (config, now) = (&inner.config, inner.clock.now());
+                let life = config.shard_key_life;
+                let key = &*config.log_key;
+                let shard = Shard::announce(&mut self.log, key, &config.name, now, life, predecessor).await?;
+                self.next.insert(Arc::new(shard)).clone()
+            }
+        };
+        self.append_close().await?;
+        inner.folder.set_shard(&shard.name, shard.announced)?;
+        let base = Counters {
+            // What was open or unlogged then is the new shard's from the start.
+            received: self.chain.total.received - self.chain.open,
+            passed: self.chain.total.passed,
+            lost: self.chain.total.lost,
+            ..Counters::default()
+        };
+        self.chain = Chain::new(shard.clone(), self.chain.to, base);
+        (self.next, self.closing) = (None, None);
+        inner.wal.set_shard(&shard.name, shard.announced);
+        inner.shard.store(shard);
+        Ok(())
+    }
+
+    /// Logs the current shard's last statement and prepares its close leaf.
+    async fn end_chain(&mut self) -> Result<(), LedgerError> {
+        self.publish().await?;
+        if self.closing.is_some() {
+            return Ok(());
+        }
+        self.seal(true).await?;
+        let close = ShardClose {
+            shard: self.chain.shard.name.clone(),
+            seq: self.chain.next_seq.saturating_sub(1),
+            payload_hash: self.chain.previous,
+            at: self.ledger.now(),
+        };
+        let origin = self.ledger.0.origin.clone();
+        let bytes = sign_statement(
+            &close.encode(),
+            CLOSE_TYPE,
+            &origin,
+            &self.chain.shard.name,
+            &*self.chain.shard.signer,
+        );
+        self.closing = Some(bytes);
+        self.publish().await
+    }
+
+    async fn append_close(&mut self) -> Result<(), LedgerError> {
+        if let Some(leaf) = &self.closing {
+            self.log.append(vec![leaf.clone()]).await?;
+        }
+        Ok(())
+    }
+
+    /// The clean end.
+    async fn finish(mut self) -> Result<(), LedgerError> {
+        let ledger = self.ledger.clone();
+        let ended = timeout(LAST_TRY, async {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                match self.wind_up().await {
+                    Ok(()) => return,
+                    Err(error) => tracing::error!(%error, "logging the last batch failed; it is tried again"),
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        });
+        let ended = ended.await;
+        let left = ledger.book().unlogged();
+        if ended.is_err() || left > 0 {
+            return Err(LedgerError::Unlogged(left));
+        }
+        ledger.0.wal.finish();
+        Ok(())
+    }
+
+    async fn wind_up(&mut self) -> Result<(), LedgerError> {
+        self.publish().await?;
+        while self.closing.is_none() && self.seal(false).await? {
+            self.publish().await?;
+        }
+        self.end_chain().await?;
+        self.append_close().await
+    }
+}
+
+/// The name of a batch file.
+pub(crate) fn batch_name(shard: &str, seq: u64) -> String {
+    format!("shard/{shard}/batch/{seq}")
+}
+
+/// The name of a file of openings, in the private store.
+pub(crate) fn private_name(shard: &str, seq: u64) -> String {
+    format!("{shard}/{seq}")
+}

@@ -1,0 +1,72 @@
+//! The two object stores of a ledger, with bounded reads.
+
+use super::LedgerError;
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One hour never has more index files than this; a listing that is longer is not ours.
+const MAX_LISTING: usize = 1_000_000;
+
+/// A store whose reads are bounded.
+#[derive(Clone, Debug)]
+pub(crate) struct Objects(pub(crate) Arc<dyn ObjectStore>);
+
+impl Objects {
+    pub(crate) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), LedgerError> {
+        let put = self.0.put(&Path::from(name), PutPayload::from(bytes)).await;
+        put.map(drop).map_err(failed("writing", name))
+    }
+
+    /// Reads an object whole.
+    pub(crate) async fn get(&self, name: &str, limit: u64) -> Result<Option<Bytes>, LedgerError> {
+        let found = match self.0.get(&Path::from(name)).await {
+            Ok(found) => found,
+            Err(Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(failed("reading", name)(error)),
+        };
+        if found.meta.size > limit {
+            return Err(LedgerError::Damaged { what: name.to_owned(), why: "longer than the format allows".into() });
+        }
+        found.bytes().await.map(Some).map_err(failed("reading", name))
+    }
+
+    /// Reads part of an object; the caller bounds the range.
+    pub(crate) async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Option<Bytes>, LedgerError> {
+        match self.0.get_range(&Path::from(name), range).await {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(failed("reading", name)(error)),
+        }
+    }
+
+    pub(crate) async fn exists(&self, name: &str) -> Result<bool, LedgerError> {
+        match self.0.head(&Path::from(name)).await {
+            Ok(_) => Ok(true),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(failed("looking for", name)(error)),
+        }
+    }
+
+    /// The last parts of the names in a folder.
+    pub(crate) async fn list(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
+        let mut names = Vec::new();
+        let prefix = Path::from(folder);
+        let mut listing = self.0.list(Some(&prefix));
+        while let Some(meta) = listing.try_next().await.map_err(failed("listing", folder))? {
+            names.extend(meta.location.filename().map(str::to_owned));
+            if names.len() > MAX_LISTING {
+                return Err(LedgerError::Damaged { what: folder.to_owned(), why: "too many files".into() });
+            }
+        }
+        Ok(names)
+    }
+}
+
+fn failed(action: &'static str, name: &str) -> impl FnOnce(Error) -> LedgerError {
+    let name = name.to_owned();
+    move |source| LedgerError::Objects { action, name, source: Box::new(source) }
+}

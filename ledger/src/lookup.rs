@@ -1,0 +1,185 @@
+//! From an id to a receipt: the index says which batch, then one read each of batch, openings and log.
+//!
+//! What is read back is checked against what was signed before it is handed out: a damaged store gives an error that
+//! names the object, never a receipt that does not verify.
+
+use crate::batch;
+use crate::index::{self, Target};
+use crate::ledger::keeper::{batch_name, private_name};
+use crate::ledger::objects::Objects;
+use crate::ledger::LedgerError;
+use crate::log::LogReader;
+use crate::head::SignedHead;
+use crate::private::{self, Opening};
+use colophon_receipt::merkle;
+use colophon_receipt::receipt::{
+    AnnouncementPart, BatchPart, Bytes, FORMAT, Field, NOTICE, OpenedField, Receipt, RecordPart,
+};
+use colophon_receipt::record::{RecordId, RecordLeaf, salt};
+use colophon_receipt::statement::Statement;
+use colophon_signer::cose::Sign1;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Where newly logged records are is remembered for this many.
+const CACHED: usize = 100_000;
+
+/// What is known of an id.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// Accepted; not logged yet.
+    Pending,
+    /// Logged.
+    Found(Box<Receipt>),
+    /// Not in this ledger, or not yet written by another process that shares its store.
+    Unknown,
+}
+
+/// Where the newest records are.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    places: HashMap<RecordId, (Arc<Target>, u32)>,
+    order: VecDeque<RecordId>,
+}
+
+impl Cache {
+    pub(crate) fn get(&self, id: &RecordId) -> Option<(Target, u32)> {
+        self.places.get(id).map(|(target, slot)| (Target::clone(target), *slot))
+    }
+
+    pub(crate) fn insert(&mut self, target: Target, rows: impl Iterator<Item = (RecordId, u32)>) {
+        let target = Arc::new(target);
+        for (id, slot) in rows {
+            self.places.insert(id, (target.clone(), slot));
+            self.order.push_back(id);
+        }
+        while self.order.len() > CACHED {
+            if let Some(oldest) = self.order.pop_front() {
+                self.places.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// Finds the batch and slot of `id` through the index.
+pub(crate) async fn locate(objects: &Objects, id: &RecordId) -> Result<Option<(Target, u32)>, LedgerError> {
+    let folder = format!("index/{}", index::hour(index::id_ms(id)));
+    let mut damaged = None;
+    for name in objects.list(&folder).await?.iter().filter(|name| index::may_hold(name, id)) {
+        let name = format!("{folder}/{name}");
+        let Some(bytes) = objects.get(&name, index::MAX_BYTES).await? else { continue };
+        match index::find(&bytes, id) {
+            Ok(Some(found)) => return Ok(Some(found)),
+            Ok(None) => {}
+            // Another file may hold it.
+            Err(error) => damaged = Some(damage(&name, error)),
+        }
+    }
+    damaged.map_or(Ok(None), Err)
+}
+
+/// The receipt of `id`, whose place is `known` or looked for.
+pub(crate) async fn find(
+    reader: &LogReader,
+    head: &SignedHead,
+    objects: &Objects,
+    private: &Objects,
+    id: &RecordId,
+    known: Option<(Target, u32)>,
+) -> Result<Lookup, LedgerError> {
+    let place = match known {
+        Some(place) => Some(place),
+        None => locate(objects, id).await?,
+    };
+    let Some((target, slot)) = place else { return Ok(Lookup::Unknown) };
+    let statement = reader.entry(target.log_index, &head.checkpoint).await?;
+    let (leaf, batch) = batch_part(objects, &target, slot, &statement, id).await?;
+    let opening = opening(private, &target, slot, &leaf).await?;
+    let mut announcements = vec![announcement(reader, target.announced, head).await?];
+    if opening.announced != target.announced && !opening.signatures.is_empty() {
+        announcements.push(announcement(reader, opening.announced, head).await?);
+    }
+    let field = |(number, encoded): (u8, &[u8])| {
+        let salt = Bytes(salt(&opening.seed, number).to_vec());
+        Field::Opened(OpenedField { number, salt, value: encoded.into() })
+    };
+    Ok(Lookup::Found(Box::new(Receipt {
+        format: FORMAT.to_owned(),
+        notice: NOTICE.to_owned(),
+        record: RecordPart { leaf: Bytes(leaf), fields: opening.fields.iter().map(field).collect() },
+        batch,
+        statement: statement[..].into(),
+        log_proof: reader.tlog_proof(target.log_index, head).await?,
+        announcements,
+        http_signatures: opening.signatures,
+    })))
+}
+
+/// The record's leaf and its path to the root that the statement signs.
+async fn batch_part(
+    objects: &Objects,
+    target: &Target,
+    slot: u32,
+    statement: &[u8],
+    id: &RecordId,
+) -> Result<(Vec<u8>, BatchPart), LedgerError> {
+    let name = batch_name(&target.shard, target.seq);
+    let bytes = objects.get(&name, batch::MAX_BYTES).await?.ok_or_else(|| missing(&name))?;
+    let entry = format!("log entry {}", target.log_index);
+    let signed = Sign1::parse(statement).map_err(|e| damage(&entry, e))?;
+    let signed = Statement::decode(signed.payload()).map_err(|e| damage(&entry, e))?;
+    let id = *id;
+    let index = u64::from(slot);
+    let built = tokio::task::spawn_blocking(move || {
+        let batch = batch::read(&bytes).map_err(|e| e.to_string())?;
+        let hashes = batch.hashes();
+        let leaf = batch.leaves.into_iter().nth(slot as usize).ok_or("it has no such slot")?;
+        if RecordLeaf::decode(&leaf).map_err(|e| e.to_string())?.id != id {
+            return Err("another record is in the slot that the index names".to_owned());
+        }
+        let path = merkle::inclusion_proof(&hashes, slot as usize).ok_or("it has no such slot")?;
+        merkle::verify_inclusion(&merkle::leaf_hash(&leaf), index, signed.count, &path, &signed.root)
+            .map_err(|e| e.to_string())?;
+        Ok((leaf, path))
+    });
+    let (leaf, path) = built.await.map_err(|e| damage(&name, e))?.map_err(|e| damage(&name, e))?;
+    Ok((leaf, BatchPart { index, path: path.iter().map(|hash| hash[..].into()).collect() }))
+}
+
+/// What opens the record, checked against its leaf.
+async fn opening(
+    private: &Objects,
+    target: &Target,
+    slot: u32,
+    leaf: &[u8],
+) -> Result<Opening, LedgerError> {
+    let name = private_name(&target.shard, target.seq);
+    let row = private.get_range(&name, private::row(slot)).await?.ok_or_else(|| missing(&name))?;
+    let range = private::range(&row).map_err(|e| damage(&name, e))?;
+    let bytes = private.get_range(&name, range).await?.ok_or_else(|| missing(&name))?;
+    let opening = private::read(&bytes).map_err(|e| damage(&name, e))?;
+    let leaf = RecordLeaf::decode(leaf).map_err(|e| damage(&name, e))?;
+    let root = merkle::root(&opening.fields.hashes(&opening.seed));
+    if root != leaf.field_root || opening.fields.present() != leaf.present {
+        return Err(damage(&name, "it does not open the record"));
+    }
+    Ok(opening)
+}
+
+async fn announcement(
+    reader: &LogReader,
+    index: u64,
+    head: &SignedHead,
+) -> Result<AnnouncementPart, LedgerError> {
+    let statement = reader.entry(index, &head.checkpoint).await?;
+    let log_proof = reader.tlog_proof(index, head).await?;
+    Ok(AnnouncementPart { statement: statement[..].into(), log_proof })
+}
+
+fn damage(what: &str, why: impl std::fmt::Display) -> LedgerError {
+    LedgerError::Damaged { what: what.to_owned(), why: why.to_string() }
+}
+
+fn missing(what: &str) -> LedgerError {
+    damage(what, "it is missing")
+}

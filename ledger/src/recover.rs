@@ -1,0 +1,219 @@
+//! What an earlier life of the folder left: which of its records are logged, and where its chain of statements ends.
+//!
+//! Nothing is logged twice: records with DONE in the WAL are looked for in every batch of the folder's earlier shards
+//! that ends at or after the first of them; exchanges with OPEN only are looked for in the index. The newest batch may
+//! have been logged by a process that died before it wrote the index; that is made up for first.
+
+use crate::batch;
+use crate::index::{self, Target};
+use crate::ledger::keeper::batch_name;
+use crate::ledger::objects::Objects;
+use crate::ledger::{LedgerError, Pending};
+use crate::head::SignedHead;
+use crate::log::LogReader;
+use crate::lookup;
+use crate::shard::Shard;
+use crate::wal::{Replay, Wal};
+use colophon_receipt::Outcome;
+use colophon_receipt::record::{RecordId, seal};
+use colophon_receipt::statement::{
+    ANNOUNCEMENT_TYPE, Announcement, Predecessor, STATEMENT_TYPE, Statement, payload_hash,
+};
+use colophon_signer::cose::Sign1;
+use std::collections::{BTreeMap, HashSet};
+
+/// Entries read at once: a full bundle.
+const STRIDE: u64 = 256;
+
+/// What the log says about the folder's earlier shards.
+#[derive(Debug, Default)]
+pub(crate) struct Past {
+    /// The last statement of the last shard that made one.
+    pub(crate) predecessor: Option<Predecessor>,
+    /// Where its interval ends, µs.
+    pub(crate) to: Option<u64>,
+    /// Which records of the WAL are logged.
+    logged: HashSet<RecordId>,
+}
+
+/// Walks the log backwards, as far as `replay` asks for.
+pub(crate) async fn look_back(
+    reader: &LogReader,
+    head: &SignedHead,
+    objects: &Objects,
+    last_shard: Option<(String, u64)>,
+    replay: &Replay,
+) -> Result<Past, LedgerError> {
+    let shards = replay.shards.clone().into_iter().chain(last_shard);
+    let mut walk = Walk {
+        ours: shards.map(|(name, announced)| (name, Some(announced))).collect(),
+        waiting: replay.done.iter().map(|done| done.id).collect(),
+        earliest: replay.done.iter().map(|done| done.completed_at).min(),
+        past: Past::default(),
+        newest_batch: false,
+    };
+    if walk.ours.is_empty() {
+        return Ok(walk.past);
+    }
+    let mut end = head.size();
+    'log: while end > 0 {
+        // Whole bundles, each read once.
+        let start = (end - 1) / STRIDE * STRIDE;
+        let entries = reader.entries(start..end, &head.checkpoint).await?;
+        for (entry, index) in entries.iter().rev().zip((start..end).rev()) {
+            if walk.entry(objects, index, &entry[..]).await? {
+                break 'log;
+            }
+        }
+        end = start;
+    }
+    for id in replay.open.keys() {
+        if lookup::locate(objects, id).await?.is_some() {
+            walk.past.logged.insert(*id);
+        }
+    }
+    Ok(walk.past)
+}
+
+struct Walk {
+    /// The folder's shards, with the log index of their announcements where the folder knows it.
+    ours: BTreeMap<String, Option<u64>>,
+    waiting: HashSet<RecordId>,
+    /// The first completion time among `waiting`.
+    earliest: Option<u64>,
+    past: Past,
+    /// The newest shard's last batch was seen, or it has none.
+    newest_batch: bool,
+}
+
+impl Walk {
+    /// Takes one log entry in; `true` when nothing earlier matters.
+    async fn entry(&mut self, objects: &Objects, index: u64, entry: &[u8]) -> Result<bool, LedgerError> {
+        let Ok(signed) = Sign1::parse(entry) else { return Ok(false) };
+        let Some(announced) = self.ours.get(signed.sub()).copied() else { return Ok(false) };
+        let damaged = |e| LedgerError::Damaged { what: format!("log entry {index}"), why: format!("{e}") };
+        match signed.content_type() {
+            ANNOUNCEMENT_TYPE => {
+                let announcement = Announcement::decode(signed.payload()).map_err(damaged)?;
+                // A shard's index was made up for before the next one began.
+                self.newest_batch |= self.past.predecessor.is_some();
+                match announcement.predecessor {
+                    Some(earlier) => drop(self.ours.entry(earlier.shard).or_insert(None)),
+                    None => return Ok(true),
+                }
+                Ok(false)
+            }
+            STATEMENT_TYPE => {
+                let statement = Statement::decode(signed.payload()).map_err(damaged)?;
+                if self.past.predecessor.is_none() {
+                    self.past.to = Some(statement.to);
+                    self.past.predecessor = Some(Predecessor {
+                        shard: statement.shard.clone(),
+                        seq: statement.seq,
+                        payload_hash: payload_hash(signed.payload()),
+                    });
+                }
+                let relevant = self.earliest.is_some_and(|earliest| statement.to >= earliest);
+                if statement.count > 0 && (relevant || !self.newest_batch) {
+                    self.batch(objects, index, announced, &statement).await?;
+                }
+                // A shard without records leaves no batch to index.
+                self.newest_batch |= statement.count > 0 || statement.cumulative_exchanges == 0;
+                Ok(!relevant && self.newest_batch)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn batch(
+        &mut self,
+        objects: &Objects,
+        log_index: u64,
+        announced: Option<u64>,
+        statement: &Statement,
+    ) -> Result<(), LedgerError> {
+        let name = batch_name(&statement.shard, statement.seq);
+        let damaged = |why: String| LedgerError::Damaged { what: name.clone(), why };
+        let bytes = objects.get(&name, batch::MAX_BYTES).await?;
+        let bytes = bytes.ok_or_else(|| damaged("it is missing, though its statement is logged".into()))?;
+        let batch = batch::read(&bytes).map_err(|e| damaged(e.to_string()))?;
+        if batch::root(&batch.hashes()) != statement.root {
+            return Err(damaged("it has another root than its logged statement".into()));
+        }
+        self.past.logged.extend(batch.ids.iter().map(|(id, _)| *id).filter(|id| self.waiting.contains(id)));
+        if let Some(announced) = announced {
+            let (shard, seq) = (statement.shard.clone(), statement.seq);
+            write_index(objects, &Target { shard, seq, log_index, announced }, &batch.ids).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes those index files of a batch that are not there.
+async fn write_index(objects: &Objects, target: &Target, ids: &[(RecordId, u32)]) -> Result<(), LedgerError> {
+    for (name, bytes) in index::write(target, ids.iter().copied()) {
+        if !objects.exists(&name).await? {
+            tracing::warn!(name, "index of a logged batch was missing; rebuilt");
+            objects.put(&name, bytes.into()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The records that still have to be logged, in the WAL of the new shard as far as they were not: finished ones as
+/// they are, and what was only accepted as outcome 5 with the fields known then.
+pub(crate) fn records(
+    replay: Replay,
+    past: &Past,
+    wal: &Wal,
+    shard: &Shard,
+    now: u64,
+) -> Result<Vec<Pending>, LedgerError> {
+    let mut records = Vec::new();
+    for done in replay.done {
+        if past.logged.contains(&done.id) {
+            continue;
+        }
+        if past.to.is_some_and(|to| done.completed_at < to) {
+            tracing::error!(
+                id = hex::encode(done.id),
+                "a record in the WAL is older than the log's last statement of this folder; it is logged late"
+            );
+        }
+        records.push(Pending {
+            id: done.id,
+            completed_at: done.completed_at,
+            record: done.record,
+            signatures: done.signatures,
+            announced: done.announced,
+            refused: done.refused,
+            degraded: false,
+            holds: wal.hold_recovered(),
+        });
+    }
+    for open in replay.open.into_values() {
+        if past.logged.contains(&open.id) {
+            continue;
+        }
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)?;
+        let record = seal(open.id, now, open.level, Outcome::Recovered, seed, open.fields);
+        // With DONE first: a crash from here on must not make a second record with another seed.
+        let earlier = wal.hold_recovered();
+        let holds = wal.done(&open.id, &record, &[], shard.announced, false)?;
+        records.push(Pending {
+            id: open.id,
+            completed_at: now,
+            record,
+            signatures: Vec::new(),
+            announced: shard.announced,
+            refused: false,
+            degraded: false,
+            holds: earlier.and(holds),
+        });
+    }
+    Ok(records)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,352 @@
+//! The write-ahead log (DESIGN section 3, durability `process`).
+//!
+//! `data/wal/<n>.wal` are segments of frames (`frame.rs`). An exchange writes OPEN before anything of it is forwarded and
+//! DONE before its end is released, each with one write(2): after that the kernel has it, whatever becomes of the
+//! process. A segment is deleted once all it speaks of is logged, and never before an earlier one, so that an OPEN
+//! outlives no DONE of its own. The few exchanges that stay open for long are copied forward.
+
+mod frame;
+mod replay;
+
+pub(crate) use frame::{DoneFrame, read_signatures};
+pub use replay::Damage;
+pub(crate) use replay::{Replay, replay};
+
+use colophon_receipt::Level;
+use colophon_receipt::receipt::HttpSignature;
+use colophon_receipt::record::{FieldSet, Record, RecordId};
+use frame::OpenFrame;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A segment takes no more frames after this many bytes.
+pub(crate) const MAX_SEGMENT: u64 = 16 << 20;
+/// With more segments than this, the exchanges still open in the oldest are copied forward.
+const MAX_LIVE: usize = 4;
+
+/// Why the ledger cannot take an exchange.
+#[derive(Debug, thiserror::Error)]
+pub enum WalError {
+    /// The disk is full, or the folder is gone.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// Fields and signatures of one exchange that no exchange has.
+    #[error("a WAL frame of {0} bytes is too large")]
+    TooLarge(usize),
+    /// As many records wait for the log as may wait.
+    #[error("{0} records wait for the log; it may take no more")]
+    Backlog(usize),
+    /// The record was completed before the current statement's interval; stamp it again (`Ledger::stamp`).
+    #[error("the record's completion time lies before the current statement's interval")]
+    Stale,
+    /// The record is not of the ticket's exchange, or its leaf is not a record.
+    #[error("the record does not belong to this exchange")]
+    Record,
+    /// The shard's key has expired and no new one could be announced.
+    #[error("the shard's key has expired and no new one could be announced")]
+    Expired,
+    /// The ledger was closed.
+    #[error("the ledger is closed")]
+    Closed,
+}
+
+fn io(path: &Path, source: std::io::Error) -> WalError {
+    WalError::Io { path: path.to_owned(), source }
+}
+
+fn segment_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("{number}.wal"))
+}
+
+/// The numbers of the segments in `dir`, ascending.
+fn segments(dir: &Path) -> Result<Vec<u64>, WalError> {
+    let mut numbers = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|e| io(dir, e))? {
+        let name = entry.map_err(|e| io(dir, e))?.file_name();
+        let number = name.to_str().and_then(|name| name.strip_suffix(".wal")).and_then(|n| n.parse::<u64>().ok());
+        numbers.extend(number);
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// The segments that a finished record keeps alive until it is logged.
+#[derive(Debug, Default)]
+pub(crate) struct Holds(Vec<u64>);
+
+impl Holds {
+    /// Both.
+    pub(crate) fn and(mut self, other: Holds) -> Holds {
+        self.0.extend(other.0);
+        self
+    }
+}
+
+/// The WAL of a running shard.
+pub(crate) struct Wal {
+    dir: PathBuf,
+    max_segment: u64,
+    writer: Mutex<Writer>,
+}
+
+struct Writer {
+    /// The payload of the next segment's header.
+    header: Vec<u8>,
+    /// Absent before the first frame and after a failure that could not be undone.
+    file: Option<File>,
+    number: u64,
+    /// Bytes of `file` that hold whole frames.
+    good: u64,
+    /// Where the OPEN frame of each open exchange is.
+    open: HashMap<RecordId, u64>,
+    /// How many open exchanges and unlogged records each segment holds.
+    held: BTreeMap<u64, u64>,
+    #[cfg(test)]
+    fail_after: Option<u64>,
+}
+
+impl Wal {
+    /// Goes on after `replay`, whose segments stay until what `hold_recovered` gives is released.
+    pub(crate) fn new(dir: PathBuf, replay: &Replay, max_segment: u64) -> Wal {
+        let held = replay.segments.iter().map(|number| (*number, 0)).collect();
+        let writer = Writer {
+            header: Vec::new(),
+            file: None,
+            number: replay.segments.last().copied().unwrap_or(0),
+            good: 0,
+            open: HashMap::new(),
+            held,
+            #[cfg(test)]
+            fail_after: None,
+        };
+        Wal { dir, max_segment, writer: Mutex::new(writer) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Frames from now on are `shard`'s.
+    pub(crate) fn set_shard(&self, shard: &str, announced: u64) {
+        let mut writer = self.lock();
+        writer.header = frame::header(shard, announced);
+        writer.file = None;
+    }
+
+    /// Writes OPEN.
+    pub(crate) fn open(
+        &self,
+        id: &RecordId,
+        received_at: u64,
+        level: Level,
+        fields: &FieldSet,
+    ) -> Result<(), WalError> {
+        let frame = frame::frame(frame::OPEN, &OpenFrame::payload(id, received_at, level, fields))?;
+        let mut writer = self.lock();
+        writer.append(&self.dir, self.max_segment, &frame)?;
+        let number = writer.number;
+        writer.open.insert(*id, number);
+        writer.hold(number);
+        Ok(())
+    }
+
+    /// Writes DONE; the OPEN's hold becomes the record's.
+    pub(crate) fn done(
+        &self,
+        id: &RecordId,
+        record: &Record,
+        signatures: &[HttpSignature],
+        announced: u64,
+        refused: bool,
+    ) -> Result<Holds, WalError> {
+        let payload = DoneFrame::payload(record, signatures, announced, refused);
+        let frame = frame::frame(frame::DONE, &payload)?;
+        let mut writer = self.lock();
+        writer.append(&self.dir, self.max_segment, &frame)?;
+        let number = writer.number;
+        writer.hold(number);
+        let opened = writer.open.remove(id);
+        Ok(Holds(opened.into_iter().chain([number]).collect()))
+    }
+
+    /// The exchange goes on without DONE: its record is kept in memory only, or lost.
+    pub(crate) fn undone(&self, id: &RecordId) -> Holds {
+        Holds(self.lock().open.remove(id).into_iter().collect())
+    }
+
+    /// Keeps all earlier segments for one recovered record: none goes before the first.
+    pub(crate) fn hold_recovered(&self) -> Holds {
+        let mut writer = self.lock();
+        let first = writer.held.keys().next().copied();
+        first.into_iter().for_each(|number| writer.hold(number));
+        Holds(first.into_iter().collect())
+    }
+
+    /// Lets go of what nobody will log. Deletes nothing.
+    pub(crate) fn let_go(&self, holds: Holds) {
+        self.lock().unhold([holds]);
+    }
+
+    /// Lets go of what is logged and deletes the segments that nobody holds. Blocks on the file system; not for the
+    /// hot path.
+    pub(crate) fn release(&self, logged: impl IntoIterator<Item = Holds>) {
+        self.lock().unhold(logged);
+        if let Err(error) = self.carry_forward() {
+            tracing::warn!(%error, "long open exchanges could not be copied forward in the WAL");
+        }
+        self.delete_unheld();
+    }
+
+    fn delete_unheld(&self) {
+        loop {
+            let mut writer = self.lock();
+            let current = writer.file.as_ref().map(|_| writer.number);
+            let first = writer.held.iter().next().map(|(number, count)| (*number, *count));
+            let Some(number) = first.filter(|(n, count)| *count == 0 && Some(*n) != current).map(|(n, _)| n)
+            else {
+                return;
+            };
+            writer.held.remove(&number);
+            drop(writer);
+            let path = segment_path(&self.dir, number);
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::warn!(segment = %path.display(), %error, "a logged WAL segment could not be deleted");
+            }
+        }
+    }
+
+    /// Copies the OPEN frames of the oldest segment, when they are all that holds it.
+    fn carry_forward(&self) -> Result<(), WalError> {
+        let oldest = {
+            let writer = self.lock();
+            match writer.held.iter().next() {
+                Some((number, count)) if writer.held.len() > MAX_LIVE && *count > 0 => {
+                    let open = writer.open.values().filter(|segment| **segment == *number).count() as u64;
+                    (open == *count).then_some(*number)
+                }
+                _ => None,
+            }
+        };
+        let Some(oldest) = oldest else { return Ok(()) };
+        let path = segment_path(&self.dir, oldest);
+        let bytes = std::fs::read(&path).map_err(|e| io(&path, e))?;
+        let mut rest = bytes.as_slice();
+        while let frame::Parsed::Good(kind, payload, step) = frame::parse(rest) {
+            let id = (kind == frame::OPEN).then(|| OpenFrame::read(payload).ok()).flatten().map(|open| open.id);
+            if let Some(id) = id {
+                let mut writer = self.lock();
+                if writer.open.get(&id) == Some(&oldest) {
+                    writer.append(&self.dir, self.max_segment, &rest[..step])?;
+                    let number = writer.number;
+                    writer.open.insert(id, number);
+                    writer.hold(number);
+                    if let Some(count) = writer.held.get_mut(&oldest) {
+                        *count = count.saturating_sub(1);
+                    }
+                }
+            }
+            rest = &rest[step..];
+            if rest.is_empty() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the current segment, so that nothing unheld stays.
+    pub(crate) fn finish(&self) {
+        self.lock().file = None;
+        self.delete_unheld();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn fail_after(&self, bytes: Option<u64>) {
+        self.lock().fail_after = bytes;
+    }
+}
+
+impl Writer {
+    fn hold(&mut self, number: u64) {
+        *self.held.entry(number).or_insert(0) += 1;
+    }
+
+    fn unhold(&mut self, holds: impl IntoIterator<Item = Holds>) {
+        for number in holds.into_iter().flat_map(|holds| holds.0) {
+            if let Some(count) = self.held.get_mut(&number) {
+                *count = count.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Adds one frame whole, or leaves the segment as it was.
+    fn append(&mut self, dir: &Path, max_segment: u64, frame: &[u8]) -> Result<(), WalError> {
+        if self.file.is_some() && self.good + frame.len() as u64 > max_segment {
+            self.file = None;
+        }
+        if self.file.is_none() {
+            self.start_segment(dir)?;
+        }
+        self.write(dir, frame)
+    }
+
+    fn start_segment(&mut self, dir: &Path) -> Result<(), WalError> {
+        let number = self.number + 1;
+        let path = segment_path(dir, number);
+        let mut options = OpenOptions::new();
+        options.append(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path).map_err(|e| io(&path, e))?;
+        // Even where the header cannot be written, this number is used up.
+        (self.number, self.good, self.file) = (number, 0, Some(file));
+        self.held.entry(number).or_insert(0);
+        let header = frame::frame(frame::HEADER, &self.header)?;
+        self.write(dir, &header).inspect_err(|_| self.file = None)
+    }
+
+    fn write(&mut self, dir: &Path, frame: &[u8]) -> Result<(), WalError> {
+        let path = segment_path(dir, self.number);
+        let Some(file) = &mut self.file else {
+            return Err(io(&path, std::io::Error::other("no segment is open")));
+        };
+        #[cfg(test)]
+        let result = match self.fail_after.as_mut() {
+            Some(left) if *left < frame.len() as u64 => {
+                let written = file.write_all(&frame[..*left as usize]);
+                *left = 0;
+                written.and(Err(std::io::Error::from(std::io::ErrorKind::StorageFull)))
+            }
+            Some(left) => {
+                *left -= frame.len() as u64;
+                file.write_all(frame)
+            }
+            None => file.write_all(frame),
+        };
+        #[cfg(not(test))]
+        let result = file.write_all(frame);
+        match result {
+            Ok(()) => {
+                self.good += frame.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                // What part of the frame was written must not hide the frames after it.
+                if file.set_len(self.good).is_err() {
+                    self.file = None;
+                }
+                Err(io(&path, error))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

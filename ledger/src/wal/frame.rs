@@ -1,0 +1,184 @@
+//! One frame: `u32le length | u32le crc32c | u8 type | payload`; length and checksum cover type and payload.
+
+use super::WalError;
+use colophon_receipt::cbor::{CborError, Value};
+use colophon_receipt::receipt::{Bytes, HttpSignature};
+use colophon_receipt::record::{FieldSet, Record, RecordId, RecordLeaf, Seed};
+use colophon_receipt::{Level, merkle};
+
+/// Names the shard that wrote a segment, and the version of these formats. The first frame of every segment.
+pub(super) const HEADER: u8 = 0;
+/// An exchange was accepted.
+pub(super) const OPEN: u8 = 1;
+/// Its record was made.
+pub(super) const DONE: u8 = 2;
+
+const VERSION: u64 = 1;
+/// Bytes before the type.
+const PREFIX: usize = 8;
+/// A frame's type and payload have at most this many bytes: fields and signatures of one exchange are far smaller.
+pub(super) const MAX_FRAME: usize = 8 << 20;
+
+/// The bytes of a frame.
+pub(super) fn frame(kind: u8, payload: &[u8]) -> Result<Vec<u8>, WalError> {
+    let len = payload.len() + 1;
+    let prefix = u32::try_from(len).ok().filter(|_| len <= MAX_FRAME).ok_or(WalError::TooLarge(len))?;
+    let mut out = Vec::with_capacity(PREFIX + len);
+    out.extend_from_slice(&prefix.to_le_bytes());
+    out.extend_from_slice(&[0; 4]);
+    out.push(kind);
+    out.extend_from_slice(payload);
+    let crc = crc_fast::crc32_iscsi(&out[PREFIX..]);
+    out[4..PREFIX].copy_from_slice(&crc.to_le_bytes());
+    Ok(out)
+}
+
+/// What stands at the start of some bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Parsed<'a> {
+    /// A good frame, and how many bytes it takes.
+    Good(u8, &'a [u8], usize),
+    /// A bad one; where its length is to be believed, the next starts this many bytes on.
+    Bad(Option<usize>),
+}
+
+/// Reads the frame at the start of `bytes`, which are not empty.
+pub(super) fn parse(bytes: &[u8]) -> Parsed<'_> {
+    let (Some(len), Some(crc)) = (u32_at(bytes, 0), u32_at(bytes, 4)) else {
+        return Parsed::Bad(None);
+    };
+    let len = len as usize;
+    if len == 0 || len > MAX_FRAME {
+        return Parsed::Bad(None);
+    }
+    match bytes.get(PREFIX..PREFIX + len) {
+        None => Parsed::Bad(None),
+        Some(body) if crc_fast::crc32_iscsi(body) != crc => Parsed::Bad(Some(PREFIX + len)),
+        Some(body) => Parsed::Good(body[0], &body[1..], PREFIX + len),
+    }
+}
+
+/// Whether a good frame of a usual size seems to begin here. Only to tell damage from a torn end: what is found this
+/// way may be content.
+pub(super) fn looks_good(bytes: &[u8]) -> bool {
+    let usual = u32_at(bytes, 0).is_some_and(|len| len <= 1 << 20);
+    usual && bytes.get(PREFIX).is_some_and(|kind| *kind <= DONE) && matches!(parse(bytes), Parsed::Good(..))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// What is known of an exchange when it is accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OpenFrame {
+    pub(crate) id: RecordId,
+    /// µs.
+    pub(crate) received_at: u64,
+    pub(crate) level: Level,
+    pub(crate) fields: FieldSet,
+}
+
+/// A finished record, as the log, the batch and the private store will hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DoneFrame {
+    pub(crate) id: RecordId,
+    /// µs.
+    pub(crate) completed_at: u64,
+    pub(crate) record: Record,
+    pub(crate) signatures: Vec<HttpSignature>,
+    /// Log index of the announcement of the key that made `signatures`.
+    pub(crate) announced: u64,
+    pub(crate) refused: bool,
+}
+
+/// The header's payload: `[version, shard, log index of its announcement]`.
+pub(super) fn header(shard: &str, announced: u64) -> Vec<u8> {
+    Value::Array(vec![Value::Uint(VERSION), Value::text(shard), Value::Uint(announced)]).encode()
+}
+
+/// The shard that a header names, and the log index of its announcement.
+pub(super) fn read_header(payload: &[u8]) -> Result<(String, u64), CborError> {
+    match Value::decode(payload)?.as_items("WAL header")? {
+        [Value::Uint(VERSION), Value::Text(shard), Value::Uint(announced)] => Ok((shard.clone(), *announced)),
+        _ => Err(CborError::Value("WAL header")),
+    }
+}
+
+impl OpenFrame {
+    /// `[id, received, level, fields]`.
+    pub(super) fn payload(id: &RecordId, received_at: u64, level: Level, fields: &FieldSet) -> Vec<u8> {
+        let mut out = Vec::with_capacity(48 + fields.as_bytes().len());
+        let mut e = minicbor::Encoder::new(&mut out);
+        // Writing into a Vec cannot fail.
+        drop(e.array(4).and_then(|e| e.bytes(id)?.u64(received_at)?.u64(level.code())?.bytes(fields.as_bytes())));
+        out
+    }
+
+    pub(super) fn read(payload: &[u8]) -> Result<OpenFrame, CborError> {
+        match Value::decode(payload)?.as_items("OPEN")? {
+            [id, received, level, fields] => Ok(OpenFrame {
+                id: id.as_array("record id")?,
+                received_at: received.as_uint("received")?,
+                level: Level::from_code(level.as_uint("level")?)?,
+                fields: FieldSet::from_bytes(fields.as_bytes("fields")?.to_vec())?,
+            }),
+            _ => Err(CborError::Value("OPEN")),
+        }
+    }
+}
+
+impl DoneFrame {
+    /// `[leaf, seed, fields, [[base, signature], …], announcement, refused]`.
+    pub(super) fn payload(
+        record: &Record,
+        signatures: &[HttpSignature],
+        announced: u64,
+        refused: bool,
+    ) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1024 + record.fields.as_bytes().len());
+        let mut e = minicbor::Encoder::new(&mut out);
+        drop((|| {
+            e.array(6)?.bytes(&record.leaf)?.bytes(&record.seed)?.bytes(record.fields.as_bytes())?;
+            e.array(signatures.len() as u64)?;
+            for signature in signatures {
+                e.array(2)?.bytes(signature.base.as_bytes())?.bytes(&signature.signature.0)?;
+            }
+            e.u64(announced)?.bool(refused)?;
+            Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
+        })());
+        out
+    }
+
+    pub(super) fn read(payload: &[u8]) -> Result<DoneFrame, CborError> {
+        let value = Value::decode(payload)?;
+        let [leaf, seed, fields, signatures, announced, Value::Bool(refused)] = value.as_items("DONE")? else {
+            return Err(CborError::Value("DONE"));
+        };
+        let leaf = leaf.as_bytes("leaf")?.to_vec();
+        let RecordLeaf { id, completed_at, .. } = RecordLeaf::decode(&leaf)?;
+        let seed: Seed = seed.as_array("seed")?;
+        let fields = FieldSet::from_bytes(fields.as_bytes("fields")?.to_vec())?;
+        Ok(DoneFrame {
+            id,
+            completed_at,
+            record: Record { leaf_hash: merkle::leaf_hash(&leaf), leaf, seed, fields },
+            signatures: read_signatures(signatures)?,
+            announced: announced.as_uint("announcement")?,
+            refused: *refused,
+        })
+    }
+}
+
+/// Reads `[[base, signature], …]`.
+pub(crate) fn read_signatures(value: &Value) -> Result<Vec<HttpSignature>, CborError> {
+    let read = |item: &Value| match item.as_items("signature")? {
+        [base, signature] => Ok(HttpSignature {
+            base: String::from_utf8(base.as_bytes("signature base")?.to_vec())
+                .map_err(|_| CborError::Value("signature base"))?,
+            signature: Bytes(signature.as_bytes("signature")?.to_vec()),
+        }),
+        _ => Err(CborError::Value("signature")),
+    };
+    value.as_items("signatures")?.iter().map(read).collect()
+}

@@ -1,0 +1,150 @@
+//! What earlier lives left in the WAL.
+//!
+//! A frame that does not check ends what is believed of a segment, unless its length leads to a good frame: then only
+//! that one is left out. Nothing else is searched for: field values come from outside and could hold a frame's bytes.
+
+use super::frame::{self, DoneFrame, OpenFrame, Parsed};
+use super::{MAX_SEGMENT, WalError, io, segment_path, segments};
+use colophon_receipt::record::RecordId;
+use std::collections::{BTreeMap, HashSet};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Everything that the WAL says.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    /// The segments, ascending.
+    pub(crate) segments: Vec<u64>,
+    /// The shards that wrote them, with the log index of their announcements.
+    pub(crate) shards: BTreeMap<String, u64>,
+    /// Accepted, not finished.
+    pub(crate) open: BTreeMap<RecordId, OpenFrame>,
+    /// Finished, in the order written; perhaps logged already.
+    pub(crate) done: Vec<DoneFrame>,
+    /// What could not be read.
+    pub(crate) damage: Vec<Damage>,
+}
+
+/// Bytes of a segment that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment.
+    pub segment: PathBuf,
+    /// Where the bytes begin.
+    pub offset: u64,
+    /// How many were left out.
+    pub dropped: u64,
+    /// The end of the segment, as a crash leaves it; otherwise good frames follow, or it cannot be known.
+    pub torn_tail: bool,
+}
+
+/// Reads all segments in `dir`.
+pub(crate) fn replay(dir: &Path) -> Result<Replay, WalError> {
+    let mut replay = Replay { segments: segments(dir)?, ..Replay::default() };
+    let mut finished = HashSet::new();
+    for number in replay.segments.clone() {
+        let path = segment_path(dir, number);
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(&path).map_err(|e| io(&path, e))?;
+        file.take(MAX_SEGMENT + frame::MAX_FRAME as u64 + 1024)
+            .read_to_end(&mut bytes)
+            .map_err(|e| io(&path, e))?;
+        let before = replay.damage.len();
+        read_segment(&path, &bytes, &mut replay, &mut finished);
+        report(&path, &replay.damage[before..])?;
+    }
+    Ok(replay)
+}
+
+fn read_segment(path: &Path, bytes: &[u8], replay: &mut Replay, finished: &mut HashSet<RecordId>) {
+    let mut at = 0;
+    while at < bytes.len() {
+        let step = match frame::parse(&bytes[at..]) {
+            Parsed::Good(kind, payload, step) => {
+                if apply(kind, payload, replay, finished) {
+                    at += step;
+                    continue;
+                }
+                Some(step)
+            }
+            Parsed::Bad(step) => step,
+        };
+        let next = step.map(|step| at + step);
+        let resync = next
+            .filter(|next| bytes.get(*next..).is_some_and(|rest| matches!(frame::parse(rest), Parsed::Good(..))));
+        // A crash leaves nothing after a bad frame.
+        let torn_tail = resync.is_none() && !(at + 1..bytes.len()).any(|i| frame::looks_good(&bytes[i..]));
+        let end = resync.unwrap_or(bytes.len());
+        replay.damage.push(Damage {
+            segment: path.to_owned(),
+            offset: at as u64,
+            dropped: (end - at) as u64,
+            torn_tail,
+        });
+        at = end;
+    }
+}
+
+/// Takes one frame in; `false` if its content is not what its type says.
+fn apply(kind: u8, payload: &[u8], replay: &mut Replay, finished: &mut HashSet<RecordId>) -> bool {
+    match kind {
+        frame::HEADER => frame::read_header(payload).map(|shard| replay.shards.extend([shard])).is_ok(),
+        frame::OPEN => match OpenFrame::read(payload) {
+            Ok(open) => {
+                if !finished.contains(&open.id) {
+                    replay.open.insert(open.id, open);
+                }
+                true
+            }
+            Err(_) => false,
+        },
+        frame::DONE => match DoneFrame::read(payload) {
+            Ok(done) => {
+                replay.open.remove(&done.id);
+                if finished.insert(done.id) {
+                    replay.done.push(done);
+                }
+                true
+            }
+            Err(_) => false,
+        },
+        _ => false,
+    }
+}
+
+/// Says what was left out, and keeps a segment that is damaged otherwise than by a torn last write.
+fn report(path: &Path, damage: &[Damage]) -> Result<(), WalError> {
+    for found in damage {
+        let Damage { offset, dropped, torn_tail, .. } = found;
+        let segment = path.display();
+        match torn_tail {
+            true => tracing::warn!(%segment, offset, dropped, "torn last frame in the WAL; everything before it is kept"),
+            false => tracing::error!(
+                %segment, offset, dropped,
+                "DAMAGED WAL: a frame before the end does not check; records in it may be lost"
+            ),
+        }
+    }
+    if damage.iter().any(|found| !found.torn_tail) {
+        let aside = keep(path)?;
+        tracing::error!(kept = %aside.display(), "the damaged WAL segment is kept");
+    }
+    Ok(())
+}
+
+/// Copies a segment to `<n>.wal.damaged`, or a numbered name after it; a copy that is there already will do.
+fn keep(path: &Path) -> Result<PathBuf, WalError> {
+    let bytes = std::fs::read(path).map_err(|e| io(path, e))?;
+    let mut aside = path.with_extension("wal.damaged");
+    for number in 1.. {
+        match std::fs::read(&aside) {
+            Ok(kept) if kept == bytes => break,
+            Ok(_) => aside = path.with_extension(format!("wal.damaged.{number}")),
+            Err(_) => {
+                std::fs::copy(path, &aside).map_err(|e| io(&aside, e))?;
+                break;
+            }
+        }
+    }
+    Ok(aside)
+}
