@@ -16,7 +16,7 @@ use tracing::debug;
 
 pub use self::error::LogError;
 use crate::head::{self, SignedHead, Written};
-use crate::prove::LogReader;
+pub use crate::prove::LogReader;
 use crate::sequencer::{self, SeqEntry};
 use crate::state::{Last, StateFile};
 use crate::store::{Store, clean_staging};

@@ -149,6 +149,3 @@ impl LogReader {
         LogError::corrupt(self.store.full("tile"), what)
     }
 }
-
-#[cfg(test)]
-mod tests;

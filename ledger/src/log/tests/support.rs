@@ -1,0 +1,151 @@
+//! A store that fails on command, and the small things every log test needs.
+
+use std::fmt;
+use std::path::Path as FsPath;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use colophon_signer::Ed25519Key;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use object_store::memory::InMemory;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+};
+
+use crate::log::{Log, LogConfig};
+
+/// How an operation fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The process dies before the write: it and everything after it fails.
+    DeadBefore,
+    /// The process dies after the write, before it hears of it.
+    DeadAfter,
+    /// One write fails and did not happen; the next ones work. A disk that was full.
+    HiccupBefore,
+    /// One write is reported as failed although it happened; the next ones work. A timeout.
+    HiccupAfter,
+}
+
+/// Counts writes and fails at one of them.
+#[derive(Debug)]
+pub(crate) struct FaultStore {
+    inner: Arc<dyn ObjectStore>,
+    fault: Fault,
+    at: usize,
+    writes: AtomicUsize,
+}
+
+impl FaultStore {
+    pub(crate) fn new(inner: Arc<dyn ObjectStore>, fault: Fault, at: usize) -> Arc<FaultStore> {
+        Arc::new(FaultStore { inner, fault, at, writes: AtomicUsize::new(0) })
+    }
+
+    /// Whether the fault has happened.
+    pub(crate) fn tripped(&self) -> bool {
+        self.writes.load(Ordering::SeqCst) > self.at
+    }
+
+    /// (fail before doing it, fail after doing it)
+    fn next_write(&self) -> (bool, bool) {
+        let n = self.writes.fetch_add(1, Ordering::SeqCst);
+        match self.fault {
+            Fault::DeadBefore => (n >= self.at, false),
+            Fault::DeadAfter => (n > self.at, n == self.at),
+            Fault::HiccupBefore => (n == self.at, false),
+            Fault::HiccupAfter => (false, n == self.at),
+        }
+    }
+
+    fn dead(&self) -> bool {
+        matches!(self.fault, Fault::DeadBefore | Fault::DeadAfter) && self.tripped()
+    }
+}
+
+fn broken() -> Error {
+    Error::Generic { store: "FaultStore", source: "no space left on device (injected)".into() }
+}
+
+impl fmt::Display for FaultStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultStore")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FaultStore {
+    async fn put_opts(&self, to: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        let (before, after) = self.next_write();
+        if before {
+            return Err(broken());
+        }
+        let result = self.inner.put_opts(to, payload, options).await;
+        if after { Err(broken()) } else { result }
+    }
+
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Err(broken())
+    }
+
+    async fn get_opts(&self, from: &Path, options: GetOptions) -> Result<GetResult> {
+        if self.dead() { Err(broken()) } else { self.inner.get_opts(from, options).await }
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let (before, after) = self.next_write();
+        if before || after {
+            return stream::iter([Err(broken())]).boxed();
+        }
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+pub(crate) fn memory() -> Arc<dyn ObjectStore> {
+    Arc::new(InMemory::new())
+}
+
+/// The log key of all tests.
+pub(crate) fn key() -> Arc<Ed25519Key> {
+    Arc::new(Ed25519Key::from_seed(&[7; 32]).unwrap())
+}
+
+pub(crate) fn config(state: Option<&FsPath>) -> LogConfig {
+    LogConfig {
+        generation: 1,
+        origin: Some("log.example/test".into()),
+        key: key(),
+        state: state.map(FsPath::to_owned),
+        adopt: false,
+        now: 1_700_000_000_000_000,
+    }
+}
+
+pub(crate) async fn open(store: &Arc<dyn ObjectStore>, state: Option<&FsPath>) -> Log {
+    Log::open(store.clone(), config(state)).await.unwrap()
+}
+
+/// `count` distinct leaves, the first of which is number `from`.
+pub(crate) fn leaves(from: usize, count: usize) -> Vec<Vec<u8>> {
+    (from..from + count).map(|n| format!("leaf {n} {}", "x".repeat(n % 50)).into_bytes()).collect()
+}
+
+/// Everything in the log but the genesis, authenticated against its head.
+pub(crate) async fn contents(log: &Log) -> Vec<Vec<u8>> {
+    let head = log.head();
+    log.reader().entries(1..head.size(), &head.checkpoint).await.unwrap()
+}
