@@ -28,8 +28,18 @@ pub struct Options {
     pub args: Vec<String>,
     /// The policy file's text; `None` for the built-in profile.
     pub policy: Option<String>,
-    /// Environment variables.
-    pub env: Vec<(String, String)>,
+    /// How often a batch is closed.
+    pub batch_every: String,
+    /// The data folder, where it is not to be one of the test's temporary folder.
+    pub data: Option<PathBuf>,
+    /// The state folder, likewise.
+    pub state: Option<PathBuf>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { args: Vec::new(), policy: None, batch_every: "200ms".to_owned(), data: None, state: None }
+    }
 }
 
 impl Options {
@@ -71,7 +81,7 @@ impl Colophon {
 
     /// Starts it with options.
     pub fn start(upstream: &str, change: impl FnOnce(&mut Options)) -> Self {
-        let mut options = Options { args: Vec::new(), policy: None, env: Vec::new() };
+        let mut options = Options::default();
         change(&mut options);
         let folder = tempfile::Builder::new().prefix("colophon-").tempdir().expect("a temporary folder");
         let process = spawn(folder.path(), upstream, &options);
@@ -83,12 +93,20 @@ impl Colophon {
 
     /// Starts it where it must refuse to start; returns how it ended and what it said.
     pub fn refused(upstream: &str, change: impl FnOnce(&mut Options)) -> (ExitStatus, String) {
-        let mut options = Options { args: Vec::new(), policy: None, env: Vec::new() };
+        let mut options = Options::default();
         change(&mut options);
         let folder = tempfile::Builder::new().prefix("colophon-").tempdir().expect("a temporary folder");
         let mut process = spawn(folder.path(), upstream, &options);
         let status = process.wait(PATIENCE);
         (status, process.log())
+    }
+
+    /// Starts it on existing folders where it must refuse to start.
+    pub fn refused_on(upstream: &str, data: &Path, state: &Path) -> (ExitStatus, String) {
+        Self::refused(upstream, |options| {
+            options.data = Some(data.to_owned());
+            options.state = Some(state.to_owned());
+        })
     }
 
     /// Where clients connect.
@@ -108,17 +126,22 @@ impl Colophon {
 
     /// Its data folder.
     pub fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
+        self.options.data.clone().unwrap_or_else(|| self.folder.path().join("data"))
     }
 
     /// Its state folder.
     pub fn state(&self) -> PathBuf {
-        self.folder.path().join("state")
+        self.options.state.clone().unwrap_or_else(|| self.folder.path().join("state"))
     }
 
     /// The folder that holds all of them, for a test's own files.
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// What the next start is told.
+    pub fn options(&mut self) -> &mut Options {
+        &mut self.options
     }
 
     /// SIGTERM, and the drain: how it ended.
@@ -192,10 +215,11 @@ fn spawn(folder: &Path, upstream: &str, options: &Options) -> Process {
     let ready = folder.join("ready");
     fs::remove_file(&ready).ok();
     let mut command = Command::new(paths::program("colophon"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--batch-every", "200ms"]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     command.args(["--upstream", upstream]);
-    command.arg("--data").arg(folder.join("data"));
-    command.arg("--state").arg(folder.join("state"));
+    command.args(["--batch-every", &options.batch_every]);
+    command.arg("--data").arg(options.data.clone().unwrap_or_else(|| folder.join("data")));
+    command.arg("--state").arg(options.state.clone().unwrap_or_else(|| folder.join("state")));
     command.arg("--ready-file").arg(&ready);
     if let Some(policy) = &options.policy {
         let file = folder.join("policy.yaml");
@@ -204,8 +228,19 @@ fn spawn(folder: &Path, upstream: &str, options: &Options) -> Process {
     }
     command.args(&options.args);
     command.current_dir(folder).env("RUST_BACKTRACE", "1");
-    command.envs(options.env.iter().map(|(name, value)| (name, value)));
+    // What the machine's owner has set for their own proxy is not for ours.
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COLOPHON_")) {
+        command.env_remove(name);
+    }
     Process::start(&mut command, &folder.join("log"))
+}
+
+/// Runs `colophon` with other arguments: its exit code, and what it said.
+pub fn run(args: &[&str]) -> (i32, String) {
+    let mut command = Command::new(paths::program("colophon"));
+    let output = crate::process::run(command.args(args), PATIENCE);
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
 }
 
 /// Long enough for a batch to close and be logged on a busy machine.
