@@ -1,1 +1,26 @@
-//! Placeholder.
+//! Colophon, a transparent reverse proxy that gives every answer of an LLM server a colophon.
+//!
+//! The modules in the order of the traffic: `accept` → `exchange` (with `head`, `own`) → `request_body` → `forward` →
+//! `in_flight` (with `observe`, `decode`, `meaning`, `stamp`) → `response_body` or `upgrade`.
+
+pub mod accept;
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod decode;
+pub mod exchange;
+pub mod forward;
+pub mod head;
+pub mod in_flight;
+pub mod meaning;
+pub mod metrics;
+pub mod observe;
+pub mod own;
+pub mod problem;
+pub mod request_body;
+pub mod response_body;
+pub mod serve;
+pub mod stamp;
+pub mod tls;
+pub mod upgrade;

@@ -1,0 +1,60 @@
+//! What may be shown to anybody, and whether records can be kept at the moment.
+
+use super::{Ledger, LedgerError};
+use bytes::Bytes;
+
+/// No tile, bundle or checkpoint is longer: 256 entries of at most 65,535 bytes with their lengths.
+const MAX_FILE: u64 = 256 * (2 + 65_535);
+
+impl Ledger {
+    /// A file of the public log, `<generation>/checkpoint` or `<generation>/tile/…`; nothing else of the store.
+    pub async fn public_log_file(&self, file: &str) -> Result<Option<Bytes>, LedgerError> {
+        if !is_public(file) {
+            return Ok(None);
+        }
+        self.0.objects.get(&format!("log/{file}"), MAX_FILE).await
+    }
+
+    /// Whether a new exchange would get a record: the log keeps up.
+    pub fn healthy(&self) -> bool {
+        self.counters().backlog < self.0.config.max_backlog as u64
+    }
+}
+
+/// C2SP tlog-tiles paths under a generation, and no others: `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>…`.
+fn is_public(file: &str) -> bool {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    let Some((generation, rest)) = file.split_once('/') else { return false };
+    if !digits(generation) {
+        return false;
+    }
+    if rest == "checkpoint" {
+        return true;
+    }
+    let Some(tile) = rest.strip_prefix("tile/") else { return false };
+    let mut parts = tile.split('/');
+    let level = parts.next().is_some_and(|level| level == "entries" || digits(level));
+    let name = |part: &str| {
+        let part = part.strip_suffix(".p").unwrap_or(part);
+        digits(part.strip_prefix('x').unwrap_or(part))
+    };
+    level && parts.clone().count() > 0 && parts.all(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_public;
+
+    #[test]
+    fn only_the_log_is_public() {
+        for public in ["1/checkpoint", "1/tile/0/000", "1/tile/0/x001/234.p/17", "12/tile/entries/x001/x002/003"] {
+            assert!(is_public(public), "{public}");
+        }
+        for private in [
+            "1/seq/000", "checkpoint", "1/tile/", "1/tile/0/", "1/tile/0/../../seq/0", "../keys/log.pem", "1/tile/0/%2e",
+            "1/identity", "/checkpoint", "1//checkpoint", "1/tile/entries/",
+        ] {
+            assert!(!is_public(private), "{private}");
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Client connections: accepted within limits, TLS and protocol found out, served, drained.
+
+use crate::app::App;
+use crate::exchange::exchange;
+use crate::response_body::{ResponseBody, ResponseBodyError};
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// Most header lines of a request; with more the answer is 431.
+const MAX_HEADERS: usize = 512;
+
+/// Streams of one HTTP/2 connection at once.
+const MAX_STREAMS: u32 = 256;
+
+/// How often an HTTP/2 peer is asked whether it is still there, and how long its answer may take.
+const PING_EVERY: Duration = Duration::from_secs(20);
+
+/// After a failed accept (most often: no file descriptors) the listener rests for this long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts until `stop`; connections then finish what they have begun.
+pub async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<TlsAcceptor>, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(app.limits.max_connections as usize));
+    loop {
+        let place = tokio::select! {
+            place = places.clone().acquire_owned() => place,
+            () = stop.cancelled() => return,
+        };
+        let Ok(place) = place else { return };
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => return,
+        };
+        let (app, tls, stop) = (app.clone(), tls.clone(), stop.clone());
+        app.clone().tasks.spawn(async move {
+            app.metrics.connections.inc();
+            tokio::select! {
+                () = connection(&app, stream, tls, stop) => {}
+                // Dropping the connection ends its exchanges, each with a record.
+                () = app.kill.cancelled() => {}
+            }
+            app.metrics.connections.dec();
+            drop(place);
+        });
+    }
+}
+
+async fn connection(app: &Arc<App>, stream: TcpStream, tls: Option<TlsAcceptor>, stop: CancellationToken) {
+    // Small frames of a stream must not wait for an acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let patience = app.limits.header_timeout;
+    match tls {
+        None => {
+            let h2 = tokio::select! {
+                h2 = tokio::time::timeout(patience, speaks_h2(&stream)) => h2,
+                () = stop.cancelled() => return,
+            };
+            match h2 {
+                Ok(Ok(true)) => serve_h2(app, stream, stop).await,
+                Ok(Ok(false)) => serve_h1(app, stream, stop).await,
+                // Silent for too long, or gone.
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        Some(acceptor) => match tokio::time::timeout(patience, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => serve_h2(app, stream, stop).await,
+            Ok(Ok(stream)) => serve_h1(app, stream, stop).await,
+            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            Err(_) => tracing::debug!("TLS handshake took too long"),
+        },
+    }
+}
+
+/// Whether a connection begins with the HTTP/2 preface `PRI * HTTP/2.0`. Looks without taking.
+async fn speaks_h2(stream: &TcpStream) -> std::io::Result<bool> {
+    let mut start = [0; 3];
+    loop {
+        let n = stream.peek(&mut start).await?;
+        if n == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        if start[..n] != b"PRI"[..n] {
+            return Ok(false);
+        }
+        if n == start.len() {
+            return Ok(true);
+        }
+        // `peek` would return at once with the same bytes.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn serve_h1(app: &Arc<App>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, stop: CancellationToken) {
+    let served = app.clone();
+    let service = service_fn(move |request| {
+        let app = served.clone();
+        async move { Ok::<_, Infallible>(exchange(app, request).await) }
+    });
+    let mut builder = hyper::server::conn::http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(app.limits.header_timeout)
+        .max_headers(MAX_HEADERS)
+        .max_header_size(app.limits.max_header_bytes as usize)
+        // The upstream's Date, or none: the answer is not ours.
+        .auto_date_header(false);
+    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    note_end(app, ended);
+}
+
+async fn serve_h2(app: &Arc<App>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, stop: CancellationToken) {
+    let served = app.clone();
+    let busy = Arc::new(AtomicUsize::new(0));
+    let counted = busy.clone();
+    let service = service_fn(move |request| {
+        let app = served.clone();
+        let stay = Busy::new(&counted);
+        async move { Ok::<_, Infallible>(exchange(app, request).await.map(|body| Counted { body, _stay: stay })) }
+    });
+    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(app.limits.max_header_bytes)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_EVERY)
+        .enable_connect_protocol()
+        .auto_date_header(false);
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = until_idle(&busy, app.limits.header_timeout) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    note_end(app, ended);
+}
+
+fn note_end(app: &App, ended: hyper::Result<()>) {
+    if let Err(error) = ended {
+        if error.is_parse() || error.is_parse_too_large() {
+            app.metrics.malformed.inc();
+        }
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// Returns when nothing was under way twice in a row, `patience` apart.
+async fn until_idle(busy: &AtomicUsize, patience: Duration) {
+    let mut idle_before = false;
+    loop {
+        tokio::time::sleep(patience / 2).await;
+        let idle = busy.load(Ordering::Relaxed) == 0;
+        if idle && idle_before {
+            return;
+        }
+        idle_before = idle;
+    }
+}
+
+/// Counts an exchange as under way until its body is gone.
+struct Busy(Arc<AtomicUsize>);
+
+impl Busy {
+    fn new(count: &Arc<AtomicUsize>) -> Busy {
+        count.fetch_add(1, Ordering::Relaxed);
+        Busy(count.clone())
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A response body that counts as under way.
+struct Counted {
+    body: ResponseBody,
+    _stay: Busy,
+}
+
+impl Body for Counted {
+    type Data = Bytes;
+    type Error = ResponseBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

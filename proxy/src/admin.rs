@@ -1,0 +1,82 @@
+//! The operator's side: health, readiness and metrics, on an address of their own.
+
+use crate::app::App;
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// An admin request has to be whole within this time.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves until `stop`.
+pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken) {
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept an admin connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => return,
+        };
+        let (served, stop) = (app.clone(), stop.clone());
+        app.tasks.spawn(async move {
+            let service = service_fn(move |request| {
+                let app = served.clone();
+                async move { Ok::<_, Infallible>(answer(&app, &request).await) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER_TIMEOUT)
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                _ = connection => {}
+                () = stop.cancelled() => {}
+            }
+        });
+    }
+}
+
+async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if *request.method() != Method::GET && *request.method() != Method::HEAD {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
+    }
+    match request.uri().path() {
+        "/livez" | "/healthz" => text(StatusCode::OK, "ok\n"),
+        "/readyz" if app.draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+        "/readyz" if !app.ledger.healthy() => text(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot keep records\n"),
+        "/readyz" if !app.upstream.reachable().await => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "the upstream cannot be reached\n")
+        }
+        "/readyz" => text(StatusCode::OK, "ready\n"),
+        "/metrics" => match app.metrics.encode() {
+            Ok(metrics) => {
+                let mut response = text(StatusCode::OK, metrics);
+                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+                response
+            }
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written\n"),
+        },
+        _ => text(StatusCode::NOT_FOUND, "served here: /livez /readyz /metrics\n"),
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

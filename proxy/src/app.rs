@@ -1,0 +1,101 @@
+//! What every connection of one process shares.
+
+use crate::config::Limits;
+use crate::forward::Upstream;
+use crate::metrics::Metrics;
+use crate::stamp;
+use arc_swap::ArcSwap;
+use colophon_ledger::{Ledger, SignedHead};
+use colophon_policies::Policy;
+use colophon_receipt::Hash;
+use http::HeaderValue;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Shared by all connections; everything in it is cheap to read on the hot path.
+pub struct App {
+    /// Keeps records.
+    pub ledger: Ledger,
+    /// The policy in force with its digest. Replaced as a whole.
+    pub policy: ArcSwap<PolicyInForce>,
+    /// The server behind.
+    pub upstream: Upstream,
+    /// Longest silence within an answer.
+    pub upstream_idle: Duration,
+    /// What clients may use.
+    pub limits: Limits,
+    /// The promise in `Colophon-Record`.
+    pub mmd: Duration,
+    /// Counters.
+    pub metrics: Metrics,
+    /// Every task that has to end before the process does.
+    pub tasks: TaskTracker,
+    /// Fires when patience with what is still under way is over.
+    pub kill: CancellationToken,
+    /// Set when the process drains: not ready any more.
+    pub draining: AtomicBool,
+    /// `Colophon-Log` of the newest checkpoint; made once a checkpoint.
+    log_value: ArcSwap<(Arc<SignedHead>, HeaderValue)>,
+}
+
+/// A policy and the digest that records name.
+pub struct PolicyInForce {
+    /// The rules.
+    pub policy: Policy,
+    /// Digest of the effective policy.
+    pub digest: Hash,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(
+        ledger: Ledger,
+        policy: Policy,
+        upstream: Upstream,
+        upstream_idle: Duration,
+        limits: Limits,
+        mmd: Duration,
+    ) -> Arc<App> {
+        let head = ledger.head();
+        let value = header(&head);
+        let metrics = Metrics::new(&ledger);
+        Arc::new(App {
+            metrics,
+            ledger,
+            policy: ArcSwap::from_pointee(PolicyInForce { digest: policy.digest(), policy }),
+            upstream,
+            upstream_idle,
+            limits,
+            mmd,
+            tasks: TaskTracker::new(),
+            kill: CancellationToken::new(),
+            draining: AtomicBool::new(false),
+            log_value: ArcSwap::from_pointee((head, value)),
+        })
+    }
+
+    /// `Colophon-Log` of the newest checkpoint.
+    pub fn log_value(&self) -> HeaderValue {
+        let head = self.ledger.head();
+        let cached = self.log_value.load();
+        if Arc::ptr_eq(&cached.0, &head) {
+            return cached.1.clone();
+        }
+        let value = header(&head);
+        self.log_value.store(Arc::new((head, value.clone())));
+        value
+    }
+
+    /// Whether the process is on its way out.
+    pub fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+fn header(head: &SignedHead) -> HeaderValue {
+    // An origin is visible ASCII (checked when the log is opened); an empty value would only be the lack of gossip.
+    HeaderValue::try_from(stamp::log_value(head)).unwrap_or(HeaderValue::from_static(""))
+}

@@ -1,0 +1,73 @@
+//! The command line: what was typed, and who does it.
+
+mod demo;
+mod demo_server;
+mod get;
+mod key;
+mod log;
+mod policy;
+mod receipt;
+mod serve;
+mod term;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// A transparent reverse proxy that gives every answer of an LLM server a colophon: who made it, from what, when.
+///
+/// A receipt shows who committed to an answer's bytes, and when. It never shows that they are true.
+#[derive(Debug, Parser)]
+#[command(name = "colophon", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// See it work: a small text server, the proxy, a receipt, its verification, and a forgery refused
+    Demo(demo::DemoArgs),
+    /// Run the proxy in front of a model server
+    Serve(Box<serve::ServeArgs>),
+    /// Verify a receipt offline
+    Verify(colophon_verify::cli::VerifyArgs),
+    /// Fetch receipts
+    #[command(subcommand)]
+    Receipt(receipt::ReceiptCommand),
+    /// Check or show a log folder
+    #[command(subcommand)]
+    Log(log::LogCommand),
+    /// Look at policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Make and show keys
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+}
+
+/// Exit code for anything that went wrong but bad receipts (1) and wrong usage (2).
+const FAILED: u8 = 1;
+
+/// Runs what was typed.
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        Command::Demo(args) => runtime(demo::run(args)),
+        Command::Serve(args) => runtime(serve::run(*args)),
+        Command::Verify(args) => return colophon_verify::cli::run(&args),
+        Command::Receipt(command) => runtime(receipt::run(command)),
+        Command::Log(command) => runtime(log::run(command)),
+        Command::Policy(command) => policy::run(command),
+        Command::Key(command) => key::run(command),
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{} {error:#}", term::red("error:"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}

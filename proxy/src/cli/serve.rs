@@ -1,0 +1,102 @@
+//! `colophon serve`.
+
+use super::term;
+use crate::serve::{Running, ServeOptions, start};
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    #[command(flatten)]
+    options: ServeOptions,
+    /// YAML file with the same settings as the flags, e.g. `upstream: http://127.0.0.1:8000`; flags and environment win
+    #[arg(long, env = "COLOPHON_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, env = "COLOPHON_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, or a tracing filter
+    #[arg(long, env = "COLOPHON_LOG", value_name = "FILTER", default_value = "info")]
+    log: String,
+}
+
+pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    set_up_log(&args)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let running = tokio::select! {
+        running = start(&args.options) => running?,
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => return Ok(ExitCode::from(130)),
+    };
+    announce(&running, &args);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => running.reload(),
+        }
+    }
+    tracing::info!("draining; a second signal ends at once");
+    tokio::select! {
+        drained = running.drain() => {
+            drained?;
+            tracing::info!("everything is logged");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ = terminate.recv() => Ok(hard_stop()),
+        _ = interrupt.recv() => Ok(hard_stop()),
+    }
+}
+
+fn hard_stop() -> ExitCode {
+    tracing::warn!("stopped at once; what was not logged is in the WAL and will be at the next start");
+    ExitCode::from(1)
+}
+
+fn set_up_log(args: &ServeArgs) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&args.log).with_context(|| format!("--log {}", args.log))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+fn announce(running: &Running, args: &ServeArgs) {
+    let head = running.app.ledger.head();
+    let policy = running.app.policy.load();
+    let scheme = if args.options.listen.tls_cert.is_some() { "https" } else { "http" };
+    tracing::info!(
+        listen = %format_args!("{scheme}://{}", running.listen),
+        upstream = %running.app.upstream.url(),
+        admin = %format_args!("http://{}", running.admin),
+        policy = policy.policy.name(),
+        shard = running.app.ledger.shard().name,
+        log = head.checkpoint.origin,
+        log_size = head.checkpoint.size,
+        "colophon serves"
+    );
+    if std::io::stderr().is_terminal() {
+        eprintln!(
+            "{}",
+            term::dim(&format!("trust file: curl {scheme}://{}/.well-known/colophon/keys", running.listen))
+        );
+    }
+}

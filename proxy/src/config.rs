@@ -1,0 +1,149 @@
+//! What `serve` was told, made definite: flags, environment and one YAML file say the same things, in that order.
+
+use clap::{Args, ValueEnum};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Whose `Host` the upstream sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HostHeader {
+    /// The client's, untouched.
+    Preserve,
+    /// The upstream URL's: for a server elsewhere that routes by name.
+    Upstream,
+}
+
+/// How to reach the model server.
+#[derive(Clone, Debug, Args)]
+pub struct UpstreamOptions {
+    /// The model server: http://host:port or https://host:port, with an optional path in front of every request
+    #[arg(long = "upstream", env = "COLOPHON_UPSTREAM", value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    pub url: String,
+    /// Speak HTTP/2 without TLS to an http:// upstream (https:// negotiates it)
+    #[arg(long = "upstream-http2", env = "COLOPHON_UPSTREAM_HTTP2")]
+    pub http2: bool,
+    /// Which Host header the upstream sees
+    #[arg(long = "upstream-host", env = "COLOPHON_UPSTREAM_HOST", value_name = "WHICH", default_value = "preserve")]
+    pub host: HostHeader,
+    /// PEM file of the CAs that may sign the upstream's certificate, instead of the system's
+    #[arg(long = "upstream-ca", env = "COLOPHON_UPSTREAM_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// PEM file of the certificate chain shown to the upstream
+    #[arg(long = "upstream-cert", env = "COLOPHON_UPSTREAM_CERT", value_name = "FILE", requires = "client_key")]
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of that certificate's key
+    #[arg(id = "client_key", long = "upstream-key", env = "COLOPHON_UPSTREAM_KEY", value_name = "FILE", requires = "client_cert")]
+    pub client_key: Option<PathBuf>,
+    /// Longest wait for a connection to the upstream
+    #[arg(long = "upstream-connect-timeout", env = "COLOPHON_UPSTREAM_CONNECT_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = duration)]
+    pub connect_timeout: Duration,
+    /// Longest wait for the head of an answer; generation may take long before it
+    #[arg(long = "upstream-header-timeout", env = "COLOPHON_UPSTREAM_HEADER_TIMEOUT", value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub header_timeout: Duration,
+    /// Longest silence within an answer's body
+    #[arg(long = "upstream-idle-timeout", env = "COLOPHON_UPSTREAM_IDLE_TIMEOUT", value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub idle_timeout: Duration,
+}
+
+/// What clients may use of this process.
+#[derive(Clone, Debug, Args)]
+pub struct Limits {
+    /// Largest request head, in bytes (431 beyond)
+    #[arg(long, env = "COLOPHON_MAX_HEADER_BYTES", value_name = "BYTES", default_value_t = 128 * 1024, value_parser = clap::value_parser!(u32).range(8192..=16_777_216))]
+    pub max_header_bytes: u32,
+    /// Largest request body, in bytes (413 beyond)
+    #[arg(long, env = "COLOPHON_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
+    pub max_body_bytes: u64,
+    /// Connections served at once; more wait in the listen queue
+    #[arg(long, env = "COLOPHON_MAX_CONNECTIONS", value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+    /// Longest time to a whole request head, also between the requests of a kept-alive connection
+    #[arg(long, env = "COLOPHON_HEADER_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub header_timeout: Duration,
+    /// Answers with a Content-Length up to this are held until their digest is known; anything else streams
+    #[arg(long, env = "COLOPHON_BUFFER_LIMIT", value_name = "BYTES", default_value_t = 1 << 20)]
+    pub buffer_limit: u64,
+    /// How much of a request body a rule on models may read before the decision
+    #[arg(long, env = "COLOPHON_INSPECT_LIMIT", value_name = "BYTES", default_value_t = 1 << 20)]
+    pub inspect_limit: usize,
+}
+
+/// Where clients come in.
+#[derive(Clone, Debug, Args)]
+pub struct ListenOptions {
+    /// Address for clients
+    #[arg(long, env = "COLOPHON_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:4180")]
+    pub listen: SocketAddr,
+    /// Address for health, readiness and metrics
+    #[arg(long, env = "COLOPHON_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:4181")]
+    pub admin: SocketAddr,
+    /// PEM file of this proxy's certificate chain: serve HTTPS (re-read when it changes)
+    #[arg(long, env = "COLOPHON_TLS_CERT", value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of its key
+    #[arg(id = "tls_key", long = "tls-key", env = "COLOPHON_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+/// Where records are kept.
+#[derive(Clone, Debug, Args)]
+pub struct LedgerOptions {
+    /// Folder of the WAL, the log and the private openings
+    #[arg(long, env = "COLOPHON_DATA", value_name = "DIR", default_value = "./colophon-data")]
+    pub data: PathBuf,
+    /// Folder outside --data that remembers the newest signed tree head, so that a restored copy of --data is noticed
+    /// [default: $XDG_STATE_HOME/colophon or ~/.local/state/colophon]
+    #[arg(long, env = "COLOPHON_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Name of this sidecar in its shard [default: the host's name]
+    #[arg(long, env = "COLOPHON_NAME", value_name = "NAME")]
+    pub name: Option<String>,
+    /// Origin line of a new log, without its generation, e.g. logs.example.com/clinic
+    #[arg(long, env = "COLOPHON_ORIGIN", value_name = "ORIGIN")]
+    pub origin: Option<String>,
+    /// Private key of the log (PKCS#8 PEM) [default: made in --data]
+    #[arg(long, env = "COLOPHON_LOG_KEY", value_name = "FILE")]
+    pub log_key: Option<PathBuf>,
+    /// How often a batch is closed
+    #[arg(long, env = "COLOPHON_BATCH_EVERY", value_name = "TIME", default_value = "1s", value_parser = duration)]
+    pub batch_every: Duration,
+    /// How often a quiet shard signs that it is alive
+    #[arg(long, env = "COLOPHON_HEARTBEAT", value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub heartbeat: Duration,
+    /// Promise in Colophon-Record: a record is in the log within this time
+    #[arg(long, env = "COLOPHON_MMD", value_name = "TIME", default_value = "24h", value_parser = duration)]
+    pub mmd: Duration,
+    /// Records that may wait for the log before failurePolicy decides
+    #[arg(long, env = "COLOPHON_MAX_BACKLOG", value_name = "N", default_value_t = 262_144)]
+    pub max_backlog: usize,
+    /// Take over a data folder that another machine, or another state folder, was using
+    #[arg(long, env = "COLOPHON_ADOPT")]
+    pub adopt: bool,
+}
+
+/// Reads `500ms`, `30s`, `10m`, `24h`, `1d`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| format!("`{text}` is not a time; write 500ms, 30s, 10m or 24h"))?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(format!("`{text}` has no unit; write 500ms, 30s, 10m or 24h")),
+    };
+    let millis = number.checked_mul(millis).ok_or_else(|| format!("`{text}` is too long a time"))?;
+    // Timers in tokio end at about two years; nothing here means longer.
+    if millis == 0 || millis > 31_536_000_000 {
+        return Err(format!("`{text}`: a time between 1ms and 365d is needed"));
+    }
+    Ok(Duration::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! Undoing a content encoding beside the stream, for the decoded digest and for reading: bounded, never in the way.
+
+use crate::meaning::ResponseReader;
+use colophon_receipt::fields::BodyDigest;
+use sha2::{Digest, Sha256};
+use std::io::{self, Write};
+
+/// Decoded bytes past this are not looked at: the decoded digest is then absent (1 GiB; a bomb costs time, not memory).
+const MAX_DECODED: u64 = 1 << 30;
+
+/// A decoder for one body.
+pub enum Decoder {
+    /// `gzip`, `x-gzip`.
+    Gzip(Box<flate2::write::MultiGzDecoder<Sink>>),
+    /// `deflate` (zlib format).
+    Deflate(Box<flate2::write::ZlibDecoder<Sink>>),
+    /// `br`.
+    Brotli(Box<brotli::DecompressorWriter<Sink>>),
+    /// `zstd`.
+    Zstd(Box<zstd::stream::write::Decoder<'static, Sink>>),
+    /// Broke on its input.
+    Failed,
+}
+
+/// Where decoded bytes go: a hash, and a reader or a bounded copy.
+#[derive(Default)]
+pub struct Sink {
+    hasher: Sha256,
+    size: u64,
+    /// Learns the meaning of a response.
+    pub reader: Option<ResponseReader>,
+    /// Copy of a request, up to a limit.
+    pub copy: Option<crate::observe::Copy>,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.size += bytes.len() as u64;
+        if self.size > MAX_DECODED {
+            return Err(io::Error::other("decoded body too large"));
+        }
+        self.hasher.update(bytes);
+        if let Some(reader) = &mut self.reader {
+            reader.push(bytes);
+        }
+        if let Some(copy) = &mut self.copy {
+            copy.push_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink {
+    /// A sink that also feeds a response's reader.
+    pub fn reading(reader: Option<ResponseReader>) -> Sink {
+        Sink { reader, ..Sink::default() }
+    }
+
+    /// A sink that also keeps a request's copy.
+    pub fn copying(copy: Option<crate::observe::Copy>) -> Sink {
+        Sink { copy, ..Sink::default() }
+    }
+
+    /// Digest and size of what was decoded.
+    pub fn digest(&self) -> BodyDigest {
+        BodyDigest { digest: self.hasher.clone().finalize().into(), size: self.size }
+    }
+}
+
+impl Decoder {
+    /// A decoder for a single content coding. Several codings at once are left undecoded.
+    pub fn new(encoding: &[u8], sink: Sink) -> Result<Decoder, Sink> {
+        Ok(match encoding.to_ascii_lowercase().as_slice() {
+            b"gzip" | b"x-gzip" => Decoder::Gzip(Box::new(flate2::write::MultiGzDecoder::new(sink))),
+            b"deflate" => Decoder::Deflate(Box::new(flate2::write::ZlibDecoder::new(sink))),
+            b"br" => Decoder::Brotli(Box::new(brotli::DecompressorWriter::new(sink, 4096))),
+            b"zstd" => match zstd::stream::write::Decoder::new(sink) {
+                Ok(decoder) => Decoder::Zstd(Box::new(decoder)),
+                Err(_) => return Ok(Decoder::Failed),
+            },
+            _ => return Err(sink),
+        })
+    }
+
+    /// Feeds encoded bytes and flushes what they decode to, so that a reader sees each event when it passes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let fed = match self {
+            Decoder::Gzip(d) => d.write_all(bytes).and_then(|()| d.flush()),
+            Decoder::Deflate(d) => d.write_all(bytes).and_then(|()| d.flush()),
+            Decoder::Brotli(d) => d.write_all(bytes).and_then(|()| d.flush()),
+            Decoder::Zstd(d) => d.write_all(bytes).and_then(|()| d.flush()),
+            Decoder::Failed => Ok(()),
+        };
+        if fed.is_err() {
+            *self = Decoder::Failed;
+        }
+    }
+
+    /// What was decoded so far; `None` once the input was not what its header said.
+    pub fn sink(&self) -> Option<&Sink> {
+        match self {
+            Decoder::Gzip(d) => Some(d.get_ref()),
+            Decoder::Deflate(d) => Some(d.get_ref()),
+            Decoder::Brotli(d) => Some(d.get_ref()),
+            Decoder::Zstd(d) => Some(d.get_ref()),
+            Decoder::Failed => None,
+        }
+    }
+
+    /// The same, to take the reader out.
+    pub fn sink_mut(&mut self) -> Option<&mut Sink> {
+        match self {
+            Decoder::Gzip(d) => Some(d.get_mut()),
+            Decoder::Deflate(d) => Some(d.get_mut()),
+            Decoder::Brotli(d) => Some(d.get_mut()),
+            Decoder::Zstd(d) => Some(d.get_mut()),
+            Decoder::Failed => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,360 @@
+//! The hot path: one exchange from its head to the point where only its body is still to come.
+
+use crate::app::App;
+use crate::forward::{Answer, ForwardError, is_head};
+use crate::head;
+use crate::in_flight::{Ending, Facts, InFlight, NotKept, is_event_stream};
+use crate::observe::RequestSeen;
+use crate::own;
+use crate::problem::Problem;
+use crate::request_body::{RequestBody, RequestBodyError, SharedRequest};
+use crate::response_body::{Observed, ResponseBody, Tail};
+use crate::{stamp, upgrade};
+use bytes::Bytes;
+use colophon_policies::{Api, Head, Route, identify};
+use colophon_receipt::Level;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Version};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+/// Serves one request: decide → observe the request → forward → hold and stamp, or stream and hash.
+pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response<ResponseBody> {
+    if let Some(answer) = own::answer(&app, &request).await {
+        return answer;
+    }
+    let client = Client::of(&mut request);
+    let (parts, body) = request.into_parts();
+    let route = identify(&parts.method, parts.uri.path());
+    let seen: SharedRequest = Arc::new(Mutex::new(RequestSeen::new(route.api, &parts.headers)));
+    let mut body = RequestBody::new(body, seen.clone(), app.limits.max_body_bytes);
+    let in_force = app.policy.load_full();
+    let (model, unread) = model(&app, &in_force.policy, &parts, &route, &mut body, &seen).await;
+    let decision = in_force.policy.decide(&policy_head(&parts, &route, model.as_deref()));
+    if decision.level == Level::Pass {
+        app.ledger.passed();
+        return pass(&app, parts, body, client, route.api).await;
+    }
+    let facts = Facts::new(&app, &parts, route, decision, in_force.digest);
+    let mut flight = match InFlight::begin(app.clone(), facts, seen) {
+        Ok(flight) => flight,
+        Err((facts, error)) => return unrecorded(facts.route.api, &error),
+    };
+    if let Some(problem) = unread.or_else(|| refusal(&app, &parts)) {
+        let ending = Ending::Refused(problem.fault, problem.message.clone());
+        return ours(flight, &problem, ending);
+    }
+    let sent = Instant::now();
+    let answer = match client.head(&app, &parts) {
+        Ok(head) => app.upstream.send(head, body).await,
+        Err(error) => Err(error),
+    };
+    flight.forwarded(sent.elapsed());
+    match answer {
+        Err(error) => failed(flight, error),
+        Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            upgrade::switch(flight, answer, client)
+        }
+        Ok(answer) => respond(flight, answer, &client).await,
+    }
+}
+
+/// What of the client's request matters once its answer is there.
+pub struct Client {
+    method: Method,
+    version: Version,
+    tail: Tail,
+    /// The protocol asked for, and the connection once it is the client's to speak it on.
+    pub upgrade: Option<(HeaderValue, hyper::upgrade::OnUpgrade)>,
+    /// RFC 8441: an extended CONNECT, which is a `GET` with `Upgrade` on the other side.
+    pub extended: bool,
+}
+
+impl Client {
+    fn of(request: &mut Request<Incoming>) -> Client {
+        let headers = request.headers();
+        let tail = if head::has_token(headers, &header::TE, "trailers") {
+            Tail::Trailers
+        } else if headers.get(stamp::TAIL).is_some_and(|value| value == "comment") {
+            Tail::Comment
+        } else {
+            Tail::None
+        };
+        let protocol = match request.extensions().get::<hyper::ext::Protocol>() {
+            Some(protocol) => HeaderValue::from_str(protocol.as_str()).ok(),
+            None => head::upgrade_asked(headers),
+        };
+        Client {
+            method: request.method().clone(),
+            version: request.version(),
+            tail,
+            extended: request.extensions().get::<hyper::ext::Protocol>().is_some(),
+            upgrade: protocol.map(|protocol| (protocol, hyper::upgrade::on(request))),
+        }
+    }
+
+    /// The head that the upstream gets.
+    fn head(&self, app: &App, parts: &http::request::Parts) -> Result<http::request::Parts, ForwardError> {
+        let mut head = app.upstream.head(parts)?;
+        if let Some((protocol, _)) = &self.upgrade {
+            upgrade::ask(&mut head, protocol, self.extended);
+        }
+        Ok(head)
+    }
+}
+
+fn policy_head<'a>(parts: &'a http::request::Parts, route: &'a Route, model: Option<&'a str>) -> Head<'a> {
+    Head {
+        method: &parts.method,
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        headers: &parts.headers,
+        model,
+        route,
+    }
+}
+
+/// Reads the model out of the request where a rule depends on it. A body that cannot be read ahead is refused later,
+/// when there is a record to note it in.
+async fn model(
+    app: &App,
+    policy: &colophon_policies::Policy,
+    parts: &http::request::Parts,
+    route: &Route,
+    body: &mut RequestBody,
+    seen: &SharedRequest,
+) -> (Option<String>, Option<Problem>) {
+    if !policy.needs_model(&policy_head(parts, route, None)) {
+        return (None, None);
+    }
+    match body.read_ahead(app.limits.inspect_limit).await {
+        Ok(None) => (None, None),
+        Ok(Some(_)) => {
+            let meaning = seen.lock().unwrap_or_else(PoisonError::into_inner).meaning();
+            // Servers differ in what they make of a body that is ambiguous: to the policy its model is not known.
+            let known = meaning.unreadable.is_none();
+            let model = known.then(|| String::from_utf8(meaning.model.unwrap_or_default()).ok()).flatten();
+            (model, None)
+        }
+        Err(error) => (None, Some(request_problem(&error))),
+    }
+}
+
+/// What is refused before anything is forwarded.
+fn refusal(app: &App, parts: &http::request::Parts) -> Option<Problem> {
+    let length = content_length(&parts.headers);
+    if length.is_some_and(|length| length > app.limits.max_body_bytes) {
+        return Some(request_problem(&RequestBodyError::TooLarge));
+    }
+    let plain_connect = parts.method == Method::CONNECT && parts.extensions.get::<hyper::ext::Protocol>().is_none();
+    plain_connect.then(|| Problem {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        fault: "client",
+        code: "method_not_allowed",
+        message: "CONNECT is not served: this is a reverse proxy".into(),
+        retry: false,
+    })
+}
+
+/// Forwards without looking: only what is hop-by-hop, or claims to be ours, is touched.
+async fn pass(
+    app: &Arc<App>,
+    parts: http::request::Parts,
+    body: RequestBody,
+    client: Client,
+    api: Api,
+) -> Response<ResponseBody> {
+    let answer = match client.head(app, &parts) {
+        Ok(head) => app.upstream.send(head, body).await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Err(error) => whole(forward_problem(&error).0.response(api)),
+        Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            upgrade::switch_unseen(app, answer, client)
+        }
+        Ok(answer) => {
+            let (parts, body, _) = frame(answer, &client);
+            Response::from_parts(parts, ResponseBody::Passed(body))
+        }
+    }
+}
+
+/// Makes an upstream's head fit for the client: framing first, then hop-by-hop headers, then claims that are not its
+/// to make. Returns what was removed of those.
+fn frame(answer: Answer, client: &Client) -> (http::response::Parts, Incoming, Vec<Vec<u8>>) {
+    let headers = answer.response.headers();
+    let both = headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH);
+    if both {
+        answer.poison_connection();
+    }
+    let (mut parts, body) = answer.response.into_parts();
+    parts.version = Version::HTTP_11;
+    if both {
+        parts.headers.remove(header::CONTENT_LENGTH);
+    } else if let Some(length) = content_length(&parts.headers) {
+        // Identical repetitions collapse to one.
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    head::strip_hop_by_hop(&mut parts.headers);
+    let stripped = head::strip_claims(&mut parts.headers);
+    if both && client.version < Version::HTTP_2 {
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    (parts, body, stripped)
+}
+
+/// Releases an upstream's answer: held if its length is known and small, streamed otherwise.
+async fn respond(mut flight: InFlight, answer: Answer, client: &Client) -> Response<ResponseBody> {
+    let (mut parts, body, stripped) = frame(answer, client);
+    flight.answered(&parts, stripped);
+    let app = flight.app().clone();
+    let length = content_length(&parts.headers);
+    let bodiless = is_head(&client.method)
+        || parts.status == StatusCode::NO_CONTENT
+        || parts.status == StatusCode::NOT_MODIFIED;
+    if bodiless || length.is_some_and(|length| length <= app.limits.buffer_limit) {
+        let begun = Instant::now();
+        let held = if bodiless { Ok(Bytes::new()) } else { hold(&app, body).await };
+        flight.waited(begun.elapsed());
+        return match held {
+            Err(reason) => broken(flight, reason),
+            Ok(bytes) => {
+                flight.push(&bytes);
+                release(flight, parts, bytes, Ending::Complete)
+            }
+        };
+    }
+    let encoded = parts.headers.contains_key(header::CONTENT_ENCODING);
+    let events = parts.headers.get(header::CONTENT_TYPE).is_some_and(is_event_stream);
+    let tail = match client.tail {
+        Tail::Trailers if length.is_none() && client.version >= Version::HTTP_11 => Tail::Trailers,
+        Tail::Comment if length.is_none() && events && !encoded => Tail::Comment,
+        _ => Tail::None,
+    };
+    flight.open_stream(&mut parts.headers, tail == Tail::Trailers);
+    let observed = Observed::new(body, flight, tail, length, app.upstream_idle);
+    Response::from_parts(parts, ResponseBody::Observed(Box::new(observed)))
+}
+
+/// Reads a body to its end.
+async fn hold(app: &App, mut body: Incoming) -> Result<Bytes, String> {
+    let mut frames: Vec<Bytes> = Vec::with_capacity(1);
+    loop {
+        let next = tokio::time::timeout(app.upstream_idle, body.frame());
+        match next.await {
+            Err(_) => return Err(format!("no byte of the body for {:?}", app.upstream_idle)),
+            Ok(Some(Err(error))) => return Err(crate::forward::chain(&error)),
+            Ok(Some(Ok(frame))) => frames.extend(frame.into_data()),
+            Ok(None) => break,
+        }
+    }
+    Ok(if frames.len() == 1 { frames.swap_remove(0) } else { frames.concat().into() })
+}
+
+fn release(
+    mut flight: InFlight,
+    mut parts: http::response::Parts,
+    body: Bytes,
+    ending: Ending<'_>,
+) -> Response<ResponseBody> {
+    let api = flight.facts.route.api;
+    match flight.release_whole(&mut parts.headers, ending) {
+        Ok(()) => Response::from_parts(parts, ResponseBody::whole(body)),
+        Err(error) => unrecorded(api, &error),
+    }
+}
+
+/// Answers in the upstream's place. The answer is recorded and stamped like any other.
+fn ours(mut flight: InFlight, problem: &Problem, ending: Ending<'_>) -> Response<ResponseBody> {
+    let (parts, body) = problem.response(flight.facts.route.api).into_parts();
+    flight.answered_by_us(&parts);
+    flight.push(&body);
+    release(flight, parts, body, ending)
+}
+
+fn failed(flight: InFlight, error: ForwardError) -> Response<ResponseBody> {
+    let (problem, upstream) = forward_problem(&error);
+    let ending = match upstream {
+        true => Ending::UpstreamFailed(error.to_string()),
+        false => Ending::Refused(problem.fault, error.to_string()),
+    };
+    ours(flight, &problem, ending)
+}
+
+fn broken(flight: InFlight, reason: String) -> Response<ResponseBody> {
+    let problem = bad_gateway(format!("the upstream's answer broke off: {reason}"));
+    ours(flight, &problem, Ending::UpstreamFailed(reason))
+}
+
+fn unrecorded(api: Api, error: &NotKept) -> Response<ResponseBody> {
+    tracing::error!(%error, "answered 503: the rule says Fail");
+    whole(
+        Problem {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            fault: "proxy",
+            code: "record_not_kept",
+            message: "No record of this exchange can be kept, and the policy forbids an answer without one".into(),
+            retry: false,
+        }
+        .response(api),
+    )
+}
+
+fn whole(response: Response<Bytes>) -> Response<ResponseBody> {
+    response.map(ResponseBody::whole)
+}
+
+fn bad_gateway(message: String) -> Problem {
+    Problem { status: StatusCode::BAD_GATEWAY, fault: "upstream", code: "bad_gateway", message, retry: true }
+}
+
+/// What to answer when there is nothing to forward, and whether that is the upstream's fault.
+fn forward_problem(error: &ForwardError) -> (Problem, bool) {
+    match error {
+        ForwardError::Connect(_) => (bad_gateway("The model server cannot be reached".into()), true),
+        ForwardError::Upstream(_) => (bad_gateway("The model server broke off before its answer".into()), true),
+        ForwardError::Timeout(after) => (
+            Problem {
+                status: StatusCode::GATEWAY_TIMEOUT,
+                fault: "upstream",
+                code: "gateway_timeout",
+                message: format!("The model server sent no answer within {after:?}"),
+                retry: true,
+            },
+            true,
+        ),
+        ForwardError::Request(error) => (request_problem(error), false),
+        ForwardError::Target(_) => (
+            Problem {
+                status: StatusCode::BAD_REQUEST,
+                fault: "client",
+                code: "bad_target",
+                message: "This request target cannot be forwarded".into(),
+                retry: false,
+            },
+            false,
+        ),
+    }
+}
+
+fn request_problem(error: &RequestBodyError) -> Problem {
+    let (status, code) = match error {
+        RequestBodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+        RequestBodyError::Client(_) | RequestBodyError::Stopped => (StatusCode::BAD_REQUEST, "bad_body"),
+    };
+    Problem { status, fault: "client", code, message: error.to_string(), retry: false }
+}
+
+/// The length that a head promises, if all its `Content-Length` lines say the same.
+pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    let mut lengths = headers
+        .get_all(header::CONTENT_LENGTH)
+        .iter()
+        .flat_map(|value| value.to_str().unwrap_or("?").split(','))
+        .map(|value| value.trim().parse::<u64>().ok());
+    let first = lengths.next()??;
+    lengths.all(|length| length == Some(first)).then_some(first)
+}

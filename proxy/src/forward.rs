@@ -1,0 +1,231 @@
+//! Towards the upstream: the connection pool, its TLS, and what a request's head looks like on the other side.
+
+use crate::config::{HostHeader, UpstreamOptions};
+use crate::head;
+use crate::request_body::{RequestBody, RequestBodyError};
+use crate::tls;
+use anyhow::Context as _;
+use http::header::{self, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::{CaptureConnection, HttpConnector, capture_connection};
+use hyper_util::client::legacy::{Client, Error as ClientError};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use std::error::Error as _;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Idle upstream connections are dropped after this: uvicorn and llama.cpp close theirs at 5 s, and a request that
+/// meets the close is lost.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// How long a client's body waits for the upstream's `100 Continue`.
+const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Most header lines an upstream may answer with.
+const MAX_RESPONSE_HEADERS: usize = 512;
+
+/// The server behind this proxy.
+pub struct Upstream {
+    client: Client<HttpsConnector<HttpConnector>, RequestBody>,
+    scheme: Scheme,
+    authority: Authority,
+    /// Put before every path, without a trailing slash.
+    base_path: String,
+    host: HostHeader,
+    header_timeout: Duration,
+    url: Arc<str>,
+}
+
+/// Why there is no answer. Says whose fault it is and whether another try may help.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardError {
+    /// No connection.
+    #[error("cannot connect to the upstream: {0}")]
+    Connect(String),
+    /// The connection broke, or what came was not HTTP.
+    #[error("the upstream broke off before an answer: {0}")]
+    Upstream(String),
+    /// No response head in time.
+    #[error("the upstream sent no response head within {0:?}")]
+    Timeout(Duration),
+    /// The client's body failed while it was forwarded.
+    #[error(transparent)]
+    Request(RequestBodyError),
+    /// The request target cannot be forwarded.
+    #[error("the request target cannot be forwarded: {0}")]
+    Target(#[from] http::Error),
+}
+
+/// An answer with what is needed to give up its connection.
+pub struct Answer {
+    /// Head and body.
+    pub response: Response<Incoming>,
+    connection: CaptureConnection,
+}
+
+impl Answer {
+    /// Keeps the connection from being used again: its framing cannot be trusted.
+    pub fn poison_connection(&self) {
+        if let Some(connected) = &*self.connection.connection_metadata() {
+            connected.poison();
+        }
+    }
+}
+
+impl Upstream {
+    /// Builds the pool. Nothing is connected yet.
+    pub fn new(options: &UpstreamOptions) -> anyhow::Result<Upstream> {
+        let uri: Uri = options.url.parse().with_context(|| format!("--upstream {}", options.url))?;
+        let parts = uri.into_parts();
+        let scheme = parts.scheme.unwrap_or(Scheme::HTTP);
+        let authority =
+            parts.authority.with_context(|| format!("--upstream {}: no host in it", options.url))?;
+        if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
+            anyhow::bail!("--upstream {}: the scheme has to be http or https", options.url);
+        }
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(options.connect_timeout));
+        let tls = HttpsConnectorBuilder::new().with_tls_config(tls::client_config(options)?).https_or_http();
+        let connector = tls.enable_all_versions().wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(POOL_IDLE)
+            .http1_max_headers(MAX_RESPONSE_HEADERS)
+            .http2_only(options.http2 && scheme == Scheme::HTTP)
+            .http2_adaptive_window(true)
+            .set_host(false)
+            .build(connector);
+        let base_path = parts.path_and_query.as_ref().map_or("", PathAndQuery::path).trim_end_matches('/').to_owned();
+        Ok(Upstream {
+            client,
+            url: format!("{scheme}://{authority}{base_path}").into(),
+            scheme,
+            authority,
+            base_path,
+            host: options.host,
+            header_timeout: options.header_timeout,
+        })
+    }
+
+    /// scheme://host:port of the upstream.
+    pub fn url(&self) -> &Arc<str> {
+        &self.url
+    }
+
+    /// Turns a request's head into the one the upstream gets: RFC 9110 section 7.6, nothing else touched.
+    pub fn head(&self, parts: &http::request::Parts) -> Result<http::request::Parts, ForwardError> {
+        let path = match parts.uri.path_and_query() {
+            Some(path) if !self.base_path.is_empty() => format!("{}{path}", self.base_path).parse::<PathAndQuery>(),
+            Some(path) => Ok(path.clone()),
+            None => Ok(PathAndQuery::from_static("/")),
+        };
+        let uri = Uri::builder()
+            .scheme(self.scheme.clone())
+            .authority(self.authority.clone())
+            .path_and_query(path.map_err(http::Error::from)?)
+            .build()?;
+        let mut request = Request::new(());
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = uri;
+        *request.version_mut() = Version::HTTP_11;
+        let wants_trailers = head::has_token(&parts.headers, &header::TE, "trailers");
+        let mut headers = parts.headers.clone();
+        head::strip_hop_by_hop(&mut headers);
+        if wants_trailers {
+            headers.insert(header::TE, HeaderValue::from_static("trailers"));
+            headers.append(header::CONNECTION, HeaderValue::from_static("te"));
+        }
+        let authority = match self.host {
+            HostHeader::Upstream => Some(self.authority.clone()),
+            // The authority of an absolute form, or of HTTP/2, goes before any Host (RFC 9112 section 3.2.2).
+            HostHeader::Preserve => parts.uri.authority().cloned(),
+        };
+        if let Some(value) = authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()) {
+            headers.insert(header::HOST, value);
+        }
+        *request.headers_mut() = headers;
+        Ok(request.into_parts().0)
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    pub async fn send(
+        &self,
+        head: http::request::Parts,
+        mut body: RequestBody,
+    ) -> Result<Answer, ForwardError> {
+        let mut continued = None;
+        if head::has_token(&head.headers, &header::EXPECT, "100-continue") {
+            let (open, opened) = oneshot::channel();
+            body = body.gated(opened, CONTINUE_PATIENCE);
+            continued = Some(std::sync::Mutex::new(Some(open)));
+        }
+        let mut request = Request::from_parts(head, body);
+        if let Some(open) = continued {
+            hyper::ext::on_informational(&mut request, move |informational| {
+                if informational.status() == http::StatusCode::CONTINUE
+                    && let Ok(mut open) = open.lock()
+                    && let Some(open) = open.take()
+                {
+                    // The body may be gone already; then nobody waits.
+                    let _ = open.send(());
+                }
+            });
+        }
+        let connection = capture_connection(&mut request);
+        match tokio::time::timeout(self.header_timeout, self.client.request(request)).await {
+            Err(_) => Err(ForwardError::Timeout(self.header_timeout)),
+            Ok(Err(error)) => Err(classify(error)),
+            Ok(Ok(response)) => Ok(Answer { response, connection }),
+        }
+    }
+
+    /// Whether a TCP connection (and TLS session) to the upstream can be had: for readiness.
+    pub async fn reachable(&self) -> bool {
+        let port = self.authority.port_u16().unwrap_or(if self.scheme == Scheme::HTTPS { 443 } else { 80 });
+        let host = self.authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        matches!(
+            tokio::time::timeout(Duration::from_secs(1), tokio::net::TcpStream::connect((host, port))).await,
+            Ok(Ok(_))
+        )
+    }
+}
+
+fn classify(error: ClientError) -> ForwardError {
+    if error.is_connect() {
+        return ForwardError::Connect(chain(&error));
+    }
+    // The request body's own error is somewhere below hyper's.
+    let mut source = error.source();
+    while let Some(cause) = source {
+        match cause.downcast_ref::<RequestBodyError>() {
+            Some(RequestBodyError::TooLarge) => return ForwardError::Request(RequestBodyError::TooLarge),
+            Some(_) => return ForwardError::Request(RequestBodyError::Stopped),
+            None => source = cause.source(),
+        }
+    }
+    ForwardError::Upstream(chain(&error))
+}
+
+/// An error with its causes, as one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Whether a method's request may be answered without a body whatever its headers say.
+pub fn is_head(method: &Method) -> bool {
+    *method == Method::HEAD
+}

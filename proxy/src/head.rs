@@ -1,0 +1,143 @@
+//! Message heads: what is hop-by-hop and what the upstream may not say in our name (RFC 9110 section 7.6.1).
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use sha2::{Digest, Sha256};
+
+/// Headers that concern one connection only. `Trailer` is not among them: it names what follows end to end.
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+];
+
+/// Removes hop-by-hop headers and those that `Connection` names.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(header::CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|token| token.trim().parse().ok())
+            // A sender may not use `Connection` to remove what frames or routes the message.
+            .filter(|name| *name != header::HOST && *name != header::CONTENT_LENGTH)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in &HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// Whether a comma-separated header holds `token`, regardless of case and of parameters.
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
+    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
+        |item| item.split(';').next().is_some_and(|item| item.trim().eq_ignore_ascii_case(token)),
+    )
+}
+
+/// The protocol that a request asks to upgrade to, if it does so properly (RFC 9110 section 7.8).
+pub fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
+    let protocol = headers.get(header::UPGRADE)?;
+    // h2c by upgrade is obsolete (RFC 9113 section 3.1) and would end the proxy's sight of the exchange.
+    let usable = has_token(headers, &header::CONNECTION, "upgrade") && !protocol.as_bytes().starts_with(b"h2");
+    usable.then(|| protocol.clone())
+}
+
+/// Removes from an upstream's response what only this proxy may say. Returns the names of what was removed.
+pub fn strip_claims(headers: &mut HeaderMap) -> Vec<Vec<u8>> {
+    let mut removed: Vec<Vec<u8>> = Vec::new();
+    if !headers.keys().any(is_claim) {
+        return removed;
+    }
+    let names: Vec<HeaderName> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
+    for name in names {
+        if name.as_str().starts_with("colophon-") {
+            headers.remove(&name);
+            removed.push(name.as_str().as_bytes().to_vec());
+        } else if headers.get_all(&name).iter().any(|value| has_our_label(value.as_bytes())) {
+            // A structured-field dictionary is one value however many lines: drop our labels, keep the rest.
+            keep_foreign_labels(headers, &name, &mut removed);
+        }
+    }
+    removed
+}
+
+fn is_claim(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("colophon-") || name == "signature" || name == "signature-input"
+}
+
+fn has_our_label(value: &[u8]) -> bool {
+    value.windows(8).any(|window| window == b"colophon")
+}
+
+fn keep_foreign_labels(headers: &mut HeaderMap, name: &HeaderName, removed: &mut Vec<Vec<u8>>) {
+    let lines: Vec<HeaderValue> = headers.get_all(name).iter().cloned().collect();
+    headers.remove(name);
+    for line in lines {
+        if !has_our_label(line.as_bytes()) {
+            headers.append(name, line);
+            continue;
+        }
+        let mut kept: Vec<u8> = Vec::new();
+        for member in split_members(line.as_bytes()) {
+            let member = member.trim_ascii();
+            if member.starts_with(b"colophon") {
+                let label = member.split(|b| *b == b'=').next().unwrap_or(member);
+                removed.push([name.as_str().as_bytes(), b":", label].concat());
+            } else {
+                if !kept.is_empty() {
+                    kept.extend_from_slice(b", ");
+                }
+                kept.extend_from_slice(member);
+            }
+        }
+        if let (false, Ok(value)) = (kept.is_empty(), HeaderValue::from_bytes(&kept)) {
+            headers.append(name, value);
+        }
+    }
+}
+
+/// Splits dictionary members at commas outside quoted strings and inner lists.
+fn split_members(value: &[u8]) -> Vec<&[u8]> {
+    let (mut members, mut start, mut quoted, mut escaped, mut depth) = (Vec::new(), 0, false, false, 0usize);
+    for (at, byte) in value.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'(' if !quoted => depth += 1,
+            b')' if !quoted => depth = depth.saturating_sub(1),
+            b',' if !quoted && depth == 0 => {
+                members.push(&value[start..at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    members.push(&value[start..]);
+    members
+}
+
+/// SHA-256 over `name: value\n` lines in the order received.
+pub fn digest(headers: &HeaderMap) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    for (name, value) in headers {
+        hasher.update(name.as_str());
+        hasher.update(b": ");
+        hasher.update(value.as_bytes());
+        hasher.update(b"\n");
+    }
+    hasher.finalize().into()
+}
+
+#[cfg(test)]
+mod tests;

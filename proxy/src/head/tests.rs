@@ -1,0 +1,67 @@
+use super::*;
+
+fn headers(lines: &[(&str, &str)]) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in lines {
+        map.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+    }
+    map
+}
+
+#[test]
+fn hop_by_hop_headers_go_and_so_do_those_that_connection_names() {
+    let mut map = headers(&[
+        ("connection", "close, X-Mine"),
+        ("x-mine", "1"),
+        ("keep-alive", "timeout=5"),
+        ("te", "trailers"),
+        ("upgrade", "websocket"),
+        ("transfer-encoding", "chunked"),
+        ("proxy-authorization", "x"),
+        ("trailer", "x-sum"),
+        ("x-other", "2"),
+    ]);
+    strip_hop_by_hop(&mut map);
+    let left: Vec<&str> = map.keys().map(HeaderName::as_str).collect();
+    assert_eq!(left, ["trailer", "x-other"]);
+}
+
+#[test]
+fn connection_cannot_remove_what_frames_a_message() {
+    let mut map = headers(&[("connection", "content-length, host"), ("content-length", "3"), ("host", "a")]);
+    strip_hop_by_hop(&mut map);
+    assert_eq!(map.len(), 2);
+}
+
+#[test]
+fn an_upstream_cannot_speak_in_our_name() {
+    let mut map = headers(&[
+        ("colophon-record", "\"forged\""),
+        ("signature-input", "colophon=(\"@status\");tag=\"colophon-v1\", theirs=(\"a,b\" \"c\")"),
+        ("signature", "theirs=:AAAA:, colophon-close=:BBBB:"),
+        ("x-kept", "1"),
+    ]);
+    let removed = strip_claims(&mut map);
+    assert_eq!(map["signature-input"], "theirs=(\"a,b\" \"c\")");
+    assert_eq!(map["signature"], "theirs=:AAAA:");
+    assert!(!map.contains_key("colophon-record"));
+    let removed: Vec<String> = removed.into_iter().map(|name| String::from_utf8(name).unwrap()).collect();
+    assert!(removed.contains(&"colophon-record".to_owned()));
+    assert!(removed.contains(&"signature-input:colophon".to_owned()));
+    assert!(removed.contains(&"signature:colophon-close".to_owned()));
+}
+
+#[test]
+fn foreign_signatures_pass_untouched() {
+    let mut map = headers(&[("signature-input", "sig1=(\"@status\")  "), ("signature", "sig1=:AAAA:")]);
+    let before = map.clone();
+    assert!(strip_claims(&mut map).is_empty());
+    assert_eq!(map, before);
+}
+
+#[test]
+fn upgrades_are_asked_for_properly_or_not_at_all() {
+    assert!(upgrade_asked(&headers(&[("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")])).is_some());
+    assert!(upgrade_asked(&headers(&[("upgrade", "websocket")])).is_none());
+    assert!(upgrade_asked(&headers(&[("upgrade", "h2c"), ("connection", "upgrade, http2-settings")])).is_none());
+}

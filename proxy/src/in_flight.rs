@@ -1,0 +1,589 @@
+//! An exchange between its `OPEN` and its `DONE`: what is known of it, and the one way it ends.
+
+use crate::app::App;
+use crate::head;
+use crate::observe::ResponseSeen;
+use crate::request_body::SharedRequest;
+use crate::stamp::{self, Closing, Stamp};
+use colophon_ledger::{Open, Shard, Ticket};
+use colophon_policies::{Decision, FailurePolicy, Route};
+use colophon_receipt::fields::{
+    self, Answer, BodyDigest, Context, DecisionField, Failure, Model, Operation, RequestLine, ResponseHead, Times,
+    Upgrade, Upstream, Usage,
+};
+use colophon_receipt::receipt::HttpSignature;
+use colophon_receipt::record::{FieldSet, RecordId, seal};
+use colophon_receipt::{Hash, Level, Outcome};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Uri, Version};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
+
+/// Longest value of a header that goes into a record.
+const MAX_VALUE: usize = 512;
+
+/// What is known when the policy has decided.
+pub struct Facts {
+    /// Number of the exchange.
+    pub id: RecordId,
+    /// The same as a UUID's text.
+    pub id_text: String,
+    /// The shard that was in force then.
+    pub shard: Arc<Shard>,
+    /// µs.
+    pub received_at: u64,
+    /// When the head was there, for `Server-Timing`.
+    pub started: Instant,
+    /// Request method.
+    pub method: Method,
+    uri: Uri,
+    /// `@query` of RFC 9421: `?` and the query.
+    pub query_component: String,
+    authority: Option<Vec<u8>>,
+    content_type: Option<HeaderValue>,
+    content_encoding: Option<HeaderValue>,
+    version: Version,
+    traceparent: Option<HeaderValue>,
+    request_id: Option<HeaderValue>,
+    retries: Option<u64>,
+    /// The client's nonce.
+    pub nonce: Option<HeaderValue>,
+    /// What the request is.
+    pub route: Route,
+    /// What the policy says of it.
+    pub decision: Decision,
+    /// Digest of that policy.
+    pub policy: Hash,
+}
+
+impl Facts {
+    /// Takes what a record needs from a request's head.
+    pub fn new(app: &App, parts: &http::request::Parts, route: Route, decision: Decision, policy: Hash) -> Facts {
+        let received_at = app.ledger.now();
+        let id = app.ledger.new_id(received_at / 1000);
+        let get = |name: HeaderName| parts.headers.get(name).filter(|value| value.len() <= MAX_VALUE).cloned();
+        let authority = match parts.uri.authority() {
+            Some(authority) => Some(authority.as_str().as_bytes().to_vec()),
+            None => parts.headers.get(header::HOST).map(|host| host.as_bytes().to_vec()),
+        };
+        Facts {
+            id,
+            id_text: id_text(&id),
+            shard: app.ledger.shard(),
+            received_at,
+            started: Instant::now(),
+            method: parts.method.clone(),
+            query_component: format!("?{}", parts.uri.query().unwrap_or_default()),
+            uri: parts.uri.clone(),
+            authority,
+            content_type: get(header::CONTENT_TYPE),
+            content_encoding: get(header::CONTENT_ENCODING),
+            version: parts.version,
+            traceparent: get(TRACEPARENT),
+            request_id: get(REQUEST_ID),
+            retries: get(RETRY_COUNT).and_then(|value| value.to_str().ok()?.parse().ok()),
+            nonce: get(stamp::CLIENT_NONCE).filter(|value| stamp::coverable(value.as_bytes())),
+            route,
+            decision,
+            policy,
+        }
+    }
+
+    /// The path as received.
+    pub fn path(&self) -> &str {
+        match self.uri.path() {
+            "" => "/",
+            path => path,
+        }
+    }
+
+    /// Whether a signature can cover the request line.
+    fn signable(&self) -> bool {
+        stamp::coverable(self.path().as_bytes()) && stamp::coverable(self.query_component.as_bytes())
+    }
+
+    fn line(&self) -> RequestLine {
+        RequestLine {
+            method: Some(self.method.as_str().as_bytes().to_vec()),
+            path: Some(self.path().as_bytes().to_vec()),
+            query: self.uri.query().map(|query| colophon_receipt::merkle::sha256(query.as_bytes())),
+            authority: self.authority.clone(),
+            content_type: bytes(&self.content_type),
+            content_encoding: bytes(&self.content_encoding),
+            version: Some(version(self.version).to_owned()),
+        }
+    }
+
+    /// What the WAL keeps of an exchange that may never end.
+    pub fn open_fields(&self) -> FieldSet {
+        let mut set = FieldSet::new();
+        self.line().write(fields::REQUEST_LINE, &mut set);
+        self.operation().write(fields::OPERATION, &mut set);
+        let times = Times { received: Some(self.received_at), clock: Some("system".into()), ..Times::default() };
+        times.write(fields::TIMES, &mut set);
+        self.decision(self.decision.level, None, false).write(fields::DECISION, &mut set);
+        set
+    }
+
+    fn operation(&self) -> Operation {
+        Operation {
+            api: Some(self.route.api.as_str().to_owned()),
+            operation: Some(self.route.operation.to_string()),
+            ..Operation::default()
+        }
+    }
+
+    fn decision(&self, granted: Level, why: Option<&str>, degraded: bool) -> DecisionField {
+        DecisionField {
+            rule: Some(self.decision.rule.as_bytes().to_vec()),
+            policy: Some(self.policy),
+            asked: Some(self.decision.asked.code()),
+            granted: Some(granted.code()),
+            why_lowered: why.or(self.decision.why_lowered.as_deref()).map(str::to_owned),
+            degraded: degraded.then_some(true),
+        }
+    }
+}
+
+/// How a response ended. Closed: a body ends in one of these ways, and being dropped is one of them.
+pub enum Ending<'a> {
+    /// The upstream's whole answer was, or is about to be, released.
+    Complete,
+    /// The same, with trailers.
+    Trailers(&'a HeaderMap),
+    /// The upstream failed.
+    UpstreamFailed(String),
+    /// The proxy answers in the upstream's place: whose fault, and why.
+    Refused(&'static str, String),
+    /// The client left.
+    Cancelled,
+}
+
+/// The upstream's head, kept for the record.
+#[derive(Default)]
+pub struct SavedHead {
+    status: u16,
+    content_type: Option<HeaderValue>,
+    content_encoding: Option<HeaderValue>,
+    headers: Option<Hash>,
+    stripped: Vec<Vec<u8>>,
+    version: Option<Version>,
+}
+
+/// An exchange that has begun and not yet ended. Dropping it ends it: the client left.
+pub struct InFlight {
+    app: Arc<App>,
+    /// What is known of it.
+    pub facts: Facts,
+    ticket: Option<Ticket>,
+    degraded: bool,
+    request: SharedRequest,
+    response: Option<ResponseSeen>,
+    head: Option<SavedHead>,
+    upgrade: Option<Upgrade>,
+    level: Level,
+    why_lowered: Option<&'static str>,
+    first_byte: Option<u64>,
+    forwarded: bool,
+    signatures: Vec<HttpSignature>,
+    /// `Colophon-Log` as it stands in this answer's head.
+    log: HeaderValue,
+    /// Time spent waiting for the upstream.
+    waited: Duration,
+}
+
+/// The record could not be kept, and the rule says that then nothing is released.
+#[derive(Debug, thiserror::Error)]
+#[error("the record could not be kept: {0}")]
+pub struct NotKept(String);
+
+impl InFlight {
+    /// Writes `OPEN`. An error means that the rule says `Fail` and the ledger cannot keep a record.
+    pub fn begin(app: Arc<App>, facts: Facts, request: SharedRequest) -> Result<InFlight, (Facts, NotKept)> {
+        let open_fields = facts.open_fields();
+        let open =
+            Open { id: facts.id, received_at: facts.received_at, level: facts.decision.level, fields: &open_fields };
+        let (ticket, degraded) = match app.ledger.begin(&open) {
+            Ok(ticket) => (ticket, false),
+            Err(error) if facts.decision.failure_policy == FailurePolicy::Ignore => {
+                app.metrics.degraded.inc();
+                tracing::warn!(%error, id = facts.id_text, "no WAL frame for this exchange: it goes on, marked degraded");
+                (app.ledger.begin_degraded(&open), true)
+            }
+            Err(error) => return Err((facts, NotKept(error.to_string()))),
+        };
+        let signable = facts.decision.level < Level::Sign || facts.signable();
+        let level = if signable { facts.decision.level } else { Level::Commit };
+        Ok(InFlight {
+            log: app.log_value(),
+            app,
+            ticket: Some(ticket),
+            degraded,
+            request,
+            response: None,
+            head: None,
+            upgrade: None,
+            level,
+            why_lowered: (!signable).then_some("the request target has bytes that a signature cannot cover"),
+            first_byte: None,
+            forwarded: false,
+            signatures: Vec::new(),
+            waited: Duration::ZERO,
+            facts,
+        })
+    }
+
+    /// The process that this exchange belongs to.
+    pub fn app(&self) -> &Arc<App> {
+        &self.app
+    }
+
+    /// Notes that the request went on.
+    pub fn forwarded(&mut self, waited: Duration) {
+        self.forwarded = true;
+        self.waited += waited;
+    }
+
+    /// Takes note of the upstream's head: before anything is added to it.
+    pub fn answered(&mut self, parts: &http::response::Parts, stripped: Vec<Vec<u8>>) {
+        let get = |name: HeaderName| parts.headers.get(name).cloned();
+        let head = SavedHead {
+            status: parts.status.as_u16(),
+            content_type: get(header::CONTENT_TYPE),
+            content_encoding: get(header::CONTENT_ENCODING),
+            headers: Some(head::digest(&parts.headers)),
+            stripped,
+            version: Some(parts.version),
+        };
+        let coverable = |value: &Option<HeaderValue>| value.as_ref().is_none_or(|v| stamp::coverable(v.as_bytes()));
+        if self.level >= Level::Sign && !(coverable(&head.content_type) && coverable(&head.content_encoding)) {
+            self.lower("the response head has bytes that a signature cannot cover");
+        }
+        self.response = Some(ResponseSeen::new(self.facts.route.api, head.status, &parts.headers));
+        self.head = Some(head);
+    }
+
+    /// The head of an answer of our own.
+    pub fn answered_by_us(&mut self, parts: &http::response::Parts) {
+        self.answered(parts, Vec::new());
+        if let Some(head) = &mut self.head {
+            // The digest of the upstream's headers is just that.
+            head.headers = None;
+            head.version = None;
+        }
+    }
+
+    fn lower(&mut self, why: &'static str) {
+        self.level = Level::Commit;
+        self.why_lowered = Some(why);
+    }
+
+    /// Body bytes that are about to be released.
+    pub fn push(&mut self, bytes: &[u8]) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.app.ledger.now());
+        }
+        if let Some(response) = &mut self.response {
+            response.push(bytes);
+        }
+    }
+
+    /// What went over an upgraded connection.
+    pub fn upgraded(&mut self, upgrade: Upgrade) {
+        self.upgrade = Some(upgrade);
+    }
+
+    /// Stamps a stream's head.
+    pub fn open_stream(&mut self, headers: &mut HeaderMap, trailers: bool) {
+        if self.level >= Level::Sign && self.request_digest().is_none() {
+            self.lower("the answer began before the request was complete");
+        }
+        let signature = self.stamp(|stamp| stamp.opening(headers, trailers));
+        self.signatures.extend(signature);
+        self.timing(headers);
+    }
+
+    /// Makes the record of an answer that is held, stamps its head and writes `DONE`.
+    pub fn release_whole(&mut self, headers: &mut HeaderMap, ending: Ending<'_>) -> Result<(), NotKept> {
+        if self.level >= Level::Sign && self.request_digest().is_none() {
+            self.lower("the answer came before the request was complete");
+        }
+        let Some(sealed) = self.seal(&ending)? else { return Ok(()) };
+        let signature = self.stamp(|stamp| stamp.whole(headers, &sealed.body, &sealed.record.leaf_hash));
+        self.signatures.extend(signature);
+        self.timing(headers);
+        self.done(sealed)
+    }
+
+    /// Makes the record of a stream that has ended and writes `DONE`. `None` if it had ended before.
+    pub fn close_stream(&mut self, ending: Ending<'_>) -> Result<Option<Closing>, NotKept> {
+        let Some(sealed) = self.seal(&ending)? else { return Ok(None) };
+        let mut closing = self.stamp(|stamp| stamp.closing(&sealed.body, &sealed.record.leaf_hash));
+        self.signatures.extend(closing.signature.take());
+        self.done(sealed)?;
+        Ok(Some(closing))
+    }
+
+    /// Whether the API's own terminator was released.
+    pub fn terminated(&self) -> bool {
+        self.response.as_ref().is_some_and(ResponseSeen::terminated)
+    }
+
+    fn timing(&self, headers: &mut HeaderMap) {
+        stamp::server_timing(headers, self.facts.started.elapsed().saturating_sub(self.waited));
+    }
+
+    /// Adds to the time that was the upstream's.
+    pub fn waited(&mut self, time: Duration) {
+        self.waited += time;
+    }
+
+    fn request_digest(&self) -> Option<BodyDigest> {
+        let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+        request.complete().then(|| request.digest())
+    }
+
+    fn stamp<T>(&self, with: impl FnOnce(&Stamp<'_>) -> T) -> T {
+        let text = |value: &Option<HeaderValue>| -> Option<String> {
+            value.as_ref().and_then(|value| value.to_str().ok()).map(|value| value.trim().to_owned())
+        };
+        let (status, content_type, content_encoding) = match &self.head {
+            Some(head) => (head.status, text(&head.content_type), text(&head.content_encoding)),
+            None => (0, None, None),
+        };
+        with(&Stamp {
+            app: &self.app,
+            facts: &self.facts,
+            status,
+            content_type: content_type.as_deref(),
+            content_encoding: content_encoding.as_deref(),
+            request: self.request_digest(),
+            level: self.level,
+            log: &self.log,
+        })
+    }
+
+    fn seal(&mut self, ending: &Ending<'_>) -> Result<Option<Sealed>, NotKept> {
+        let Some(ticket) = &mut self.ticket else { return Ok(None) };
+        let completed = self.app.ledger.stamp(ticket);
+        let mut seed = [0; 32];
+        // Salts that are not random would hide nothing.
+        getrandom::fill(&mut seed).map_err(|error| NotKept(format!("no randomness: {error}")))?;
+        // Before the fields: reading what the response said ends its reader.
+        let outcome = self.outcome(ending);
+        let set = self.fields(ending, completed);
+        let body = self.response.as_ref().map_or(EMPTY_BODY, ResponseSeen::digest);
+        let record = seal(self.facts.id, completed, self.level, outcome, seed, set);
+        Ok(Some(Sealed { record, body, outcome }))
+    }
+
+    fn outcome(&self, ending: &Ending<'_>) -> Outcome {
+        let status = self.head.as_ref().map_or(0, |head| head.status);
+        match ending {
+            Ending::Refused(..) => Outcome::Refused,
+            Ending::UpstreamFailed(_) => Outcome::UpstreamFailed,
+            Ending::Cancelled if !self.terminated() => Outcome::ClientAborted,
+            _ if status >= 400 => Outcome::UpstreamError,
+            _ => Outcome::Complete,
+        }
+    }
+
+    fn done(&mut self, sealed: Sealed) -> Result<(), NotKept> {
+        let Some(ticket) = self.ticket.take() else { return Ok(()) };
+        let signatures = std::mem::take(&mut self.signatures);
+        let Sealed { record, outcome, .. } = sealed;
+        self.app.metrics.finished(self.level, outcome);
+        let ledger = &self.app.ledger;
+        let kept = match ledger.finish(ticket, record, signatures, outcome == Outcome::Refused) {
+            Err(unfinished) if self.facts.decision.failure_policy == FailurePolicy::Ignore => {
+                let colophon_ledger::Unfinished { error, ticket, record, signatures, refused } = *unfinished;
+                self.app.metrics.degraded.inc();
+                tracing::warn!(%error, id = self.facts.id_text, "no WAL frame for this record: it is marked degraded");
+                ledger.finish_degraded(ticket, record, signatures, refused)
+            }
+            kept => kept,
+        };
+        kept.map_err(|unfinished| NotKept(unfinished.error.to_string()))
+    }
+
+    fn fields(&mut self, ending: &Ending<'_>, completed: u64) -> FieldSet {
+        let facts = &self.facts;
+        let mut set = FieldSet::new();
+        let (asked, incomplete);
+        {
+            let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+            request.digest().write(fields::REQUEST_BODY, &mut set);
+            if let Some(decoded) = request.decoded() {
+                decoded.write(fields::REQUEST_DECODED, &mut set);
+            }
+            asked = request.meaning();
+            incomplete = !request.complete();
+        }
+        facts.line().write(fields::REQUEST_LINE, &mut set);
+        if let Some(response) = &self.response {
+            response.digest().write(fields::RESPONSE_BODY, &mut set);
+            if let Some(decoded) = response.decoded() {
+                decoded.write(fields::RESPONSE_DECODED, &mut set);
+            }
+        } else {
+            EMPTY_BODY.write(fields::RESPONSE_BODY, &mut set);
+        }
+        if let Some(head) = &self.head {
+            let trailers = match ending {
+                Ending::Trailers(trailers) => Some(head::digest(trailers)),
+                _ => None,
+            };
+            ResponseHead {
+                status: Some(u64::from(head.status)),
+                content_type: bytes(&head.content_type),
+                content_encoding: bytes(&head.content_encoding),
+                headers: head.headers,
+                trailers,
+            }
+            .write(fields::RESPONSE_HEAD, &mut set);
+            fields::write_list(fields::STRIPPED, &head.stripped, &mut set);
+        }
+        let streamed = self.head.as_ref().and_then(|head| head.content_type.as_ref()).is_some_and(is_event_stream);
+        let said = self.response.as_mut().and_then(ResponseSeen::meaning).unwrap_or_default();
+        Operation {
+            stream_asked: asked.stream,
+            streamed: streamed.then_some(true),
+            events: (said.events > 0).then_some(said.events),
+            request_unreadable: asked.unreadable.map(str::to_owned),
+            response_unreadable: said.unreadable.map(str::to_owned),
+            ..facts.operation()
+        }
+        .write(fields::OPERATION, &mut set);
+        let named = asked.model.is_some() || said.model.is_some();
+        Model {
+            requested: asked.model,
+            reported: said.model,
+            known_by: named.then(|| "observed".to_owned()),
+            source: named.then(|| "operator_asserted".to_owned()),
+            ..Model::default()
+        }
+        .write(fields::MODEL, &mut set);
+        fields::write_sampling(&asked.sampling, &mut set);
+        Usage {
+            prompt: said.usage.prompt,
+            completion: said.usage.completion,
+            total: said.usage.total,
+            cached: said.usage.cached,
+            reasoning: said.usage.reasoning,
+        }
+        .write(fields::USAGE, &mut set);
+        Answer {
+            id: said.id,
+            finish_reasons: (!said.finish_reasons.is_empty()).then_some(said.finish_reasons),
+            system_fingerprint: said.system_fingerprint,
+            error: said.error,
+            tool_calls: (said.tool_calls > 0).then_some(said.tool_calls),
+            terminated: said.terminated.then_some(true),
+        }
+        .write(fields::ANSWER, &mut set);
+        Times {
+            received: Some(facts.received_at),
+            first_byte: self.first_byte,
+            completed: Some(completed),
+            clock: Some("system".into()),
+        }
+        .write(fields::TIMES, &mut set);
+        facts.decision(self.level, self.why_lowered, self.degraded).write(fields::DECISION, &mut set);
+        if self.forwarded {
+            Upstream {
+                url: Some(self.app.upstream.url().as_bytes().to_vec()),
+                version: self.head.as_ref().and_then(|head| head.version).map(|v| version(v).to_owned()),
+            }
+            .write(fields::UPSTREAM, &mut set);
+        }
+        Context {
+            nonce: bytes(&facts.nonce),
+            traceparent: bytes(&facts.traceparent),
+            retries: facts.retries,
+            request_id: bytes(&facts.request_id),
+            ..Context::default()
+        }
+        .write(fields::CONTEXT, &mut set);
+        failure(ending, incomplete).write(fields::FAILURE, &mut set);
+        if let Some(upgrade) = &self.upgrade {
+            upgrade.write(fields::UPGRADE, &mut set);
+        }
+        set
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        if self.ticket.is_some()
+            && let Err(error) = self.close_stream(Ending::Cancelled)
+        {
+            tracing::error!(%error, id = self.facts.id_text, "the record of an aborted exchange is lost");
+        }
+    }
+}
+
+struct Sealed {
+    record: colophon_receipt::record::Record,
+    body: BodyDigest,
+    outcome: Outcome,
+}
+
+const EMPTY_BODY: BodyDigest = BodyDigest {
+    // SHA-256 of nothing.
+    digest: [
+        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae,
+        0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+    ],
+    size: 0,
+};
+
+fn failure(ending: &Ending<'_>, incomplete: bool) -> Failure {
+    let (fault, reason) = match ending {
+        Ending::UpstreamFailed(reason) => ("upstream", reason.as_str()),
+        Ending::Refused(fault, reason) => (*fault, reason.as_str()),
+        Ending::Cancelled => ("client", "left before the end of the answer"),
+        _ if incomplete => ("client", "the request body was not complete when the answer ended"),
+        _ => return Failure::default(),
+    };
+    let mut reason = reason.to_owned();
+    reason.truncate(reason.floor_char_boundary(MAX_VALUE));
+    Failure { fault: Some(fault.to_owned()), reason: Some(reason) }
+}
+
+/// Whether a content type is that of server-sent events.
+pub fn is_event_stream(value: &HeaderValue) -> bool {
+    value.as_bytes().get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+}
+
+fn bytes(value: &Option<HeaderValue>) -> Option<Vec<u8>> {
+    value.as_ref().map(|value| value.as_bytes().iter().take(MAX_VALUE).copied().collect())
+}
+
+fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/3.0",
+    }
+}
+
+/// A record id as a UUID is written.
+pub fn id_text(id: &RecordId) -> String {
+    let hex = hex::encode(id);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// Reads a UUID's text.
+pub fn parse_id(text: &str) -> Option<RecordId> {
+    let groups: Vec<usize> = text.split('-').map(str::len).collect();
+    if groups != [8, 4, 4, 4, 12] {
+        return None;
+    }
+    hex::decode(text.replace('-', "")).ok()?.try_into().ok()
+}

@@ -1,0 +1,112 @@
+//! Prometheus metrics of the process.
+
+use colophon_ledger::Ledger;
+use colophon_receipt::{Level, Outcome};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::Registry;
+use std::fmt;
+
+const LEVELS: [Level; 5] = [Level::Pass, Level::Commit, Level::Sign, Level::Tee, Level::Zk];
+const OUTCOMES: [Outcome; 6] = [
+    Outcome::Complete,
+    Outcome::ClientAborted,
+    Outcome::UpstreamFailed,
+    Outcome::UpstreamError,
+    Outcome::Refused,
+    Outcome::Recovered,
+];
+
+/// Counters that are touched on the hot path are single atomics; labels are put on when they are read.
+pub struct Metrics {
+    registry: Registry,
+    /// Exchanges that went on without a WAL frame.
+    pub degraded: Counter,
+    /// Bytes that were not HTTP.
+    pub malformed: Counter,
+    /// Connections open.
+    pub connections: Gauge,
+    /// Receipts handed out.
+    pub receipts: Counter,
+    finished: Vec<Vec<Counter>>,
+}
+
+impl Metrics {
+    /// Registers everything.
+    pub fn new(ledger: &Ledger) -> Metrics {
+        let mut registry = Registry::with_prefix("colophon");
+        let finished: Vec<Vec<Counter>> =
+            LEVELS.iter().map(|_| OUTCOMES.iter().map(|_| Counter::default()).collect()).collect();
+        for (level, row) in LEVELS.iter().zip(&finished) {
+            for (outcome, counter) in OUTCOMES.iter().zip(row) {
+                let labels = [("level", level.as_str()), ("outcome", outcome.as_str())];
+                let labels = labels.map(|(name, value)| (name.into(), value.into()));
+                registry.sub_registry_with_labels(labels.into_iter()).register(
+                    "exchanges",
+                    "Exchanges that ended, by level granted and outcome",
+                    counter.clone(),
+                );
+            }
+        }
+        let (degraded, malformed, connections, receipts) =
+            (Counter::default(), Counter::default(), Gauge::default(), Counter::default());
+        registry.register("degraded", "Exchanges that went on without a WAL frame", degraded.clone());
+        registry.register("malformed", "Connections whose bytes were not HTTP", malformed.clone());
+        registry.register("connections", "Client connections open", connections.clone());
+        registry.register("receipts", "Receipts handed out", receipts.clone());
+        registry.register_collector(Box::new(LedgerCollector(ledger.clone())));
+        Metrics { registry, degraded, malformed, connections, receipts, finished }
+    }
+
+    /// Counts an exchange that ended.
+    pub fn finished(&self, level: Level, outcome: Outcome) {
+        let counter = self.finished.get(level.code() as usize).and_then(|row| row.get(outcome.code() as usize));
+        if let Some(counter) = counter {
+            counter.inc();
+        }
+    }
+
+    /// The OpenMetrics text.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// What the ledger counts, read when asked.
+struct LedgerCollector(Ledger);
+
+impl fmt::Debug for LedgerCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LedgerCollector")
+    }
+}
+
+impl Collector for LedgerCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let counts = self.0.counters();
+        let counters = counts.counters;
+        for (name, help, value) in [
+            ("ledger_received", "Exchanges accepted by this shard", counters.received),
+            ("ledger_recorded", "Exchanges with a record", counters.recorded),
+            ("ledger_passed", "Exchanges whose rule says pass", counters.passed),
+            ("ledger_lost", "Exchanges whose record could not be kept", counters.lost),
+            ("ledger_refused", "Exchanges the proxy refused", counters.refused),
+        ] {
+            let metric = ConstCounter::new(value);
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+        }
+        for (name, help, value) in [
+            ("ledger_open", "Exchanges under way", counters.open),
+            ("ledger_backlog", "Records that wait for the log", counts.backlog),
+            ("log_size", "Leaves in the log", self.0.head().checkpoint.size),
+        ] {
+            let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,200 @@
+//! Looking at bodies as they pass: digests, decoded digests and meaning, from copies that never hold anything back.
+
+use crate::decode::{Decoder, Sink};
+use crate::meaning::{RequestMeaning, ResponseMeaning, ResponseReader, read_request};
+use bytes::Bytes;
+use colophon_policies::Api;
+use colophon_receipt::fields::BodyDigest;
+use http::header::{self, HeaderMap};
+use sha2::{Digest, Sha256};
+
+/// A request is read for its meaning up to this many bytes; beyond, only its digest is known.
+const MAX_READ: usize = 4 << 20;
+
+/// A bounded copy of a body. Whole frames are kept by reference count.
+#[derive(Default)]
+pub struct Copy {
+    frames: Vec<Bytes>,
+    size: usize,
+    overflowed: bool,
+}
+
+impl Copy {
+    /// Keeps a frame, unless the copy would grow past its limit; then it is emptied for good.
+    pub fn push(&mut self, frame: Bytes) {
+        self.size += frame.len();
+        if self.size > MAX_READ || self.overflowed {
+            self.overflowed = true;
+            self.frames = Vec::new();
+        } else {
+            self.frames.push(frame);
+        }
+    }
+
+    /// Keeps a copy of borrowed bytes.
+    pub fn push_slice(&mut self, bytes: &[u8]) {
+        if !self.overflowed {
+            self.push(Bytes::copy_from_slice(bytes));
+        }
+    }
+
+    fn joined(&self) -> Option<Bytes> {
+        match self.frames.as_slice() {
+            _ if self.overflowed => None,
+            [] => Some(Bytes::new()),
+            [one] => Some(one.clone()),
+            many => Some(many.concat().into()),
+        }
+    }
+}
+
+/// What is known of a request body so far. Shared by the body on its way up and the exchange that records it.
+pub struct RequestSeen {
+    hasher: Sha256,
+    size: u64,
+    copy: Option<Copy>,
+    decoder: Option<Decoder>,
+    complete: bool,
+    api: Api,
+    content_type: Option<http::HeaderValue>,
+}
+
+impl RequestSeen {
+    /// Nothing seen yet. Bodies of unknown APIs are hashed, not kept.
+    pub fn new(api: Api, headers: &HeaderMap) -> RequestSeen {
+        let readable = readable(api);
+        let encoding = headers.get(header::CONTENT_ENCODING).filter(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let decoder = encoding.and_then(|encoding| {
+            let sink = Sink::copying(readable.then(Copy::default));
+            Decoder::new(encoding.as_bytes(), sink).ok()
+        });
+        RequestSeen {
+            hasher: Sha256::new(),
+            size: 0,
+            copy: (readable && encoding.is_none()).then(Copy::default),
+            decoder,
+            complete: false,
+            api,
+            content_type: headers.get(header::CONTENT_TYPE).cloned(),
+        }
+    }
+
+    /// A frame that passed.
+    pub fn push(&mut self, frame: &Bytes) {
+        self.hasher.update(frame);
+        self.size += frame.len() as u64;
+        if let Some(copy) = &mut self.copy {
+            copy.push(frame.clone());
+        }
+        if let Some(decoder) = &mut self.decoder {
+            decoder.push(frame);
+        }
+    }
+
+    /// The body ended properly.
+    pub fn end(&mut self) {
+        self.complete = true;
+    }
+
+    /// Whether the whole body was seen.
+    pub fn complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Bytes seen so far.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// Digest of what was seen.
+    pub fn digest(&self) -> BodyDigest {
+        BodyDigest { digest: self.hasher.clone().finalize().into(), size: self.size }
+    }
+
+    /// Digest of what was seen, with its content encoding undone.
+    pub fn decoded(&self) -> Option<BodyDigest> {
+        Some(self.decoder.as_ref()?.sink()?.digest())
+    }
+
+    /// What the request asked for.
+    pub fn meaning(&self) -> RequestMeaning {
+        let copy = match &self.decoder {
+            Some(decoder) => decoder.sink().and_then(|sink| sink.copy.as_ref()),
+            None => self.copy.as_ref(),
+        };
+        match copy {
+            None => RequestMeaning::default(),
+            Some(copy) => match copy.joined() {
+                None => RequestMeaning { unreadable: Some("too large"), ..RequestMeaning::default() },
+                Some(body) => {
+                    let content_type = self.content_type.as_ref().and_then(|value| value.to_str().ok());
+                    read_request(self.api, content_type, &body)
+                }
+            },
+        }
+    }
+}
+
+/// What is known of a response body so far.
+pub struct ResponseSeen {
+    hasher: Sha256,
+    size: u64,
+    reader: Option<ResponseReader>,
+    decoder: Option<Decoder>,
+}
+
+impl ResponseSeen {
+    /// Nothing seen yet of a response with this head.
+    pub fn new(api: Api, status: u16, headers: &HeaderMap) -> ResponseSeen {
+        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let mut reader = readable(api).then(|| ResponseReader::new(api, status, content_type));
+        let encoding = headers.get(header::CONTENT_ENCODING).filter(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let decoder = encoding.and_then(|encoding| {
+            let sink = Sink::reading(reader.take());
+            Decoder::new(encoding.as_bytes(), sink).ok()
+        });
+        ResponseSeen { hasher: Sha256::new(), size: 0, reader, decoder }
+    }
+
+    /// Bytes that are about to be released.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        if let Some(reader) = &mut self.reader {
+            reader.push(bytes);
+        }
+        if let Some(decoder) = &mut self.decoder {
+            decoder.push(bytes);
+        }
+    }
+
+    /// Digest of what was released.
+    pub fn digest(&self) -> BodyDigest {
+        BodyDigest { digest: self.hasher.clone().finalize().into(), size: self.size }
+    }
+
+    /// Digest of what was released, with its content encoding undone.
+    pub fn decoded(&self) -> Option<BodyDigest> {
+        Some(self.decoder.as_ref()?.sink()?.digest())
+    }
+
+    /// Whether the API's own terminator has passed.
+    pub fn terminated(&self) -> bool {
+        let decoding = || self.decoder.as_ref()?.sink()?.reader.as_ref();
+        self.reader.as_ref().or_else(decoding).is_some_and(ResponseReader::terminated)
+    }
+
+    /// What the response said.
+    pub fn meaning(&mut self) -> Option<ResponseMeaning> {
+        let decoding = self.decoder.as_mut().and_then(|decoder| decoder.sink_mut()?.reader.take());
+        self.reader.take().or(decoding).map(ResponseReader::finish)
+    }
+}
+
+/// Whether bodies of this API have a meaning that the readers know.
+fn readable(api: Api) -> bool {
+    !matches!(api, Api::Health | Api::Models | Api::Unknown)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! What this proxy answers about itself on the client side: receipts, keys and the public log, under
+//! `/.well-known/colophon/` and, because gateways often route `/v1/*` only, `/v1/colophon/`.
+
+use crate::app::App;
+use crate::in_flight::parse_id;
+use crate::response_body::ResponseBody;
+use bytes::Bytes;
+use colophon_ledger::Lookup;
+use colophon_receipt::receipt;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use serde_json::json;
+
+/// When a receipt is not there yet, how long to wait before asking again, in seconds.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+/// The answer, if the path is one of ours.
+pub async fn answer<B>(app: &App, request: &Request<B>) -> Option<Response<ResponseBody>> {
+    let path = request.uri().path();
+    let rest = path.strip_prefix("/v1/colophon/").or_else(|| path.strip_prefix("/.well-known/colophon/"))?;
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Only GET and HEAD are served here");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Some(response);
+    }
+    Some(match rest.split_once('/') {
+        Some(("receipts", id)) => receipt(app, id, request.uri().query()).await,
+        Some(("log", file)) => log_file(app, file).await,
+        None if rest == "keys" => {
+            let mut response = body("application/json", app.ledger.trust_json().into_bytes().into());
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            response
+        }
+        None if rest == "about" => about(app),
+        _ => problem(StatusCode::NOT_FOUND, "not_found", "Colophon serves receipts/, keys, log/ and about here"),
+    })
+}
+
+async fn receipt(app: &App, id: &str, query: Option<&str>) -> Response<ResponseBody> {
+    let Some(id) = parse_id(id) else {
+        return problem(StatusCode::BAD_REQUEST, "bad_id", "A record id is a UUID");
+    };
+    let token = query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("token="));
+    if !token.is_some_and(|token| app.ledger.token_ok(&id, token)) {
+        return problem(
+            StatusCode::FORBIDDEN,
+            "bad_token",
+            "A receipt is shown to whoever holds its token: use the whole of the Colophon-Receipt header",
+        );
+    }
+    match app.ledger.lookup(&id).await {
+        Ok(Lookup::Found(found)) => match found.to_json() {
+            Ok(json) => {
+                app.metrics.receipts.inc();
+                body(receipt::MEDIA_TYPE, json.into())
+            }
+            Err(error) => unavailable(&error),
+        },
+        Ok(Lookup::Pending) => {
+            let mut response = body("application/json", json!({"status": "pending"}).to_string().into());
+            *response.status_mut() = StatusCode::ACCEPTED;
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+            response
+        }
+        Ok(Lookup::Unknown) => problem(StatusCode::NOT_FOUND, "unknown_record", "No record has this id"),
+        Err(error) => unavailable(&error),
+    }
+}
+
+async fn log_file(app: &App, file: &str) -> Response<ResponseBody> {
+    match app.ledger.public_log_file(file).await {
+        Ok(Some(bytes)) => {
+            let checkpoint = file.ends_with("/checkpoint");
+            let kind = if checkpoint { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+            let cache = if checkpoint { "no-cache" } else { "public, max-age=31536000, immutable" };
+            let mut response = body(kind, bytes);
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+            response
+        }
+        Ok(None) => problem(StatusCode::NOT_FOUND, "not_found", "The log has no such file"),
+        Err(error) => unavailable(&error),
+    }
+}
+
+fn about(app: &App) -> Response<ResponseBody> {
+    let head = app.ledger.head();
+    let about = json!({
+        "program": "colophon",
+        "version": env!("CARGO_PKG_VERSION"),
+        "notice": receipt::NOTICE,
+        "log": {"origin": head.checkpoint.origin, "size": head.checkpoint.size},
+        "shard": app.ledger.shard().name,
+        "policy": {"name": app.policy.load().policy.name(), "digest": hex::encode(app.policy.load().digest)},
+        "durability": "process",
+    });
+    body("application/json", about.to_string().into())
+}
+
+fn unavailable(error: &dyn std::error::Error) -> Response<ResponseBody> {
+    tracing::error!(%error, "cannot answer from the store");
+    problem(StatusCode::SERVICE_UNAVAILABLE, "store", "The store cannot be read at the moment")
+}
+
+fn problem(status: StatusCode, code: &str, message: &str) -> Response<ResponseBody> {
+    let json = json!({"error": {"message": message, "type": "colophon_error", "param": null, "code": code}});
+    let mut response = body("application/json", json.to_string().into());
+    *response.status_mut() = status;
+    response
+}
+
+fn body(kind: &'static str, bytes: Bytes) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(bytes));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

@@ -1,0 +1,145 @@
+//! The request body on its way to the upstream: observed, limited, and not polled before the upstream wants it.
+
+use crate::observe::RequestSeen;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use tokio::sync::oneshot;
+use tokio::time::Sleep;
+
+/// The observer of a request body, shared by the body and by the exchange that records it. Uncontended: the body
+/// holds the lock while it hashes a frame, the exchange only once the answer is there.
+pub type SharedRequest = Arc<Mutex<RequestSeen>>;
+
+/// Why a request body was cut off.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestBodyError {
+    /// The client's connection failed, or its framing was wrong.
+    #[error("the client's request body broke off: {0}")]
+    Client(#[source] hyper::Error),
+    /// Longer than `--max-body-bytes`.
+    #[error("the request body exceeds --max-body-bytes")]
+    TooLarge,
+    /// A caller of this process stopped it.
+    #[error("the request body was stopped")]
+    Stopped,
+}
+
+/// What keeps the client's body unpolled: hyper answers `100 Continue` on the first poll.
+struct Gate {
+    opened: oneshot::Receiver<()>,
+    /// The client's patience, RFC 9110 section 10.1.1: the body follows anyway after a while.
+    patience: Pin<Box<Sleep>>,
+}
+
+/// A request body that is hashed as it passes.
+pub struct RequestBody {
+    /// Frames read before the decision, for rules that look at the model.
+    prefix: VecDeque<Bytes>,
+    inner: Incoming,
+    seen: SharedRequest,
+    gate: Option<Gate>,
+    limit: u64,
+    prefix_ended: bool,
+}
+
+impl RequestBody {
+    /// Wraps a body. `limit` is in bytes.
+    pub fn new(inner: Incoming, seen: SharedRequest, limit: u64) -> RequestBody {
+        RequestBody { prefix: VecDeque::new(), inner, seen, gate: None, limit, prefix_ended: false }
+    }
+
+    /// Holds the body back until `opened` fires or `patience` is over.
+    pub fn gated(mut self, opened: oneshot::Receiver<()>, patience: std::time::Duration) -> RequestBody {
+        self.gate = Some(Gate { opened, patience: Box::pin(tokio::time::sleep(patience)) });
+        self
+    }
+
+    /// Reads up to `limit` bytes ahead, so that a rule may look at them. They are forwarded all the same.
+    /// Returns the whole body if it ended within the limit.
+    pub async fn read_ahead(&mut self, limit: usize) -> Result<Option<Bytes>, RequestBodyError> {
+        let mut size = 0;
+        while size < limit {
+            match std::future::poll_fn(|cx| self.poll_inner(cx)).await {
+                None => {
+                    self.prefix_ended = true;
+                    let frames: Vec<Bytes> = self.prefix.iter().cloned().collect();
+                    return Ok(Some(frames.concat().into()));
+                }
+                Some(frame) => {
+                    if let Ok(data) = frame?.into_data() {
+                        size += data.len();
+                        self.prefix.push_back(data);
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let polled = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        Poll::Ready(match polled {
+            None => {
+                seen.end();
+                None
+            }
+            Some(Err(error)) => Some(Err(RequestBodyError::Client(error))),
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    seen.push(data);
+                    if seen.size() > self.limit {
+                        return Poll::Ready(Some(Err(RequestBodyError::TooLarge)));
+                    }
+                }
+                if self.inner.is_end_stream() {
+                    seen.end();
+                }
+                Some(Ok(frame))
+            }
+        })
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = RequestBodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        if let Some(gate) = &mut self.gate {
+            let opened = Pin::new(&mut gate.opened).poll(cx).is_ready();
+            if !opened && gate.patience.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.gate = None;
+        }
+        if let Some(data) = self.prefix.pop_front() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
+        if self.prefix_ended {
+            return Poll::Ready(None);
+        }
+        self.poll_inner(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.prefix.is_empty() && (self.prefix_ended || self.inner.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let ahead: u64 = self.prefix.iter().map(|data| data.len() as u64).sum();
+        let mut hint = self.inner.size_hint();
+        if let Some(exact) = hint.exact() {
+            hint.set_exact(exact + ahead);
+        }
+        hint
+    }
+}

@@ -1,0 +1,221 @@
+//! The response body on its way to the client: hashed as it passes, never held back, ending in one of a closed set of
+//! ways. Only the very end waits: for `DONE` to be in the WAL, which is one write(2).
+
+use crate::in_flight::{Ending, InFlight};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// Any body that leaves this proxy.
+pub enum ResponseBody {
+    /// Bytes that are all there.
+    Whole(Option<Bytes>),
+    /// A stream of a `pass` rule: not looked at.
+    Passed(Incoming),
+    /// A stream that is recorded.
+    Observed(Box<Observed>),
+}
+
+/// Why a body breaks off. hyper turns it into a cut connection or a reset stream, as the upstream's end was one.
+#[derive(Debug, thiserror::Error)]
+pub enum ResponseBodyError {
+    /// The upstream's body broke off.
+    #[error("the upstream's answer broke off: {0}")]
+    Upstream(String),
+    /// The record could not be kept and the rule says `Fail`.
+    #[error(transparent)]
+    NotKept(#[from] crate::in_flight::NotKept),
+}
+
+/// What else a client asked to have at the end of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// Nothing: the receipt has it.
+    None,
+    /// Trailers (`TE: trailers`).
+    Trailers,
+    /// A comment line of an event stream (`Colophon-Tail: comment`).
+    Comment,
+}
+
+/// A recorded stream.
+pub struct Observed {
+    inner: Incoming,
+    exchange: InFlight,
+    tail: Tail,
+    /// Bytes still to come, where the head promised a length.
+    remaining: Option<u64>,
+    /// The last byte released, to see whether a comment would start on its own line.
+    last: u8,
+    idle: Pin<Box<Sleep>>,
+    idle_timeout: Duration,
+    /// When the last byte came; the timer is only moved when it fires.
+    last_frame: Instant,
+    finished: bool,
+}
+
+impl Observed {
+    /// Wraps an upstream's body. `promised` is its `Content-Length`.
+    pub fn new(
+        inner: Incoming,
+        exchange: InFlight,
+        tail: Tail,
+        promised: Option<u64>,
+        idle_timeout: Duration,
+    ) -> Observed {
+        Observed {
+            inner,
+            exchange,
+            tail,
+            remaining: promised,
+            last: b'\n',
+            idle: Box::pin(tokio::time::sleep(idle_timeout)),
+            idle_timeout,
+            last_frame: Instant::now(),
+            finished: false,
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        if self.finished {
+            return Poll::Ready(None);
+        }
+        let polled = match Pin::new(&mut self.inner).poll_frame(cx) {
+            Poll::Pending if self.silent_too_long(cx) => {
+                let reason = format!("no byte of the body for {:?}", self.idle_timeout);
+                return Poll::Ready(Some(Err(self.broken(reason))));
+            }
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(polled) => polled,
+        };
+        self.last_frame = Instant::now();
+        match polled {
+            None => Poll::Ready(self.end(Ending::Complete)),
+            Some(Err(error)) => {
+                let reason = crate::forward::chain(&error);
+                Poll::Ready(Some(Err(self.broken(reason))))
+            }
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) => Poll::Ready(Some(self.data(data))),
+                Err(frame) => match frame.into_trailers() {
+                    Ok(trailers) => Poll::Ready(self.upstream_trailers(trailers)),
+                    Err(_) => Poll::Ready(self.end(Ending::Complete)),
+                },
+            },
+        }
+    }
+
+    fn data(&mut self, data: Bytes) -> Result<Frame<Bytes>, ResponseBodyError> {
+        self.exchange.push(&data);
+        if let Some(last) = data.last() {
+            self.last = *last;
+        }
+        if let Some(remaining) = &mut self.remaining {
+            *remaining = remaining.saturating_sub(data.len() as u64);
+            if *remaining == 0 {
+                // The message ends with these bytes, so `DONE` comes before them.
+                self.finished = true;
+                self.exchange.close_stream(Ending::Complete)?;
+            }
+        }
+        Ok(Frame::data(data))
+    }
+
+    fn upstream_trailers(&mut self, mut trailers: HeaderMap) -> Option<Result<Frame<Bytes>, ResponseBodyError>> {
+        crate::head::strip_claims(&mut trailers);
+        let ending = Ending::Trailers(&trailers);
+        self.finished = true;
+        match self.exchange.close_stream(ending) {
+            Err(error) => Some(Err(error.into())),
+            Ok(closing) => {
+                if let (Tail::Trailers, Some(closing)) = (self.tail, closing) {
+                    trailers.extend(closing.trailers);
+                }
+                Some(Ok(Frame::trailers(trailers)))
+            }
+        }
+    }
+
+    fn end(&mut self, ending: Ending<'_>) -> Option<Result<Frame<Bytes>, ResponseBodyError>> {
+        self.finished = true;
+        match self.exchange.close_stream(ending) {
+            Err(error) => Some(Err(error.into())),
+            Ok(closing) => match (self.tail, closing) {
+                (Tail::Trailers, Some(closing)) => Some(Ok(Frame::trailers(closing.trailers))),
+                // In the middle of a line a comment would not be one.
+                (Tail::Comment, Some(closing)) if self.last == b'\n' => {
+                    Some(Ok(Frame::data(closing.comment.into())))
+                }
+                _ => None,
+            },
+        }
+    }
+
+    fn broken(&mut self, reason: String) -> ResponseBodyError {
+        self.finished = true;
+        match self.exchange.close_stream(Ending::UpstreamFailed(reason.clone())) {
+            Err(error) => error.into(),
+            Ok(_) => ResponseBodyError::Upstream(reason),
+        }
+    }
+
+    fn silent_too_long(&mut self, cx: &mut Context<'_>) -> bool {
+        while self.idle.as_mut().poll(cx).is_ready() {
+            let deadline = self.last_frame + self.idle_timeout;
+            if deadline <= Instant::now() {
+                return true;
+            }
+            self.idle.as_mut().reset(deadline);
+        }
+        false
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = ResponseBodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+        match self.get_mut() {
+            ResponseBody::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            ResponseBody::Passed(inner) => Pin::new(inner)
+                .poll_frame(cx)
+                .map_err(|error| ResponseBodyError::Upstream(crate::forward::chain(&error))),
+            ResponseBody::Observed(observed) => observed.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ResponseBody::Whole(bytes) => bytes.is_none(),
+            ResponseBody::Passed(inner) => inner.is_end_stream(),
+            ResponseBody::Observed(observed) => observed.finished,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ResponseBody::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            ResponseBody::Passed(inner) => inner.size_hint(),
+            ResponseBody::Observed(observed) => match observed.remaining {
+                Some(remaining) => SizeHint::with_exact(remaining),
+                None => SizeHint::default(),
+            },
+        }
+    }
+}
+
+impl ResponseBody {
+    /// Bytes that are all there; empty ones are no frame at all.
+    pub fn whole(bytes: Bytes) -> ResponseBody {
+        ResponseBody::Whole((!bytes.is_empty()).then_some(bytes))
+    }
+}

@@ -1,0 +1,235 @@
+//! One life of the proxy: build, run, drain.
+
+use crate::app::App;
+use crate::config::{LedgerOptions, Limits, ListenOptions, UpstreamOptions, duration};
+use crate::forward::Upstream;
+use crate::tls::ServerCertificate;
+use crate::{accept, admin};
+use anyhow::Context as _;
+use clap::Args;
+use colophon_ledger::{Keeper, Ledger};
+use colophon_policies::Policy;
+use colophon_signer::{Ed25519Key, Signer};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+/// How often the listener's certificate files are looked at.
+const CERTIFICATE_EVERY: Duration = Duration::from_secs(10);
+
+/// All that `serve` can be told.
+#[derive(Clone, Debug, Args)]
+pub struct ServeOptions {
+    /// Where clients come in.
+    #[command(flatten)]
+    pub listen: ListenOptions,
+    /// The model server.
+    #[command(flatten)]
+    pub upstream: UpstreamOptions,
+    /// Policy file (YAML) [default: a built-in profile that signs generating routes]
+    #[arg(long, env = "COLOPHON_POLICY", value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// Records.
+    #[command(flatten)]
+    pub ledger: LedgerOptions,
+    /// Limits.
+    #[command(flatten)]
+    pub limits: Limits,
+    /// Longest wait for exchanges under way after SIGTERM
+    #[arg(long, env = "COLOPHON_DRAIN_TIMEOUT", value_name = "TIME", default_value = "25s", value_parser = duration)]
+    pub drain_timeout: Duration,
+    /// File to write once everything listens: {"listen": "…", "admin": "…", "pid": …}
+    #[arg(long, env = "COLOPHON_READY_FILE", value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+/// A proxy that listens.
+pub struct Running {
+    /// What its connections share.
+    pub app: Arc<App>,
+    /// Where clients come in.
+    pub listen: SocketAddr,
+    /// Where operators look.
+    pub admin: SocketAddr,
+    keeper: Keeper,
+    stop: CancellationToken,
+    admin_stop: CancellationToken,
+    certificate: Option<Arc<ServerCertificate>>,
+    drain_timeout: Duration,
+}
+
+/// Builds everything and starts to listen.
+pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
+    let policy = policy(options.policy.as_deref())?;
+    let certificate = match (&options.listen.tls_cert, &options.listen.tls_key) {
+        (Some(chain), Some(key)) => Some(ServerCertificate::load(chain, key)?),
+        _ => None,
+    };
+    let acceptor = certificate.as_ref().map(ServerCertificate::server_config).transpose()?.map(TlsAcceptor::from);
+    let upstream = Upstream::new(&options.upstream)?;
+    let listener = bind("--listen", options.listen.listen).await?;
+    let admin_listener = bind("--admin", options.listen.admin).await?;
+    let (ledger, keeper) = open_ledger(&options.ledger, &policy).await?;
+    let app = App::new(
+        ledger,
+        policy,
+        upstream,
+        options.upstream.idle_timeout,
+        options.limits.clone(),
+        options.ledger.mmd,
+    );
+    let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
+    let running = Running {
+        listen: listener.local_addr()?,
+        admin: admin_listener.local_addr()?,
+        keeper,
+        stop: stop.clone(),
+        admin_stop: admin_stop.clone(),
+        certificate: certificate.clone(),
+        drain_timeout: options.drain_timeout,
+        app: app.clone(),
+    };
+    app.tasks.spawn(accept::accept(app.clone(), listener, acceptor, stop.clone()));
+    app.tasks.spawn(admin::serve(app.clone(), admin_listener, admin_stop));
+    if let Some(certificate) = certificate {
+        app.tasks.spawn(watch_certificate(certificate, stop));
+    }
+    if let Some(path) = &options.ready_file {
+        running.write_ready(path)?;
+    }
+    Ok(running)
+}
+
+impl Running {
+    /// Reads the listener's certificate again, now.
+    pub fn reload(&self) {
+        if let Some(certificate) = &self.certificate {
+            reload(certificate);
+        }
+    }
+
+    /// Stops accepting, lets exchanges under way finish within the drain timeout, logs everything and ends.
+    pub async fn drain(self) -> anyhow::Result<()> {
+        self.app.draining.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+        self.app.tasks.close();
+        // The admin side goes on saying `draining` meanwhile, so it is not waited for here.
+        let connections = async {
+            while self.app.metrics.connections.get() > 0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        if tokio::time::timeout(self.drain_timeout, connections).await.is_err() {
+            tracing::warn!(after = ?self.drain_timeout, "exchanges still under way are cut, each with a record");
+            self.app.kill.cancel();
+        }
+        self.admin_stop.cancel();
+        // Tunnels have no connection that counts; they end with `kill`.
+        if tokio::time::timeout(Duration::from_millis(100), self.app.tasks.wait()).await.is_err() {
+            self.app.kill.cancel();
+            self.app.tasks.wait().await;
+        }
+        self.keeper.close().await.context("the last batch could not be logged; it is in the WAL and will be at the next start")
+    }
+
+    fn write_ready(&self, path: &Path) -> anyhow::Result<()> {
+        let ready = serde_json::json!({
+            "listen": self.listen.to_string(),
+            "admin": self.admin.to_string(),
+            "pid": std::process::id(),
+        });
+        let part = path.with_extension("part");
+        std::fs::write(&part, ready.to_string())
+            .and_then(|()| std::fs::rename(&part, path))
+            .with_context(|| format!("--ready-file {}", path.display()))
+    }
+}
+
+/// The policy of a file, or the built-in one.
+pub fn policy(file: Option<&Path>) -> anyhow::Result<Policy> {
+    let Some(path) = file else { return Ok(Policy::builtin()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the policy {}", path.display()))?;
+    Ok(Policy::parse(&text, &path.display().to_string())?)
+}
+
+async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{flag} {address}: cannot listen there"))
+}
+
+async fn open_ledger(options: &LedgerOptions, policy: &Policy) -> anyhow::Result<(Ledger, Keeper)> {
+    let log_key = log_key(options)?;
+    let config = colophon_ledger::Config {
+        data: options.data.clone(),
+        state: options.state.clone().or_else(default_state),
+        name: options.name.clone().unwrap_or_else(host_name),
+        origin: options.origin.clone(),
+        log_key: Arc::new(log_key) as Arc<dyn Signer>,
+        batch_every: options.batch_every,
+        heartbeat: options.heartbeat,
+        max_batch: MAX_BATCH,
+        max_backlog: options.max_backlog,
+        adopt: options.adopt,
+        policy: policy.digest(),
+        shard_key_life: SHARD_KEY_LIFE,
+    };
+    Ok(Ledger::open(config).await?)
+}
+
+/// A batch is closed early at this many records: the limit of the format.
+const MAX_BATCH: usize = 65_536;
+
+/// A shard's key lives for a day at most: what a stolen one can sign is bounded.
+const SHARD_KEY_LIFE: Duration = Duration::from_secs(86_400);
+
+/// The log's key: the file named, or one kept in the data folder, made at first.
+fn log_key(options: &LedgerOptions) -> anyhow::Result<Ed25519Key> {
+    if let Some(path) = &options.log_key {
+        return Ok(Ed25519Key::load(path)?);
+    }
+    let path = options.data.join("keys").join("log.pem");
+    if path.exists() {
+        return Ok(Ed25519Key::load(&path)?);
+    }
+    let folder = options.data.join("keys");
+    std::fs::create_dir_all(&folder).with_context(|| format!("--data {}: cannot create {}", options.data.display(), folder.display()))?;
+    let key = Ed25519Key::generate()?;
+    key.save(&path)?;
+    tracing::info!(path = %path.display(), "made a log key; keep a copy of it in a safe place");
+    Ok(key)
+}
+
+/// Where an XDG system keeps state, if this one has a home.
+fn default_state() -> Option<PathBuf> {
+    let xdg = std::env::var_os("XDG_STATE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
+    let home = || Some(PathBuf::from(std::env::var_os("HOME").filter(|dir| !dir.is_empty())?).join(".local/state"));
+    xdg.or_else(home).map(|dir| dir.join("colophon"))
+}
+
+/// The host's name, cut to what a shard's name may hold.
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name: String = name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(63).collect();
+    if name.is_empty() { "colophon".into() } else { name }
+}
+
+async fn watch_certificate(certificate: Arc<ServerCertificate>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(CERTIFICATE_EVERY) => reload(&certificate),
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+fn reload(certificate: &ServerCertificate) {
+    match certificate.reload() {
+        Ok(true) => tracing::info!("the listener has a new certificate"),
+        Ok(false) => {}
+        Err(error) => tracing::error!(error = format!("{error:#}"), "the old certificate stays in force"),
+    }
+}

@@ -1,0 +1,170 @@
+//! Connections that change protocol (RFC 9110 section 7.8, RFC 8441): bytes are copied and hashed per direction.
+
+use crate::app::App;
+use crate::exchange::Client;
+use crate::forward::Answer;
+use crate::head;
+use crate::in_flight::{Ending, InFlight};
+use crate::response_body::ResponseBody;
+use base64::prelude::{BASE64_STANDARD, Engine};
+use bytes::Bytes;
+use colophon_receipt::fields::{BodyDigest, Upgrade};
+use http::header::{self, HeaderValue};
+use http::{Method, Response, StatusCode, Version};
+use hyper_util::rt::TokioIo;
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Bytes copied at once.
+const CHUNK: usize = 16 * 1024;
+
+/// Puts the wish for another protocol back into a head that was stripped of it.
+pub fn ask(parts: &mut http::request::Parts, protocol: &HeaderValue, extended: bool) {
+    parts.headers.insert(header::UPGRADE, protocol.clone());
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    if extended {
+        // RFC 8441 section 5: what HTTP/1.1 has and HTTP/2 dropped.
+        parts.method = Method::GET;
+        let mut key = [0; 16];
+        if getrandom::fill(&mut key).is_ok()
+            && let Ok(value) = HeaderValue::try_from(BASE64_STANDARD.encode(key))
+        {
+            parts.headers.insert(header::SEC_WEBSOCKET_KEY, value);
+        }
+    }
+}
+
+/// Switches a recorded exchange over.
+pub fn switch(mut flight: InFlight, answer: Answer, client: Client) -> Response<ResponseBody> {
+    let app = flight.app().clone();
+    let (mut parts, tunnel) = prepare(answer, client, |parts, stripped| flight.answered(parts, stripped));
+    flight.open_stream(&mut parts.headers, false);
+    let Some(tunnel) = tunnel else {
+        drop(flight.close_stream(Ending::UpstreamFailed("switched protocols unasked".into())));
+        return bad_gateway();
+    };
+    let (kill, protocol) = (app.kill.clone(), tunnel.protocol.clone());
+    app.tasks.spawn(async move {
+        let (mut sent, mut received) = (Rolling::default(), Rolling::default());
+        let ended = tokio::select! {
+            ended = tunnel.run(&mut sent, &mut received) => ended,
+            () = kill.cancelled() => Err("stopped with the proxy".to_owned()),
+        };
+        flight.upgraded(Upgrade {
+            protocol: Some(protocol.as_bytes().to_vec()),
+            sent: Some(sent.digest()),
+            received: Some(received.digest()),
+        });
+        let ending = match ended {
+            Ok(()) => Ending::Complete,
+            Err(reason) => Ending::UpstreamFailed(reason),
+        };
+        if let Err(error) = flight.close_stream(ending) {
+            tracing::error!(%error, id = flight.facts.id_text, "the record of an upgraded connection is lost");
+        }
+    });
+    Response::from_parts(parts, ResponseBody::whole(Bytes::new()))
+}
+
+/// Switches an exchange of a `pass` rule over.
+pub fn switch_unseen(app: &Arc<App>, answer: Answer, client: Client) -> Response<ResponseBody> {
+    let (parts, tunnel) = prepare(answer, client, |_, _| ());
+    let Some(tunnel) = tunnel else { return bad_gateway() };
+    let kill = app.kill.clone();
+    app.tasks.spawn(async move {
+        let (mut sent, mut received) = (Rolling::default(), Rolling::default());
+        tokio::select! {
+            _ = tunnel.run(&mut sent, &mut received) => {}
+            () = kill.cancelled() => {}
+        }
+    });
+    Response::from_parts(parts, ResponseBody::whole(Bytes::new()))
+}
+
+fn bad_gateway() -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::whole(Bytes::from_static(b"the upstream switched protocols unasked")));
+    *response.status_mut() = StatusCode::BAD_GATEWAY;
+    response
+}
+
+struct Tunnel {
+    protocol: HeaderValue,
+    client: hyper::upgrade::OnUpgrade,
+    upstream: hyper::upgrade::OnUpgrade,
+}
+
+fn prepare(
+    mut answer: Answer,
+    client: Client,
+    note: impl FnOnce(&http::response::Parts, Vec<Vec<u8>>),
+) -> (http::response::Parts, Option<Tunnel>) {
+    let upstream = hyper::upgrade::on(&mut answer.response);
+    let (mut parts, _) = answer.response.into_parts();
+    let granted = parts.headers.get(header::UPGRADE).cloned();
+    head::strip_hop_by_hop(&mut parts.headers);
+    let stripped = head::strip_claims(&mut parts.headers);
+    parts.version = Version::HTTP_11;
+    note(&parts, stripped);
+    let Some((asked, client_side)) = client.upgrade else { return (parts, None) };
+    let protocol = granted.unwrap_or(asked);
+    if client.extended {
+        parts.status = StatusCode::OK;
+        parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
+    } else {
+        parts.headers.insert(header::UPGRADE, protocol.clone());
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    }
+    (parts, Some(Tunnel { protocol, client: client_side, upstream }))
+}
+
+impl Tunnel {
+    /// Copies until one side ends. When the client ends there is nobody left to copy for, and a half-closed upstream
+    /// connection would get no answer; when the upstream ends, everything it said has been passed on.
+    async fn run(self, sent: &mut Rolling, received: &mut Rolling) -> Result<(), String> {
+        let client = self.client.await.map_err(|error| format!("the client did not switch: {error}"))?;
+        let upstream = self.upstream.await.map_err(|error| format!("the upstream did not switch: {error}"))?;
+        let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
+        let (upstream_read, upstream_write) = tokio::io::split(TokioIo::new(upstream));
+        tokio::select! {
+            ended = copy(client_read, upstream_write, sent) => ended,
+            ended = copy(upstream_read, client_write, received) => ended,
+        }
+    }
+}
+
+async fn copy(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    rolling: &mut Rolling,
+) -> Result<(), String> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let n = from.read(&mut buffer).await.map_err(|error| error.to_string())?;
+        if n == 0 {
+            // The other side's goodbye has to leave before the connection is dropped.
+            return to.flush().await.map_err(|error| error.to_string());
+        }
+        to.write_all(&buffer[..n]).await.map_err(|error| error.to_string())?;
+        to.flush().await.map_err(|error| error.to_string())?;
+        rolling.push(&buffer[..n]);
+    }
+}
+
+/// What went in one direction.
+#[derive(Default)]
+struct Rolling {
+    hasher: Sha256,
+    size: u64,
+}
+
+impl Rolling {
+    fn push(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+    }
+
+    fn digest(&self) -> BodyDigest {
+        BodyDigest { digest: self.hasher.clone().finalize().into(), size: self.size }
+    }
+}
