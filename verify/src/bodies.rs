@@ -4,8 +4,8 @@ use colophon_receipt::fields::BodyDigest;
 use sha2::{Digest, Sha256};
 
 use self::chunked::Dechunker;
-use self::saved::is_message;
 pub(crate) use self::saved::SavedHead;
+use self::saved::is_message;
 
 mod chunked;
 mod saved;
@@ -123,9 +123,7 @@ impl BodyReader {
                 "the saved message's body without its closing comment",
                 "the saved message's body without its trailers",
             ];
-            if let Some(trailers) = plain.readings(&names, how, &mut readings) {
-                head.add_trailers(&trailers);
-            }
+            let written_after = plain.readings(&names, how, &mut readings);
             if let Some((body, trailers)) = chunked.finish() {
                 let how = [
                     "the saved message's body, de-chunked",
@@ -133,6 +131,8 @@ impl BodyReader {
                     "",
                 ];
                 body.readings(&[], how, &mut readings);
+                head.add_trailers(&trailers);
+            } else if let Some(trailers) = written_after {
                 head.add_trailers(&trailers);
             }
             saved = Some(head);
@@ -170,7 +170,12 @@ impl Tail {
 
     /// Adds the readings of these bytes: all of them, without a closing SSE comment, without trailers of these names
     /// (`curl -i` writes them after the body). Returns the trailers.
-    fn readings(&self, trailers: &[String], how: [&'static str; 3], out: &mut Vec<Reading>) -> Option<Vec<u8>> {
+    fn readings(
+        &self,
+        trailers: &[String],
+        how: [&'static str; 3],
+        out: &mut Vec<Reading>,
+    ) -> Option<Vec<u8>> {
         out.push(Reading { how: how[0], body: self.digest(self.window.len()) });
         if let Some(keep) = before_comment(&self.window) {
             out.push(Reading { how: how[1], body: self.digest(keep) });
@@ -191,7 +196,8 @@ fn before_comment(window: &[u8]) -> Option<usize> {
     let mut found = None;
     // The comment is one or more whole lines at the very end; blank lines around it belong to it.
     while let Some(line_end) = window[..at].strip_suffix(b"\n").map(<[u8]>::len) {
-        let start = window[..line_end].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        let start =
+            window[..line_end].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
         let line = window[start..line_end].trim_ascii_end();
         if line.starts_with(START) {
             found = Some(start);
@@ -208,14 +214,16 @@ fn before_comment(window: &[u8]) -> Option<usize> {
 fn before_trailers(window: &[u8], names: &[String]) -> Option<usize> {
     let is_trailer = |line: &[u8]| {
         names.iter().any(|name| {
-            line.split_at_checked(name.len())
-                .is_some_and(|(start, rest)| start.eq_ignore_ascii_case(name.as_bytes()) && rest.starts_with(b":"))
+            line.split_at_checked(name.len()).is_some_and(|(start, rest)| {
+                start.eq_ignore_ascii_case(name.as_bytes()) && rest.starts_with(b":")
+            })
         })
     };
     let mut at = window.len();
     let mut found = None;
     while let Some(line_end) = window[..at].strip_suffix(b"\n").map(<[u8]>::len) {
-        let start = window[..line_end].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        let start =
+            window[..line_end].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
         let line = &window[start..line_end];
         if let Some(inside) = (0..line.len()).find(|inside| is_trailer(&line[*inside..])) {
             found = Some(start + inside);

@@ -1,1 +1,168 @@
-//! cli
+//! The command line of `colophon verify` and `colophon-verify`: files in, text or JSON out, an exit code.
+//!
+//! Exit codes: 0 trusted, 1 bad, 2 wrong usage or a file that cannot be read, 3 consistent but not trusted.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use colophon_receipt::receipt::MAX_BYTES;
+
+use crate::text::quoted;
+use crate::{Bodies, Body, BodyReader, Report, Side, Trust, Verdict, checks, trust};
+
+mod print;
+
+/// Wrong usage, or a file that cannot be read.
+const USAGE: u8 = 2;
+
+/// What to verify, and against what.
+#[derive(clap::Args, Clone, Debug)]
+pub struct VerifyArgs {
+    /// The receipt's file; `-` is standard input
+    #[arg(value_name = "RECEIPT")]
+    pub receipt: PathBuf,
+    /// Trust file (log keys and what to require), from a source other than the receipt; without it the best result is
+    /// "consistent, not trusted"
+    #[arg(long, value_name = "FILE")]
+    pub trust: Option<PathBuf>,
+    /// Your copy of the request: its body, or a saved HTTP message
+    #[arg(long, value_name = "FILE")]
+    pub request: Option<PathBuf>,
+    /// Your copy of the response: its body, or a saved HTTP message such as `curl -i` writes
+    #[arg(long, value_name = "FILE")]
+    pub response: Option<PathBuf>,
+    /// The nonce that you sent as Colophon-Client-Nonce
+    #[arg(long, value_name = "TEXT")]
+    pub nonce: Option<String>,
+    /// Your time: `now`, RFC 3339 or Unix seconds; refuse what claims to be later
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub at: Option<u64>,
+    /// Print the report as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Verifies and prints; the exit code says the result.
+pub fn run(args: &VerifyArgs) -> ExitCode {
+    let mut out = io::stdout();
+    let colour = out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    ExitCode::from(run_to(args, colour, &mut out, &mut io::stderr()))
+}
+
+/// The same with the outputs given. A closed output does not change the verdict.
+fn run_to(args: &VerifyArgs, colour: bool, out: &mut impl Write, err: &mut impl Write) -> u8 {
+    match report(args) {
+        Err(error) => {
+            let _ = writeln!(err, "error: {error}");
+            USAGE
+        }
+        Ok(report) => {
+            let text = if args.json { json(&report) } else { print::human(&report, colour) };
+            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            if report.result == Verdict::Bad {
+                let names: Vec<&str> = report.failed().map(|check| check.name).collect();
+                let _ = writeln!(err, "error: this receipt is bad: {} failed", names.join(", "));
+                if names.contains(&checks::RECEIPT_FORM) {
+                    let _ = writeln!(
+                        err,
+                        "hint: was it ready? While the server answers 202, what it sends is not the receipt yet."
+                    );
+                }
+            }
+            report.result.exit_code()
+        }
+    }
+}
+
+fn json(report: &Report) -> String {
+    let text =
+        serde_json::to_string_pretty(report).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
+    text + "\n"
+}
+
+fn report(args: &VerifyArgs) -> Result<Report, String> {
+    let files = [Some(&args.receipt), args.trust.as_ref(), args.request.as_ref(), args.response.as_ref()];
+    if files.iter().flatten().filter(|path| path.as_os_str() == "-").count() > 1 {
+        return Err("only one file can come from standard input (`-`)".into());
+    }
+    // One byte more than allowed, so that the verifier sees that it is too long.
+    let receipt = read(&args.receipt, MAX_BYTES + 1, "the receipt")?;
+    let trust = match &args.trust {
+        None => None,
+        Some(path) => {
+            let file = read(path, trust::MAX_BYTES + 1, "the trust file")?;
+            let hint =
+                "it should be the JSON that the log's owner publishes, such as /.well-known/colophon/keys";
+            let trust = Trust::from_json(&file)
+                .map_err(|error| format!("the trust file {}: {error}; {hint}", shown(path)))?;
+            Some(trust)
+        }
+    };
+    let body = |path: &Option<PathBuf>, side, what| {
+        path.as_ref().map(|path| read_body(path, side, what)).transpose()
+    };
+    let bodies = Bodies {
+        request: body(&args.request, Side::Request, "the request")?,
+        response: body(&args.response, Side::Response, "the response")?,
+        nonce: args.nonce.clone().map(String::into_bytes),
+    };
+    Ok(crate::verify(&receipt, trust.as_ref(), &bodies, args.at))
+}
+
+fn read(path: &Path, max: usize, what: &str) -> Result<Vec<u8>, String> {
+    let mut bytes = Vec::new();
+    open(path)
+        .and_then(|file| file.take(max as u64).read_to_end(&mut bytes))
+        .map_err(|error| cannot_read(path, what, &error))?;
+    Ok(bytes)
+}
+
+fn read_body(path: &Path, side: Side, what: &str) -> Result<Body, String> {
+    let failed = |error: io::Error| cannot_read(path, what, &error);
+    let mut file = open(path).map_err(failed)?;
+    let mut reader = BodyReader::new(side);
+    let mut buffer = vec![0; 64 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(reader.finish()),
+            Ok(n) => reader.update(&buffer[..n]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    Ok(if path.as_os_str() == "-" { Box::new(io::stdin()) } else { Box::new(File::open(path)?) })
+}
+
+fn cannot_read(path: &Path, what: &str, error: &io::Error) -> String {
+    let hint = match error.kind() {
+        io::ErrorKind::NotFound => "; check the path",
+        io::ErrorKind::IsADirectory => "; give a file in it",
+        io::ErrorKind::PermissionDenied => "; check who may read it",
+        _ => "",
+    };
+    format!("cannot read {what} {}: {error}{hint}", shown(path))
+}
+
+fn shown(path: &Path) -> String {
+    quoted(path.to_string_lossy().as_bytes())
+}
+
+/// µs since the epoch.
+fn parse_time(text: &str) -> Result<u64, String> {
+    let micros = match text.parse::<u64>() {
+        _ if text == "now" => Some(jiff::Timestamp::now().as_microsecond()),
+        Ok(seconds) => seconds.checked_mul(1_000_000).and_then(|micros| i64::try_from(micros).ok()),
+        Err(_) => text.parse::<jiff::Timestamp>().ok().map(|time| time.as_microsecond()),
+    };
+    micros
+        .and_then(|micros| u64::try_from(micros).ok())
+        .ok_or_else(|| "not a time: give `now`, RFC 3339 (2026-11-23T05:00:00Z) or Unix seconds".into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 use colophon_receipt::fields::{
     BodyDigest, CONTEXT, REQUEST_BODY, REQUEST_DECODED, RESPONSE_BODY, RESPONSE_DECODED,
 };
-use colophon_signer::httpsig::{CoveredComponent, SignatureInput, field_value, parse_signature, parse_signature_input};
+use colophon_signer::httpsig::{
+    CoveredComponent, SignatureInput, field_value, parse_signature, parse_signature_input,
+};
 use colophon_signer::sf::parse_item;
 
 use crate::bodies::{Bodies, Body, SavedHead, Side};
@@ -51,9 +53,9 @@ pub(crate) fn check(
     checks: &mut Checks,
 ) -> CopySide {
     let mut side = CopySide::default();
-    let Some(record) = record else {
+    let Some(record) = record.filter(|record| record.fields_hold) else {
         for name in [REQUEST, RESPONSE, SAVED_HEAD, NONCE] {
-            checks.skip(name, "needs the record leaf");
+            checks.skip(name, "needs the record leaf and its fields");
         }
         return side;
     };
@@ -114,7 +116,9 @@ fn compare(
     }
     let finding = match recorded[0].1 {
         None => "the record has no such body".to_owned(),
-        Some(body) if copy.size == 0 => format!("your copy is empty, the recorded one has {} bytes", body.size),
+        Some(body) if copy.size == 0 => {
+            format!("your copy is empty, the recorded one has {} bytes", body.size)
+        }
         Some(body) => format!(
             "your copy ({} bytes) is not the recorded one ({} bytes, SHA-256 {})",
             copy.size,
@@ -158,7 +162,9 @@ fn check_head(
             false => field_value(head.header(name)),
             true => field_value(head.trailer(name)),
         };
-        let (Some(inputs), Some(signatures)) = (field("signature-input"), field("signature")) else { continue };
+        let (Some(inputs), Some(signatures)) = (field("signature-input"), field("signature")) else {
+            continue;
+        };
         let inputs = parse_signature_input(&inputs).map_err(|error| error.to_string())?;
         let signatures = parse_signature(&signatures).map_err(|error| error.to_string())?;
         for input in inputs.iter().filter(|input| input.label().starts_with("colophon")) {

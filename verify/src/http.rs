@@ -89,7 +89,8 @@ impl Base {
         let (lines, params) = text.rsplit_once('\n').ok_or("the base covers nothing")?;
         let params = params.strip_prefix(PARAMS).ok_or("the base does not end with its parameters")?;
         let inputs = parse_signature_input(&format!("sig={params}")).map_err(|error| error.to_string())?;
-        let [input] = <[SignatureInput; 1]>::try_from(inputs).map_err(|_| "not one signature's parameters")?;
+        let [input] =
+            <[SignatureInput; 1]>::try_from(inputs).map_err(|_| "not one signature's parameters")?;
         let values = lines
             .split('\n')
             .map(|line| line.split_once(": ").map(|(_, value)| value.to_owned()))
@@ -158,17 +159,22 @@ pub(crate) fn check(
         _ if receipt.http_signatures.is_empty() => {
             checks.skip(HTTP_SIGNATURE, "the receipt carries no signature over the HTTP answer");
         }
-        None => checks.skip(HTTP_SIGNATURE, "needs the record leaf"),
-        Some(record) => {
+        Some(record) if record.fields_hold => {
             let found = check_all(&receipt.http_signatures, record, log, trust, &mut side);
             checks.add(HTTP_SIGNATURE, found);
         }
+        _ => checks.skip(HTTP_SIGNATURE, "needs the record leaf and its fields"),
     }
 
-    // An announcement that nothing needs would be an unauthenticated passenger.
+    // An announcement that nothing needs would be an unauthenticated passenger. (A bad signature is said already.)
+    let all_read = side.signed.len() == receipt.http_signatures.len();
     let used: Vec<PublicKey> = side.signed.iter().map(|signed| signed.key).collect();
-    if let Some(unused) = log.announced.iter().skip(1).find(|announced| !used.contains(&announced.key())) {
-        wrong.get_or_insert_with(|| format!("key {} is announced, but signed nothing here", unused.key().key_id_hex()));
+    if let Some(unused) = log.announced.iter().skip(1).find(|announced| !used.contains(&announced.key()))
+        && all_read
+    {
+        wrong.get_or_insert_with(|| {
+            format!("key {} is announced, but signed nothing here", unused.key().key_id_hex())
+        });
     }
     match (wrong, others.len()) {
         (Some(error), _) => drop(checks.add(OTHER_ANNOUNCEMENTS, Err(error))),
@@ -245,11 +251,7 @@ pub(crate) fn check_one(
 }
 
 /// The announced key that made `signature` over `base`.
-fn check_signature<'a>(
-    base: &Base,
-    signature: &[u8],
-    log: &'a LogSide,
-) -> Result<&'a Announced, String> {
+fn check_signature<'a>(base: &Base, signature: &[u8], log: &'a LogSide) -> Result<&'a Announced, String> {
     if base.input.params().iter().any(|(key, _)| !["created", "keyid", "alg", "tag"].contains(&key)) {
         return Err("it has a parameter besides created, keyid, alg and tag".into());
     }
@@ -336,7 +338,11 @@ fn digest(value: &str, recorded: Option<[u8; 32]>) -> Result<(), String> {
         [(algorithm, Member::Item(Item { value: BareItem::Bytes(digest), params }))]
             if algorithm == "sha-256" && params.is_empty() =>
         {
-            if *digest == recorded { Ok(()) } else { Err(differs(&hex::encode(digest), hex::encode(recorded).as_bytes())) }
+            if *digest == recorded {
+                Ok(())
+            } else {
+                Err(differs(&hex::encode(digest), hex::encode(recorded).as_bytes()))
+            }
         }
         _ => Err("not one SHA-256 digest".into()),
     }
@@ -394,7 +400,11 @@ fn gossip(value: &str, log: &LogSide, trust: Option<&Trust>) -> Result<(), Strin
     let checkpoint = Checkpoint { origin: origin.to_owned(), size, root };
     let Some(proof) = &log.proof else { return Err("cannot be compared without the log proof".into()) };
     if checkpoint.origin != proof.checkpoint.origin {
-        return Err(format!("it names the log {}, the receipt's is {}", quoted(origin), quoted(&proof.checkpoint.origin)));
+        return Err(format!(
+            "it names the log {}, the receipt's is {}",
+            quoted(origin),
+            quoted(&proof.checkpoint.origin)
+        ));
     }
     same_tree(&checkpoint, &proof.checkpoint)?;
     let Some(trust) = trust else { return Ok(()) };

@@ -108,7 +108,7 @@ impl Case {
             binding: if result == Verdict::Bad { Binding::None } else { self.copies.binding() },
             proven,
             not_proven,
-            record_says: wording::record_says(self),
+            record_says: if result == Verdict::Bad { Vec::new() } else { wording::record_says(self) },
             checks,
         }
     }
@@ -133,7 +133,9 @@ fn verified_level(http: &HttpSide) -> Level {
 }
 
 fn check_level(record: Option<&Record>, http: &HttpSide, checks: &mut Checks) {
-    let Some(record) = record else { return checks.skip(LEVEL, "needs the record leaf") };
+    let Some(record) = record.filter(|record| record.fields_hold) else {
+        return checks.skip(LEVEL, "needs the record leaf and its fields");
+    };
     let claimed = record.leaf.level;
     if let Some(granted) = record.opened.decision.as_ref().and_then(|decision| decision.granted)
         && granted != claimed.code()
@@ -154,10 +156,9 @@ fn check_time(record: Option<&Record>, log: &LogSide, at: Option<u64>, checks: &
     let Some(at) = at else { return checks.skip(TIME, "no time was given (--at)") };
     let times = [record.map(|record| record.leaf.completed_at), log.statement.as_ref().map(|s| s.from)];
     match times.into_iter().flatten().find(|time| *time > at.saturating_add(CLOCK_TOLERANCE)) {
-        Some(time) => drop(checks.add(
-            TIME,
-            Err(format!("it says {}, which is after {}", text::time(time), text::time(at))),
-        )),
+        Some(time) => drop(
+            checks.add(TIME, Err(format!("it says {}, which is after {}", text::time(time), text::time(at)))),
+        ),
         None => drop(checks.add(TIME, Ok(format!("nothing in it is later than {}", text::time(at))))),
     }
 }

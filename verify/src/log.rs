@@ -3,9 +3,7 @@
 use colophon_receipt::checkpoint::{Checkpoint, TlogProof};
 use colophon_receipt::merkle::{Hash, leaf_hash, verify_inclusion};
 use colophon_receipt::receipt::{AnnouncementPart, Receipt};
-use colophon_receipt::statement::{
-    ANNOUNCEMENT_TYPE, Announcement, STATEMENT_TYPE, Statement, payload_hash,
-};
+use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Announcement, STATEMENT_TYPE, Statement, payload_hash};
 use colophon_signer::PublicKey;
 use colophon_signer::cose::Sign1;
 use colophon_signer::note::{Note, VerifierKey};
@@ -48,8 +46,7 @@ impl LogProof {
     fn parse(text: &str) -> Result<LogProof, String> {
         let proof = TlogProof::parse(text).map_err(|error| format!("tlog-proof: {error}"))?;
         let note = Note::parse(&proof.checkpoint).map_err(|error| error.to_string())?;
-        let checkpoint =
-            Checkpoint::parse(note.text()).map_err(|error| format!("checkpoint: {error}"))?;
+        let checkpoint = Checkpoint::parse(note.text()).map_err(|error| format!("checkpoint: {error}"))?;
         Ok(LogProof { index: proof.index, path: proof.path, note, checkpoint })
     }
 
@@ -89,7 +86,10 @@ impl Announced {
     pub(crate) fn parse(part: &AnnouncementPart) -> Result<Announced, String> {
         let cose = Sign1::parse(&part.statement.0).map_err(|error| error.to_string())?;
         if cose.content_type() != ANNOUNCEMENT_TYPE {
-            return Err(format!("content type {} instead of {ANNOUNCEMENT_TYPE}", quoted(cose.content_type())));
+            return Err(format!(
+                "content type {} instead of {ANNOUNCEMENT_TYPE}",
+                quoted(cose.content_type())
+            ));
         }
         let payload = Announcement::decode(cose.payload()).map_err(|error| error.to_string())?;
         Ok(Announced { proof: LogProof::parse(&part.log_proof)?, cose, payload })
@@ -115,7 +115,11 @@ impl Announced {
             ("its checkpoint", self.proof.checkpoint.origin.as_str()),
         ] {
             if name != origin {
-                return Err(format!("{what} names the log {}, the statement's is {}", quoted(name), quoted(origin)));
+                return Err(format!(
+                    "{what} names the log {}, the statement's is {}",
+                    quoted(name),
+                    quoted(origin)
+                ));
             }
         }
         if self.cose.sub() != announced.shard {
@@ -176,13 +180,16 @@ pub(crate) fn check(
         }
         _ => checks.skip(BATCH, "needs the record leaf and the statement"),
     }
-    checks.add(STATEMENT, match (&statement, &proof) {
-        (Err(error), _) => Err(error.clone()),
-        (Ok((cose, statement)), proof) => {
-            let announced = announced.as_ref().ok().map(|(_, announced)| announced);
-            check_statement(cose, statement, record, proof.as_ref().ok(), announced)
-        }
-    });
+    checks.add(
+        STATEMENT,
+        match (&statement, &proof) {
+            (Err(error), _) => Err(error.clone()),
+            (Ok((cose, statement)), proof) => {
+                let announced = announced.as_ref().ok().map(|(_, announced)| announced);
+                check_statement(cose, statement, record, proof.as_ref().ok(), announced)
+            }
+        },
+    );
     match (&statement, &announced) {
         (Ok((cose, _)), Ok((_, announced))) => checks.add(STATEMENT_SIGNATURE, check_key(cose, announced)),
         _ => {
@@ -196,12 +203,13 @@ pub(crate) fn check(
             checks.skip(CHECKPOINT, "needs the log proof");
         }
         Ok(proof) => {
-            let found = proof.check_inclusion(&receipt.statement.0).map(|()| {
-                format!("the statement is entry {} of {}", proof.index, proof.checkpoint.size)
-            });
+            let found = proof
+                .check_inclusion(&receipt.statement.0)
+                .map(|()| format!("the statement is entry {} of {}", proof.index, proof.checkpoint.size));
             checks.add(LOG_INCLUSION, found);
             match trust.map(|trust| proof.check_signature(trust)) {
-                None => checks.skip(CHECKPOINT, "no trust file was given, so the log's signature cannot be checked"),
+                None => checks
+                    .skip(CHECKPOINT, "no trust file was given, so the log's signature cannot be checked"),
                 Some(Ok(key)) => {
                     checks.add(CHECKPOINT, Ok(format!("signed by {}", quoted(key.to_string()))));
                     side.log_key = Some(key);
@@ -295,7 +303,12 @@ fn check_statement(
     {
         return Err("the shard's first statement does not name its key's announcement".into());
     }
-    Ok(format!("statement {} of shard {}, {} records", statement.seq, quoted(&statement.shard), statement.count))
+    Ok(format!(
+        "statement {} of shard {}, {} records",
+        statement.seq,
+        quoted(&statement.shard),
+        statement.count
+    ))
 }
 
 fn check_key(cose: &Sign1, announced: &Announced) -> Finding {

@@ -15,6 +15,8 @@ pub(crate) struct Record {
     pub(crate) leaf_hash: Hash,
     pub(crate) opened: Opened,
     pub(crate) withheld: Vec<u8>,
+    /// Whether the check `fields` passed: else the values mean nothing.
+    pub(crate) fields_hold: bool,
 }
 
 /// The values of the opened fields.
@@ -60,9 +62,10 @@ pub(crate) fn check(part: &RecordPart, checks: &mut Checks) -> Option<Record> {
         leaf,
         opened: Opened::default(),
         withheld: Vec::new(),
+        fields_hold: false,
     };
     let finding = check_fields(&part.fields, &mut record);
-    checks.add(FIELDS, finding);
+    record.fields_hold = checks.add(FIELDS, finding);
     Some(record)
 }
 

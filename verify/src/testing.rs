@@ -6,8 +6,8 @@ use colophon_receipt::checkpoint::{Checkpoint, TlogProof};
 use colophon_receipt::fields::{self, *};
 use colophon_receipt::merkle::{self, Hash, leaf_hash, sha256};
 use colophon_receipt::receipt::{
-    AnnouncementPart, BatchPart, Bytes, FORMAT, Field, HttpSignature, NOTICE, OpenedField, Receipt, RecordPart,
-    WithheldField,
+    AnnouncementPart, BatchPart, Bytes, FORMAT, Field, HttpSignature, NOTICE, OpenedField, Receipt,
+    RecordPart, WithheldField,
 };
 use colophon_receipt::record::{FieldSet, Record, field_hash, salt, seal};
 use colophon_receipt::statement::{
@@ -155,7 +155,8 @@ impl Plan {
         let log = key(self.log_key);
         let shard = key(11);
         let earlier = key(12);
-        let vkey = VerifierKey::new(&self.origin, NoteAlgorithm::Ed25519, log.public_key()).expect("a key name");
+        let vkey =
+            VerifierKey::new(&self.origin, NoteAlgorithm::Ed25519, log.public_key()).expect("a key name");
         let records: Vec<Record> = (0..self.records).map(|number| self.record(number)).collect();
         let mut leaves: Vec<Vec<u8>> = records.iter().map(|record| record.leaf.clone()).collect();
         let record = &records[self.index];
@@ -165,9 +166,15 @@ impl Plan {
         let announcement = self.announce(&self.shard, &shard);
         let statement = self.state(&announcement, &hashes);
         let mut entries = vec![self.genesis(&vkey)];
-        let cose = |payload: &[u8], kind, sub: &str, key| sign_statement(payload, kind, &self.origin, sub, key);
+        let cose =
+            |payload: &[u8], kind, sub: &str, key| sign_statement(payload, kind, &self.origin, sub, key);
         if self.earlier_key {
-            entries.push(cose(&self.announce("clinic/00000000", &earlier), ANNOUNCEMENT_TYPE, "clinic/00000000", &log));
+            entries.push(cose(
+                &self.announce("clinic/00000000", &earlier),
+                ANNOUNCEMENT_TYPE,
+                "clinic/00000000",
+                &log,
+            ));
         }
         let announced_at = entries.len();
         entries.push(cose(&announcement, ANNOUNCEMENT_TYPE, &self.shard, &log));
@@ -253,8 +260,7 @@ impl Plan {
             ..DecisionField::default()
         };
         decision.write(DECISION, &mut set);
-        let context =
-            Context { nonce: self.nonce.clone().map(String::into_bytes), ..Context::default() };
+        let context = Context { nonce: self.nonce.clone().map(String::into_bytes), ..Context::default() };
         context.write(CONTEXT, &mut set);
 
         let mut id = [0; 16];
@@ -319,7 +325,13 @@ impl Plan {
             cumulative_exchanges: count,
             cumulative_evidence: 0,
             policy: sha256(b"policy"),
-            counters: Counters { received: count + 3, recorded: count, passed: 2, open: 1, ..Counters::default() },
+            counters: Counters {
+                received: count + 3,
+                recorded: count,
+                passed: 2,
+                open: 1,
+                ..Counters::default()
+            },
         };
         (self.statement)(&mut statement);
         statement.encode()

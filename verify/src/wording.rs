@@ -13,7 +13,9 @@ pub(crate) const NOT_UNIQUE: &str = "none: the operator could keep a second log"
 /// What is proven, and what is not.
 pub(crate) fn lists(case: &Case, result: Verdict, checks: &[Check]) -> (Vec<String>, Vec<String>) {
     match result {
-        Verdict::Bad => (Vec::new(), vec!["Anything: a check failed, so nothing that this receipt says counts.".into()]),
+        Verdict::Bad => {
+            (Vec::new(), vec!["Anything: a check failed, so nothing that this receipt says counts.".into()])
+        }
         _ => (proven(case), not_proven(case, checks)),
     }
 }
@@ -47,7 +49,9 @@ fn proven(case: &Case) -> Vec<String> {
     match case.copies.binding() {
         Binding::Nonce => list.push("The record holds your nonce: it was made after you chose that.".into()),
         Binding::Signature => {
-            list.push("Your copy carries the key's own signature over this record, not only the same bytes.".into());
+            list.push(
+                "Your copy carries the key's own signature over this record, not only the same bytes.".into(),
+            );
         }
         Binding::BytesOnly | Binding::None => {}
     }

@@ -65,8 +65,10 @@ impl Dechunker {
             State::DataEnd if text.is_empty() => State::Size,
             State::Size => {
                 let digits = text.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
-                let hex = digits.len() <= 15 && !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
-                match std::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok()) {
+                let hex =
+                    digits.len() <= 15 && !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
+                match std::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok())
+                {
                     Some(0) if hex => State::Trailers,
                     Some(size) if hex => State::Data(size),
                     _ => State::NotChunked,

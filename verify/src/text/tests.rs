@@ -1,0 +1,22 @@
+use super::*;
+
+#[test]
+fn foreign_text_cannot_act() {
+    assert_eq!(shown("plain text ~"), "plain text ~");
+    assert_eq!(shown("\u{1b}[2J\r\n"), r"\u{1b}[2J\u{d}\u{a}");
+    assert_eq!(shown("a\u{202e}b\u{200b}"), r"a\u{202e}b\u{200b}");
+    assert_eq!(shown(b"\xff\xc3a"), r"\xff\xc3a");
+    assert_eq!(quoted("say \"\\\""), r#""say \"\\\"""#);
+    let long = shown(vec![b'x'; 5000]);
+    assert!(long.starts_with("xxx") && long.ends_with("… (5000 bytes)") && long.len() < 200);
+    // Cut inside a character: shown as the bytes that are left.
+    assert!(shown("é".repeat(200)).is_ascii() || shown("é".repeat(200)).contains('…'));
+}
+
+#[test]
+fn times_and_ids_are_written_plainly() {
+    assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
+    assert_eq!(time(1_794_652_800_123_456), "2026-11-14T10:40:00.123Z");
+    assert_eq!(time(u64::MAX), "18446744073709551615 µs since 1970");
+    assert_eq!(uuid(&[0xab; 16]), "abababab-abab-abab-abab-abababababab");
+}

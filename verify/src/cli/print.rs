@@ -1,0 +1,112 @@
+//! The report for people.
+
+use std::fmt::Write as _;
+
+use crate::text::time;
+use crate::{Report, Status, Verdict};
+
+const WIDTH: usize = 100;
+
+struct Printer {
+    text: String,
+    colour: bool,
+}
+
+/// The whole report as text that ends in a newline.
+pub(super) fn human(report: &Report, colour: bool) -> String {
+    let mut p = Printer { text: String::with_capacity(4096), colour };
+    let (style, word, why) = match report.result {
+        Verdict::Trusted => ("32;1", "TRUSTED", "every check passed against your trust file"),
+        Verdict::ConsistentNotTrusted => {
+            ("33;1", "CONSISTENT, NOT TRUSTED", "nothing is wrong, but what trust needs is missing")
+        }
+        Verdict::Bad => ("31;1", "BAD", "do not rely on anything that this receipt says"),
+    };
+    let word = p.styled(style, word);
+    p.line(&format!("{word}: {why}"));
+    p.facts(report);
+    p.list("What is proven", "+", "32", &report.proven);
+    p.list("What is not proven", "-", "33", &report.not_proven);
+    p.list("In the operator's own words (not verified)", " ", "0", &report.record_says);
+    p.checks(report);
+    p.text
+}
+
+impl Printer {
+    fn styled(&self, style: &str, text: &str) -> String {
+        if self.colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn line(&mut self, text: &str) {
+        self.text.push_str(text);
+        self.text.push('\n');
+    }
+
+    fn fact(&mut self, name: &str, value: &str) {
+        let _ = writeln!(self.text, "  {name:<11}{value}");
+    }
+
+    fn facts(&mut self, report: &Report) {
+        let Some(record) = &report.record else { return };
+        self.line("");
+        self.fact("record", record);
+        let level = |level: Option<colophon_receipt::Level>| level.map_or("none", |level| level.as_str());
+        let levels =
+            format!("{} claimed, {} verified", level(report.claimed_level), level(report.verified_level));
+        self.fact("level", &levels);
+        if let (Some(key), Some(shard)) = (&report.keys.statement, &report.shard) {
+            self.fact("key", &format!("{key} of shard \"{shard}\""));
+        }
+        if let Some(log) = &report.log {
+            self.fact("log", &format!("\"{}\", entry {} of {}", log.origin, log.index, log.size));
+        }
+        self.fact("log key", report.keys.log.as_deref().unwrap_or("not verified"));
+        let clock = report.time.operator_completed.map(|at| format!(" The operator's clock: {}.", time(at)));
+        self.fact("time", &format!("{}{}", report.time.source, clock.unwrap_or_default()));
+        self.fact("unique", &report.uniqueness);
+        self.fact("your copy", &format!("tied to the record by: {}", report.binding));
+    }
+
+    fn list(&mut self, title: &str, mark: &str, style: &str, items: &[String]) {
+        if items.is_empty() {
+            return;
+        }
+        let title = self.styled("1", title);
+        self.line(&format!("\n{title}"));
+        for item in items {
+            let mark = self.styled(style, mark);
+            self.wrapped(&format!("  {mark} "), 4, item);
+        }
+    }
+
+    fn checks(&mut self, report: &Report) {
+        let title = self.styled("1", "Checks");
+        self.line(&format!("\n{title}"));
+        for check in &report.checks {
+            let status = match check.status {
+                Status::Passed => self.styled("32", "ok   "),
+                Status::Failed => self.styled("31;1", "FAIL "),
+                Status::NotChecked => self.styled("33", "--   "),
+            };
+            self.wrapped(&format!("  {status}{:<21}", check.name), 28, &check.detail);
+        }
+    }
+
+    /// Words up to the width, the lines after the first indented.
+    fn wrapped(&mut self, start: &str, indent: usize, text: &str) {
+        self.text.push_str(start);
+        let mut column = indent;
+        for (at, word) in text.split(' ').enumerate() {
+            if at > 0 && column + 1 + word.len() > WIDTH {
+                let _ = write!(self.text, "\n{:indent$}", "");
+                column = indent;
+            } else if at > 0 {
+                self.text.push(' ');
+                column += 1;
+            }
+            self.text.push_str(word);
+            column += word.len();
+        }
+        self.text.push('\n');
+    }
+}

@@ -1,0 +1,142 @@
+use std::fs;
+
+use clap::Parser;
+
+use super::*;
+use crate::testing::{Made, NOW, Plan};
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    verify: VerifyArgs,
+}
+
+struct Files {
+    dir: tempfile::TempDir,
+    made: Made,
+}
+
+impl Files {
+    fn new() -> Files {
+        let (dir, made) = (tempfile::tempdir().unwrap(), Plan::default().make());
+        let files = Files { dir, made };
+        fs::write(files.path("receipt"), files.made.file()).unwrap();
+        fs::write(files.path("trust"), files.made.trust_file("{}")).unwrap();
+        fs::write(files.path("request"), &files.made.request).unwrap();
+        fs::write(files.path("response"), &files.made.response).unwrap();
+        files
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Runs with words in which `@name` stands for a file; gives exit code, output and errors.
+    fn run(&self, words: &str) -> (u8, String, String) {
+        let words =
+            words.split(' ').filter(|word| !word.is_empty()).map(|word| match word.strip_prefix('@') {
+                Some(name) => self.path(name).into_os_string(),
+                None => word.into(),
+            });
+        let cli = Cli::try_parse_from(std::iter::once("verify".into()).chain(words)).unwrap();
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = run_to(&cli.verify, false, &mut out, &mut err);
+        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+    }
+}
+
+#[test]
+fn exit_codes_say_the_result() {
+    let files = Files::new();
+    let mut bad = files.made.file();
+    bad[700] ^= 1;
+    fs::write(files.path("bad"), bad).unwrap();
+    fs::write(files.path("empty"), b"").unwrap();
+    for (words, code) in [
+        ("@receipt --trust @trust", 0),
+        ("@receipt --trust @trust --request @request --response @response --at 2026-11-15T00:00:00Z", 0),
+        ("@receipt --trust @trust --response @request", 1),
+        ("@receipt --trust @trust --at 1700000000", 1),
+        ("@bad --trust @trust", 1),
+        ("@empty --trust @trust", 1),
+        ("@trust --trust @trust", 1),
+        ("@receipt --trust @receipt", 2),
+        ("@receipt --trust @empty", 2),
+        ("@missing --trust @trust", 2),
+        ("@receipt --trust @missing", 2),
+        ("@receipt --trust @trust --response @missing", 2),
+        (". --trust @trust", 2),
+        ("- --trust -", 2),
+        ("@receipt", 3),
+    ] {
+        let (found, out, err) = files.run(words);
+        assert_eq!(found, code, "{words}\n{out}{err}");
+        assert_eq!(err.starts_with("error: "), code == 1 || code == 2, "{words}: {err}");
+        assert_eq!(out.is_empty(), code == 2, "{words}: {out}");
+    }
+}
+
+#[test]
+fn errors_say_what_where_and_what_to_do() {
+    let files = Files::new();
+    let (_, _, err) = files.run("@missing");
+    assert!(
+        err.contains("cannot read the receipt") && err.contains("missing") && err.contains("check the path"),
+        "{err}"
+    );
+    let (_, _, err) = files.run("@receipt --trust @request");
+    assert!(err.contains("trust file") && err.contains("request") && err.contains("/.well-known/"), "{err}");
+    let (_, _, err) = files.run("@trust");
+    assert!(err.contains("receipt-form failed") && err.contains("202"), "{err}");
+}
+
+#[test]
+fn json_is_for_scripts() {
+    let files = Files::new();
+    let (code, out, _) = files.run("@receipt --trust @trust --response @response --json");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["result"]), (0, &"trusted".into()));
+    assert_eq!(report["verified_level"], "sign");
+    assert_eq!(report["binding"], "bytes-only");
+    assert_eq!(report["log"]["size"], 6);
+    assert_eq!(report["checks"][0]["name"], "receipt-form");
+    assert_eq!(report["checks"][0]["status"], "passed");
+    assert_eq!(report["time"]["operator_completed"], NOW + 1003);
+}
+
+#[test]
+fn the_text_for_people_is_the_one_in_the_golden_file() {
+    let files = Files::new();
+    let (_, out, _) = files.run("@receipt --trust @trust --response @response");
+    let golden = include_str!("golden/trusted.txt");
+    assert_eq!(out, golden, "if this is meant, replace golden/trusted.txt by:\n{out}");
+    let (_, out, _) = files.run("@receipt --trust @trust --response @request");
+    let golden = include_str!("golden/bad.txt");
+    assert_eq!(out, golden, "if this is meant, replace golden/bad.txt by:\n{out}");
+}
+
+#[test]
+fn colour_is_only_added() {
+    let made = Plan::default().make();
+    let report = crate::verify(&made.file(), None, &Bodies::default(), None);
+    let (plain, coloured) = (print::human(&report, false), print::human(&report, true));
+    assert!(!plain.contains('\x1b') && coloured.contains("\x1b[33;1mCONSISTENT"));
+    let mut stripped = coloured;
+    for style in ["0", "1", "32", "33", "32;1", "33;1", "31;1"] {
+        stripped = stripped.replace(&format!("\x1b[{style}m"), "");
+    }
+    assert_eq!(stripped, plain);
+}
+
+#[test]
+fn times_are_read() {
+    assert_eq!(parse_time("1794652800"), Ok(1_794_652_800_000_000));
+    assert_eq!(parse_time("2026-11-14T10:40:00Z"), Ok(1_794_652_800_000_000));
+    assert_eq!(parse_time("2026-11-14T11:40:00.5+01:00"), Ok(1_794_652_800_500_000));
+    assert!(parse_time("now").is_ok_and(|now| now > NOW - 100_000_000_000_000));
+    for wrong in
+        ["", "-1", "yesterday", "99999999999999999999", "18446744073709551615", "1969-01-01T00:00:00Z"]
+    {
+        assert!(parse_time(wrong).is_err(), "{wrong}");
+    }
+}

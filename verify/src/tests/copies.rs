@@ -1,0 +1,152 @@
+//! The reader's copies: raw, saved as messages, swapped, cut, someone else's.
+
+use super::*;
+
+fn with(made: &Made, request: Option<&[u8]>, response: Option<&[u8]>, nonce: Option<&str>) -> Report {
+    let bodies = Bodies {
+        request: request.map(|bytes| Body::from_bytes(Side::Request, bytes)),
+        response: response.map(|bytes| Body::from_bytes(Side::Response, bytes)),
+        nonce: nonce.map(|nonce| nonce.as_bytes().to_vec()),
+    };
+    verify(&made.file(), Some(&made.trust()), &bodies, None)
+}
+
+#[test]
+fn raw_copies_tie_bytes_only() {
+    let made = Plan::default().make();
+    let report = with(&made, Some(&made.request), Some(&made.response), None);
+    assert_eq!((report.result, report.binding), (Verdict::Trusted, Binding::BytesOnly));
+    assert!(report.proven.iter().any(|line| line.starts_with("Your request")));
+    assert!(report.proven.iter().any(|line| line.starts_with("Your response")));
+}
+
+#[test]
+fn other_copies_are_refused() {
+    let made = Plan::default().make();
+    let (request, response) = (&made.request[..], &made.response[..]);
+    let mut flipped = response.to_vec();
+    flipped[3] ^= 1;
+    refused_by(
+        &with(&made, Some(response), Some(request), None),
+        &[checks::REQUEST_BODY, checks::RESPONSE_BODY],
+    );
+    refused_by(&with(&made, Some(request), Some(&flipped), None), &[checks::RESPONSE_BODY]);
+    refused_by(&with(&made, None, Some(b""), None), &[checks::RESPONSE_BODY]);
+    refused_by(&with(&made, None, Some(&response[1..]), None), &[checks::RESPONSE_BODY]);
+    refused_by(&with(&made, None, None, Some("mine")), &[checks::NONCE]);
+}
+
+#[test]
+fn a_withheld_digest_compares_with_nothing() {
+    let plan = Plan {
+        withheld: vec![fields::REQUEST_BODY, fields::RESPONSE_BODY],
+        signing: Signing::Unsigned,
+        ..Plan::default()
+    };
+    let made = plan.make();
+    let report = with(&made, None, Some(&made.response), None);
+    assert_eq!((report.result, report.binding), (Verdict::ConsistentNotTrusted, Binding::None));
+}
+
+#[test]
+fn a_nonce_ties_best() {
+    let made = Plan { nonce: Some("n-42".into()), ..Plan::default() }.make();
+    let report = with(&made, None, Some(&made.response), Some("n-42"));
+    assert_eq!((report.result, report.binding), (Verdict::Trusted, Binding::Nonce));
+    refused_by(&with(&made, None, None, Some("n-43")), &[checks::NONCE]);
+    let hidden =
+        Plan { withheld: vec![fields::CONTEXT], ..Plan { nonce: Some("n".into()), ..Plan::default() } };
+    // The signature covers it all the same.
+    assert_eq!(with(&hidden.make(), None, None, Some("n")).binding, Binding::Nonce);
+    let unsigned = Plan { signing: Signing::Unsigned, ..hidden };
+    let report = with(&unsigned.make(), None, None, Some("n"));
+    assert_eq!(report.result, Verdict::ConsistentNotTrusted);
+}
+
+fn saved(made: &Made, body: &[u8]) -> Vec<u8> {
+    [made.head.as_bytes(), body].concat()
+}
+
+fn chunked(made: &Made) -> Vec<u8> {
+    let mut out = Vec::new();
+    for piece in made.response.chunks(7) {
+        out.extend_from_slice(format!("{:x};ext=1\r\n", piece.len()).as_bytes());
+        out.extend_from_slice(piece);
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b"0\r\n");
+    out.extend_from_slice(made.trailers.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+#[test]
+fn a_saved_answer_with_its_signature_ties_by_signature() {
+    for nonce in [None, Some("n".to_owned())] {
+        let made = Plan { nonce, ..Plan::default() }.make();
+        let report = with(&made, None, Some(&saved(&made, &made.response)), None);
+        assert_eq!(
+            (report.result, report.binding),
+            (Verdict::Trusted, Binding::Signature),
+            "{:#?}",
+            report.checks
+        );
+    }
+    let made = Plan::default().make();
+    // Also when the receipt has dropped its own copy of the signature, given that the query is known.
+    let request = b"POST /v1/chat/completions?beta=true HTTP/1.1\r\nHost: llm.example\r\n\r\n";
+    let message = [&request[..], &made.request].concat();
+    let report = with(&made, Some(&message), Some(&saved(&made, &made.response)), None);
+    assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
+}
+
+#[test]
+fn a_saved_stream_is_read_with_chunks_trailers_and_comment() {
+    let made = Plan { signing: Signing::Stream, ..Plan::default() }.make();
+    let curl_with_trailers = [&made.response[..], made.trailers.as_bytes(), b"\r\n"].concat();
+    for body in [chunked(&made), curl_with_trailers] {
+        let report = with(&made, None, Some(&saved(&made, &body)), None);
+        assert_eq!(
+            (report.result, report.binding),
+            (Verdict::Trusted, Binding::Signature),
+            "{:#?}",
+            report.checks
+        );
+        let detail = &report.check(checks::SAVED_HEAD).unwrap().detail;
+        assert!(detail.contains(" 2 of the key's signatures"), "{detail}");
+    }
+    let sse = Plan {
+        signing: Signing::Stream,
+        response: b"data: {}\n\ndata: [DONE]\n\n".to_vec(),
+        ..Plan::default()
+    };
+    let made = sse.make();
+    let tail = [&made.response[..], b": colophon colophon-close=(...)\n\n"].concat();
+    assert_eq!(with(&made, None, Some(&tail), None).result, Verdict::Trusted);
+    let tail = [&made.response[..], b": colophon a\n\ndata: more\n\n"].concat();
+    refused_by(&with(&made, None, Some(&tail), None), &[checks::RESPONSE_BODY]);
+}
+
+#[test]
+fn a_saved_head_is_refused_when_it_is_not_the_signed_one() {
+    let made = Plan::default().make();
+    for (from, to) in [
+        ("200 OK", "201 OK"),
+        ("application/json", "text/plain"),
+        ("level=sign", "level=tee"),
+        ("Signature: colophon=:", "Signature: colophon=:AA"),
+        ("size=1", "size=2"),
+    ] {
+        let head = made.head.replacen(from, to, 1);
+        assert_ne!(head, made.head, "{from}");
+        let message = [head.as_bytes(), &made.response].concat();
+        refused_by(&with(&made, None, Some(&message), None), &[checks::SAVED_HEAD]);
+    }
+    // Another answer of the same server with the same bytes: its own record.
+    let other = Plan { index: 1, ..Plan::default() }.make();
+    let message = [other.head.as_bytes(), &made.response].concat();
+    refused_by(&with(&made, None, Some(&message), None), &[checks::SAVED_HEAD]);
+    // Headers that nothing signed may change.
+    let message = [made.head.replace("vllm", "nginx").as_bytes(), &made.response].concat();
+    assert_eq!(with(&made, None, Some(&message), None).result, Verdict::Trusted);
+}
