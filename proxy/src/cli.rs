@@ -71,3 +71,6 @@ pub fn run(cli: Cli) -> ExitCode {
 fn runtime(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
 }
+
+#[cfg(test)]
+mod tests;

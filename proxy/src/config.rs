@@ -38,13 +38,13 @@ pub struct UpstreamOptions {
     #[arg(id = "client_key", long = "upstream-key", env = "COLOPHON_UPSTREAM_KEY", value_name = "FILE", requires = "client_cert")]
     pub client_key: Option<PathBuf>,
     /// Longest wait for a connection to the upstream
-    #[arg(long = "upstream-connect-timeout", env = "COLOPHON_UPSTREAM_CONNECT_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = duration)]
+    #[arg(id = "upstream_connect_timeout", long = "upstream-connect-timeout", env = "COLOPHON_UPSTREAM_CONNECT_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub connect_timeout: Duration,
     /// Longest wait for the head of an answer; generation may take long before it
-    #[arg(long = "upstream-header-timeout", env = "COLOPHON_UPSTREAM_HEADER_TIMEOUT", value_name = "TIME", default_value = "10m", value_parser = duration)]
+    #[arg(id = "upstream_header_timeout", long = "upstream-header-timeout", env = "COLOPHON_UPSTREAM_HEADER_TIMEOUT", value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub header_timeout: Duration,
     /// Longest silence within an answer's body
-    #[arg(long = "upstream-idle-timeout", env = "COLOPHON_UPSTREAM_IDLE_TIMEOUT", value_name = "TIME", default_value = "10m", value_parser = duration)]
+    #[arg(id = "upstream_idle_timeout", long = "upstream-idle-timeout", env = "COLOPHON_UPSTREAM_IDLE_TIMEOUT", value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub idle_timeout: Duration,
 }
 
