@@ -70,7 +70,7 @@ enum Message {
     /// Not yet known whether there is a head.
     Head(Vec<u8>),
     /// After the head.
-    Body { head: SavedHead, plain: Tail, chunked: Dechunker },
+    Body { head: SavedHead, plain: Tail, chunked: Box<Dechunker> },
     /// There is none.
     Raw,
 }
@@ -99,7 +99,7 @@ impl BodyReader {
                 match SavedHead::parse(self.side, start) {
                     Ok(None) if start.len() <= MAX_HEAD => {}
                     Ok(Some((head, rest))) => {
-                        let (mut plain, mut chunked) = (Tail::default(), Dechunker::new());
+                        let (mut plain, mut chunked) = (Tail::default(), Box::new(Dechunker::new()));
                         plain.update(rest);
                         chunked.update(rest);
                         self.message = Message::Body { head, plain, chunked };

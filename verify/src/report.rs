@@ -115,7 +115,7 @@ pub struct Keys {
     pub http: Vec<String>,
 }
 
-/// What `verify` found.
+/// What `verify` found. Of a bad receipt, everything but the result and the checks is only what it says of itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// The result.

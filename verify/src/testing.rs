@@ -38,6 +38,9 @@ pub enum Signing {
     OpenOnly,
 }
 
+/// What a signature covers: (name, `req`, `tr`, value) each.
+pub type Covered = Vec<(String, bool, bool, String)>;
+
 /// What to make. Change what a test is about, and leave the rest.
 #[derive(Clone)]
 pub struct Plan {
@@ -76,7 +79,7 @@ pub struct Plan {
     /// Bends the announcement after it.
     pub announced: fn(&mut Announcement),
     /// Bends what a signature of the answer covers.
-    pub covered: fn(&mut Vec<(String, bool, bool, String)>),
+    pub covered: fn(&mut Covered),
     /// Bends a record leaf before the batch is built over it.
     pub leaf: fn(&mut colophon_receipt::record::RecordLeaf),
 }
@@ -378,7 +381,7 @@ impl Plan {
         shard: &str,
         gossip: &Checkpoint,
         log: &Ed25519Key,
-    ) -> Vec<(String, bool, bool, String)> {
+    ) -> Covered {
         let digest = |bytes: &[u8]| {
             let mut value = "sha-256=".to_owned();
             push_bytes(&mut value, &sha256(bytes));

@@ -24,6 +24,11 @@ pub(super) fn human(report: &Report, colour: bool) -> String {
     };
     let word = p.styled(style, word);
     p.line(&format!("{word}: {why}"));
+    if report.result == Verdict::Bad {
+        // Whose key, which record: of a bad receipt that is hearsay, and what failed comes first.
+        p.checks(report);
+        return p.text;
+    }
     p.facts(report);
     p.list("What is proven", "+", "32", &report.proven);
     p.list("What is not proven", "-", "33", &report.not_proven);
