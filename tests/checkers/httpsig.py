@@ -5,7 +5,8 @@ usage: httpsig.py EXCHANGE [--receipt RECEIPT] [--body FILE]
 EXCHANGE: {"request": {"method", "url", "headers": {…} or [[name, value], …]},
            "response": {"status", "headers", "trailers"?}, "public_key": hex, may be missing with --receipt}
 With --receipt the key is the one announced there under the signature's keyid, and the signature bases that the receipt
-carries must be those the library builds from the message. With --body its SHA-256 must be in Content-Digest.
+carries must be those the library builds from the message. With --body its SHA-256 must be in Content-Digest, of the
+message or, for a stream without trailers, of the closing signature in the receipt.
 """
 
 import argparse
@@ -94,7 +95,7 @@ keys = Keys(announced, bytes.fromhex(exchange.get("public_key", "")))
 request = types.SimpleNamespace(method=exchange["request"]["method"], url=exchange["request"]["url"], headers=lines(exchange["request"]["headers"]))
 response = types.SimpleNamespace(status_code=exchange["response"]["status"], headers=lines(exchange["response"]["headers"]), request=request)
 parts = [response]
-if "trailers" in exchange["response"]:
+if exchange["response"].get("trailers"):
     # The closing signature stands in the trailer section, and covers parts of both sections.
     trailers = lines(exchange["response"]["trailers"])
     own = [line for line in trailers if line[0].lower() in ("signature", "signature-input")]
@@ -121,13 +122,16 @@ for part in parts:
             ok('"colophon-client-nonce";req' in result.covered_components, f"{tag}: covers the client's nonce, which is present")
 ok(bases, "the response carries a signature of ours")
 
-if arguments.body:
-    digest = base64.b64encode(hashlib.sha256(pathlib.Path(arguments.body).read_bytes()).digest()).decode()
-    said = getattr(parts[-1], "trailers", response.headers).get("content-digest") or ""
-    ok(f"sha-256=:{digest}:" in said, "Content-Digest is that of the body", said)
+carried = (receipt or {}).get("http_signatures", [])
+for signature in carried:
+    holds(lambda: any(verifies(key, signature) for key in announced), "a signature in the receipt verifies over its base")
 if receipt:
-    carried = receipt.get("http_signatures", [])
-    for signature in carried:
-        holds(lambda: any(verifies(key, signature) for key in announced), "a signature in the receipt verifies over its base")
     for base in bases:
         ok(base in [signature["base"] for signature in carried], "the receipt carries the base as the library builds it", base)
+if arguments.body:
+    digest = base64.b64encode(hashlib.sha256(pathlib.Path(arguments.body).read_bytes()).digest()).decode()
+    said = getattr(parts[-1], "trailers", response.headers).get("content-digest")
+    if said is None:  # a stream whose client reads no trailers: the closing signature is in the receipt alone
+        closing = [line for signature in carried for line in signature["base"].split("\n")]
+        said = next((line for line in closing if line.startswith('"content-digest"')), "")
+    ok(f"sha-256=:{digest}:" in said, "Content-Digest is that of the body", said)

@@ -48,7 +48,7 @@ def receipt_of(exchange):
 def verified(exchange, what, **options):
     """The exchange verifies, the record holds its nonce, and one flipped byte of the saved response is refused."""
     result = exchange.verify(TRUST, folder=FOLDER, program=VERIFY, **options)
-    ok(isinstance(result, dict), f"{what}: verified")
+    ok(result["result"] == "trusted" and result["binding"] == "nonce", f"{what}: verified, bound by its nonce", str(result))
     _, fields = receipt_of(exchange)
     nonce = exchange.request.headers["colophon-client-nonce"].encode()
     ok(fields.get(CONTEXT, {}).get(1) == nonce, f"{what}: the record holds the client's nonce", str(fields.get(CONTEXT)))

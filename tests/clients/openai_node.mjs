@@ -38,7 +38,7 @@ const streamed = async (api) => {
 /** The exchange verifies, and one flipped byte of the saved response is refused. */
 async function verified(exchange, what, options = {}) {
   const result = await exchange.verify({ trust: TRUST, program: VERIFY, folder, ...options })
-  ok(typeof result === 'object', `${what}: verified`)
+  ok(result.result === 'trusted' && result.binding === 'nonce', `${what}: verified, bound by its nonce`, JSON.stringify(result))
   if (!exchange.complete) return
   const newest = readdirSync(folder).filter((name) => name.endsWith('.receipt.json'))
     .sort((a, b) => statSync(join(folder, a)).mtimeMs - statSync(join(folder, b)).mtimeMs).at(-1)

@@ -29,8 +29,8 @@ export class Exchange {
   /** True once the answer was read to its end. */
   complete = false
 
-  constructor(url, requestBody) {
-    Object.assign(this, { url, requestBody })
+  constructor(url, requestBody, nonce) {
+    Object.assign(this, { url, requestBody, nonce })
   }
 
   keep(piece) {
@@ -85,6 +85,7 @@ export class Exchange {
     program ??= process.env.COLOPHON_VERIFY ?? 'colophon-verify'
     const args = [`${base}.receipt.json`, '--trust', trust, '--json', '--request', `${base}.request`]
     if (this.complete) args.push('--response', `${base}.response`)
+    if (this.nonce) args.push('--nonce', this.nonce)
     const [error, stdout, stderr] = await new Promise((done) => execFile(program, args, { timeout: 60_000 }, (...all) => done(all)))
     const exit = error ? error.code : 0
     if (![0, 1, 3].includes(exit)) throw new ColophonError(`${program}: ${stderr.trim() || error.message}`)
@@ -112,7 +113,7 @@ export function colophonFetch({ fetch = globalThis.fetch, keep = 16, nonce = tru
     if (nonce && !headers.has('colophon-client-nonce')) headers.set('colophon-client-nonce', randomBytes(16).toString('hex'))
     const sent = { redirect, signal: request.signal, ...init, method, headers, body: body.length ? body : undefined }
     const answer = await fetch(request.url, sent)
-    const exchange = new Exchange(answer.url || request.url, body)
+    const exchange = new Exchange(answer.url || request.url, body, headers.get('colophon-client-nonce'))
     const onward = answer.body?.pipeThrough(new TransformStream({
       transform(piece, next) { exchange.keep(piece); next.enqueue(piece) },
       flush() { exchange.complete = true },

@@ -94,6 +94,8 @@ class Exchange:
         program = program or os.environ.get("COLOPHON_VERIFY", "colophon-verify")
         command = [program, f"{base}.receipt.json", "--trust", str(trust), "--json", "--request", f"{base}.request"]
         command += ["--response", f"{base}.response"] if self.complete else []
+        nonce = self.request.headers.get("colophon-client-nonce")
+        command += ["--nonce", nonce] if nonce else []
         try:
             run = subprocess.run(command, capture_output=True, timeout=60)
             result = json.loads(run.stdout) if run.returncode in (0, 1, 3) else None
