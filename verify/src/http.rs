@@ -205,16 +205,22 @@ fn check_all(
         side.signed.push(signed);
     }
     let tags: Vec<Tag> = side.signed.iter().map(|signed| signed.tag).collect();
-    match tags.as_slice() {
-        [Tag::Whole] => Ok("the whole answer is signed".into()),
-        [Tag::Open, Tag::Close] => Ok("the stream's head and its end are signed".into()),
-        [Tag::Close] => Ok("the stream's end is signed, both digests with it".into()),
-        [Tag::Open] => Ok("the stream's head is signed, its end is not".into()),
+    let what = match tags.as_slice() {
+        [Tag::Whole] => "the whole answer is signed",
+        [Tag::Open, Tag::Close] => "the stream's head and its end are signed",
+        [Tag::Close] => "the stream's end is signed, both digests with it",
+        [Tag::Open] => "the stream's head is signed, its end is not",
         _ => {
             side.both_digests = false;
-            Err("an answer has one signature, or one for its head and then one for its end".into())
+            return Err("an answer has one signature, or one for its head and then one for its end".into());
         }
-    }
+    };
+    // After a crash the shard that signed the answer is not the one that logged the record.
+    let own = log.announced.first().map(|announced| announced.key());
+    Ok(match side.signed.iter().find(|signed| Some(signed.key) != own) {
+        None => what.into(),
+        Some(other) => format!("{what}, by another key of this log, {}", other.key.key_id_hex()),
+    })
 }
 
 /// Everything about one signature: its key, what it covers, and that this is what the record says.

@@ -334,16 +334,16 @@ fn check_validity(
     if announced.proof.index >= log.index {
         return Err("the key was announced after the statement that it signed".into());
     }
-    let completed = record.map(|record| record.leaf.completed_at);
-    for at in [completed, statement.map(|statement| statement.to)].into_iter().flatten() {
-        if at < key.not_before || at > key.not_after {
-            return Err(format!(
-                "the key was valid from {} to {}, but was used at {}",
-                time(key.not_before),
-                time(key.not_after),
-                time(at)
-            ));
-        }
+    // A record that an earlier life of the sidecar left behind is older than the key that vouches for it now.
+    let first = statement.map_or(0, |statement| statement.to);
+    let last = record.map_or(0, |record| record.leaf.completed_at).max(first);
+    if statement.is_some() && first < key.not_before || last > key.not_after {
+        return Err(format!(
+            "the key was valid from {} to {}, but was used at {}",
+            time(key.not_before),
+            time(key.not_after),
+            time(last)
+        ));
     }
     Ok(format!(
         "entry {} announces key {} for shard {}, valid until {}",

@@ -36,11 +36,12 @@ fn proven(case: &Case) -> Vec<String> {
         ));
     }
     if verified_level(&case.http) >= Level::Sign {
-        list.push(
-            "The signature that left with the answer covers the digests of request and response, the status, the method, \
-             the path and the query."
-                .into(),
-        );
+        let other = case.http.signed.iter().map(|signed| signed.key.key_id_hex()).find(|other| *other != key);
+        list.push(format!(
+            "The signature that left with the answer{} covers the digests of request and response, the status, the \
+             method, the path and the query.",
+            other.map(|other| format!(" (by key {other}, which this log announced as well)")).unwrap_or_default()
+        ));
     }
     for (side, how, size) in &case.copies.matched {
         let what = if *side == Side::Request { "request" } else { "response" };

@@ -58,6 +58,19 @@ fn a_key_counts_only_while_it_is_valid() {
 }
 
 #[test]
+fn a_record_left_behind_may_be_older_than_the_key_that_logs_it() {
+    let renewed = |a: &mut colophon_receipt::statement::Announcement| {
+        if a.shard == "clinic/5d1f0c9a" {
+            a.not_before = NOW + 500_000;
+        }
+    };
+    let report = run(&Plan { earlier_key: true, announcement: renewed, ..Plan::default() }.make());
+    assert_eq!((report.result, report.verified_level), (Verdict::Trusted, Some(Level::Sign)));
+    assert!(report.proven.iter().any(|line| line.contains("which this log announced as well")));
+    assert_ne!(report.keys.statement.as_ref(), report.keys.http.first());
+}
+
+#[test]
 fn a_statement_agrees_with_its_record_and_itself() {
     let bend = |statement| Plan { statement, ..Plan::default() };
     forged(bend(|s| s.from = s.to), &[checks::STATEMENT]);
