@@ -60,16 +60,22 @@ fn civil(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
+/// Hour and tag of ids.
+type Group = (u64, [u8; 2]);
+/// Ids with their slots.
+type Rows = Vec<(RecordId, u32)>;
+
 /// The files, name and content, of a batch whose ids are given with their slots.
 pub fn write(target: &Target, ids: impl IntoIterator<Item = (RecordId, u32)>) -> Vec<(String, Vec<u8>)> {
-    let mut groups: BTreeMap<(u64, [u8; 2]), Vec<(RecordId, u32)>> = BTreeMap::new();
+    let mut groups: BTreeMap<Group, Rows> = BTreeMap::new();
     for (id, slot) in ids {
         groups.entry((id_ms(&id) / 3_600_000, id_tag(&id))).or_default().push((id, slot));
     }
-    let file = |((_, tag), mut rows): ((u64, [u8; 2]), Vec<(RecordId, u32)>)| {
+    let file = |((_, tag), mut rows): (Group, Rows)| {
         rows.sort_unstable();
         let (min, max) = (id_ms(&rows.first()?.0), id_ms(&rows.last()?.0));
-        let name = format!("index/{}/{min:013}-{max:013}-{}-{}", hour(min), hex::encode(tag), target.log_index);
+        let name =
+            format!("index/{}/{min:013}-{max:013}-{}-{}", hour(min), hex::encode(tag), target.log_index);
         let mut out = Vec::with_capacity(64 + target.shard.len() + rows.len() * ROW);
         out.extend_from_slice(MAGIC);
         out.extend_from_slice(&target.log_index.to_le_bytes());

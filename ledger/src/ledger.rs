@@ -8,6 +8,7 @@ mod folder;
 mod ids;
 pub(crate) mod keeper;
 pub(crate) mod objects;
+mod public;
 mod ticket;
 
 pub use keeper::Keeper;
@@ -198,13 +199,15 @@ impl Ledger {
             },
         )
         .await?;
-        let past = recover::look_back(&log.reader(), &log.head(), &objects, folder.last_shard()?, &replay).await?;
+        let past =
+            recover::look_back(&log.reader(), &log.head(), &objects, folder.last_shard()?, &replay).await?;
         let newest = replay.done.iter().map(|done| done.completed_at).max().unwrap_or(0);
         let clock = Clock::new(past.to.unwrap_or(0).max(newest));
         let now = clock.now();
         let life = config.shard_key_life;
         let shard =
-            Shard::announce(&mut log, &*config.log_key, &config.name, now, life, past.predecessor.clone()).await?;
+            Shard::announce(&mut log, &*config.log_key, &config.name, now, life, past.predecessor.clone())
+                .await?;
         folder.set_shard(&shard.name, shard.announced)?;
         let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT);
         wal.set_shard(&shard.name, shard.announced);
@@ -501,4 +504,4 @@ impl Ledger {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

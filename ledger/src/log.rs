@@ -271,4 +271,4 @@ impl Publisher {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -4,12 +4,12 @@
 //! names the object, never a receipt that does not verify.
 
 use crate::batch;
+use crate::head::SignedHead;
 use crate::index::{self, Target};
+use crate::ledger::LedgerError;
 use crate::ledger::keeper::{batch_name, private_name};
 use crate::ledger::objects::Objects;
-use crate::ledger::LedgerError;
 use crate::log::LogReader;
-use crate::head::SignedHead;
 use crate::private::{self, Opening};
 use colophon_receipt::merkle;
 use colophon_receipt::receipt::{
@@ -147,12 +147,7 @@ async fn batch_part(
 }
 
 /// What opens the record, checked against its leaf.
-async fn opening(
-    private: &Objects,
-    target: &Target,
-    slot: u32,
-    leaf: &[u8],
-) -> Result<Opening, LedgerError> {
+async fn opening(private: &Objects, target: &Target, slot: u32, leaf: &[u8]) -> Result<Opening, LedgerError> {
     let name = private_name(&target.shard, target.seq);
     let row = private.get_range(&name, private::row(slot)).await?.ok_or_else(|| missing(&name))?;
     let range = private::range(&row).map_err(|e| damage(&name, e))?;

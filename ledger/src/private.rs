@@ -70,7 +70,10 @@ pub(crate) fn row(slot: u32) -> Range<u64> {
 /// Where the record is, from the bytes at `row`.
 pub(crate) fn range(row: &[u8]) -> Result<Range<u64>, CborError> {
     let at = |bytes: Option<&[u8]>| {
-        bytes.and_then(|b| b.try_into().ok()).map(u64::from_le_bytes).ok_or(CborError::Value("opening offset"))
+        bytes
+            .and_then(|b| b.try_into().ok())
+            .map(u64::from_le_bytes)
+            .ok_or(CborError::Value("opening offset"))
     };
     let (start, end) = (at(row.get(..8))?, at(row.get(8..16))?);
     match end.checked_sub(start) {

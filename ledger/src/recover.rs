@@ -5,11 +5,11 @@
 //! have been logged by a process that died before it wrote the index; that is made up for first.
 
 use crate::batch;
+use crate::head::SignedHead;
 use crate::index::{self, Target};
 use crate::ledger::keeper::batch_name;
 use crate::ledger::objects::Objects;
 use crate::ledger::{LedgerError, Pending};
-use crate::head::SignedHead;
 use crate::log::LogReader;
 use crate::lookup;
 use crate::shard::Shard;
@@ -214,6 +214,3 @@ pub(crate) fn records(
     }
     Ok(records)
 }
-
-#[cfg(test)]
-mod tests;

@@ -71,7 +71,8 @@ fn segments(dir: &Path) -> Result<Vec<u64>, WalError> {
     let mut numbers = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(|e| io(dir, e))? {
         let name = entry.map_err(|e| io(dir, e))?.file_name();
-        let number = name.to_str().and_then(|name| name.strip_suffix(".wal")).and_then(|n| n.parse::<u64>().ok());
+        let number =
+            name.to_str().and_then(|name| name.strip_suffix(".wal")).and_then(|n| n.parse::<u64>().ok());
         numbers.extend(number);
     }
     numbers.sort_unstable();
@@ -240,7 +241,8 @@ impl Wal {
         let bytes = std::fs::read(&path).map_err(|e| io(&path, e))?;
         let mut rest = bytes.as_slice();
         while let frame::Parsed::Good(kind, payload, step) = frame::parse(rest) {
-            let id = (kind == frame::OPEN).then(|| OpenFrame::read(payload).ok()).flatten().map(|open| open.id);
+            let id =
+                (kind == frame::OPEN).then(|| OpenFrame::read(payload).ok()).flatten().map(|open| open.id);
             if let Some(id) = id {
                 let mut writer = self.lock();
                 if writer.open.get(&id) == Some(&oldest) {

@@ -287,12 +287,8 @@ impl Worker {
             None => self.log.append(vec![sealed.statement.clone()]).await?.first_index,
         };
         sealed.log_index = Some(log_index);
-        let target = Target {
-            shard: name.clone(),
-            seq: sealed.seq,
-            log_index,
-            announced: sealed.shard.announced,
-        };
+        let target =
+            Target { shard: name.clone(), seq: sealed.seq, log_index, announced: sealed.shard.announced };
         let rows = || sealed.records.iter().zip(0..).map(|(pending, slot)| (pending.id, slot));
         for (file, bytes) in index::write(&target, rows()) {
             inner.objects.put(&file, bytes.into()).await?;

@@ -29,13 +29,20 @@ impl Objects {
             Err(error) => return Err(failed("reading", name)(error)),
         };
         if found.meta.size > limit {
-            return Err(LedgerError::Damaged { what: name.to_owned(), why: "longer than the format allows".into() });
+            return Err(LedgerError::Damaged {
+                what: name.to_owned(),
+                why: "longer than the format allows".into(),
+            });
         }
         found.bytes().await.map(Some).map_err(failed("reading", name))
     }
 
     /// Reads part of an object; the caller bounds the range.
-    pub(crate) async fn get_range(&self, name: &str, range: Range<u64>) -> Result<Option<Bytes>, LedgerError> {
+    pub(crate) async fn get_range(
+        &self,
+        name: &str,
+        range: Range<u64>,
+    ) -> Result<Option<Bytes>, LedgerError> {
         match self.0.get_range(&Path::from(name), range).await {
             Ok(bytes) => Ok(Some(bytes)),
             Err(Error::NotFound { .. }) => Ok(None),

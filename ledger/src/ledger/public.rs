@@ -47,12 +47,23 @@ mod tests {
 
     #[test]
     fn only_the_log_is_public() {
-        for public in ["1/checkpoint", "1/tile/0/000", "1/tile/0/x001/234.p/17", "12/tile/entries/x001/x002/003"] {
+        for public in
+            ["1/checkpoint", "1/tile/0/000", "1/tile/0/x001/234.p/17", "12/tile/entries/x001/x002/003"]
+        {
             assert!(is_public(public), "{public}");
         }
         for private in [
-            "1/seq/000", "checkpoint", "1/tile/", "1/tile/0/", "1/tile/0/../../seq/0", "../keys/log.pem", "1/tile/0/%2e",
-            "1/identity", "/checkpoint", "1//checkpoint", "1/tile/entries/",
+            "1/seq/000",
+            "checkpoint",
+            "1/tile/",
+            "1/tile/0/",
+            "1/tile/0/../../seq/0",
+            "../keys/log.pem",
+            "1/tile/0/%2e",
+            "1/identity",
+            "/checkpoint",
+            "1//checkpoint",
+            "1/tile/entries/",
         ] {
             assert!(!is_public(private), "{private}");
         }

@@ -1,0 +1,397 @@
+use super::*;
+use crate::log::tests::support::{Fault, FaultStore, memory};
+use colophon_receipt::{Level, Outcome};
+use std::collections::HashSet;
+use support::*;
+use tempfile::TempDir;
+
+mod crash;
+pub(crate) mod support;
+
+#[tokio::test]
+async fn a_finished_exchange_has_a_receipt_that_verifies() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store.clone()).await.unwrap();
+    let ticket = accept(&ledger, 1).unwrap();
+    let id = *ticket.id();
+    assert!(matches!(ledger.lookup(&id).await.unwrap(), Lookup::Pending));
+    complete(&ledger, ticket, 1).unwrap();
+    settle(&ledger).await;
+    let leaf = verify(&ledger, &receipt(&ledger, &id).await);
+    assert_eq!((leaf.id, leaf.outcome), (id, Outcome::Complete));
+    assert!(matches!(ledger.lookup(&[7; 16]).await.unwrap(), Lookup::Unknown));
+
+    // Without the cache, then in a later life: from the index.
+    *ledger.cache() = Cache::default();
+    let cold = receipt(&ledger, &id).await;
+    assert_eq!(cold.announcements.len(), 1);
+    verify(&ledger, &cold);
+    let token = ledger.token(&id);
+    keeper.close().await.unwrap();
+    drop(ledger);
+    let (ledger, _keeper) = open(config(dir.path()), store).await.unwrap();
+    verify(&ledger, &receipt(&ledger, &id).await);
+    assert!(ledger.token_ok(&id, &token));
+}
+
+#[tokio::test]
+async fn batches_hold_what_was_counted_and_a_clean_end_leaves_no_wal() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store.clone()).await.unwrap();
+    let ids: HashSet<RecordId> = (0..100).map(|n| exchange(&ledger, n)).collect();
+    ledger.passed();
+    ledger.malformed();
+    keeper.close().await.unwrap();
+    let counts = ledger.counters();
+    assert_eq!((counts.counters.received, counts.counters.recorded), (101, 100));
+    assert_eq!((counts.counters.passed, counts.malformed, counts.backlog), (1, 1, 0));
+    let audit = audit(&ledger).await;
+    assert_eq!(audit.records.keys().copied().collect::<HashSet<_>>(), ids);
+    assert_eq!(audit.closed, [ledger.shard().name.clone()]);
+    let last = audit.shards[&ledger.shard().name].last().unwrap();
+    assert_eq!((last.counters.received, last.counters.passed, last.counters.open), (101, 1, 0));
+    let wal = std::fs::read_dir(dir.path().join("data/wal")).unwrap();
+    let segments: Vec<_> =
+        wal.map(|e| e.unwrap().file_name()).filter(|n| n.to_str().unwrap().ends_with(".wal")).collect();
+    assert!(segments.is_empty(), "{segments:?}");
+    assert!(matches!(accept(&ledger, 1), Err(WalError::Closed)));
+}
+
+#[tokio::test]
+async fn one_process_at_a_time() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store.clone()).await.unwrap();
+    let error = open(config(dir.path()), store.clone()).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Locked(_)));
+    assert!(error.to_string().contains(dir.path().to_str().unwrap()), "{error}");
+    keeper.close().await.unwrap();
+    drop(ledger);
+    assert!(open(config(dir.path()), store).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_written_is_named() {
+    let mut config = config(TempDir::new().unwrap().path());
+    config.data = "/proc/colophon".into();
+    let error = Ledger::open(config).await.unwrap_err();
+    assert!(matches!(error, LedgerError::Folder { .. }));
+    assert!(error.to_string().contains("/proc/colophon"), "{error}");
+}
+
+#[tokio::test]
+async fn on_local_disk_private_things_are_private() {
+    let dir = TempDir::new().unwrap();
+    let (ledger, keeper) = Ledger::open(config(dir.path())).await.unwrap();
+    let id = exchange(&ledger, 1);
+    settle(&ledger).await;
+    verify(&ledger, &receipt(&ledger, &id).await);
+    #[cfg(unix)]
+    for (path, mode) in [("wal", 0o700), ("private", 0o700), ("keys/token", 0o600), ("wal/1.wal", 0o600)] {
+        use std::os::unix::fs::PermissionsExt;
+        let found = std::fs::metadata(dir.path().join("data").join(path)).unwrap().permissions().mode();
+        assert_eq!(found & 0o777, mode, "{path}");
+    }
+    keeper.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_quiet_shard_says_so() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let config = Config { heartbeat: Duration::from_millis(10), ..config(dir.path()) };
+    let (ledger, keeper) = open(config, store).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    keeper.close().await.unwrap();
+    let audit = audit(&ledger).await;
+    let statements = &audit.shards[&ledger.shard().name];
+    assert!((3..30).contains(&statements.len()), "{}", statements.len());
+    assert!(statements.iter().all(|s| s.count == 0 && s.root == colophon_receipt::merkle::empty_root()));
+}
+
+#[tokio::test]
+async fn a_dropped_ticket_counts_as_lost() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store).await.unwrap();
+    let mut ticket = accept(&ledger, 1).unwrap();
+    let id = *ticket.id();
+    ledger.stamp(&mut ticket);
+    drop(ticket);
+    assert!(matches!(ledger.lookup(&id).await.unwrap(), Lookup::Unknown));
+    exchange(&ledger, 2);
+    keeper.close().await.unwrap();
+    let audit = audit(&ledger).await;
+    let last = audit.shards[&ledger.shard().name].last().unwrap();
+    assert_eq!((last.counters.received, last.counters.lost, last.counters.recorded), (2, 1, 1));
+}
+
+#[tokio::test]
+async fn no_statement_ends_before_a_stamped_record_comes_in() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store).await.unwrap();
+    let mut ticket = accept(&ledger, 1).unwrap();
+    let late = seal_for(&ledger, &mut ticket, 1);
+    let others: Vec<_> = (2..40).map(|n| exchange(&ledger, n)).collect();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    // The others completed later, so they wait for it.
+    assert!(matches!(ledger.lookup(&others[0]).await.unwrap(), Lookup::Pending));
+    let id = *ticket.id();
+    ledger.finish(ticket, late, Vec::new(), false).unwrap();
+    settle(&ledger).await;
+
+    // A record with a time of its own making is not taken once its interval is closed.
+    let mut ticket = accept(&ledger, 50).unwrap();
+    let early = seal_for(&ledger, &mut ticket, 50);
+    ledger.stamp(&mut ticket);
+    exchange(&ledger, 51);
+    let mut other = accept(&ledger, 52).unwrap();
+    let wrong = seal_for(&ledger, &mut other, 52);
+    let refused = ledger.finish(ticket, wrong, Vec::new(), false).unwrap_err();
+    assert!(matches!(refused.error, WalError::Record));
+    ledger.finish(refused.ticket, early, Vec::new(), false).unwrap();
+    complete(&ledger, other, 52).unwrap();
+    settle(&ledger).await;
+    let mut ticket = accept(&ledger, 53).unwrap();
+    let mut record = seal_for(&ledger, &mut ticket, 53);
+    let mut leaf = RecordLeaf::decode(&record.leaf).unwrap();
+    leaf.completed_at = 1;
+    record.leaf = leaf.encode();
+    let stale = ledger.finish(ticket, record, Vec::new(), false).unwrap_err();
+    assert!(matches!(stale.error, WalError::Stale));
+    complete(&ledger, stale.ticket, 53).unwrap();
+    keeper.close().await.unwrap();
+    let audit = audit(&ledger).await;
+    assert!(audit.records.contains_key(&id));
+    assert_eq!(audit.records.len(), 38 + 5);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_loses_nothing_and_pushes_back() {
+    let (dir, inner) = (TempDir::new().unwrap(), memory());
+    // Enough writes to open; then the disk is full for good.
+    let store = FaultStore::new(inner.clone(), Fault::DeadBefore, 40);
+    let config = Config { max_backlog: 50, ..config(dir.path()) };
+    let (ledger, keeper) = open(config.clone(), store).await.unwrap();
+    let mut ids = HashSet::new();
+    let refused = loop {
+        match accept(&ledger, ids.len() as u64) {
+            Ok(ticket) => ids.insert(complete(&ledger, ticket, 1).unwrap()),
+            Err(error) => break error,
+        };
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        assert!(ids.len() < 5000);
+    };
+    assert!(matches!(refused, WalError::Backlog(50)));
+    // Rules that let exchanges through go on for a while, degraded, then lose records and say so.
+    let lost = (0..60)
+        .map(|n| {
+            let (id, fields) = (ledger.new_id(1), request(n));
+            let open = Open { id, received_at: 1, level: Level::Commit, fields: &fields };
+            let mut ticket = ledger.begin_degraded(&open);
+            let record = seal_for(&ledger, &mut ticket, n);
+            ledger.finish_degraded(ticket, record, Vec::new(), false).unwrap();
+        })
+        .count() as u64
+        - ledger.counters().counters.degraded;
+    assert_eq!((ledger.counters().counters.lost, lost), (10, 10));
+    drop(keeper);
+    drop(ledger);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let (ledger, keeper) = open(config, inner).await.unwrap();
+    settle(&ledger).await;
+    keeper.close().await.unwrap();
+    let found = audit(&ledger).await;
+    assert_eq!(found.records.keys().copied().collect::<HashSet<_>>(), ids);
+}
+
+#[tokio::test]
+async fn a_full_disk_under_the_wal_gives_the_record_back() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store).await.unwrap();
+    let ticket = accept(&ledger, 1).unwrap();
+    ledger.0.wal.fail_after(Some(0));
+    assert!(matches!(accept(&ledger, 2), Err(WalError::Io { .. })));
+    let Unfinished { error, ticket, record, signatures, refused } =
+        *complete(&ledger, ticket, 1).unwrap_err();
+    assert!(matches!(error, WalError::Io { .. }));
+    let id = *ticket.id();
+    ledger.finish_degraded(ticket, record, signatures, refused).unwrap();
+    ledger.0.wal.fail_after(None);
+    let after = exchange(&ledger, 3);
+    settle(&ledger).await;
+    verify(&ledger, &receipt(&ledger, &id).await);
+    verify(&ledger, &receipt(&ledger, &after).await);
+    keeper.close().await.unwrap();
+    let found = audit(&ledger).await;
+    let last = found.shards[&ledger.shard().name].last().unwrap().counters;
+    assert_eq!((last.received, last.recorded, last.degraded, last.lost), (2, 2, 1, 0));
+}
+
+#[tokio::test]
+async fn a_degraded_record_is_not_made_again_from_its_open() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store.clone()).await.unwrap();
+    let ticket = accept(&ledger, 1).unwrap();
+    ledger.0.wal.fail_after(Some(0));
+    let back = *complete(&ledger, ticket, 1).unwrap_err();
+    let id = *back.ticket.id();
+    ledger.finish_degraded(back.ticket, back.record, back.signatures, back.refused).unwrap();
+    settle(&ledger).await;
+    // Killed: the WAL has its OPEN and no DONE.
+    drop(keeper);
+    drop(ledger);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(wal::replay(&dir.path().join("data/wal")).unwrap().open.len(), 1);
+    let (ledger, keeper) = open(config(dir.path()), store).await.unwrap();
+    keeper.close().await.unwrap();
+    let found = audit(&ledger).await;
+    assert_eq!(found.records.len(), 1);
+    assert_eq!(found.records[&id].outcome, Outcome::Complete);
+}
+
+#[tokio::test]
+async fn a_key_near_its_end_is_replaced_while_exchanges_run() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let config = Config { shard_key_life: Duration::from_millis(300), ..config(dir.path()) };
+    let (ledger, keeper) = open(config, store).await.unwrap();
+    let first = ledger.shard();
+    let long = accept(&ledger, 1000).unwrap();
+    let mut ids = Vec::new();
+    for n in 0..120 {
+        ids.push(exchange(&ledger, n));
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_ne!(ledger.shard().name, first.name);
+    assert_eq!(long.shard().name, first.name);
+    let long = complete(&ledger, long, 1000).unwrap();
+    settle(&ledger).await;
+    // Signed by the first shard, logged by a later one: both announcements are there.
+    let late = receipt(&ledger, &long).await;
+    assert_eq!(late.announcements.len(), 2);
+    verify(&ledger, &late);
+    for id in &ids {
+        verify(&ledger, &receipt(&ledger, id).await);
+    }
+    keeper.close().await.unwrap();
+    let found = audit(&ledger).await;
+    assert_eq!(found.records.len(), 121);
+    assert!(found.announced.len() >= 3, "{}", found.announced.len());
+    assert_eq!(found.closed.len(), found.announced.len());
+    for shard in found.announced.iter().skip(1) {
+        assert!(shard.predecessor.is_some());
+    }
+    let last = found.shards[&ledger.shard().name].last().unwrap().counters;
+    assert_eq!((last.open, last.lost), (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_open_at_a_clean_end_is_recovered() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store.clone()).await.unwrap();
+    let ticket = accept(&ledger, 1).unwrap();
+    let late = accept(&ledger, 2).unwrap();
+    let (open_id, late_id) = (*ticket.id(), *late.id());
+    keeper.close().await.unwrap();
+    // Finished after the end: the WAL has it.
+    complete(&ledger, late, 2).unwrap();
+    // As a killed process would leave it.
+    std::mem::forget(ticket);
+    let ledger_folder = dir.path().join("data");
+    let copy = dir.path().join("copy/data");
+    copy_folder(&ledger_folder, &copy);
+    let (ledger, keeper) = open(Config { data: copy, ..config(dir.path()) }, store).await.unwrap();
+    settle(&ledger).await;
+    let recovered = verify(&ledger, &receipt(&ledger, &open_id).await);
+    assert_eq!(recovered.outcome, Outcome::Recovered);
+    let late = receipt(&ledger, &late_id).await;
+    assert_eq!(late.announcements.len(), 2);
+    assert_eq!(verify(&ledger, &late).outcome, Outcome::Complete);
+    keeper.close().await.unwrap();
+    let found = audit(&ledger).await;
+    let first = &found.shards[&found.announced[0].shard];
+    assert_eq!(first.last().unwrap().counters.open, 2);
+    let second = found.shards[&found.announced[1].shard].last().unwrap().counters;
+    assert_eq!((second.received, second.recorded), (2, 2));
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_folder(&entry.path(), &target),
+            false => drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn ids_are_uuid_v7_and_ascend() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, _keeper) = open(config(dir.path()), store).await.unwrap();
+    let mut last = [0; 16];
+    let mut seen = HashSet::new();
+    for n in 0..10_000u64 {
+        let id = ledger.new_id(1_700_000_000_000 + n / 5000);
+        assert!(id > last, "{n}");
+        assert_eq!((id[6] >> 4, id[8] >> 6), (7, 2));
+        let (ms, tag) = id_parts(&id);
+        assert!((1_700_000_000_000..1_700_000_000_004).contains(&ms));
+        assert_eq!(tag, ledger.shard().tag);
+        assert!(seen.insert(id));
+        last = id;
+    }
+    // The clock going back does not bring ids back.
+    assert!(ledger.new_id(5) > last);
+}
+
+#[tokio::test]
+async fn a_token_opens_one_receipt() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, _keeper) = open(config(dir.path()), store).await.unwrap();
+    let (id, other) = (ledger.new_id(1), ledger.new_id(2));
+    let token = ledger.token(&id);
+    assert_eq!(token.len(), 22);
+    assert!(ledger.token_ok(&id, &token));
+    assert!(!ledger.token_ok(&other, &token));
+    for bad in ["", "AAAAAAAAAAAAAAAAAAAAAA", &token[1..], &format!("{token}=")] {
+        assert!(!ledger.token_ok(&id, bad), "{bad}");
+    }
+}
+
+#[tokio::test]
+async fn names_that_would_not_stand_in_a_path_are_refused() {
+    let dir = TempDir::new().unwrap();
+    for name in ["", "a/b", "a b", "é", &"x".repeat(129)] {
+        let config = Config { name: name.to_owned(), ..config(dir.path()) };
+        assert!(matches!(open(config, memory()).await, Err(LedgerError::Name(_))), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn damage_is_named_and_never_handed_out() {
+    use object_store::ObjectStoreExt;
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, _keeper) = open(config(dir.path()), store.clone()).await.unwrap();
+    let id = exchange(&ledger, 1);
+    settle(&ledger).await;
+    let (target, _) = ledger.cache().get(&id).unwrap();
+    for name in
+        [keeper::batch_name(&target.shard, target.seq), keeper::private_name(&target.shard, target.seq)]
+    {
+        let path = object_store::path::Path::from(name.clone());
+        let good = store.get(&path).await.unwrap().bytes().await.unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.to_vec();
+            bad[at] ^= 1;
+            store.put(&path, bad.into()).await.unwrap();
+            match ledger.lookup(&id).await {
+                Err(LedgerError::Damaged { what, .. }) => assert_eq!(what, name),
+                // Signatures and the private file's count are not under the leaf.
+                Ok(Lookup::Found(receipt)) => assert_eq!(receipt.record.fields.len(), 2, "{name} byte {at}"),
+                other => panic!("{name} byte {at}: {other:?}"),
+            }
+        }
+        store.put(&path, good.into()).await.unwrap();
+    }
+    verify(&ledger, &receipt(&ledger, &id).await);
+}

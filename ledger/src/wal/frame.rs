@@ -111,7 +111,10 @@ impl OpenFrame {
         let mut out = Vec::with_capacity(48 + fields.as_bytes().len());
         let mut e = minicbor::Encoder::new(&mut out);
         // Writing into a Vec cannot fail.
-        drop(e.array(4).and_then(|e| e.bytes(id)?.u64(received_at)?.u64(level.code())?.bytes(fields.as_bytes())));
+        drop(
+            e.array(4)
+                .and_then(|e| e.bytes(id)?.u64(received_at)?.u64(level.code())?.bytes(fields.as_bytes())),
+        );
         out
     }
 
@@ -152,7 +155,8 @@ impl DoneFrame {
 
     pub(super) fn read(payload: &[u8]) -> Result<DoneFrame, CborError> {
         let value = Value::decode(payload)?;
-        let [leaf, seed, fields, signatures, announced, Value::Bool(refused)] = value.as_items("DONE")? else {
+        let [leaf, seed, fields, signatures, announced, Value::Bool(refused)] = value.as_items("DONE")?
+        else {
             return Err(CborError::Value("DONE"));
         };
         let leaf = leaf.as_bytes("leaf")?.to_vec();

@@ -70,8 +70,9 @@ fn read_segment(path: &Path, bytes: &[u8], replay: &mut Replay, finished: &mut H
             Parsed::Bad(step) => step,
         };
         let next = step.map(|step| at + step);
-        let resync = next
-            .filter(|next| bytes.get(*next..).is_some_and(|rest| matches!(frame::parse(rest), Parsed::Good(..))));
+        let resync = next.filter(|next| {
+            bytes.get(*next..).is_some_and(|rest| matches!(frame::parse(rest), Parsed::Good(..)))
+        });
         // A crash leaves nothing after a bad frame.
         let torn_tail = resync.is_none() && !(at + 1..bytes.len()).any(|i| frame::looks_good(&bytes[i..]));
         let end = resync.unwrap_or(bytes.len());
@@ -118,7 +119,9 @@ fn report(path: &Path, damage: &[Damage]) -> Result<(), WalError> {
         let Damage { offset, dropped, torn_tail, .. } = found;
         let segment = path.display();
         match torn_tail {
-            true => tracing::warn!(%segment, offset, dropped, "torn last frame in the WAL; everything before it is kept"),
+            true => {
+                tracing::warn!(%segment, offset, dropped, "torn last frame in the WAL; everything before it is kept")
+            }
             false => tracing::error!(
                 %segment, offset, dropped,
                 "DAMAGED WAL: a frame before the end does not check; records in it may be lost"
