@@ -90,11 +90,8 @@ impl TlogProof {
             .and_then(decimal)
             .ok_or(TextError::Malformed("index"))?;
         // A tree of 2^64 leaves has proofs of 64 hashes.
-        let path: Vec<Hash> = lines
-            .take(65)
-            .map(hash)
-            .collect::<Option<_>>()
-            .ok_or(TextError::Malformed("proof hash"))?;
+        let path: Vec<Hash> =
+            lines.take(65).map(hash).collect::<Option<_>>().ok_or(TextError::Malformed("proof hash"))?;
         let proof = TlogProof { index, path, checkpoint: checkpoint.to_owned() };
         if proof.to_text() == text { Ok(proof) } else { Err(TextError::NotCanonical) }
     }

@@ -106,7 +106,13 @@ pub enum ProofError {
 }
 
 /// Checks that `leaf` (a leaf hash) is number `index` of the tree of `size` leaves with `root` (RFC 9162 2.1.3.2).
-pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, path: &[Hash], root: &Hash) -> Result<(), ProofError> {
+pub fn verify_inclusion(
+    leaf: &Hash,
+    index: u64,
+    size: u64,
+    path: &[Hash],
+    root: &Hash,
+) -> Result<(), ProofError> {
     if root_from_inclusion(leaf, index, size, path)? == *root { Ok(()) } else { Err(ProofError::Root) }
 }
 
@@ -168,7 +174,8 @@ pub fn verify_consistency(
     }
     let mut hashes = path.iter();
     // A complete old tree is its own first hash; otherwise the proof starts with it.
-    let first = if old_size.is_power_of_two() { old_root } else { hashes.next().ok_or(ProofError::Length)? };
+    let first =
+        if old_size.is_power_of_two() { old_root } else { hashes.next().ok_or(ProofError::Length)? };
     let (mut old, mut new) = (*first, *first);
     for hash in hashes {
         if snode == 0 {

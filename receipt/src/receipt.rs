@@ -13,7 +13,8 @@ pub const MEDIA_TYPE: &str = "application/colophon-receipt+json";
 /// The only value of `format`.
 pub const FORMAT: &str = "colophon-receipt-v1";
 /// The only value of `notice`.
-pub const NOTICE: &str = "This receipt can show who committed to these bytes, and when. It never shows that they are true.";
+pub const NOTICE: &str =
+    "This receipt can show who committed to these bytes, and when. It never shows that they are true.";
 /// A receipt larger than this is refused unread.
 pub const MAX_BYTES: usize = 4 << 20;
 

@@ -213,8 +213,9 @@ pub fn seal(
     fields: FieldSet,
 ) -> Record {
     let field_root = merkle::root(&fields.hashes(&seed));
-    let leaf = RecordLeaf { id, completed_at, field_root, present: fields.present(), level, outcome, draw: None }
-        .encode();
+    let leaf =
+        RecordLeaf { id, completed_at, field_root, present: fields.present(), level, outcome, draw: None }
+            .encode();
     Record { leaf_hash: merkle::leaf_hash(&leaf), leaf, seed, fields }
 }
 

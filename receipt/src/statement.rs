@@ -35,19 +35,12 @@ pub struct Counters {
 
 impl Counters {
     fn to_value(self) -> Value {
-        let mut entries: Vec<(u64, Value)> = [
-            self.received,
-            self.recorded,
-            self.passed,
-            self.lost,
-            self.open,
-            self.refused,
-            self.degraded,
-        ]
-        .into_iter()
-        .zip(1..)
-        .map(|(count, key)| (key, Value::Uint(count)))
-        .collect();
+        let mut entries: Vec<(u64, Value)> =
+            [self.received, self.recorded, self.passed, self.lost, self.open, self.refused, self.degraded]
+                .into_iter()
+                .zip(1..)
+                .map(|(count, key)| (key, Value::Uint(count)))
+                .collect();
         entries.extend(self.bypass.map(|n| (8, Value::Uint(n))));
         Value::Map(entries)
     }

@@ -1,0 +1,52 @@
+use super::*;
+
+fn receipt() -> Receipt {
+    Receipt {
+        format: FORMAT.into(),
+        notice: NOTICE.into(),
+        record: RecordPart {
+            leaf: Bytes(vec![1, 2, 3]),
+            fields: vec![
+                Field::Opened(OpenedField { number: 0, salt: Bytes(vec![0; 16]), value: Bytes(vec![5]) }),
+                Field::Withheld(WithheldField { number: 3, hash: Bytes(vec![9; 32]) }),
+            ],
+        },
+        batch: BatchPart { index: 1, path: vec![Bytes(vec![7; 32])] },
+        statement: Bytes(vec![8]),
+        log_proof: "proof\n".into(),
+        announcements: vec![AnnouncementPart { statement: Bytes(vec![9]), log_proof: "p".into() }],
+        http_signatures: vec![],
+    }
+}
+
+#[test]
+fn a_receipt_comes_back_exactly() {
+    let json = receipt().to_json().unwrap();
+    assert_eq!(Receipt::from_json(&json).unwrap(), receipt());
+    assert!(json.ends_with(b"}\n"));
+}
+
+#[test]
+fn no_other_spelling_of_a_receipt_is_read() {
+    let json = String::from_utf8(receipt().to_json().unwrap()).unwrap();
+    for wrong in [
+        json.replace("\n  ", "\n   "),
+        json.trim_end().to_owned(),
+        format!("{json}\n"),
+        json.replacen("{\n", "{\n  \"extra\": 1,\n", 1),
+        json.replace("\"index\": 1", "\"index\": 1.0"),
+        json.replace("\"index\": 1", "\"index\": 1e0"),
+        json.replace("colophon-receipt-v1", "colophon-receipt-v2"),
+        json.replace("It never shows", "It always shows"),
+        json.replace("AQID", "AQI D"),
+        json.replace("\"number\": 3", "\"number\": 3,\n        \"salt\": \"\""),
+        json.replace("\"proof\\n\"", "\"proof\\u000a\""),
+        json.replace("\"index\": 1,", "\"index\": 1,\n    \"index\": 1,"),
+        json.replace("\"announcements\"", "\"http_signatures\": [],\n  \"announcements\""),
+        String::new(),
+    ] {
+        assert_ne!(wrong, json, "the edit did nothing");
+        assert!(Receipt::from_json(wrong.as_bytes()).is_err(), "{wrong}");
+    }
+    assert!(matches!(Receipt::from_json(&vec![b' '; MAX_BYTES + 1]), Err(ReceiptError::TooLarge)));
+}
