@@ -82,6 +82,12 @@ fn signature(note: &Note, key: &VerifierKey) -> Result<[u8; 64], NoteError> {
     signature.try_into().map_err(|_| NoteError::BadSignature(key.name().to_owned()))
 }
 
+/// The size that a note claims, signature unseen.
+pub(crate) fn claimed_size(note: &str) -> Option<u64> {
+    let note = Note::parse(note).ok()?;
+    Checkpoint::parse(note.text()).ok().map(|checkpoint| checkpoint.size)
+}
+
 /// What `checkpoint` holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Stored {

@@ -1,8 +1,10 @@
 //! WAL, batches, the log and its checkpoints, and the look-up of a receipt by id.
 
 pub mod batch;
+pub mod check;
 pub mod head;
 pub mod index;
+pub mod leaf;
 pub mod ledger;
 pub mod log;
 pub mod lookup;
@@ -11,11 +13,13 @@ pub mod prove;
 mod recover;
 pub mod sequencer;
 pub mod shard;
+pub mod show;
 pub mod state;
 pub mod store;
 pub mod tiles;
 pub mod wal;
 
+pub use head::SignedHead;
 pub use ledger::{Config, Counts, Keeper, Ledger, LedgerError, Open, Ticket, Unfinished};
 pub use lookup::Lookup;
 pub use shard::Shard;

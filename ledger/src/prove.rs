@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use colophon_receipt::Hash;
 use colophon_receipt::checkpoint::{Checkpoint, TlogProof};
 use colophon_receipt::merkle::{leaf_hash, verify_consistency, verify_inclusion};
+use colophon_receipt::statement::Genesis;
+use object_store::ObjectStore;
 
 use self::nodes::Nodes;
-use crate::head::SignedHead;
+use crate::head::{self, SignedHead};
 use crate::log::LogError;
 use crate::store::Store;
 use crate::tiles::{Edge, LEVELS, TileId, WIDTH};
@@ -28,6 +30,40 @@ pub struct LogReader {
 }
 
 impl LogReader {
+    /// Opens the log of `generation` in `store` for reading, without a writer or its key: the keys are those of the
+    /// genesis leaf, so the caller has to compare the head's origin and key with what it trusts.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] when there is no log, or its checkpoint is not signed by a key of its genesis.
+    pub async fn open(
+        store: Arc<dyn ObjectStore>,
+        generation: u32,
+    ) -> Result<(LogReader, SignedHead), LogError> {
+        let store = Store::new(store, format!("log/{generation}"));
+        let file = store.full(head::NAME);
+        let bytes = store.get(head::NAME, head::MAX_FILE).await?;
+        let bytes = bytes.ok_or_else(|| LogError::corrupt(file.clone(), "it is missing"))?;
+        let note = std::str::from_utf8(&bytes).ok();
+        let claimed = note.and_then(|note| Some((note, head::claimed_size(note)?)));
+        let Some((note, size)) = claimed else {
+            return Err(LogError::corrupt(file, "it is no signed checkpoint"));
+        };
+        let bundle = TileId::bundle(0);
+        let first = fetch::entries(&store, bundle, bundle.width(size)).await?.into_iter().next();
+        let genesis = first.and_then(|leaf| Genesis::decode(&leaf).ok());
+        let Some(genesis) = genesis else {
+            return Err(LogError::corrupt(store.full(&bundle.name()), "leaf 0 is no genesis"));
+        };
+        let keys = genesis.vkeys.iter().filter_map(|vkey| vkey.parse().ok());
+        let Some(head) = keys.into_iter().find_map(|key| SignedHead::parse(note, &key).ok()) else {
+            return Err(LogError::corrupt(file, "no key of the genesis leaf signed it"));
+        };
+        let reader = LogReader::new(store);
+        // Leaf 0 has told us the key; it has to be in the tree that the key signed.
+        reader.entry(0, &head.checkpoint).await?;
+        Ok((reader, head))
+    }
+
     pub(crate) fn new(store: Store) -> LogReader {
         LogReader { store, edge: Arc::default() }
     }

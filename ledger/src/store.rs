@@ -117,7 +117,7 @@ impl Store {
 
     /// The path of `name` from the root of the store, as errors show it.
     pub(crate) fn full(&self, name: &str) -> String {
-        format!("{}/{name}", self.prefix)
+        if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) }
     }
 
     fn path(&self, name: &str) -> Path {

@@ -148,28 +148,26 @@ impl Edge {
     pub(crate) fn extend(&self, leaves: &[Vec<u8>]) -> (Edge, Vec<Write>) {
         let mut edge = self.clone();
         let mut writes = Vec::new();
-        let mut dirty = 0;
+        let mut touched = 0;
         for leaf in leaves {
-            dirty = dirty.max(edge.push(leaf, &mut writes));
-        }
-        for (level, hashes) in edge.levels.iter().enumerate().take(dirty) {
-            if !hashes.is_empty() {
-                let level = level as u32;
-                let tile = TileId::covering(level, edge.size);
-                writes.push(Write { tile, width: hashes.len(), bytes: hashes.concat() });
-                if level == 0 {
-                    let tile = TileId::bundle(edge.size);
-                    writes.push(Write { tile, width: hashes.len(), bytes: edge.bundle.clone() });
-                }
+            push_entry(&mut edge.bundle, leaf);
+            touched = touched.max(edge.push(leaf_hash(leaf), &mut writes));
+            if edge.size.is_multiple_of(WIDTH as u64) {
+                let bytes = std::mem::take(&mut edge.bundle);
+                writes.push(Write { tile: TileId::bundle(edge.size - 1), width: WIDTH, bytes });
             }
+        }
+        writes.extend(edge.partial_tiles().take(touched).flatten());
+        if touched > 0 && !edge.bundle.is_empty() {
+            let tile = TileId::bundle(edge.size);
+            writes.push(Write { tile, width: tile.width(edge.size), bytes: edge.bundle.clone() });
         }
         (edge, writes)
     }
 
-    /// Adds one leaf; full tiles go to `writes`. Returns how many levels it touched.
-    fn push(&mut self, leaf: &[u8], writes: &mut Vec<Write>) -> usize {
-        push_entry(&mut self.bundle, leaf);
-        let mut carry = leaf_hash(leaf);
+    /// Adds one leaf by its hash; tiles that it fills go to `full`. Returns how many levels it touched.
+    pub(crate) fn push(&mut self, leaf: Hash, full: &mut Vec<Write>) -> usize {
+        let mut carry = leaf;
         let mut level = 0;
         loop {
             if self.levels.len() <= level {
@@ -181,17 +179,21 @@ impl Edge {
                 break;
             }
             let tile = TileId::covering(level as u32, self.size);
-            writes.push(Write { tile, width: WIDTH, bytes: hashes.concat() });
-            if level == 0 {
-                let bytes = std::mem::take(&mut self.bundle);
-                writes.push(Write { tile: TileId::bundle(self.size), width: WIDTH, bytes });
-            }
+            full.push(Write { tile, width: WIDTH, bytes: hashes.concat() });
             carry = root(hashes);
             hashes.clear();
             level += 1;
         }
         self.size += 1;
         level + 1
+    }
+
+    /// The partial tile of each level, level 0 first; none where the level's last tile is full.
+    pub(crate) fn partial_tiles(&self) -> impl Iterator<Item = Option<Write>> + '_ {
+        (0..).zip(&self.levels).map(|(level, hashes)| {
+            let tile = TileId::covering(level, self.size);
+            (!hashes.is_empty()).then(|| Write { tile, width: hashes.len(), bytes: hashes.concat() })
+        })
     }
 }
 

@@ -26,11 +26,12 @@ async fn fetch<T>(
 ) -> Result<T, LogError> {
     let mut name = tile.name_at(width);
     let mut bytes = store.get(&name, limit).await?;
-    if bytes.is_none() && width < WIDTH {
-        if let Some(full) = store.get(&tile.name(), limit).await? {
-            name = tile.name();
-            bytes = Some(full);
-        }
+    if bytes.is_none()
+        && width < WIDTH
+        && let Some(full) = store.get(&tile.name(), limit).await?
+    {
+        name = tile.name();
+        bytes = Some(full);
     }
     let Some(bytes) = bytes else {
         return Err(LogError::corrupt(store.full(&name), "it is missing"));

@@ -55,7 +55,7 @@ impl Nodes {
     /// The root over leaves `low..high`: of a complete subtree from one tile, otherwise split as RFC 6962 does.
     pub(super) fn range(&self, low: u64, high: u64) -> Option<Hash> {
         let len = high.checked_sub(low).filter(|len| *len > 0)?;
-        if len.is_power_of_two() && low % len == 0 {
+        if len.is_power_of_two() && low.is_multiple_of(len) {
             let height = len.trailing_zeros();
             let (level, count) = (height / 8, 1 << (height % 8));
             let first = (shift(low, level) % WIDTH as u64) as usize;

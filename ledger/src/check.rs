@@ -1,0 +1,316 @@
+//! `colophon log check`: re-hashes a whole log from its entries up, and asks of every statement whether it follows.
+
+use std::fmt;
+use std::sync::Arc;
+
+use colophon_receipt::Hash;
+use colophon_receipt::checkpoint::Checkpoint;
+use colophon_receipt::merkle::leaf_hash;
+use colophon_signer::note::VerifierKey;
+use object_store::ObjectStore;
+
+use self::batches::Batches;
+pub use self::finding::Finding;
+use self::sequence::{Sequence, Subtrees};
+use self::statements::Statements;
+use crate::head::{self, SignedHead};
+use crate::store::{Store, StoreError};
+use crate::tiles::{self, Edge, MAX_BUNDLE, MAX_TILE, TileId, WIDTH, Write};
+
+mod batches;
+mod finding;
+mod sequence;
+mod statements;
+
+/// Findings kept; more are counted.
+const MAX_FINDINGS: usize = 10_000;
+
+/// What to check, and how to tell of it.
+pub struct CheckOptions {
+    /// The log's generation, from 1.
+    pub generation: u32,
+    /// The verifier key that the checkpoint has to be signed by. Without one, those of the genesis leaf are believed.
+    pub vkey: Option<String>,
+    /// Whether to read the batch files too: they are not public, so a copy of the log may lack them.
+    pub batches: bool,
+    /// Called with (leaves checked, leaves in all).
+    pub progress: Option<Box<dyn Fn(u64, u64) + Send + Sync>>,
+}
+
+impl Default for CheckOptions {
+    fn default() -> CheckOptions {
+        CheckOptions { generation: 1, vkey: None, batches: true, progress: None }
+    }
+}
+
+impl fmt::Debug for CheckOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let CheckOptions { generation, vkey, batches, .. } = self;
+        write!(f, "CheckOptions {{ generation: {generation}, vkey: {vkey:?}, batches: {batches} }}")
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The signed head, if it could be read and its signature is good.
+    pub checkpoint: Option<Checkpoint>,
+    /// The key that signed it.
+    pub vkey: Option<String>,
+    /// Leaves hashed.
+    pub leaves: u64,
+    /// Files of hashes compared.
+    pub tiles: u64,
+    /// Files of entries read.
+    pub bundles: u64,
+    /// Sequence entries compared.
+    pub sequence_entries: u64,
+    /// Key announcements.
+    pub announcements: u64,
+    /// Statements, heartbeats included.
+    pub statements: u64,
+    /// Shard closes.
+    pub closes: u64,
+    /// Batch files read.
+    pub batches: u64,
+    /// Records in them.
+    pub records: u64,
+    /// What is wrong, in the order it was found.
+    pub findings: Vec<Finding>,
+    /// Findings beyond those kept.
+    pub omitted: u64,
+}
+
+impl Report {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.findings.is_empty() && self.omitted == 0
+    }
+
+    fn find(&mut self, finding: Finding) {
+        if self.findings.len() < MAX_FINDINGS {
+            self.findings.push(finding);
+        } else {
+            self.omitted += 1;
+        }
+    }
+
+    fn unreadable(&mut self, error: &StoreError) {
+        self.find(Finding::Unreadable(error.to_string()));
+    }
+}
+
+/// Checks everything and reports all that is wrong; nothing is written and nothing stops it early.
+pub async fn check(store: Arc<dyn ObjectStore>, options: CheckOptions) -> Report {
+    let log = Store::new(store.clone(), format!("log/{}", options.generation));
+    let mut check = Check {
+        sequence: Sequence::new(log.clone()),
+        batches: options.batches.then(|| Batches::new(store)),
+        store: log,
+        report: Report::default(),
+        edge: Edge::default(),
+        subtrees: Subtrees::default(),
+        statements: Statements::default(),
+    };
+    check.run(&options).await;
+    check.report
+}
+
+struct Check {
+    store: Store,
+    report: Report,
+    edge: Edge,
+    subtrees: Subtrees,
+    sequence: Sequence,
+    statements: Statements,
+    batches: Option<Batches>,
+}
+
+impl Check {
+    async fn run(&mut self, options: &CheckOptions) {
+        let Some(note) = self.checkpoint_text().await else { return };
+        // Needed before the signature can be judged: which keys there are is said by leaf 0.
+        let claimed = head::claimed_size(&note);
+        let Some(size) = claimed.filter(|size| *size > 0) else {
+            self.report.find(Finding::Checkpoint("not a signed checkpoint of at least one leaf".into()));
+            return;
+        };
+        if self.tree(size, options, &note).await {
+            self.finish(size).await;
+        }
+        if let Some(batches) = &mut self.batches {
+            batches.finish(&mut self.report);
+        }
+    }
+
+    /// Goes through the leaves, bundle by bundle. False when the tree could not be followed to its end.
+    async fn tree(&mut self, size: u64, options: &CheckOptions, note: &str) -> bool {
+        let mut next = 0;
+        while next < size {
+            let bundle = TileId::bundle(next);
+            let hashes = self.bundle(bundle, bundle.width(size), next, options, note).await;
+            let Some(hashes) = hashes else { return false };
+            next += hashes.len() as u64;
+            let mut full = Vec::new();
+            for hash in hashes {
+                self.sequence.leaf(&hash, &self.subtrees, &mut self.report).await;
+                self.subtrees.push(hash);
+                self.edge.push(hash, &mut full);
+            }
+            for write in full {
+                self.tile(write).await;
+            }
+            if let Some(progress) = &options.progress {
+                progress(next, size);
+            }
+        }
+        true
+    }
+
+    /// Compares what only the whole tree decides: its right edge and its root.
+    async fn finish(&mut self, size: u64) {
+        let partial: Vec<Write> = self.edge.partial_tiles().flatten().collect();
+        for write in partial {
+            self.tile(write).await;
+        }
+        self.sequence.finish(&mut self.report);
+        let computed = self.subtrees.root();
+        let signed = self.report.checkpoint.as_ref().map(|checkpoint| checkpoint.root);
+        if let Some(signed) = signed.filter(|signed| *signed != computed) {
+            let (computed, signed) = (hex::encode(computed), hex::encode(signed));
+            self.report.find(Finding::Root { size, computed, signed });
+        }
+    }
+
+    async fn checkpoint_text(&mut self) -> Option<String> {
+        let what = match self.store.get(head::NAME, head::MAX_FILE).await {
+            Ok(Some(bytes)) => match String::from_utf8(bytes.into()) {
+                Ok(text) => return Some(text),
+                Err(_) => "not UTF-8".to_owned(),
+            },
+            Ok(None) => format!("{} is missing", self.store.full(head::NAME)),
+            Err(e) => e.to_string(),
+        };
+        self.report.find(Finding::Checkpoint(what));
+        None
+    }
+
+    /// Reads one bundle and takes its leaves in. Returns the leaf hashes: where the bundle is no good those of its tile,
+    /// so that the rest can still be judged. `None` when neither can be read.
+    async fn bundle(
+        &mut self,
+        bundle: TileId,
+        width: usize,
+        first: u64,
+        options: &CheckOptions,
+        note: &str,
+    ) -> Option<Vec<Hash>> {
+        let name = self.present(bundle, width).await;
+        let file = self.store.full(&name);
+        let what = match self.store.get(&name, MAX_BUNDLE).await {
+            Ok(Some(bytes)) => match tiles::parse_bundle(&bytes, width) {
+                Some(entries) => {
+                    self.report.bundles += 1;
+                    self.leaves(&entries, first, options, note).await;
+                    return Some(entries.iter().map(|entry| leaf_hash(entry)).collect());
+                }
+                None => "it does not hold the entries that the tree has there",
+            },
+            Ok(None) => "it is missing",
+            Err(e) => {
+                self.report.unreadable(&e);
+                "it cannot be read"
+            }
+        };
+        self.report.find(Finding::Bundle { file, what });
+        if first == 0 {
+            self.signature(Vec::new(), options, note);
+        }
+        let tile = TileId { level: Some(0), index: bundle.index };
+        let name = self.present(tile, width).await;
+        let bytes = self.store.get(&name, MAX_TILE).await.ok().flatten();
+        let hashes = bytes.and_then(|bytes| tiles::parse_tile(&bytes, width));
+        if hashes.is_none() {
+            let what = "it cannot be read either: what follows is not checked";
+            self.report.find(Finding::Tile { file: self.store.full(&name), what });
+        }
+        hashes
+    }
+
+    /// The partial file, or the full one that took its place.
+    async fn present(&self, tile: TileId, width: usize) -> String {
+        let partial = tile.name_at(width);
+        match self.store.exists(&partial).await {
+            Ok(false) if matches!(self.store.exists(&tile.name()).await, Ok(true)) => tile.name(),
+            _ => partial,
+        }
+    }
+
+    async fn leaves(&mut self, entries: &[Vec<u8>], first: u64, options: &CheckOptions, note: &str) {
+        for (index, entry) in (first..).zip(entries) {
+            self.report.leaves += 1;
+            if index == 0 {
+                let keys = self.statements.genesis(entry, &mut self.report);
+                self.signature(keys, options, note);
+                continue;
+            }
+            let Some(statement) = self.statements.leaf(index, entry, &mut self.report) else { continue };
+            if let Some(batches) = &mut self.batches {
+                batches.check(index, &statement, &mut self.report).await;
+            }
+        }
+    }
+
+    /// Judges the checkpoint by the genesis' keys and, if one was given, by that.
+    fn signature(&mut self, keys: Vec<VerifierKey>, options: &CheckOptions, note: &str) {
+        let mut keys = keys;
+        if let Some(given) = &options.vkey {
+            match given.parse::<VerifierKey>() {
+                Ok(given) => {
+                    if !keys.is_empty() && !keys.contains(&given) {
+                        self.report.find(Finding::Genesis(format!("it does not name the key {given}")));
+                    }
+                    keys = vec![given];
+                }
+                Err(e) => self.report.find(Finding::Checkpoint(format!("the key to check with: {e}"))),
+            }
+        }
+        let mut why = "there is no genesis that names its key".to_owned();
+        for key in keys {
+            match SignedHead::parse(note, &key) {
+                Ok(head) => {
+                    self.report.checkpoint = Some(head.checkpoint);
+                    self.report.vkey = Some(key.to_string());
+                    return;
+                }
+                Err(e) => why = e.to_string(),
+            }
+        }
+        self.report.find(Finding::Checkpoint(why));
+    }
+
+    /// Compares a tile with what the leaves make of it.
+    async fn tile(&mut self, expected: Write) {
+        self.report.tiles += 1;
+        let name = self.present(expected.tile, expected.width).await;
+        let file = self.store.full(&name);
+        let what = match self.store.get(&name, MAX_TILE).await {
+            Ok(Some(bytes)) => {
+                let length = bytes.len() == expected.bytes.len() || bytes.len() == 32 * WIDTH;
+                if length && bytes.starts_with(&expected.bytes) {
+                    return;
+                }
+                "its hashes are not those of the leaves below it"
+            }
+            Ok(None) => "it is missing",
+            Err(e) => {
+                self.report.unreadable(&e);
+                "it cannot be read"
+            }
+        };
+        self.report.find(Finding::Tile { file, what });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,196 @@
+//! What can be wrong with a log.
+
+use colophon_receipt::record::RecordId;
+
+/// One thing that is wrong, and where. The variant is its name; `Display` says it to people.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Finding {
+    /// A file could not be read, or is longer than the format allows.
+    #[error("unreadable: {0}")]
+    Unreadable(String),
+    /// The checkpoint is missing, malformed, or not signed by the log's key.
+    #[error("checkpoint: {0}")]
+    Checkpoint(String),
+    /// The leaves lead to another root than the one signed.
+    #[error("root: the {size} leaves lead to {computed}, the checkpoint is signed for {signed}")]
+    Root {
+        /// Leaves in the tree.
+        size: u64,
+        /// The root over the leaves, in hex.
+        computed: String,
+        /// The root of the checkpoint, in hex.
+        signed: String,
+    },
+    /// A tile is missing or not that of the leaves.
+    #[error("tile {file}: {what}")]
+    Tile {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// An entry bundle is missing or malformed.
+    #[error("bundle {file}: {what}")]
+    Bundle {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A sequence entry is missing, damaged, or contradicts the leaves.
+    #[error("sequence entry {n}: {what}")]
+    Sequence {
+        /// Its number.
+        n: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// Leaf 0 is not the genesis of this log.
+    #[error("genesis: {0}")]
+    Genesis(String),
+    /// A leaf that is none of the known kinds, or not in its one allowed form.
+    #[error("leaf {index}: {what}")]
+    Leaf {
+        /// Index in the log.
+        index: u64,
+        /// Why.
+        what: String,
+    },
+    /// The signature, issuer or key of a leaf is wrong.
+    #[error("leaf {index}: signature: {what}")]
+    Signature {
+        /// Index in the log.
+        index: u64,
+        /// Why.
+        what: String,
+    },
+    /// An announcement does not hold: its proof of possession, its dates, its predecessor, or its shard had a key.
+    #[error("leaf {index}: announcement of {shard}: {what}")]
+    Announcement {
+        /// Index in the log.
+        index: u64,
+        /// The shard announced.
+        shard: String,
+        /// Why.
+        what: &'static str,
+    },
+    /// A statement or close by a shard that the log never announced.
+    #[error("leaf {index}: {shard} was never announced")]
+    Unannounced {
+        /// Index in the log.
+        index: u64,
+        /// The shard.
+        shard: String,
+    },
+    /// Statements are missing, or out of order.
+    #[error("leaf {index}: {shard} continues with statement {found}, expected {expected}")]
+    Gap {
+        /// Index in the log.
+        index: u64,
+        /// The shard.
+        shard: String,
+        /// The number that comes next.
+        expected: u64,
+        /// The number that came.
+        found: u64,
+    },
+    /// Two different payloads for one number of a shard: proof of misbehaviour by whoever holds its key.
+    #[error("leaf {index}: {shard} signed two different statements {seq}")]
+    Equivocation {
+        /// Index of the second.
+        index: u64,
+        /// The shard.
+        shard: String,
+        /// The number.
+        seq: u64,
+    },
+    /// The same statement twice.
+    #[error("leaf {index}: statement {seq} of {shard} is already in the log")]
+    Repeated {
+        /// Index of the second.
+        index: u64,
+        /// The shard.
+        shard: String,
+        /// The number.
+        seq: u64,
+    },
+    /// A statement does not follow from the one before it.
+    #[error("leaf {index}: statement {seq} of {shard}: {what}")]
+    Chain {
+        /// Index in the log.
+        index: u64,
+        /// The shard.
+        shard: String,
+        /// The statement's number.
+        seq: u64,
+        /// What does not follow.
+        what: &'static str,
+    },
+    /// A shard's counters do not add up.
+    #[error("leaf {index}: statement {seq} of {shard}: counters: {what}")]
+    Counters {
+        /// Index in the log.
+        index: u64,
+        /// The shard.
+        shard: String,
+        /// The statement's number.
+        seq: u64,
+        /// What does not add up.
+        what: &'static str,
+    },
+    /// A shard's close does not fit its last statement.
+    #[error("leaf {index}: close of {shard}: {what}")]
+    Close {
+        /// Index in the log.
+        index: u64,
+        /// The shard.
+        shard: String,
+        /// Why.
+        what: &'static str,
+    },
+    /// A batch file is missing, malformed, or not the one its statement describes.
+    #[error("batch {file}: {what}")]
+    Batch {
+        /// The file.
+        file: String,
+        /// Why.
+        what: String,
+    },
+    /// The same record id twice.
+    #[error("record {} is in the log twice: leaves {first} and {second}", hex::encode(id))]
+    DuplicateRecord {
+        /// The id.
+        id: RecordId,
+        /// Log index of the first one's statement.
+        first: u64,
+        /// Log index of the second one's statement.
+        second: u64,
+    },
+}
+
+impl Finding {
+    /// The finding's name, for scripts.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Finding::Unreadable(_) => "unreadable",
+            Finding::Checkpoint(_) => "checkpoint",
+            Finding::Root { .. } => "root",
+            Finding::Tile { .. } => "tile",
+            Finding::Bundle { .. } => "bundle",
+            Finding::Sequence { .. } => "sequence",
+            Finding::Genesis(_) => "genesis",
+            Finding::Leaf { .. } => "leaf",
+            Finding::Signature { .. } => "signature",
+            Finding::Announcement { .. } => "announcement",
+            Finding::Unannounced { .. } => "unannounced",
+            Finding::Gap { .. } => "gap",
+            Finding::Equivocation { .. } => "equivocation",
+            Finding::Repeated { .. } => "repeated",
+            Finding::Chain { .. } => "chain",
+            Finding::Counters { .. } => "counters",
+            Finding::Close { .. } => "close",
+            Finding::Batch { .. } => "batch",
+            Finding::DuplicateRecord { .. } => "duplicate-record",
+        }
+    }
+}

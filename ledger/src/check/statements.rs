@@ -1,0 +1,254 @@
+//! What the leaves say, taken together: keys, chains, counters.
+
+use std::collections::HashMap;
+
+use colophon_receipt::merkle::empty_root;
+use colophon_receipt::statement::{Announcement, Counters, Genesis, ShardClose, Statement, payload_hash};
+use colophon_receipt::{Hash, statement::Predecessor};
+use colophon_signer::PublicKey;
+use colophon_signer::cose::Sign1;
+use colophon_signer::note::VerifierKey;
+
+use super::{Finding, Report};
+use crate::leaf::Leaf;
+
+/// One shard as the log has shown it so far.
+struct Shard {
+    key: PublicKey,
+    not_after: u64,
+    /// `H` of the payload that the next statement has to name.
+    previous: Hash,
+    /// `H` of each statement's payload, by number.
+    payloads: HashMap<u64, Hash>,
+    /// The number that comes next.
+    next: u64,
+    last: Option<Statement>,
+    closed: bool,
+}
+
+/// Follows every shard through the log.
+#[derive(Default)]
+pub(super) struct Statements {
+    origin: String,
+    log_keys: Vec<PublicKey>,
+    shards: HashMap<String, Shard>,
+}
+
+impl Statements {
+    /// Takes leaf 0 in. Returns the log's verifier keys.
+    pub(super) fn genesis(&mut self, leaf: &[u8], report: &mut Report) -> Vec<VerifierKey> {
+        let genesis = match Genesis::decode(leaf) {
+            Ok(genesis) => genesis,
+            Err(e) => {
+                report.find(Finding::Genesis(format!("leaf 0 is none: {e}")));
+                return Vec::new();
+            }
+        };
+        let mut keys = Vec::new();
+        for vkey in &genesis.vkeys {
+            match vkey.parse::<VerifierKey>() {
+                Ok(key) if key.name() == genesis.origin => keys.push(key),
+                Ok(key) => report.find(Finding::Genesis(format!("its key is named {}", key.name()))),
+                Err(e) => report.find(Finding::Genesis(e.to_string())),
+            }
+        }
+        if genesis.vkeys.is_empty() {
+            report.find(Finding::Genesis("it names no key".into()));
+        }
+        self.log_keys = keys.iter().map(|key| *key.public_key()).collect();
+        self.origin = genesis.origin;
+        keys
+    }
+
+    /// Takes leaf `index` in, for `index` above 0. Returns the statement whose batch is to be looked at.
+    pub(super) fn leaf(&mut self, index: u64, bytes: &[u8], report: &mut Report) -> Option<Statement> {
+        let leaf = match Leaf::parse(bytes) {
+            Ok(leaf) => leaf,
+            Err(e) => {
+                report.find(Finding::Leaf { index, what: e.to_string() });
+                return None;
+            }
+        };
+        // Without a genesis there is nothing to compare with.
+        let known = !self.origin.is_empty();
+        if let Some(signed) = leaf.signed().filter(|signed| known && signed.iss() != self.origin) {
+            let what = format!("the issuer is {}, not this log", signed.iss());
+            report.find(Finding::Signature { index, what });
+        }
+        match leaf {
+            Leaf::Genesis(_) => {
+                report.find(Finding::Leaf { index, what: "a second genesis".into() });
+                None
+            }
+            Leaf::Announcement(signed, announcement) => {
+                report.announcements += 1;
+                self.announcement(index, &signed, announcement, report);
+                None
+            }
+            Leaf::Statement(signed, statement) => {
+                report.statements += 1;
+                self.statement(index, &signed, &statement, report).then_some(statement)
+            }
+            Leaf::Close(signed, close) => {
+                report.closes += 1;
+                self.close(index, &signed, &close, report);
+                None
+            }
+        }
+    }
+
+    fn announcement(&mut self, index: u64, signed: &Sign1, new: Announcement, report: &mut Report) {
+        if !self.log_keys.iter().any(|key| signed.verify(key).is_ok()) {
+            let what = "not signed by a key of the log".into();
+            report.find(Finding::Signature { index, what });
+            return;
+        }
+        let wrong = |what| Finding::Announcement { index, shard: new.shard.clone(), what };
+        if new.origin != self.origin {
+            report.find(wrong("made for another log"));
+        }
+        let key = PublicKey(new.public_key);
+        if key.verify(&new.proof_message(), &new.proof).is_err() {
+            report.find(wrong("the proof of possession is bad"));
+        }
+        if new.not_before >= new.not_after {
+            report.find(wrong("its key never counts"));
+        }
+        if self.log_keys.contains(&key) {
+            report.find(wrong("a log key as a shard key"));
+        }
+        if new.predecessor.as_ref().is_some_and(|earlier| !self.is_last(earlier)) {
+            report.find(wrong("its predecessor's last statement is not in the log"));
+        }
+        if self.shards.contains_key(&new.shard) {
+            report.find(wrong("the shard already has a key"));
+            return;
+        }
+        let shard = Shard {
+            key,
+            not_after: new.not_after,
+            previous: payload_hash(signed.payload()),
+            payloads: HashMap::new(),
+            next: 0,
+            last: None,
+            closed: false,
+        };
+        self.shards.insert(new.shard, shard);
+    }
+
+    fn is_last(&self, earlier: &Predecessor) -> bool {
+        let shard = self.shards.get(&earlier.shard);
+        let last = shard.and_then(|shard| shard.last.as_ref().map(|last| (last.seq, shard.previous)));
+        last == Some((earlier.seq, earlier.payload_hash))
+    }
+
+    /// Whether the statement is the next of its shard's, by its key.
+    fn statement(&mut self, index: u64, signed: &Sign1, new: &Statement, report: &mut Report) -> bool {
+        let (name, seq) = (new.shard.clone(), new.seq);
+        let Some(shard) = self.shards.get_mut(&name) else {
+            report.find(Finding::Unannounced { index, shard: name });
+            return false;
+        };
+        if let Err(e) = signed.verify(&shard.key) {
+            report.find(Finding::Signature { index, what: e.to_string() });
+            return false;
+        }
+        let hash = payload_hash(signed.payload());
+        if let Some(known) = shard.payloads.get(&seq) {
+            report.find(match *known == hash {
+                true => Finding::Repeated { index, shard: name, seq },
+                false => Finding::Equivocation { index, shard: name, seq },
+            });
+            return false;
+        }
+        let expected = shard.next;
+        if seq != expected {
+            report.find(Finding::Gap { index, shard: name.clone(), expected, found: seq });
+        }
+        let chain = |what| Finding::Chain { index, shard: name.clone(), seq, what };
+        if seq == expected && new.previous != shard.previous {
+            report.find(chain("it names another previous payload"));
+        }
+        if new.to < new.from {
+            report.find(chain("its interval ends before it begins"));
+        }
+        if new.to > shard.not_after {
+            report.find(chain("it is dated after its key's end"));
+        }
+        if shard.closed {
+            report.find(chain("it comes after the shard's close"));
+        }
+        if new.count == 0 && new.root != empty_root() {
+            report.find(chain("an empty batch with a root"));
+        }
+        let last = shard.last.as_ref().filter(|last| last.seq.checked_add(1) == Some(seq));
+        if last.is_some_and(|last| last.to != new.from) {
+            report.find(chain("its interval does not begin where the last one ended"));
+        }
+        if last.is_some() || seq == 0 {
+            let before = last.map_or(Some(0), total);
+            let grown = before.and_then(|before| before.checked_add(new.count));
+            let each = last.is_none_or(|last| {
+                last.cumulative_exchanges <= new.cumulative_exchanges
+                    && last.cumulative_evidence <= new.cumulative_evidence
+            });
+            if total(new).is_none() || total(new) != grown || !each {
+                report.find(chain("its cumulative counts do not add up"));
+            }
+        }
+        let counters = |what| Finding::Counters { index, shard: name.clone(), seq, what };
+        if !new.counters.balanced() {
+            report.find(counters("received is not recorded + passed + lost + open"));
+        }
+        if new.counters.recorded < new.cumulative_exchanges {
+            report.find(counters("fewer recorded than the batches hold"));
+        }
+        if last.is_some_and(|last| decreased(&last.counters, &new.counters)) {
+            report.find(counters("one of them went backwards"));
+        }
+        shard.payloads.insert(seq, hash);
+        // After a gap the chain goes on from what there is, so that one hole is one finding.
+        if seq >= expected {
+            shard.next = seq.saturating_add(1);
+            shard.previous = hash;
+            shard.last = Some(new.clone());
+        }
+        true
+    }
+
+    fn close(&mut self, index: u64, signed: &Sign1, close: &ShardClose, report: &mut Report) {
+        let name = close.shard.clone();
+        let Some(shard) = self.shards.get_mut(&name) else {
+            report.find(Finding::Unannounced { index, shard: name });
+            return;
+        };
+        if let Err(e) = signed.verify(&shard.key) {
+            report.find(Finding::Signature { index, what: e.to_string() });
+            return;
+        }
+        let wrong = |what| Finding::Close { index, shard: name.clone(), what };
+        if shard.closed {
+            report.find(wrong("it was closed before"));
+        }
+        let last = shard.last.as_ref();
+        if last.map(|last| last.seq) != Some(close.seq) || shard.previous != close.payload_hash {
+            report.find(wrong("it does not name the last statement"));
+        }
+        if last.is_some_and(|last| last.to > close.at) {
+            report.find(wrong("it is dated before the last statement's end"));
+        }
+        shard.closed = true;
+    }
+}
+
+fn total(statement: &Statement) -> Option<u64> {
+    statement.cumulative_exchanges.checked_add(statement.cumulative_evidence)
+}
+
+/// Everything but `open` only grows.
+fn decreased(before: &Counters, after: &Counters) -> bool {
+    let parts = |c: &Counters| {
+        [c.received, c.recorded, c.passed, c.lost, c.refused, c.degraded, c.bypass.unwrap_or(0)]
+    };
+    parts(before).iter().zip(parts(after)).any(|(before, after)| *before > after)
+}

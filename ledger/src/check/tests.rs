@@ -1,0 +1,396 @@
+use colophon_receipt::merkle::{empty_root, sha256};
+use colophon_receipt::record::RecordLeaf;
+use colophon_receipt::statement::{
+    ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, Counters, STATEMENT_TYPE, ShardClose, Statement,
+    payload_hash,
+};
+use colophon_receipt::{Level, Outcome};
+use colophon_signer::cose::sign_statement;
+use colophon_signer::{Ed25519Key, Signer};
+use object_store::ObjectStore;
+
+use super::*;
+use crate::batch;
+use crate::leaf::Leaf;
+use crate::ledger::keeper::batch_name;
+use crate::log::Log;
+use crate::log::tests::support::{config, key};
+use crate::show::Show;
+
+const SHARD: &str = "here/0123456789abcdef";
+const ORIGIN: &str = "log.example/test/1";
+
+/// A log with one shard, and everything needed to add good and bad leaves to it.
+struct Scene {
+    folder: tempfile::TempDir,
+    log: Log,
+    shard: Ed25519Key,
+    seq: u64,
+    previous: Hash,
+    to: u64,
+    records: u64,
+}
+
+impl Scene {
+    async fn new() -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let store = crate::store::local(folder.path()).unwrap();
+        let log = Log::open(store, config(None)).await.unwrap();
+        let shard = Ed25519Key::from_seed(&[3; 32]).unwrap();
+        let (previous, to) = ([0; 32], 1_000_000);
+        let mut scene = Scene { folder, log, shard, seq: 0, previous, to, records: 0 };
+        let announcement = scene.announcement(SHARD);
+        scene.announce(announcement, key().as_ref()).await;
+        scene
+    }
+
+    fn store(&self) -> Arc<dyn ObjectStore> {
+        crate::store::local(self.folder.path()).unwrap()
+    }
+
+    fn announcement(&self, shard: &str) -> Announcement {
+        let mut announcement = Announcement {
+            shard: shard.into(),
+            public_key: self.shard.public_key().0,
+            not_before: 1_000_000,
+            not_after: 900_000_000,
+            origin: ORIGIN.into(),
+            predecessor: None,
+            proof: [0; 64],
+            attestation: None,
+        };
+        announcement.proof = self.shard.sign(&announcement.proof_message());
+        announcement
+    }
+
+    async fn announce(&mut self, announcement: Announcement, by: &dyn Signer) {
+        let payload = announcement.encode();
+        self.previous = payload_hash(&payload);
+        let leaf = sign_statement(&payload, ANNOUNCEMENT_TYPE, ORIGIN, &announcement.shard, by);
+        self.append(leaf).await;
+    }
+
+    async fn append(&mut self, leaf: Vec<u8>) {
+        self.log.append(vec![leaf]).await.unwrap();
+    }
+
+    /// The next statement over `count` new records, its batch file written.
+    fn batch(&mut self, count: u64) -> Statement {
+        let (from, to) = (self.to, self.to + 10);
+        let record = |n: u64| RecordLeaf {
+            id: sha256(&(self.records + n).to_be_bytes())[..16].try_into().unwrap(),
+            completed_at: from + n % 10,
+            field_root: [1; 32],
+            present: 1,
+            level: Level::Sign,
+            outcome: Outcome::Complete,
+            draw: None,
+        };
+        let records: Vec<_> = (0..count).map(record).collect();
+        let root = self.write_batch(self.seq, &records);
+        self.records += count;
+        let recorded = self.records;
+        Statement {
+            shard: SHARD.into(),
+            seq: self.seq,
+            count,
+            root,
+            previous: self.previous,
+            from,
+            to,
+            beacon: None,
+            cumulative_exchanges: recorded,
+            cumulative_evidence: 0,
+            policy: [5; 32],
+            counters: Counters { received: recorded + 1, recorded, open: 1, ..Counters::default() },
+        }
+    }
+
+    fn write_batch(&self, seq: u64, records: &[RecordLeaf]) -> Hash {
+        let leaves: Vec<_> = records.iter().map(|record| (record.id, record.encode())).collect();
+        let hashes: Vec<_> = leaves.iter().map(|(_, leaf)| leaf_hash(leaf)).collect();
+        if records.is_empty() {
+            return empty_root();
+        }
+        let file = self.folder.path().join(batch_name(SHARD, seq));
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, batch::write(leaves.iter().map(|(id, leaf)| (id, leaf.as_slice())))).unwrap();
+        batch::root(&hashes)
+    }
+
+    fn sign(&self, statement: &Statement) -> Vec<u8> {
+        sign_statement(&statement.encode(), STATEMENT_TYPE, ORIGIN, &statement.shard, &self.shard)
+    }
+
+    async fn add(&mut self, statement: Statement) {
+        let leaf = self.sign(&statement);
+        self.append(leaf).await;
+        self.previous = payload_hash(&statement.encode());
+        (self.seq, self.to) = (statement.seq + 1, statement.to);
+    }
+
+    async fn good(&mut self, count: u64) {
+        let statement = self.batch(count);
+        self.add(statement).await;
+    }
+
+    fn close(&self) -> ShardClose {
+        let (seq, payload_hash) = (self.seq.saturating_sub(1), self.previous);
+        ShardClose { shard: SHARD.into(), seq, payload_hash, at: self.to + 1 }
+    }
+
+    async fn append_close(&mut self, close: ShardClose) {
+        let leaf = sign_statement(&close.encode(), CLOSE_TYPE, ORIGIN, SHARD, &self.shard);
+        self.append(leaf).await;
+    }
+
+    async fn check(&self) -> Report {
+        check(self.store(), CheckOptions { vkey: Some(self.log.vkey()), ..CheckOptions::default() }).await
+    }
+
+    /// The names of the findings.
+    async fn found(&self) -> Vec<&'static str> {
+        self.check().await.findings.iter().map(Finding::name).collect()
+    }
+}
+
+/// A scene after a few good batches and one statement changed by `change`.
+async fn with(change: impl FnOnce(&mut Statement)) -> Vec<&'static str> {
+    let mut scene = Scene::new().await;
+    scene.good(2).await;
+    let mut statement = scene.batch(3);
+    change(&mut statement);
+    scene.add(statement).await;
+    scene.found().await
+}
+
+#[tokio::test]
+async fn a_sound_log_has_no_findings_and_everything_is_counted() {
+    let mut scene = Scene::new().await;
+    for n in 0..300 {
+        scene.good(n % 3).await;
+    }
+    scene.append_close(scene.close()).await;
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let progress = seen.clone();
+    let options = CheckOptions {
+        progress: Some(Box::new(move |done, total| progress.lock().unwrap().push((done, total)))),
+        ..CheckOptions::default()
+    };
+    let report = check(scene.store(), options).await;
+    assert!(report.is_sound(), "{:#?}", report.findings);
+    assert_eq!(report.checkpoint.as_ref(), Some(&scene.log.head().checkpoint));
+    assert_eq!(report.vkey, Some(scene.log.vkey()));
+    let counts = (report.leaves, report.announcements, report.statements, report.closes);
+    assert_eq!(counts, (303, 1, 300, 1));
+    assert_eq!((report.batches, report.records, report.sequence_entries), (200, 300, 303));
+    assert_eq!((report.bundles, report.tiles), (2, 3));
+    assert_eq!(*seen.lock().unwrap(), [(256, 303), (303, 303)]);
+}
+
+#[tokio::test]
+async fn a_flipped_byte_in_any_file_of_the_log_is_found() {
+    let mut scene = Scene::new().await;
+    for _ in 0..280 {
+        scene.good(0).await;
+    }
+    scene.good(2).await;
+    let files = [
+        ("checkpoint", "checkpoint"),
+        ("tile/0/000", "tile"),
+        ("tile/0/001.p/27", "tile"),
+        ("tile/1/000.p/1", "tile"),
+        ("tile/entries/000", "root"),
+        ("tile/entries/001.p/27", "root"),
+        ("seq/000000000/000", "sequence"),
+        ("seq/000000000/282", "sequence"),
+    ];
+    for (file, name) in files {
+        let path = scene.folder.path().join("log/1").join(file);
+        let good = std::fs::read(&path).unwrap();
+        let mut bad = good.clone();
+        let last = bad.len() - 2;
+        bad[last] ^= 1;
+        std::fs::write(&path, &bad).unwrap();
+        let found = scene.found().await;
+        assert!(found.contains(&name), "{file}: {found:?}");
+        std::fs::remove_file(&path).unwrap();
+        let found = scene.found().await;
+        let name = if name == "root" { "bundle" } else { name };
+        assert!(found.contains(&name), "{file} removed: {found:?}");
+        std::fs::write(&path, &good).unwrap();
+    }
+    assert!(scene.check().await.is_sound());
+}
+
+#[tokio::test]
+async fn all_that_is_wrong_is_reported_not_only_the_first() {
+    let mut scene = Scene::new().await;
+    for _ in 0..3 {
+        scene.good(2).await;
+    }
+    let root = scene.folder.path();
+    std::fs::write(root.join("log/1/checkpoint"), b"garbage\n").unwrap();
+    assert_eq!(scene.found().await, ["checkpoint"]);
+    std::fs::write(root.join("log/1/checkpoint"), &scene.log.head().note).unwrap();
+    std::fs::remove_file(root.join(batch_name(SHARD, 1))).unwrap();
+    std::fs::write(root.join(batch_name(SHARD, 2)), b"garbage").unwrap();
+    std::fs::write(root.join("log/1/tile/0/000.p/5"), [0; 160]).unwrap();
+    assert_eq!(scene.found().await, ["batch", "batch", "tile"]);
+    let options = CheckOptions { batches: false, ..CheckOptions::default() };
+    assert_eq!(check(scene.store(), options).await.findings.len(), 1);
+}
+
+#[tokio::test]
+async fn another_key_than_the_one_given_is_not_believed() {
+    let scene = Scene::new().await;
+    let other = Ed25519Key::from_seed(&[9; 32]).unwrap();
+    let vkey = VerifierKey::new(ORIGIN, colophon_signer::note::NoteAlgorithm::Ed25519, other.public_key());
+    let options = CheckOptions { vkey: Some(vkey.unwrap().to_string()), ..CheckOptions::default() };
+    let report = check(scene.store(), options).await;
+    let names: Vec<_> = report.findings.iter().map(Finding::name).collect();
+    assert_eq!(names, ["genesis", "checkpoint"]);
+    assert_eq!(report.checkpoint, None);
+}
+
+#[tokio::test]
+async fn statements_that_do_not_follow() {
+    assert_eq!(with(|_| {}).await, Vec::<&str>::new());
+    assert_eq!(with(|s| s.previous[0] ^= 1).await, ["chain"]);
+    // Records of the batch then lie outside the interval.
+    assert_eq!(with(|s| s.from += 1).await, ["chain", "batch"]);
+    assert_eq!(with(|s| s.from -= 1).await, ["chain"]);
+    assert_eq!(with(|s| s.to = s.from - 1).await, ["chain", "batch"]);
+    assert_eq!(with(|s| s.to = 900_000_001).await, ["chain"]);
+    assert_eq!(with(|s| s.cumulative_exchanges -= 1).await, ["chain"]);
+    assert_eq!(with(|s| s.cumulative_evidence += 1).await, ["chain"]);
+    assert_eq!(with(|s| s.counters.open += 1).await, ["counters"]);
+    assert_eq!(with(|s| s.counters = Counters::default()).await, ["counters", "counters"]);
+    assert_eq!(with(|s| s.root[0] ^= 1).await, ["batch"]);
+    assert_eq!(with(|s| s.count += 1).await, ["chain", "batch"]);
+    assert_eq!(with(|s| s.seq += 1).await, ["gap", "batch"]);
+    assert_eq!(with(|s| s.shard = "other/0".into()).await, ["unannounced"]);
+}
+
+#[tokio::test]
+async fn a_hole_is_one_finding() {
+    let mut scene = Scene::new().await;
+    scene.good(1).await;
+    // Statement 1 was never logged.
+    let lost = scene.batch(1);
+    scene.previous = payload_hash(&lost.encode());
+    (scene.seq, scene.to) = (2, lost.to);
+    scene.good(1).await;
+    scene.good(1).await;
+    assert_eq!(scene.found().await, ["gap"]);
+    // It does not heal: the number comes too late.
+    let late = scene.sign(&lost);
+    scene.append(late).await;
+    assert_eq!(scene.found().await.first(), Some(&"gap"));
+    assert_eq!(scene.found().await.get(1), Some(&"gap"));
+}
+
+#[tokio::test]
+async fn two_payloads_for_one_number_convict_the_key() {
+    let mut scene = Scene::new().await;
+    scene.good(1).await;
+    let statement = scene.batch(1);
+    scene.add(statement.clone()).await;
+    let again = scene.sign(&statement);
+    scene.append(again).await;
+    assert_eq!(scene.found().await, ["repeated"]);
+    let other = scene.sign(&Statement { policy: [6; 32], ..statement });
+    scene.append(other).await;
+    assert_eq!(scene.found().await, ["repeated", "equivocation"]);
+}
+
+#[tokio::test]
+async fn the_same_record_twice_is_found_across_batches() {
+    let mut scene = Scene::new().await;
+    scene.good(2).await;
+    scene.records = 1;
+    let mut statement = scene.batch(2);
+    (statement.cumulative_exchanges, statement.counters.recorded) = (4, 4);
+    statement.counters.received = 5;
+    scene.add(statement).await;
+    let report = scene.check().await;
+    assert!(
+        matches!(report.findings[..], [Finding::DuplicateRecord { first: 2, second: 3, .. }]),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn keys_and_signatures_of_others() {
+    let thief = Ed25519Key::from_seed(&[9; 32]).unwrap();
+    let mut scene = Scene::new().await;
+    scene.good(1).await;
+    let statement = scene.batch(1);
+    let stolen = sign_statement(&statement.encode(), STATEMENT_TYPE, ORIGIN, SHARD, &thief);
+    scene.append(stolen).await;
+    assert_eq!(scene.found().await, ["signature"]);
+    let foreign = sign_statement(&statement.encode(), STATEMENT_TYPE, "other.example/1", SHARD, &scene.shard);
+    scene.append(foreign).await;
+    assert_eq!(scene.found().await, ["signature", "signature"]);
+
+    let mut scene = Scene::new().await;
+    let announcement = scene.announcement("by/thief");
+    scene.announce(announcement, &thief).await;
+    let mut announcement = scene.announcement("without/proof");
+    announcement.proof[0] ^= 1;
+    scene.announce(announcement, key().as_ref()).await;
+    let announcement = scene.announcement(SHARD);
+    scene.announce(announcement, key().as_ref()).await;
+    assert_eq!(scene.found().await, ["signature", "announcement", "announcement"]);
+}
+
+#[tokio::test]
+async fn closes_and_what_follows_them() {
+    let mut scene = Scene::new().await;
+    scene.good(1).await;
+    let close = scene.close();
+    scene.append_close(ShardClose { seq: 7, ..close.clone() }).await;
+    assert_eq!(scene.found().await, ["close"]);
+    scene.append_close(close).await;
+    scene.good(1).await;
+    assert_eq!(scene.found().await, ["close", "close", "chain"]);
+}
+
+#[tokio::test]
+async fn leaves_of_no_known_kind() {
+    let mut scene = Scene::new().await;
+    let head = scene.log.head();
+    let genesis = scene.log.reader().entry(0, &head.checkpoint).await.unwrap();
+    let odd = sign_statement(b"\xa0", "application/odd", ORIGIN, SHARD, &scene.shard);
+    for leaf in [b"junk".to_vec(), genesis, odd] {
+        scene.append(leaf).await;
+    }
+    assert_eq!(scene.found().await, ["leaf", "leaf", "leaf"]);
+}
+
+#[tokio::test]
+async fn a_log_is_shown_leaf_by_leaf() {
+    let mut scene = Scene::new().await;
+    for _ in 0..300 {
+        scene.good(0).await;
+    }
+    scene.append(b"junk".to_vec()).await;
+    let mut show = Show::open(scene.store(), 1, 0..u64::MAX).await.unwrap();
+    assert_eq!(*show.head(), *scene.log.head());
+    let mut lines = Vec::new();
+    while let Some(shown) = show.next().await.unwrap() {
+        assert_eq!(shown.index, lines.len() as u64);
+        lines.push(shown);
+    }
+    assert_eq!(lines.len(), 303);
+    assert!(matches!(&lines[0].leaf, Ok(Leaf::Genesis(genesis)) if genesis.origin == ORIGIN));
+    assert!(matches!(&lines[1].leaf, Ok(Leaf::Announcement(..))));
+    assert!(matches!(&lines[301].leaf, Ok(Leaf::Statement(_, s)) if s.seq == 299));
+    assert!(lines[302].leaf.is_err());
+    assert!(lines[301].to_string().contains(&format!("{SHARD}#299 count=0")), "{}", lines[301]);
+    let mut show = Show::open(scene.store(), 1, 255..257).await.unwrap();
+    assert_eq!(show.next().await.unwrap().unwrap().index, 255);
+    assert_eq!(show.next().await.unwrap().unwrap().index, 256);
+    assert!(show.next().await.unwrap().is_none());
+    assert!(Show::open(scene.store(), 2, 0..1).await.is_err());
+}
