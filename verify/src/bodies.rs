@@ -48,6 +48,8 @@ pub struct Body {
 pub(crate) struct Reading {
     pub(crate) how: &'static str,
     pub(crate) body: BodyDigest,
+    /// The closing comment that this reading leaves out.
+    pub(crate) comment: Option<Vec<u8>>,
 }
 
 impl Body {
@@ -137,6 +139,10 @@ impl BodyReader {
             }
             saved = Some(head);
         }
+        if self.side == Side::Request {
+            // Nothing is ever appended to a request.
+            readings.retain(|reading| reading.comment.is_none());
+        }
         Body { size, readings, head: saved }
     }
 }
@@ -176,14 +182,17 @@ impl Tail {
         how: [&'static str; 3],
         out: &mut Vec<Reading>,
     ) -> Option<Vec<u8>> {
-        out.push(Reading { how: how[0], body: self.digest(self.window.len()) });
+        let mut add = |how, keep: usize, comment: Option<&[u8]>| {
+            out.push(Reading { how, body: self.digest(keep), comment: comment.map(<[u8]>::to_vec) });
+        };
+        add(how[0], self.window.len(), None);
         if let Some(keep) = before_comment(&self.window) {
-            out.push(Reading { how: how[1], body: self.digest(keep) });
+            add(how[1], keep, Some(&self.window[keep..]));
         }
         let keep = before_trailers(&self.window, trailers)?;
-        out.push(Reading { how: how[2], body: self.digest(keep) });
+        add(how[2], keep, None);
         if let Some(shorter) = before_comment(&self.window[..keep]) {
-            out.push(Reading { how: how[1], body: self.digest(shorter) });
+            add(how[1], shorter, Some(&self.window[shorter..keep]));
         }
         Some(self.window[keep..].to_vec())
     }

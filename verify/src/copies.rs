@@ -1,16 +1,19 @@
 //! The reader's copies against the record: bodies, a saved head with its signatures, the nonce.
 
+use std::collections::BTreeMap;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
 use colophon_receipt::fields::{
     BodyDigest, CONTEXT, REQUEST_BODY, REQUEST_DECODED, RESPONSE_BODY, RESPONSE_DECODED,
 };
 use colophon_signer::httpsig::{
-    CoveredComponent, SignatureInput, field_value, parse_signature, parse_signature_input,
+    CoveredComponent, SignatureInput, field_value, parse_signature, parse_signature_input, signature_value,
 };
 use colophon_signer::sf::parse_item;
 
 use crate::bodies::{Bodies, Body, SavedHead, Side};
 use crate::checks::{Checks, Finding, NONCE, REQUEST_BODY as REQUEST, RESPONSE_BODY as RESPONSE, SAVED_HEAD};
-use crate::http::{Base, HttpSide, check_one};
+use crate::http::{Base, HttpSide, Signed, Tag, check_one};
 use crate::log::LogSide;
 use crate::record::Record;
 use crate::report::Binding;
@@ -63,17 +66,22 @@ pub(crate) fn check(
     let request = [(REQUEST_BODY, opened.request_body), (REQUEST_DECODED, opened.request_decoded)];
     compare(REQUEST, Side::Request, &bodies.request, record, request, &mut side, checks);
     let response = [(RESPONSE_BODY, opened.response_body), (RESPONSE_DECODED, opened.response_decoded)];
-    compare(RESPONSE, Side::Response, &bodies.response, record, response, &mut side, checks);
+    let comment = compare(RESPONSE, Side::Response, &bodies.response, record, response, &mut side, checks);
 
-    match bodies.response.as_ref().and_then(|body| body.head.as_ref()) {
-        None => checks.skip(SAVED_HEAD, "no response was given with its head"),
-        Some(head) => match check_head(head, record, log, http, trust) {
-            Ok((signed, detail)) => {
-                side.signature = signed && side.has(Side::Response);
-                checks.add(SAVED_HEAD, Ok(detail));
-            }
-            Err(error) => drop(checks.add(SAVED_HEAD, Err(error))),
-        },
+    let head = bodies.response.as_ref().and_then(|body| body.head.as_ref());
+    let head = head.map(|head| check_head(head, record, log, http, trust));
+    match (head, comment.map(|comment| check_comment(comment, record, http))) {
+        (None, None) => checks.skip(SAVED_HEAD, "no response was given with its head"),
+        (Some(Err(error)), _) | (_, Some(Err(error))) => drop(checks.add(SAVED_HEAD, Err(error))),
+        (head, comment) => {
+            let signed = head.and_then(Result::ok).unwrap_or(0) + comment.and_then(Result::ok).unwrap_or(0);
+            side.signature = signed > 0 && side.has(Side::Response);
+            let detail = match signed {
+                0 => "your copy carries no signature, but nothing in it contradicts the record".into(),
+                n => format!("your copy carries {n} of the key's signatures over this record"),
+            };
+            checks.add(SAVED_HEAD, Ok(detail));
+        }
     }
     match &bodies.nonce {
         None => checks.skip(NONCE, "no nonce was given"),
@@ -88,17 +96,19 @@ pub(crate) fn check(
     side
 }
 
-fn compare(
+/// Returns the closing comment that had to be left out of the copy.
+fn compare<'a>(
     name: &'static str,
     of: Side,
-    copy: &Option<Body>,
+    copy: &'a Option<Body>,
     record: &Record,
     recorded: [(u8, Option<BodyDigest>); 2],
     side: &mut CopySide,
     checks: &mut Checks,
-) {
+) -> Option<&'a [u8]> {
     let Some(copy) = copy else {
-        return checks.skip(name, "no copy was given");
+        checks.skip(name, "no copy was given");
+        return None;
     };
     for (at, body) in recorded {
         let Some(body) = body else { continue };
@@ -107,12 +117,13 @@ fn compare(
             let how = format!("{}{}", reading.how, if decoded { ", as decoded" } else { "" });
             checks.add(name, Ok(format!("{how} is the recorded one, {} bytes", body.size)));
             side.matched.push((of, how, body.size));
-            return;
+            return reading.comment.as_deref();
         }
     }
     if recorded.iter().any(|(at, _)| record.is_withheld(*at)) {
         side.not_compared = true;
-        return checks.skip(name, "the receipt withholds the digest");
+        checks.skip(name, "the receipt withholds the digest");
+        return None;
     }
     let finding = match recorded[0].1 {
         None => "the record has no such body".to_owned(),
@@ -127,6 +138,57 @@ fn compare(
         ),
     };
     checks.add(name, Err(finding));
+    None
+}
+
+/// The closing comment of an event stream, which no digest covers: it has to say what the receipt says. Counts the
+/// signatures in it.
+fn check_comment(comment: &[u8], record: &Record, http: &HttpSide) -> Result<usize, String> {
+    let text = std::str::from_utf8(comment).ok().map(str::trim_end);
+    let fields: Option<BTreeMap<&str, String>> = text
+        .and_then(|text| text.strip_prefix(": colophon "))
+        .and_then(|json| serde_json::from_str(json).ok());
+    let fields = fields.ok_or("your copy's closing comment is not one that the proxy writes")?;
+    let field = |name: &str| fields.get(name).map(String::as_str);
+    let known = ["content-digest", "colophon-record", "signature-input", "signature"];
+    if fields.keys().any(|name| !known.contains(name)) {
+        return Err("your copy's closing comment says more than the proxy does".into());
+    }
+    if let Some(value) = field("colophon-record") {
+        names_record(value, record)?;
+    }
+    let recorded =
+        record.opened.response_body.map(|body| format!("sha-256=:{}:", BASE64_STANDARD.encode(body.digest)));
+    if field("content-digest").is_some() && field("content-digest") != recorded.as_deref() {
+        return Err("your copy's closing comment names another digest".into());
+    }
+    match (field("signature-input"), field("signature")) {
+        (None, None) => Ok(0),
+        (Some(input), Some(signature)) => {
+            let same = |known: &Signed| {
+                let Ok(signature_bytes) = known.signature.as_slice().try_into() else { return false };
+                known.tag == Tag::Close
+                    && known.base.input_member("colophon-close").as_deref() == Ok(input)
+                    && signature_value("colophon-close", signature_bytes) == signature
+            };
+            match http.signed.iter().any(same) {
+                true => Ok(1),
+                // The receipt was handed on without its signatures: nothing to compare with.
+                false if http.signed.is_empty() => Ok(0),
+                false => Err("the signature in your copy's closing comment is not the receipt's".into()),
+            }
+        }
+        _ => Err("your copy's closing comment has half a signature".into()),
+    }
+}
+
+fn names_record(value: &str, record: &Record) -> Result<(), String> {
+    let id = uuid(&record.leaf.id);
+    let item = parse_item(value).map_err(|error| format!("Colophon-Record: {error}"))?;
+    match item.value.as_string() == Some(id.as_str()) {
+        true => Ok(()),
+        false => Err(format!("your copy's Colophon-Record names another record than {id}")),
+    }
 }
 
 /// `None` if the record's word on it is withheld.
@@ -141,20 +203,16 @@ fn check_nonce(nonce: &[u8], record: &Record, http: &HttpSide) -> Option<Finding
     }
 }
 
-/// Whether the saved head carries a signature, and that all it says of the record is so.
+/// Counts the signatures in the saved head; all that it says of the record has to be so.
 fn check_head(
     head: &SavedHead,
     record: &Record,
     log: &LogSide,
     http: &HttpSide,
     trust: Option<&Trust>,
-) -> Result<(bool, String), String> {
-    let id = uuid(&record.leaf.id);
+) -> Result<usize, String> {
     for line in head.header("colophon-record").chain(head.trailer("colophon-record")) {
-        let item = parse_item(line).map_err(|error| format!("Colophon-Record: {error}"))?;
-        if item.value.as_string() != Some(id.as_str()) {
-            return Err(format!("your copy's Colophon-Record names another record than {id}"));
-        }
+        names_record(line, record)?;
     }
     let mut signed = 0;
     for in_trailers in [false, true] {
@@ -176,10 +234,7 @@ fn check_head(
             signed += 1;
         }
     }
-    Ok(match signed {
-        0 => (false, "your copy's head carries no signature".into()),
-        n => (true, format!("your copy's head carries {n} of the key's signatures over this record")),
-    })
+    Ok(signed)
 }
 
 /// One signature of the saved answer: rebuilt from the saved head, and from the record for what was the request's.

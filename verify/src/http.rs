@@ -105,6 +105,13 @@ impl Base {
         }
     }
 
+    /// The member of `Signature-Input` under this label.
+    pub(crate) fn input_member(&self, label: &str) -> Result<String, String> {
+        let text = self.text()?;
+        let (_, params) = text.rsplit_once(PARAMS).ok_or("the base has no parameters")?;
+        Ok(format!("{label}={params}"))
+    }
+
     /// What is signed.
     pub(crate) fn text(&self) -> Result<String, String> {
         let built = self.input.signature_base(|component| {

@@ -112,7 +112,7 @@ impl Trust {
     }
 
     /// The keys of the log with this origin.
-    pub(crate) fn keys_of(&self, origin: &str) -> Vec<VerifierKey> {
+    pub fn keys_of(&self, origin: &str) -> Vec<VerifierKey> {
         self.logs.iter().filter(|key| key.name() == origin).cloned().collect()
     }
 }

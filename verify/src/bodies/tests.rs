@@ -99,6 +99,7 @@ fn only_a_comment_at_the_very_end_is_left_out() {
     let read = |body: &str| readings(Side::Response, body.as_bytes());
     assert!(has(&read("data: 1\n\n: colophon a\n: colophon b\n\n"), b"data: 1\n\n"));
     assert!(has(&read("data: 1\n\n: colophon a\r\n\r\n"), b"data: 1\n\n"));
+    assert_eq!(readings(Side::Request, b"{}\n: colophon a\n").readings.len(), 1);
     for body in ["data: 1\n\n: colophon a\ndata: 2\n", "data: 1\n\n: keep-alive\n\n", "data: : colophon a\n"]
     {
         assert_eq!(read(body).readings.len(), 1, "{body:?}");

@@ -121,10 +121,42 @@ fn a_saved_stream_is_read_with_chunks_trailers_and_comment() {
         ..Plan::default()
     };
     let made = sse.make();
-    let tail = [&made.response[..], b": colophon colophon-close=(...)\n\n"].concat();
-    assert_eq!(with(&made, None, Some(&tail), None).result, Verdict::Trusted);
+    let comment = comment(&made);
+    let tail = [&made.response[..], comment.as_bytes()].concat();
+    for copy in [tail.clone(), saved(&made, &tail)] {
+        let report = with(&made, None, Some(&copy), None);
+        assert_eq!(
+            (report.result, report.binding),
+            (Verdict::Trusted, Binding::Signature),
+            "{:#?}",
+            report.checks
+        );
+    }
+    for (from, to) in [
+        ("00000003", "00000004"),
+        ("sha-256=:", "sha-256=:AA"),
+        ("colophon-close=:", "colophon-close=:AA"),
+        ("created=1", "created=2"),
+        ("{", "{\"note\":\"trust me\","),
+        ("{", ""),
+    ] {
+        let changed = comment.replacen(from, to, 1);
+        assert_ne!(changed, comment, "{from}");
+        let copy = [&made.response[..], changed.as_bytes()].concat();
+        refused_by(&with(&made, None, Some(&copy), None), &[checks::SAVED_HEAD]);
+    }
     let tail = [&made.response[..], b": colophon a\n\ndata: more\n\n"].concat();
     refused_by(&with(&made, None, Some(&tail), None), &[checks::RESPONSE_BODY]);
+}
+
+/// The closing comment as the proxy writes it.
+fn comment(made: &Made) -> String {
+    let lines = made.trailers.lines().filter_map(|line| line.split_once(": "));
+    let fields: Vec<String> = lines
+        .filter(|(name, _)| *name != "colophon-request-digest")
+        .map(|(name, value)| format!("\"{}\":{}", name.to_lowercase(), serde_json::Value::from(value)))
+        .collect();
+    format!(": colophon {{{}}}\n\n", fields.join(","))
 }
 
 #[test]
