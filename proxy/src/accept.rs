@@ -83,7 +83,9 @@ async fn connection(app: &Arc<App>, stream: TcpStream, tls: Option<TlsAcceptor>,
             }
         }
         Some(acceptor) => match tokio::time::timeout(patience, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => serve_h2(app, stream, stop).await,
+            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                serve_h2(app, stream, stop).await
+            }
             Ok(Ok(stream)) => serve_h1(app, stream, stop).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
@@ -110,7 +112,11 @@ async fn speaks_h2(stream: &TcpStream) -> std::io::Result<bool> {
     }
 }
 
-async fn serve_h1(app: &Arc<App>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, stop: CancellationToken) {
+async fn serve_h1(
+    app: &Arc<App>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stop: CancellationToken,
+) {
     let served = app.clone();
     let service = service_fn(move |request| {
         let app = served.clone();
@@ -136,7 +142,11 @@ async fn serve_h1(app: &Arc<App>, stream: impl AsyncRead + AsyncWrite + Unpin + 
     note_end(app, ended);
 }
 
-async fn serve_h2(app: &Arc<App>, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, stop: CancellationToken) {
+async fn serve_h2(
+    app: &Arc<App>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stop: CancellationToken,
+) {
     let served = app.clone();
     let busy = Arc::new(AtomicUsize::new(0));
     let counted = busy.clone();

@@ -56,7 +56,9 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
     match request.uri().path() {
         "/livez" | "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" if app.draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        "/readyz" if !app.ledger.healthy() => text(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot keep records\n"),
+        "/readyz" if !app.ledger.healthy() => {
+            text(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot keep records\n")
+        }
         "/readyz" if !app.upstream.reachable().await => {
             text(StatusCode::SERVICE_UNAVAILABLE, "the upstream cannot be reached\n")
         }
@@ -77,6 +79,8 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

@@ -8,9 +8,10 @@ mod log;
 mod policy;
 mod receipt;
 mod serve;
+mod settings;
 mod term;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
 
 /// A transparent reverse proxy that gives every answer of an LLM server a colophon: who made it, from what, when.
@@ -48,8 +49,30 @@ enum Command {
 /// Exit code for anything that went wrong but bad receipts (1) and wrong usage (2).
 const FAILED: u8 = 1;
 
+/// Exit code for settings that cannot be used, as clap's for flags.
+const USAGE: u8 = 2;
+
+/// Parses the command line, with the settings of `--config` as defaults, and runs it.
+pub fn main() -> ExitCode {
+    let mut command = Cli::command();
+    let args: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    if let Some(path) = settings::file(&args) {
+        command = match settings::apply(command, &path) {
+            Ok(command) => command,
+            Err(error) => {
+                eprintln!("{} {error:#}", term::red("error:"));
+                return ExitCode::from(USAGE);
+            }
+        };
+    }
+    match Cli::from_arg_matches(&command.get_matches_from(args)) {
+        Ok(cli) => run(cli),
+        Err(error) => error.exit(),
+    }
+}
+
 /// Runs what was typed.
-pub fn run(cli: Cli) -> ExitCode {
+fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Demo(args) => runtime(demo::run(args)),
         Command::Serve(args) => runtime(serve::run(*args)),

@@ -20,22 +20,43 @@ pub enum HostHeader {
 #[derive(Clone, Debug, Args)]
 pub struct UpstreamOptions {
     /// The model server: http://host:port or https://host:port, with an optional path in front of every request
-    #[arg(long = "upstream", env = "COLOPHON_UPSTREAM", value_name = "URL", default_value = "http://127.0.0.1:8000")]
+    #[arg(
+        long = "upstream",
+        env = "COLOPHON_UPSTREAM",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8000"
+    )]
     pub url: String,
     /// Speak HTTP/2 without TLS to an http:// upstream (https:// negotiates it)
     #[arg(long = "upstream-http2", env = "COLOPHON_UPSTREAM_HTTP2")]
     pub http2: bool,
     /// Which Host header the upstream sees
-    #[arg(long = "upstream-host", env = "COLOPHON_UPSTREAM_HOST", value_name = "WHICH", default_value = "preserve")]
+    #[arg(
+        long = "upstream-host",
+        env = "COLOPHON_UPSTREAM_HOST",
+        value_name = "WHICH",
+        default_value = "preserve"
+    )]
     pub host: HostHeader,
     /// PEM file of the CAs that may sign the upstream's certificate, instead of the system's
     #[arg(long = "upstream-ca", env = "COLOPHON_UPSTREAM_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
     /// PEM file of the certificate chain shown to the upstream
-    #[arg(long = "upstream-cert", env = "COLOPHON_UPSTREAM_CERT", value_name = "FILE", requires = "client_key")]
+    #[arg(
+        long = "upstream-cert",
+        env = "COLOPHON_UPSTREAM_CERT",
+        value_name = "FILE",
+        requires = "client_key"
+    )]
     pub client_cert: Option<PathBuf>,
     /// PEM file of that certificate's key
-    #[arg(id = "client_key", long = "upstream-key", env = "COLOPHON_UPSTREAM_KEY", value_name = "FILE", requires = "client_cert")]
+    #[arg(
+        id = "client_key",
+        long = "upstream-key",
+        env = "COLOPHON_UPSTREAM_KEY",
+        value_name = "FILE",
+        requires = "client_cert"
+    )]
     pub client_key: Option<PathBuf>,
     /// Longest wait for a connection to the upstream
     #[arg(id = "upstream_connect_timeout", long = "upstream-connect-timeout", env = "COLOPHON_UPSTREAM_CONNECT_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = duration)]
@@ -84,7 +105,13 @@ pub struct ListenOptions {
     #[arg(long, env = "COLOPHON_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// PEM file of its key
-    #[arg(id = "tls_key", long = "tls-key", env = "COLOPHON_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    #[arg(
+        id = "tls_key",
+        long = "tls-key",
+        env = "COLOPHON_TLS_KEY",
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
     pub tls_key: Option<PathBuf>,
 }
 
@@ -128,7 +155,8 @@ pub struct LedgerOptions {
 pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| format!("`{text}` is not a time; write 500ms, 30s, 10m or 24h"))?;
+    let number: u64 =
+        number.parse().map_err(|_| format!("`{text}` is not a time; write 500ms, 30s, 10m or 24h"))?;
     let millis = match unit {
         "ms" => 1,
         "s" => 1_000,

@@ -148,7 +148,8 @@ fn refusal(app: &App, parts: &http::request::Parts) -> Option<Problem> {
     if length.is_some_and(|length| length > app.limits.max_body_bytes) {
         return Some(request_problem(&RequestBodyError::TooLarge));
     }
-    let plain_connect = parts.method == Method::CONNECT && parts.extensions.get::<hyper::ext::Protocol>().is_none();
+    let plain_connect =
+        parts.method == Method::CONNECT && parts.extensions.get::<hyper::ext::Protocol>().is_none();
     plain_connect.then(|| Problem {
         status: StatusCode::METHOD_NOT_ALLOWED,
         fault: "client",
@@ -186,7 +187,8 @@ async fn pass(
 /// to make. Returns what was removed of those.
 fn frame(answer: Answer, client: &Client) -> (http::response::Parts, Incoming, Vec<Vec<u8>>) {
     let headers = answer.response.headers();
-    let both = headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH);
+    let both =
+        headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH);
     if both {
         answer.poison_connection();
     }
@@ -296,7 +298,8 @@ fn unrecorded(api: Api, error: &NotKept) -> Response<ResponseBody> {
             status: StatusCode::SERVICE_UNAVAILABLE,
             fault: "proxy",
             code: "record_not_kept",
-            message: "No record of this exchange can be kept, and the policy forbids an answer without one".into(),
+            message: "No record of this exchange can be kept, and the policy forbids an answer without one"
+                .into(),
             retry: false,
         }
         .response(api),
@@ -315,7 +318,9 @@ fn bad_gateway(message: String) -> Problem {
 fn forward_problem(error: &ForwardError) -> (Problem, bool) {
     match error {
         ForwardError::Connect(_) => (bad_gateway("The model server cannot be reached".into()), true),
-        ForwardError::Upstream(_) => (bad_gateway("The model server broke off before its answer".into()), true),
+        ForwardError::Upstream(_) => {
+            (bad_gateway("The model server broke off before its answer".into()), true)
+        }
         ForwardError::Timeout(after) => (
             Problem {
                 status: StatusCode::GATEWAY_TIMEOUT,

@@ -102,7 +102,8 @@ impl Upstream {
             .http2_adaptive_window(true)
             .set_host(false)
             .build(connector);
-        let base_path = parts.path_and_query.as_ref().map_or("", PathAndQuery::path).trim_end_matches('/').to_owned();
+        let base_path =
+            parts.path_and_query.as_ref().map_or("", PathAndQuery::path).trim_end_matches('/').to_owned();
         Ok(Upstream {
             client,
             url: format!("{scheme}://{authority}{base_path}").into(),
@@ -122,7 +123,9 @@ impl Upstream {
     /// Turns a request's head into the one the upstream gets: RFC 9110 section 7.6, nothing else touched.
     pub fn head(&self, parts: &http::request::Parts) -> Result<http::request::Parts, ForwardError> {
         let path = match parts.uri.path_and_query() {
-            Some(path) if !self.base_path.is_empty() => format!("{}{path}", self.base_path).parse::<PathAndQuery>(),
+            Some(path) if !self.base_path.is_empty() => {
+                format!("{}{path}", self.base_path).parse::<PathAndQuery>()
+            }
             Some(path) => Ok(path.clone()),
             None => Ok(PathAndQuery::from_static("/")),
         };

@@ -38,16 +38,20 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Whether a comma-separated header holds `token`, regardless of case and of parameters.
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
-    headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).any(
-        |item| item.split(';').next().is_some_and(|item| item.trim().eq_ignore_ascii_case(token)),
-    )
+    headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|item| item.split(';').next().is_some_and(|item| item.trim().eq_ignore_ascii_case(token)))
 }
 
 /// The protocol that a request asks to upgrade to, if it does so properly (RFC 9110 section 7.8).
 pub fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(header::UPGRADE)?;
     // h2c by upgrade is obsolete (RFC 9113 section 3.1) and would end the proxy's sight of the exchange.
-    let usable = has_token(headers, &header::CONNECTION, "upgrade") && !protocol.as_bytes().starts_with(b"h2");
+    let usable =
+        has_token(headers, &header::CONNECTION, "upgrade") && !protocol.as_bytes().starts_with(b"h2");
     usable.then(|| protocol.clone())
 }
 

@@ -8,8 +8,8 @@ use crate::stamp::{self, Closing, Stamp};
 use colophon_ledger::{Open, Shard, Ticket};
 use colophon_policies::{Decision, FailurePolicy, Route};
 use colophon_receipt::fields::{
-    self, Answer, BodyDigest, Context, DecisionField, Failure, Model, Operation, RequestLine, ResponseHead, Times,
-    Upgrade, Upstream, Usage,
+    self, Answer, BodyDigest, Context, DecisionField, Failure, Model, Operation, RequestLine, ResponseHead,
+    Times, Upgrade, Upstream, Usage,
 };
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{FieldSet, RecordId, seal};
@@ -62,10 +62,17 @@ pub struct Facts {
 
 impl Facts {
     /// Takes what a record needs from a request's head.
-    pub fn new(app: &App, parts: &http::request::Parts, route: Route, decision: Decision, policy: Hash) -> Facts {
+    pub fn new(
+        app: &App,
+        parts: &http::request::Parts,
+        route: Route,
+        decision: Decision,
+        policy: Hash,
+    ) -> Facts {
         let received_at = app.ledger.now();
         let id = app.ledger.new_id(received_at / 1000);
-        let get = |name: HeaderName| parts.headers.get(name).filter(|value| value.len() <= MAX_VALUE).cloned();
+        let get =
+            |name: HeaderName| parts.headers.get(name).filter(|value| value.len() <= MAX_VALUE).cloned();
         let authority = match parts.uri.authority() {
             Some(authority) => Some(authority.as_str().as_bytes().to_vec()),
             None => parts.headers.get(header::HOST).map(|host| host.as_bytes().to_vec()),
@@ -123,7 +130,8 @@ impl Facts {
         let mut set = FieldSet::new();
         self.line().write(fields::REQUEST_LINE, &mut set);
         self.operation().write(fields::OPERATION, &mut set);
-        let times = Times { received: Some(self.received_at), clock: Some("system".into()), ..Times::default() };
+        let times =
+            Times { received: Some(self.received_at), clock: Some("system".into()), ..Times::default() };
         times.write(fields::TIMES, &mut set);
         self.decision(self.decision.level, None, false).write(fields::DECISION, &mut set);
         set
@@ -205,8 +213,12 @@ impl InFlight {
     /// Writes `OPEN`. An error means that the rule says `Fail` and the ledger cannot keep a record.
     pub fn begin(app: Arc<App>, facts: Facts, request: SharedRequest) -> Result<InFlight, (Facts, NotKept)> {
         let open_fields = facts.open_fields();
-        let open =
-            Open { id: facts.id, received_at: facts.received_at, level: facts.decision.level, fields: &open_fields };
+        let open = Open {
+            id: facts.id,
+            received_at: facts.received_at,
+            level: facts.decision.level,
+            fields: &open_fields,
+        };
         let (ticket, degraded) = match app.ledger.begin(&open) {
             Ok(ticket) => (ticket, false),
             Err(error) if facts.decision.failure_policy == FailurePolicy::Ignore => {
@@ -259,8 +271,10 @@ impl InFlight {
             stripped,
             version: Some(parts.version),
         };
-        let coverable = |value: &Option<HeaderValue>| value.as_ref().is_none_or(|v| stamp::coverable(v.as_bytes()));
-        if self.level >= Level::Sign && !(coverable(&head.content_type) && coverable(&head.content_encoding)) {
+        let coverable =
+            |value: &Option<HeaderValue>| value.as_ref().is_none_or(|v| stamp::coverable(v.as_bytes()));
+        if self.level >= Level::Sign && !(coverable(&head.content_type) && coverable(&head.content_encoding))
+        {
             self.lower("the response head has bytes that a signature cannot cover");
         }
         self.response = Some(ResponseSeen::new(self.facts.route.api, head.status, &parts.headers));
@@ -447,7 +461,8 @@ impl InFlight {
             .write(fields::RESPONSE_HEAD, &mut set);
             fields::write_list(fields::STRIPPED, &head.stripped, &mut set);
         }
-        let streamed = self.head.as_ref().and_then(|head| head.content_type.as_ref()).is_some_and(is_event_stream);
+        let streamed =
+            self.head.as_ref().and_then(|head| head.content_type.as_ref()).is_some_and(is_event_stream);
         let said = self.response.as_mut().and_then(ResponseSeen::meaning).unwrap_or_default();
         Operation {
             stream_asked: asked.stream,
@@ -535,8 +550,8 @@ struct Sealed {
 const EMPTY_BODY: BodyDigest = BodyDigest {
     // SHA-256 of nothing.
     digest: [
-        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27, 0xae,
-        0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27,
+        0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
     ],
     size: 0,
 };

@@ -63,7 +63,8 @@ impl RequestSeen {
     /// Nothing seen yet. Bodies of unknown APIs are hashed, not kept.
     pub fn new(api: Api, headers: &HeaderMap) -> RequestSeen {
         let readable = readable(api);
-        let encoding = headers.get(header::CONTENT_ENCODING).filter(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let encoding =
+            headers.get(header::CONTENT_ENCODING).filter(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity"));
         let decoder = encoding.and_then(|encoding| {
             let sink = Sink::copying(readable.then(Copy::default));
             Decoder::new(encoding.as_bytes(), sink).ok()
@@ -148,7 +149,8 @@ impl ResponseSeen {
     pub fn new(api: Api, status: u16, headers: &HeaderMap) -> ResponseSeen {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let mut reader = readable(api).then(|| ResponseReader::new(api, status, content_type));
-        let encoding = headers.get(header::CONTENT_ENCODING).filter(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let encoding =
+            headers.get(header::CONTENT_ENCODING).filter(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity"));
         let decoder = encoding.and_then(|encoding| {
             let sink = Sink::reading(reader.take());
             Decoder::new(encoding.as_bytes(), sink).ok()

@@ -19,7 +19,11 @@ pub async fn answer<B>(app: &App, request: &Request<B>) -> Option<Response<Respo
     let path = request.uri().path();
     let rest = path.strip_prefix("/v1/colophon/").or_else(|| path.strip_prefix("/.well-known/colophon/"))?;
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Only GET and HEAD are served here");
+        let mut response = problem(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "Only GET and HEAD are served here",
+        );
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return Some(response);
     }
@@ -32,7 +36,11 @@ pub async fn answer<B>(app: &App, request: &Request<B>) -> Option<Response<Respo
             response
         }
         None if rest == "about" => about(app),
-        _ => problem(StatusCode::NOT_FOUND, "not_found", "Colophon serves receipts/, keys, log/ and about here"),
+        _ => problem(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "Colophon serves receipts/, keys, log/ and about here",
+        ),
     })
 }
 
@@ -40,7 +48,8 @@ async fn receipt(app: &App, id: &str, query: Option<&str>) -> Response<ResponseB
     let Some(id) = parse_id(id) else {
         return problem(StatusCode::BAD_REQUEST, "bad_id", "A record id is a UUID");
     };
-    let token = query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("token="));
+    let token =
+        query.into_iter().flat_map(|query| query.split('&')).find_map(|pair| pair.strip_prefix("token="));
     if !token.is_some_and(|token| app.ledger.token_ok(&id, token)) {
         return problem(
             StatusCode::FORBIDDEN,

@@ -126,7 +126,10 @@ impl Observed {
         Ok(Frame::data(data))
     }
 
-    fn upstream_trailers(&mut self, mut trailers: HeaderMap) -> Option<Result<Frame<Bytes>, ResponseBodyError>> {
+    fn upstream_trailers(
+        &mut self,
+        mut trailers: HeaderMap,
+    ) -> Option<Result<Frame<Bytes>, ResponseBodyError>> {
         crate::head::strip_claims(&mut trailers);
         let ending = Ending::Trailers(&trailers);
         self.finished = true;
@@ -203,7 +206,9 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            ResponseBody::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+            ResponseBody::Whole(bytes) => {
+                SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
+            }
             ResponseBody::Passed(inner) => inner.size_hint(),
             ResponseBody::Observed(observed) => match observed.remaining {
                 Some(remaining) => SizeHint::with_exact(remaining),

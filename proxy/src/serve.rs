@@ -70,7 +70,8 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         (Some(chain), Some(key)) => Some(ServerCertificate::load(chain, key)?),
         _ => None,
     };
-    let acceptor = certificate.as_ref().map(ServerCertificate::server_config).transpose()?.map(TlsAcceptor::from);
+    let acceptor =
+        certificate.as_ref().map(ServerCertificate::server_config).transpose()?.map(TlsAcceptor::from);
     let upstream = Upstream::new(&options.upstream)?;
     let listener = bind("--listen", options.listen.listen).await?;
     let admin_listener = bind("--admin", options.listen.admin).await?;
@@ -134,7 +135,10 @@ impl Running {
             self.app.kill.cancel();
             self.app.tasks.wait().await;
         }
-        self.keeper.close().await.context("the last batch could not be logged; it is in the WAL and will be at the next start")
+        self.keeper
+            .close()
+            .await
+            .context("the last batch could not be logged; it is in the WAL and will be at the next start")
     }
 
     fn write_ready(&self, path: &Path) -> anyhow::Result<()> {
@@ -153,7 +157,8 @@ impl Running {
 /// The policy of a file, or the built-in one.
 pub fn policy(file: Option<&Path>) -> anyhow::Result<Policy> {
     let Some(path) = file else { return Ok(Policy::builtin()) };
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the policy {}", path.display()))?;
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the policy {}", path.display()))?;
     Ok(Policy::parse(&text, &path.display().to_string())?)
 }
 
@@ -196,7 +201,8 @@ fn log_key(options: &LedgerOptions) -> anyhow::Result<Ed25519Key> {
         return Ok(Ed25519Key::load(&path)?);
     }
     let folder = options.data.join("keys");
-    std::fs::create_dir_all(&folder).with_context(|| format!("--data {}: cannot create {}", options.data.display(), folder.display()))?;
+    std::fs::create_dir_all(&folder)
+        .with_context(|| format!("--data {}: cannot create {}", options.data.display(), folder.display()))?;
     let key = Ed25519Key::generate()?;
     key.save(&path)?;
     tracing::info!(path = %path.display(), "made a log key; keep a copy of it in a safe place");
@@ -206,14 +212,16 @@ fn log_key(options: &LedgerOptions) -> anyhow::Result<Ed25519Key> {
 /// Where an XDG system keeps state, if this one has a home.
 fn default_state() -> Option<PathBuf> {
     let xdg = std::env::var_os("XDG_STATE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
-    let home = || Some(PathBuf::from(std::env::var_os("HOME").filter(|dir| !dir.is_empty())?).join(".local/state"));
+    let home =
+        || Some(PathBuf::from(std::env::var_os("HOME").filter(|dir| !dir.is_empty())?).join(".local/state"));
     xdg.or_else(home).map(|dir| dir.join("colophon"))
 }
 
 /// The host's name, cut to what a shard's name may hold.
 fn host_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(63).collect();
+    let name: String =
+        name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(63).collect();
     if name.is_empty() { "colophon".into() } else { name }
 }
 

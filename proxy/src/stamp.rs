@@ -30,7 +30,8 @@ const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// What the trailers of a signed or committed stream are called.
-const TRAILER_NAMES: HeaderValue = HeaderValue::from_static("Content-Digest, Colophon-Record, Signature-Input, Signature");
+const TRAILER_NAMES: HeaderValue =
+    HeaderValue::from_static("Content-Digest, Colophon-Record, Signature-Input, Signature");
 
 /// A digest as RFC 9530 writes it.
 pub fn digest_value(digest: &BodyDigest) -> String {

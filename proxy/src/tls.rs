@@ -41,7 +41,9 @@ fn roots(ca: Option<&Path>) -> anyhow::Result<RootCertStore> {
     match ca {
         Some(path) => {
             for certificate in certificates(path)? {
-                roots.add(certificate).with_context(|| format!("{}: not a CA certificate", path.display()))?;
+                roots
+                    .add(certificate)
+                    .with_context(|| format!("{}: not a CA certificate", path.display()))?;
             }
         }
         None => {
@@ -109,5 +111,6 @@ fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
 }
 
 fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
-    PrivateKeyDer::from_pem_file(path).with_context(|| format!("cannot read a private key from {}", path.display()))
+    PrivateKeyDer::from_pem_file(path)
+        .with_context(|| format!("cannot read a private key from {}", path.display()))
 }

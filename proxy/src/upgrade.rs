@@ -83,7 +83,8 @@ pub fn switch_unseen(app: &Arc<App>, answer: Answer, client: Client) -> Response
 }
 
 fn bad_gateway() -> Response<ResponseBody> {
-    let mut response = Response::new(ResponseBody::whole(Bytes::from_static(b"the upstream switched protocols unasked")));
+    let mut response =
+        Response::new(ResponseBody::whole(Bytes::from_static(b"the upstream switched protocols unasked")));
     *response.status_mut() = StatusCode::BAD_GATEWAY;
     response
 }
@@ -123,7 +124,8 @@ impl Tunnel {
     /// connection would get no answer; when the upstream ends, everything it said has been passed on.
     async fn run(self, sent: &mut Rolling, received: &mut Rolling) -> Result<(), String> {
         let client = self.client.await.map_err(|error| format!("the client did not switch: {error}"))?;
-        let upstream = self.upstream.await.map_err(|error| format!("the upstream did not switch: {error}"))?;
+        let upstream =
+            self.upstream.await.map_err(|error| format!("the upstream did not switch: {error}"))?;
         let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
         let (upstream_read, upstream_write) = tokio::io::split(TokioIo::new(upstream));
         tokio::select! {

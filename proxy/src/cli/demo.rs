@@ -41,10 +41,13 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let folder = Folder::new(args.data.as_deref())?;
     let say = Story { silent: args.json };
-    say.title("Colophon demo. Everything runs on this machine; the text server below is a stand-in, not a model.");
+    say.title(
+        "Colophon demo. Everything runs on this machine; the text server below is a stand-in, not a model.",
+    );
 
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let server = demo_server::start(&tasks, stop.clone()).await.context("cannot start the demo's text server")?;
+    let server =
+        demo_server::start(&tasks, stop.clone()).await.context("cannot start the demo's text server")?;
     say.step(1, "text server", &format!("http://{server}"));
     let running = start(&options(server.port(), args.port, &folder.path)?).await?;
     let proxy = format!("http://{}", running.listen);
@@ -254,7 +257,11 @@ impl Story {
     }
 
     fn step(&self, number: u8, what: &str, text: &str) {
-        self.line(&format!("  {} {} {text}", term::dim(&number.to_string()), term::bold(&format!("{what:<12}"))));
+        self.line(&format!(
+            "  {} {} {text}",
+            term::dim(&number.to_string()),
+            term::bold(&format!("{what:<12}"))
+        ));
     }
 
     fn begin_answer(&self, begun: Instant) {
@@ -269,8 +276,12 @@ impl Story {
             return;
         }
         for line in String::from_utf8_lossy(data).lines() {
-            let event = line.strip_prefix("data: ").and_then(|json| serde_json::from_str::<serde_json::Value>(json).ok());
-            if let Some(word) = event.as_ref().and_then(|event| event["choices"][0]["delta"]["content"].as_str()) {
+            let event = line
+                .strip_prefix("data: ")
+                .and_then(|json| serde_json::from_str::<serde_json::Value>(json).ok());
+            if let Some(word) =
+                event.as_ref().and_then(|event| event["choices"][0]["delta"]["content"].as_str())
+            {
                 print!("{}", term::safe(word));
                 let _ = std::io::stdout().flush();
             }
@@ -282,7 +293,10 @@ impl Story {
     }
 
     fn verdict(&self, number: u8, what: &str, report: &Report, folder: &Path) {
-        let log = report.log.as_ref().map_or(String::new(), |log| format!("leaf {} of log {}", log.index, log.origin));
+        let log = report
+            .log
+            .as_ref()
+            .map_or(String::new(), |log| format!("leaf {} of log {}", log.index, log.origin));
         let mark = match report.result {
             Verdict::Trusted => term::green("✓ trusted"),
             Verdict::ConsistentNotTrusted => term::refused("consistent, not trusted"),
@@ -324,7 +338,9 @@ impl Story {
         ));
         self.line(&format!("  colophon log check {folder}/data"));
         if std::io::stdout().is_terminal() && !self.silent {
-            self.line(&term::dim("  (colophon is target/release/colophon after `cargo run --release -- demo`)"));
+            self.line(&term::dim(
+                "  (colophon is target/release/colophon after `cargo run --release -- demo`)",
+            ));
         }
     }
 }

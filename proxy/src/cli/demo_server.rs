@@ -46,7 +46,8 @@ pub(super) async fn start(tasks: &TaskTracker, stop: CancellationToken) -> std::
             connections.spawn(async move {
                 let _ = stream.set_nodelay(true);
                 let service = service_fn(|request| async { Ok::<_, Infallible>(answer(request).await) });
-                let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+                let connection = hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service);
                 tokio::select! {
                     _ = connection => {}
                     () = stop.cancelled() => {}
@@ -74,7 +75,10 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
                 None => problem(StatusCode::BAD_REQUEST, "the request body is not JSON"),
             }
         }
-        _ => problem(StatusCode::NOT_FOUND, "the demo's text server has /health, /v1/models, /v1/chat/completions and /v1/completions"),
+        _ => problem(
+            StatusCode::NOT_FOUND,
+            "the demo's text server has /health, /v1/models, /v1/chat/completions and /v1/completions",
+        ),
     }
 }
 
@@ -122,7 +126,10 @@ fn event(chat: bool, word: Option<&str>) -> String {
 }
 
 fn problem(status: StatusCode, message: &str) -> Response<Body> {
-    json_answer(status, &json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": null}}))
+    json_answer(
+        status,
+        &json!({"error": {"message": message, "type": "invalid_request_error", "param": null, "code": null}}),
+    )
 }
 
 fn json_answer(status: StatusCode, value: &Value) -> Response<Body> {

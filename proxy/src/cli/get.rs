@@ -17,7 +17,10 @@ const MAX_BODY: usize = colophon_receipt::receipt::MAX_BYTES;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sends a request and reads its whole answer.
-pub(super) async fn send(request: Request<Full<Bytes>>, ca: Option<&Path>) -> anyhow::Result<Response<Bytes>> {
+pub(super) async fn send(
+    request: Request<Full<Bytes>>,
+    ca: Option<&Path>,
+) -> anyhow::Result<Response<Bytes>> {
     let uri = request.uri().clone();
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(crate::tls::roots_config(ca)?)

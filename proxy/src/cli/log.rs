@@ -1,20 +1,202 @@
 //! `colophon log`.
 
-use clap::Subcommand;
-use std::path::PathBuf;
+use super::term;
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use colophon_ledger::check::{CheckOptions, Report, check};
+use colophon_ledger::show::Show;
+use colophon_verify::Trust;
+use indicatif::{ProgressBar, ProgressStyle};
+use object_store::ObjectStore;
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Exit code of a check that found something.
+const FINDINGS: u8 = 1;
+
+/// Exit code of a folder that cannot be read.
+const USAGE: u8 = 2;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum LogCommand {
     /// Re-hash a whole log folder and check every statement's place in its chain
-    Check {
-        /// The data folder
-        #[arg(value_name = "DIR", default_value = "./colophon-data")]
-        data: PathBuf,
-    },
+    ///
+    /// Exit codes: 0 sound, 1 something found, 2 wrong usage or a folder that cannot be read.
+    Check(CheckArgs),
+    /// List the leaves of a log folder
+    Show(ShowArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CheckArgs {
+    /// The data folder
+    #[arg(value_name = "DIR", default_value = "./colophon-data")]
+    data: PathBuf,
+    /// Trust file with the log's key, from elsewhere; without it the folder's own genesis is believed
+    #[arg(long, value_name = "FILE")]
+    trust: Option<PathBuf>,
+    /// Only the public log: do not read the batch files
+    #[arg(long)]
+    public_only: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShowArgs {
+    /// The data folder
+    #[arg(value_name = "DIR", default_value = "./colophon-data")]
+    data: PathBuf,
+    /// First leaf
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    from: u64,
+    /// Leaves at most
+    #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
+    limit: u64,
 }
 
 pub(super) async fn run(command: LogCommand) -> anyhow::Result<ExitCode> {
-    let LogCommand::Check { data } = command;
-    anyhow::bail!("{}", data.display())
+    let done = match command {
+        LogCommand::Check(args) => check_log(args).await,
+        LogCommand::Show(args) => show(args).await,
+    };
+    done.or_else(|error| {
+        eprintln!("{} {error:#}", term::red("error:"));
+        Ok(ExitCode::from(USAGE))
+    })
+}
+
+fn open(data: &Path) -> anyhow::Result<Arc<dyn ObjectStore>> {
+    let log = data.join("log");
+    anyhow::ensure!(log.is_dir(), "{} holds no log (there is no folder {})", data.display(), log.display());
+    Ok(colophon_ledger::store::local(data)?)
+}
+
+async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let store = open(&args.data)?;
+    let vkey = args.trust.as_deref().map(|trust| trusted_key(trust, &args.data)).transpose()?;
+    let trusted = vkey.is_some();
+    let bar = std::io::stderr().is_terminal().then(|| {
+        let style = ProgressStyle::with_template("checking {wide_bar} {pos}/{len} leaves");
+        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    });
+    let shown = bar.clone();
+    let progress = move |done, total| {
+        if let Some(bar) = &shown {
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    };
+    let options = CheckOptions {
+        vkey,
+        batches: !args.public_only,
+        progress: Some(Box::new(progress)),
+        ..CheckOptions::default()
+    };
+    let report = check(store, options).await;
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    if args.json {
+        println!("{}", json(&report));
+    } else {
+        print(&report, trusted);
+    }
+    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
+}
+
+/// The key that a trust file has for the log in this folder.
+fn trusted_key(trust: &Path, data: &Path) -> anyhow::Result<String> {
+    let file = std::fs::read(trust).with_context(|| format!("cannot read {}", trust.display()))?;
+    let known =
+        Trust::from_json(&file).with_context(|| format!("{} is not a trust file", trust.display()))?;
+    let checkpoint = data.join("log/1/checkpoint");
+    let note = std::fs::read_to_string(&checkpoint)
+        .with_context(|| format!("cannot read {}", checkpoint.display()))?;
+    let origin = note.lines().next().unwrap_or_default();
+    let key = known.keys_of(origin).into_iter().next();
+    let key =
+        key.with_context(|| format!("{} has no key for the log {}", trust.display(), term::safe(origin)))?;
+    Ok(key.to_string())
+}
+
+fn print(report: &Report, trusted: bool) {
+    if let Some(head) = &report.checkpoint {
+        println!("log         {}, {} leaves", term::safe(&head.origin), head.size);
+    }
+    if let Some(vkey) = &report.vkey {
+        let by = if trusted {
+            "your trust file"
+        } else {
+            "the log's own genesis: nothing outside this folder vouches for it"
+        };
+        println!("key         {} (from {by})", term::safe(vkey));
+    }
+    println!(
+        "re-hashed   {} leaves, {} tiles, {} bundles, {} sequence entries",
+        report.leaves, report.tiles, report.bundles, report.sequence_entries
+    );
+    println!(
+        "chained     {} shards, {} statements, {} closes",
+        report.announcements, report.statements, report.closes
+    );
+    println!("records     {} in {} batches", report.records, report.batches);
+    for finding in &report.findings {
+        println!("{} {}: {}", term::refused("✗"), finding.name(), term::safe(&finding.to_string()));
+    }
+    if report.omitted > 0 {
+        println!("  and {} more", report.omitted);
+    }
+    if report.is_sound() {
+        println!("{} sound: everything in this folder agrees with the signed checkpoint", term::green("✓"));
+    } else {
+        println!("{} {} found", term::refused("✗"), report.findings.len() as u64 + report.omitted);
+    }
+}
+
+fn json(report: &Report) -> serde_json::Value {
+    let findings: Vec<serde_json::Value> = report
+        .findings
+        .iter()
+        .map(|finding| serde_json::json!({"name": finding.name(), "detail": finding.to_string()}))
+        .collect();
+    serde_json::json!({
+        "sound": report.is_sound(),
+        "origin": report.checkpoint.as_ref().map(|head| &head.origin),
+        "size": report.checkpoint.as_ref().map(|head| head.size),
+        "root": report.checkpoint.as_ref().map(|head| hex::encode(head.root)),
+        "vkey": report.vkey,
+        "leaves": report.leaves,
+        "tiles": report.tiles,
+        "bundles": report.bundles,
+        "sequence_entries": report.sequence_entries,
+        "announcements": report.announcements,
+        "statements": report.statements,
+        "closes": report.closes,
+        "batches": report.batches,
+        "records": report.records,
+        "findings": findings,
+        "omitted": report.omitted,
+    })
+}
+
+async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
+    let store = open(&args.data)?;
+    let to = args.from.saturating_add(args.limit);
+    let mut leaves = Show::open(store, 1, args.from..to).await?;
+    println!(
+        "{}",
+        term::bold(&format!(
+            "log {}, {} leaves",
+            leaves.head().checkpoint.origin,
+            leaves.head().checkpoint.size
+        ))
+    );
+    while let Some(leaf) = leaves.next().await? {
+        println!("{}", term::safe(&leaf.to_string()));
+    }
+    Ok(ExitCode::SUCCESS)
 }

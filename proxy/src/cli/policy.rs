@@ -32,7 +32,11 @@ pub(super) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
             if json {
                 println!("{}", serde_json::json!({"name": policy.name(), "digest": digest}));
             } else {
-                println!("{} policy {} is right; its digest is {digest}", term::green("✓"), term::safe(policy.name()));
+                println!(
+                    "{} policy {} is right; its digest is {digest}",
+                    term::green("✓"),
+                    term::safe(policy.name())
+                );
             }
         }
         PolicyCommand::Show { file } => println!("{}", crate::serve::policy(file.as_deref())?.canonical()),

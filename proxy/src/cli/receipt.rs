@@ -63,17 +63,21 @@ fn url(receipt: &str, server: &str) -> String {
 }
 
 /// Fetches a receipt, asking again while it is not logged yet.
-pub(super) async fn fetch(url: &str, ca: Option<&std::path::Path>, wait: Duration) -> anyhow::Result<Vec<u8>> {
+pub(super) async fn fetch(
+    url: &str,
+    ca: Option<&std::path::Path>,
+    wait: Duration,
+) -> anyhow::Result<Vec<u8>> {
     let begun = Instant::now();
-    let bar = (std::io::stderr().is_terminal()).then(|| {
-        indicatif::ProgressBar::new_spinner().with_message("waiting until the record is logged")
-    });
+    let bar = (std::io::stderr().is_terminal())
+        .then(|| indicatif::ProgressBar::new_spinner().with_message("waiting until the record is logged"));
     loop {
         let response = get::get(url, ca).await?;
         match response.status() {
             StatusCode::OK => {
                 let json = response.into_body().to_vec();
-                Receipt::from_json(&json).context("the proxy answered with something that is not a receipt")?;
+                Receipt::from_json(&json)
+                    .context("the proxy answered with something that is not a receipt")?;
                 if let Some(bar) = bar {
                     bar.finish_and_clear();
                 }
@@ -85,7 +89,9 @@ pub(super) async fn fetch(url: &str, ca: Option<&std::path::Path>, wait: Duratio
                 }
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
-            StatusCode::ACCEPTED => anyhow::bail!("the record is not logged after {wait:?}; try again with a longer --wait"),
+            StatusCode::ACCEPTED => {
+                anyhow::bail!("the record is not logged after {wait:?}; try again with a longer --wait")
+            }
             status => {
                 let body = String::from_utf8_lossy(response.body()).into_owned();
                 anyhow::bail!("the proxy answered {status}: {}", term::safe(body.trim()));

@@ -1,5 +1,4 @@
 use super::*;
-use std::io::Write as _;
 
 const TEXT: &[u8] = b"data: {\"x\":1}\n\ndata: [DONE]\n\n";
 
@@ -40,7 +39,11 @@ fn each_coding_decodes_whole_and_byte_by_byte() {
 #[test]
 fn what_is_not_what_its_header_says_has_no_decoded_digest() {
     for name in ["gzip", "deflate", "br", "zstd"] {
-        assert_eq!(decoded(name, &[b"this is neither of them, at all, whatever the header claims"]), None, "{name}");
+        assert_eq!(
+            decoded(name, &[b"this is neither of them, at all, whatever the header claims"]),
+            None,
+            "{name}"
+        );
     }
 }
 

@@ -61,7 +61,11 @@ fn foreign_signatures_pass_untouched() {
 
 #[test]
 fn upgrades_are_asked_for_properly_or_not_at_all() {
-    assert!(upgrade_asked(&headers(&[("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")])).is_some());
+    assert!(
+        upgrade_asked(&headers(&[("upgrade", "websocket"), ("connection", "keep-alive, Upgrade")])).is_some()
+    );
     assert!(upgrade_asked(&headers(&[("upgrade", "websocket")])).is_none());
-    assert!(upgrade_asked(&headers(&[("upgrade", "h2c"), ("connection", "upgrade, http2-settings")])).is_none());
+    assert!(
+        upgrade_asked(&headers(&[("upgrade", "h2c"), ("connection", "upgrade, http2-settings")])).is_none()
+    );
 }
