@@ -19,7 +19,6 @@ kind: ProvenancePolicy
 metadata: {name: sign-all}
 spec:
   defaults: {level: sign, failurePolicy: Ignore}
-  rules: []
 ";
 
 /// What a test may change before the start.
@@ -185,7 +184,10 @@ impl Colophon {
     /// When that does not happen.
     pub fn until_ended_as(&self, outcome: Outcome, count: u64) {
         let seen = wait_for(PATIENCE, || (self.ended_as(outcome) >= count).then_some(()));
-        assert!(seen.is_some(), "{} exchanges are {outcome:?}, not {count}", self.ended_as(outcome));
+        if seen.is_none() {
+            let text = crate::client::get(self.admin, "/metrics").text();
+            panic!("not {count} exchanges are {outcome:?}:\n{text}");
+        }
         assert_eq!(self.ended_as(outcome), count, "{outcome:?}");
     }
 

@@ -5,12 +5,15 @@
 //! for nothing longer than [`PATIENCE`].
 
 pub mod captures;
+pub mod certs;
 pub mod client;
 pub mod colophon;
 pub mod llama;
 pub mod paths;
 pub mod process;
 pub mod receipts;
+pub mod server;
+pub mod session;
 pub mod text;
 pub mod upstream;
 pub mod wire;

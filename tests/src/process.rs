@@ -41,8 +41,13 @@ impl Process {
 
     /// Asks it to stop (SIGTERM), without waiting.
     pub fn terminate(&self) {
-        let status = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status();
-        assert!(status.is_ok_and(|status| status.success()), "kill -TERM {}", self.pid());
+        self.signal("TERM");
+    }
+
+    /// Sends it a signal, by the name that kill(1) knows.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name} {}", self.pid());
     }
 
     /// Kills it where it stands (SIGKILL).

@@ -29,12 +29,20 @@ impl Fetched {
     /// # Panics
     /// When it promises none, or the receipt does not come.
     pub fn of(response: &Message, from: SocketAddr) -> Self {
+        Self::with(response, |path| client::get(from, path))
+    }
+
+    /// The same, fetched by other means than a plain connection.
+    ///
+    /// # Panics
+    /// As [`Fetched::of`].
+    pub fn with(response: &Message, mut get: impl FnMut(&str) -> Message) -> Self {
         let header = response.header("colophon-receipt").unwrap_or_else(|| {
             panic!("no Colophon-Receipt in {:?} {:?}", response.start, response.headers);
         });
         let path = header.strip_prefix('"').and_then(|rest| rest.split('"').next()).expect("a quoted path");
         let receipt = wait_for(LOGGED_WITHIN, || {
-            let answer = client::get(from, path);
+            let answer = get(path);
             match answer.status() {
                 202 => {
                     assert!(answer.header("retry-after").is_some(), "202 without Retry-After");
@@ -84,16 +92,21 @@ impl Fetched {
     /// Runs `colophon-verify` on it with the proxy's own trust file and the bodies that are given: its exit code, and
     /// what it said.
     pub fn verify(&self, from: SocketAddr, request: Option<&[u8]>, response: Option<&[u8]>) -> (i32, String) {
-        let folder = tempfile::tempdir().expect("a temporary folder");
         let trust = client::get(from, "/.well-known/colophon/keys");
         assert_eq!(trust.status(), 200, "the trust file: {}", trust.text());
+        self.verify_by(&trust.body, request, response)
+    }
+
+    /// The same, with a trust file fetched by other means.
+    pub fn verify_by(&self, trust: &[u8], request: Option<&[u8]>, response: Option<&[u8]>) -> (i32, String) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
         let save = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);
             fs::write(&path, bytes).expect("a file in the temporary folder");
             path
         };
         let mut command = Command::new(paths::program("colophon-verify"));
-        command.arg(save("receipt.json", &self.json)).arg("--trust").arg(save("trust.json", &trust.body));
+        command.arg(save("receipt.json", &self.json)).arg("--trust").arg(save("trust.json", trust));
         if let Some(body) = request {
             command.arg("--request").arg(save("request", body));
         }

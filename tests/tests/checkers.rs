@@ -10,7 +10,7 @@ use colophon_tests::colophon::Colophon;
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::Message;
-use colophon_tests::{client, paths, process, wait_for};
+use colophon_tests::{client, paths, process};
 
 fn run(checker: &str, args: &[&Path]) {
     let mut command = Command::new(paths::python());
@@ -90,10 +90,13 @@ fn others_agree_with_receipts_and_signatures() {
         );
     }
     // The checkpoint as a log's monitor would read it.
-    let note = wait_for(colophon_tests::PATIENCE, || {
-        let answer = client::get(colophon.listen(), "/.well-known/colophon/log/checkpoint");
-        (answer.status() == 200).then_some(answer.body)
-    });
-    let note = save("checkpoint", &note.expect("a checkpoint under /.well-known/colophon/log/"));
+    let about = client::get(colophon.listen(), "/.well-known/colophon/about");
+    let about: serde_json::Value = serde_json::from_slice(&about.body).expect("about is JSON");
+    let origin = about["log"]["origin"].as_str().expect("the log's origin");
+    let generation = origin.rsplit('/').next().unwrap_or_default();
+    let note = client::get(colophon.listen(), &format!("/.well-known/colophon/log/{generation}/checkpoint"));
+    assert_eq!(note.status(), 200, "{}", note.text());
+    assert_eq!(note.text().lines().next(), Some(origin));
+    let note = save("checkpoint", &note.body);
     run("note.py", &[&note, Path::new("--trust"), &trust]);
 }

@@ -80,12 +80,12 @@ fn slow_headers_are_cut() {
 fn silent_connections_are_cut() {
     let upstream = Upstream::answering(OK);
     let colophon = Colophon::start(&upstream.url(), |options| {
-        options.sign_all().arg(&["--header-timeout", "1s", "--idle-timeout", "1s"]);
+        options.sign_all().arg(&["--header-timeout", "1s"]);
     });
     // Before a first byte; after half an HTTP/2 preface; between two requests.
     let firsts: [&[u8]; 3] = [b"", b"PRI * HTTP/2.0\r\n", b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n"];
     for first in firsts {
-        let mut client = Client::connect(colophon.listen());
+        let mut client = Client::connect(colophon.listen()).timeout(Duration::from_secs(8));
         client.send(first);
         if first.ends_with(b"\r\n\r\n") {
             assert_eq!(client.response("GET").status(), 200);
@@ -94,8 +94,10 @@ fn silent_connections_are_cut() {
         let response = client.response("GET");
         let shown = String::from_utf8_lossy(first);
         assert!(
-            matches!(response.end, End::Truncated | End::Reset) || response.status() == 408,
-            "{shown:?}: {response:?}"
+            matches!(response.end, End::Truncated | End::Reset) || response.start.contains(" 408 "),
+            "{shown:?}: {:?} {:?}",
+            response.start,
+            response.end
         );
         assert!(start.elapsed() < Duration::from_secs(4), "{shown:?}: cut only after {:?}", start.elapsed());
         assert!(start.elapsed() > Duration::from_millis(500), "{shown:?}: cut after {:?}", start.elapsed());
@@ -113,7 +115,7 @@ fn waiting_for_an_answer_is_not_silence() {
         }
     });
     let colophon = Colophon::start(&upstream.url(), |options| {
-        options.sign_all().arg(&["--header-timeout", "1s", "--idle-timeout", "1s"]);
+        options.sign_all().arg(&["--header-timeout", "1s"]);
     });
     assert_eq!(post(colophon.listen(), "/v1/chat/completions", "{}").status(), 200);
 }

@@ -53,8 +53,8 @@ fn statuses_without_a_body_have_none() {
                 (head[..4].to_owned(), &End::Complete)
             );
             assert_eq!(response.header("transfer-encoding"), None, "{head}");
-            let length = if head.contains("99") { Some("99") } else { None };
-            assert_eq!(response.header("content-length"), length, "{head}");
+            // hyper's server drops a length where it has no body to send, but for HEAD; RFC 9110 lets a 304 leave it out.
+            assert_eq!(response.header("content-length"), None, "{head}");
             assert_eq!(verified(&colophon, &response, b"").outcome(), Outcome::Complete);
         }
     }

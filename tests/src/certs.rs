@@ -1,0 +1,113 @@
+//! A certificate authority of a test's own, what it issues, and both sides' TLS settings.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// A private CA.
+pub struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+/// A certificate with its key.
+pub struct Issued {
+    /// The certificate.
+    pub certificate: CertificateDer<'static>,
+    /// The same as PEM.
+    pub pem: String,
+    /// Its key, as PEM.
+    pub key_pem: String,
+    key: Vec<u8>,
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Authority {
+    /// A new one, with a key nobody else has.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(DnType::CommonName, "A test's CA");
+        let key = KeyPair::generate().expect("a key");
+        Self { issuer: CertifiedIssuer::self_signed(params, key).expect("a CA certificate") }
+    }
+
+    /// A certificate for `name`, `localhost` and 127.0.0.1, good for servers and clients.
+    pub fn issue(&self, name: &str) -> Issued {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(names).expect("names");
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Issued {
+            certificate: certificate.der().clone(),
+            pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            key: key.serialize_der(),
+        }
+    }
+
+    /// Writes the CA's certificate to a file.
+    pub fn write(&self, path: &Path) -> PathBuf {
+        fs::write(path, self.issuer.pem()).expect("the CA's file");
+        path.to_owned()
+    }
+
+    fn roots(&self) -> Arc<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.issuer.der().clone()).expect("a root");
+        Arc::new(roots)
+    }
+
+    /// A client that trusts this CA alone and offers these protocols.
+    pub fn client(&self, protocols: &[&str]) -> ClientConfig {
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = builder.expect("versions").with_root_certificates(self.roots());
+        let mut config = builder.with_no_client_auth();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config
+    }
+}
+
+impl Issued {
+    /// Writes certificate and key, each at once: never half of it is there to read.
+    pub fn write(&self, certificate: &Path, key: &Path) {
+        for (path, text) in [(certificate, &self.pem), (key, &self.key_pem)] {
+            let part = path.with_extension("part");
+            fs::write(&part, text).expect("a PEM file");
+            fs::rename(&part, path).expect("a PEM file in its place");
+        }
+    }
+
+    /// A server with this certificate that speaks these protocols, and asks clients for a certificate of `clients`
+    /// where that is given.
+    pub fn server(&self, protocols: &[&str], clients: Option<&Authority>) -> Arc<ServerConfig> {
+        let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = builder.expect("versions");
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let verifier = WebPkiClientVerifier::builder_with_provider(authority.roots(), provider());
+                builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+            }
+        };
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.clone()));
+        let config = builder.with_single_cert(vec![self.certificate.clone()], key);
+        let mut config = config.expect("certificate and key");
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        Arc::new(config)
+    }
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
