@@ -183,7 +183,7 @@ async fn serve_h2(
 fn note_end(app: &App, ended: hyper::Result<()>) {
     if let Err(error) = ended {
         if error.is_parse() || error.is_parse_too_large() {
-            app.metrics.malformed.inc();
+            app.ledger.malformed();
         }
         tracing::debug!(%error, "connection ended");
     }

@@ -73,16 +73,16 @@ impl Sink {
 
 impl Decoder {
     /// A decoder for a single content coding. Several codings at once are left undecoded.
-    pub fn new(encoding: &[u8], sink: Sink) -> Result<Decoder, Sink> {
-        Ok(match encoding.to_ascii_lowercase().as_slice() {
+    pub fn new(encoding: &[u8], sink: Sink) -> Option<Decoder> {
+        Some(match encoding.to_ascii_lowercase().as_slice() {
             b"gzip" | b"x-gzip" => Decoder::Gzip(Box::new(flate2::write::MultiGzDecoder::new(sink))),
             b"deflate" => Decoder::Deflate(Box::new(flate2::write::ZlibDecoder::new(sink))),
             b"br" => Decoder::Brotli(Box::new(brotli::DecompressorWriter::new(sink, 4096))),
             b"zstd" => match zstd::stream::write::Decoder::new(sink) {
                 Ok(decoder) => Decoder::Zstd(Box::new(decoder)),
-                Err(_) => return Ok(Decoder::Failed),
+                Err(_) => Decoder::Failed,
             },
-            _ => return Err(sink),
+            _ => return None,
         })
     }
 

@@ -38,11 +38,9 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         return pass(&app, parts, body, client, route.api).await;
     }
     let facts = Facts::new(&app, &parts, route, decision, in_force.digest);
-    let mut flight = match InFlight::begin(app.clone(), facts, seen) {
-        Ok(flight) => flight,
-        Err((facts, error)) => return unrecorded(facts.route.api, &error),
-    };
-    if let Some(problem) = unread.or_else(|| refusal(&app, &parts)) {
+    let (mut flight, not_kept) = InFlight::begin(app.clone(), facts, seen);
+    let not_kept = not_kept.map(|error| not_kept_problem(&error));
+    if let Some(problem) = not_kept.or(unread).or_else(|| refusal(&app, &parts)) {
         let ending = Ending::Refused(problem.fault, problem.message.clone());
         return ours(flight, &problem, ending);
     }
@@ -177,7 +175,8 @@ async fn pass(
             upgrade::switch_unseen(app, answer, client)
         }
         Ok(answer) => {
-            let (parts, body, _) = frame(answer, &client);
+            let (mut parts, body, _) = frame(answer, &client);
+            parts.version = Version::HTTP_11;
             Response::from_parts(parts, ResponseBody::Passed(body))
         }
     }
@@ -193,7 +192,6 @@ fn frame(answer: Answer, client: &Client) -> (http::response::Parts, Incoming, V
         answer.poison_connection();
     }
     let (mut parts, body) = answer.response.into_parts();
-    parts.version = Version::HTTP_11;
     if both {
         parts.headers.remove(header::CONTENT_LENGTH);
     } else if let Some(length) = content_length(&parts.headers) {
@@ -210,14 +208,21 @@ fn frame(answer: Answer, client: &Client) -> (http::response::Parts, Incoming, V
 
 /// Releases an upstream's answer: held if its length is known and small, streamed otherwise.
 async fn respond(mut flight: InFlight, answer: Answer, client: &Client) -> Response<ResponseBody> {
-    let (mut parts, body, stripped) = frame(answer, client);
-    flight.answered(&parts, stripped);
+    let (mut parts, body, mut stripped) = frame(answer, client);
     let app = flight.app().clone();
     let length = content_length(&parts.headers);
     let bodiless = is_head(&client.method)
         || parts.status == StatusCode::NO_CONTENT
         || parts.status == StatusCode::NOT_MODIFIED;
-    if bodiless || length.is_some_and(|length| length <= app.limits.buffer_limit) {
+    let whole = bodiless || length.is_some_and(|length| length <= app.limits.buffer_limit);
+    if whole && parts.headers.contains_key(stamp::CONTENT_DIGEST) {
+        // Ours takes its place, over the same bytes.
+        stripped.push(stamp::CONTENT_DIGEST.as_str().into());
+    }
+    flight.answered(&parts, stripped);
+    // The upstream's version is on record now; hyper answers in the client's.
+    parts.version = Version::HTTP_11;
+    if whole {
         let begun = Instant::now();
         let held = if bodiless { Ok(Bytes::new()) } else { hold(&app, body).await };
         flight.waited(begun.elapsed());
@@ -291,19 +296,21 @@ fn broken(flight: InFlight, reason: String) -> Response<ResponseBody> {
     ours(flight, &problem, Ending::UpstreamFailed(reason))
 }
 
+/// The record of this answer could not be written: another one is released, without a record.
 fn unrecorded(api: Api, error: &NotKept) -> Response<ResponseBody> {
+    whole(not_kept_problem(error).response(api))
+}
+
+fn not_kept_problem(error: &NotKept) -> Problem {
     tracing::error!(%error, "answered 503: the rule says Fail");
-    whole(
-        Problem {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            fault: "proxy",
-            code: "record_not_kept",
-            message: "No record of this exchange can be kept, and the policy forbids an answer without one"
-                .into(),
-            retry: false,
-        }
-        .response(api),
-    )
+    Problem {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        fault: "proxy",
+        code: "record_not_kept",
+        message: "No record of this exchange can be kept, and the policy forbids an answer without one"
+            .into(),
+        retry: false,
+    }
 }
 
 fn whole(response: Response<Bytes>) -> Response<ResponseBody> {

@@ -210,8 +210,9 @@ pub struct InFlight {
 pub struct NotKept(String);
 
 impl InFlight {
-    /// Writes `OPEN`. An error means that the rule says `Fail` and the ledger cannot keep a record.
-    pub fn begin(app: Arc<App>, facts: Facts, request: SharedRequest) -> Result<InFlight, (Facts, NotKept)> {
+    /// Writes `OPEN`. With an error the rule says `Fail` and the ledger cannot keep a record now: refuse the exchange.
+    /// The refusal is kept in memory and counted as degraded, so that it is not left out.
+    pub fn begin(app: Arc<App>, facts: Facts, request: SharedRequest) -> (InFlight, Option<NotKept>) {
         let open_fields = facts.open_fields();
         let open = Open {
             id: facts.id,
@@ -219,18 +220,21 @@ impl InFlight {
             level: facts.decision.level,
             fields: &open_fields,
         };
-        let (ticket, degraded) = match app.ledger.begin(&open) {
-            Ok(ticket) => (ticket, false),
-            Err(error) if facts.decision.failure_policy == FailurePolicy::Ignore => {
-                app.metrics.degraded.inc();
-                tracing::warn!(%error, id = facts.id_text, "no WAL frame for this exchange: it goes on, marked degraded");
-                (app.ledger.begin_degraded(&open), true)
-            }
-            Err(error) => return Err((facts, NotKept(error.to_string()))),
+        let (ticket, error) = match app.ledger.begin(&open) {
+            Ok(ticket) => (ticket, None),
+            Err(error) => (app.ledger.begin_degraded(&open), Some(error)),
         };
+        if let Some(error) = &error {
+            app.metrics.degraded.inc();
+            tracing::warn!(%error, id = facts.id_text, "no WAL frame for this exchange: it is marked degraded");
+        }
+        let degraded = error.is_some();
+        let not_kept = error
+            .filter(|_| facts.decision.failure_policy == FailurePolicy::Fail)
+            .map(|error| NotKept(error.to_string()));
         let signable = facts.decision.level < Level::Sign || facts.signable();
         let level = if signable { facts.decision.level } else { Level::Commit };
-        Ok(InFlight {
+        let flight = InFlight {
             log: app.log_value(),
             app,
             ticket: Some(ticket),
@@ -246,7 +250,8 @@ impl InFlight {
             signatures: Vec::new(),
             waited: Duration::ZERO,
             facts,
-        })
+        };
+        (flight, not_kept)
     }
 
     /// The process that this exchange belongs to.

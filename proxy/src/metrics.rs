@@ -24,8 +24,6 @@ pub struct Metrics {
     registry: Registry,
     /// Exchanges that went on without a WAL frame.
     pub degraded: Counter,
-    /// Bytes that were not HTTP.
-    pub malformed: Counter,
     /// Connections open.
     pub connections: Gauge,
     /// Receipts handed out.
@@ -50,14 +48,12 @@ impl Metrics {
                 );
             }
         }
-        let (degraded, malformed, connections, receipts) =
-            (Counter::default(), Counter::default(), Gauge::default(), Counter::default());
+        let (degraded, connections, receipts) = (Counter::default(), Gauge::default(), Counter::default());
         registry.register("degraded", "Exchanges that went on without a WAL frame", degraded.clone());
-        registry.register("malformed", "Connections whose bytes were not HTTP", malformed.clone());
         registry.register("connections", "Client connections open", connections.clone());
         registry.register("receipts", "Receipts handed out", receipts.clone());
         registry.register_collector(Box::new(LedgerCollector(ledger.clone())));
-        Metrics { registry, degraded, malformed, connections, receipts, finished }
+        Metrics { registry, degraded, connections, receipts, finished }
     }
 
     /// Counts an exchange that ended.
@@ -96,6 +92,7 @@ impl Collector for LedgerCollector {
             ("ledger_passed", "Exchanges whose rule says pass", counters.passed),
             ("ledger_lost", "Exchanges whose record could not be kept", counters.lost),
             ("ledger_refused", "Exchanges the proxy refused", counters.refused),
+            ("malformed", "Connections whose bytes were not HTTP", counts.malformed),
         ] {
             let metric = ConstCounter::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;

@@ -67,7 +67,7 @@ impl RequestSeen {
             headers.get(header::CONTENT_ENCODING).filter(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity"));
         let decoder = encoding.and_then(|encoding| {
             let sink = Sink::copying(readable.then(Copy::default));
-            Decoder::new(encoding.as_bytes(), sink).ok()
+            Decoder::new(encoding.as_bytes(), sink)
         });
         RequestSeen {
             hasher: Sha256::new(),
@@ -153,7 +153,7 @@ impl ResponseSeen {
             headers.get(header::CONTENT_ENCODING).filter(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity"));
         let decoder = encoding.and_then(|encoding| {
             let sink = Sink::reading(reader.take());
-            Decoder::new(encoding.as_bytes(), sink).ok()
+            Decoder::new(encoding.as_bytes(), sink)
         });
         ResponseSeen { hasher: Sha256::new(), size: 0, reader, decoder }
     }

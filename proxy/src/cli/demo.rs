@@ -100,7 +100,7 @@ async fn show(
         "model": demo_server::MODEL, "stream": true, "messages": [{"role": "user", "content": question}],
     })
     .to_string();
-    let (header, answer) = ask(&running.listen.to_string(), &request, say, begun).await?;
+    let (header, answer) = ask(running, &request, say, begun).await?;
     let asked = Instant::now();
     let receipt = receipt::fetch(&format!("{proxy}{}", header.trim_matches('"')), None, RECEIPT_WAIT).await?;
     let logged = asked.elapsed();
@@ -155,12 +155,13 @@ fn check(receipt: &[u8], trust: &Trust, request: &[u8], response: &[u8]) -> anyh
 }
 
 /// Sends the chat and shows its words as they come. Returns `Colophon-Receipt` and the exact body.
-async fn ask(address: &str, body: &str, say: &Story, begun: Instant) -> anyhow::Result<(String, Bytes)> {
-    let stream = tokio::net::TcpStream::connect(address).await?;
+async fn ask(running: &Running, body: &str, say: &Story, begun: Instant) -> anyhow::Result<(String, Bytes)> {
+    let address = running.listen.to_string();
+    let stream = tokio::net::TcpStream::connect(&address).await?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::task::spawn(connection);
+    let connection = running.app.tasks.spawn(connection);
     let request = Request::post("/v1/chat/completions")
-        .header("host", address)
+        .header("host", &address)
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body.to_owned())))?;
     let response: Response<Incoming> = sender.send_request(request).await?;

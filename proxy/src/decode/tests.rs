@@ -3,7 +3,7 @@ use super::*;
 const TEXT: &[u8] = b"data: {\"x\":1}\n\ndata: [DONE]\n\n";
 
 fn decoded(encoding: &str, pieces: &[&[u8]]) -> Option<BodyDigest> {
-    let mut decoder = Decoder::new(encoding.as_bytes(), Sink::default()).ok().unwrap();
+    let mut decoder = Decoder::new(encoding.as_bytes(), Sink::default()).unwrap();
     for piece in pieces {
         decoder.push(piece);
     }
@@ -50,7 +50,7 @@ fn what_is_not_what_its_header_says_has_no_decoded_digest() {
 #[test]
 fn unknown_and_stacked_codings_are_left_alone() {
     for name in ["compress", "gzip, br", "aes128gcm"] {
-        assert!(Decoder::new(name.as_bytes(), Sink::default()).is_err(), "{name}");
+        assert!(Decoder::new(name.as_bytes(), Sink::default()).is_none(), "{name}");
     }
 }
 
@@ -60,7 +60,7 @@ fn a_bomb_costs_no_memory_and_ends_at_the_limit() {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(&vec![0; 1 << 20]).unwrap();
     let member = encoder.finish().unwrap();
-    let mut decoder = Decoder::new(b"gzip", Sink::default()).ok().unwrap();
+    let mut decoder = Decoder::new(b"gzip", Sink::default()).unwrap();
     let members = (MAX_DECODED >> 20) + 1;
     for _ in 0..members {
         decoder.push(&member);
