@@ -5,18 +5,19 @@ use colophon_receipt::{Level, Outcome};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 use std::fmt;
 
-const LEVELS: [Level; 5] = [Level::Pass, Level::Commit, Level::Sign, Level::Tee, Level::Zk];
-const OUTCOMES: [Outcome; 6] = [
+/// Levels that leave a record; `pass` is counted by the ledger.
+const LEVELS: [Level; 2] = [Level::Commit, Level::Sign];
+const OUTCOMES: [Outcome; 5] = [
     Outcome::Complete,
     Outcome::ClientAborted,
     Outcome::UpstreamFailed,
     Outcome::UpstreamError,
     Outcome::Refused,
-    Outcome::Recovered,
 ];
 
 /// Counters that are touched on the hot path are single atomics; labels are put on when they are read.
@@ -35,19 +36,19 @@ impl Metrics {
     /// Registers everything.
     pub fn new(ledger: &Ledger) -> Metrics {
         let mut registry = Registry::with_prefix("colophon");
-        let finished: Vec<Vec<Counter>> =
-            LEVELS.iter().map(|_| OUTCOMES.iter().map(|_| Counter::default()).collect()).collect();
-        for (level, row) in LEVELS.iter().zip(&finished) {
-            for (outcome, counter) in OUTCOMES.iter().zip(row) {
-                let labels = [("level", level.as_str()), ("outcome", outcome.as_str())];
-                let labels = labels.map(|(name, value)| (name.into(), value.into()));
-                registry.sub_registry_with_labels(labels.into_iter()).register(
-                    "exchanges",
-                    "Exchanges that ended, by level granted and outcome",
-                    counter.clone(),
-                );
-            }
-        }
+        let exchanges = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
+        let counter = |level: &Level, outcome: &Outcome| {
+            exchanges.get_or_create(&vec![("level", level.as_str()), ("outcome", outcome.as_str())]).clone()
+        };
+        let finished = LEVELS
+            .iter()
+            .map(|level| OUTCOMES.iter().map(|outcome| counter(level, outcome)).collect())
+            .collect();
+        registry.register(
+            "exchanges",
+            "Exchanges that ended, by level granted and outcome",
+            exchanges.clone(),
+        );
         let (degraded, connections, receipts) = (Counter::default(), Gauge::default(), Counter::default());
         registry.register("degraded", "Exchanges that went on without a WAL frame", degraded.clone());
         registry.register("connections", "Client connections open", connections.clone());
