@@ -94,6 +94,7 @@ fn end_to_end(message: &Message, but: &[&str]) -> Vec<(String, String)> {
     kept
 }
 
+/// A proxy before a replaying upstream.
 struct Stage {
     colophon: Colophon,
     upstream: Upstream,
@@ -214,4 +215,33 @@ fn recorded_traffic_passes_unchanged_and_leaves_receipts() {
         captures.len(),
         list.join("\n\n")
     );
+}
+
+/// What the built-in profile lets pass carries nothing of ours, and is only counted.
+#[test]
+fn health_checks_and_metrics_pass_untouched_by_default() {
+    let (upstream, playing) = replay();
+    let colophon = Colophon::before(&upstream.url());
+    let names = [
+        "vllm-0.32.0/get-health",
+        "vllm-0.32.0/get-metrics",
+        "vllm-0.32.0/get-models",
+        "vllm-0.32.0/get-ping",
+        "vllm-0.32.0/get-version",
+        "tgi-3.3.6/get-health",
+        "tgi-3.3.6/get-metrics",
+    ];
+    for name in names {
+        let capture = Capture::load(name);
+        *playing.lock().unwrap() = Some(Arc::new(capture.clone()));
+        let mut client = Client::connect(colophon.listen());
+        client.send(&capture.request);
+        let (recorded, _) = capture.responses().remove(0);
+        let got = client.response("GET");
+        assert_eq!((got.status(), &got.end), (recorded.status(), &End::Complete), "{name}");
+        assert!(got.body == recorded.body, "{name}: {:?}", got.text());
+        assert_eq!(end_to_end(&got, &[]), end_to_end(&recorded, &[]), "{name}: something was added");
+    }
+    assert_eq!(colophon.metric("colophon_ledger_passed_total"), Some(names.len() as f64));
+    assert_eq!(colophon.metric("colophon_ledger_recorded_total"), Some(0.0));
 }
