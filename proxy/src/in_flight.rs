@@ -169,6 +169,8 @@ pub enum Ending<'a> {
     Refused(&'static str, String),
     /// The client left.
     Cancelled,
+    /// The proxy was stopped before the answer had ended: neither side's doing.
+    Stopped,
 }
 
 /// The upstream's head, kept for the record.
@@ -182,7 +184,7 @@ pub struct SavedHead {
     version: Option<Version>,
 }
 
-/// An exchange that has begun and not yet ended. Dropping it ends it: the client left.
+/// An exchange that has begun and not yet ended. Dropping it ends it: the client left, or the proxy was stopped.
 pub struct InFlight {
     app: Arc<App>,
     /// What is known of it.
@@ -212,7 +214,7 @@ pub struct NotKept(String);
 impl InFlight {
     /// Writes `OPEN`. With an error the rule says `Fail` and the ledger cannot keep a record now: refuse the exchange.
     /// The refusal is kept in memory and counted as degraded, so that it is not left out.
-    pub fn begin(app: Arc<App>, facts: Facts, request: SharedRequest) -> (InFlight, Option<NotKept>) {
+    pub fn begin(app: Arc<App>, mut facts: Facts, request: SharedRequest) -> (InFlight, Option<NotKept>) {
         let open_fields = facts.open_fields();
         let open = Open {
             id: facts.id,
@@ -224,6 +226,8 @@ impl InFlight {
             Ok(ticket) => (ticket, None),
             Err(error) => (app.ledger.begin_degraded(&open), Some(error)),
         };
+        // Another shard may have taken over since the facts were gathered; the ticket's is the one that signs.
+        facts.shard = ticket.shard().clone();
         if let Some(error) = &error {
             app.metrics.degraded.inc();
             tracing::warn!(%error, id = facts.id_text, "no WAL frame for this exchange: it is marked degraded");
@@ -406,6 +410,8 @@ impl InFlight {
             Ending::Refused(..) => Outcome::Refused,
             Ending::UpstreamFailed(_) => Outcome::UpstreamFailed,
             Ending::Cancelled if !self.terminated() => Outcome::ClientAborted,
+            // Of the two sides the server's is the operator's, as the proxy is.
+            Ending::Stopped if !self.terminated() => Outcome::UpstreamFailed,
             _ if status >= 400 => Outcome::UpstreamError,
             _ => Outcome::Complete,
         }
@@ -538,8 +544,10 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        let stopped = self.app.kill.is_cancelled();
+        let ending = if stopped { Ending::Stopped } else { Ending::Cancelled };
         if self.ticket.is_some()
-            && let Err(error) = self.close_stream(Ending::Cancelled)
+            && let Err(error) = self.close_stream(ending)
         {
             tracing::error!(%error, id = self.facts.id_text, "the record of an aborted exchange is lost");
         }
@@ -566,6 +574,7 @@ fn failure(ending: &Ending<'_>, incomplete: bool) -> Failure {
         Ending::UpstreamFailed(reason) => ("upstream", reason.as_str()),
         Ending::Refused(fault, reason) => (*fault, reason.as_str()),
         Ending::Cancelled => ("client", "left before the end of the answer"),
+        Ending::Stopped => ("proxy", "stopped before the end of the answer"),
         _ if incomplete => ("client", "the request body was not complete when the answer ended"),
         _ => return Failure::default(),
     };
