@@ -5,8 +5,9 @@ use crate::exchange::exchange;
 use crate::response_body::{ResponseBody, ResponseBodyError};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::rt::Executor;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// Most header lines of a request; with more the answer is 431.
 const MAX_HEADERS: usize = 512;
@@ -155,7 +157,7 @@ async fn serve_h2(
         let stay = Busy::new(&counted);
         async move { Ok::<_, Infallible>(exchange(app, request).await.map(|body| Counted { body, _stay: stay })) }
     });
-    let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let mut builder = hyper::server::conn::http2::Builder::new(Tracked(app.tasks.clone()));
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
@@ -199,6 +201,17 @@ async fn until_idle(busy: &AtomicUsize, patience: Duration) {
             return;
         }
         idle_before = idle;
+    }
+}
+
+/// Runs the streams of HTTP/2 connections as tasks that the end of the process waits for: each may still have a record
+/// to write when its connection is gone.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tracked {
+    fn execute(&self, stream: F) {
+        drop(self.0.spawn(stream));
     }
 }
 

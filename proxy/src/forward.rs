@@ -141,6 +141,9 @@ impl Upstream {
         let wants_trailers = head::has_token(&parts.headers, &header::TE, "trailers");
         let mut headers = parts.headers.clone();
         head::strip_hop_by_hop(&mut headers);
+        if parts.version >= Version::HTTP_2 {
+            head::join_cookies(&mut headers);
+        }
         if wants_trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));
             headers.append(header::CONNECTION, HeaderValue::from_static("te"));

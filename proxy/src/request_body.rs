@@ -50,6 +50,10 @@ pub struct RequestBody {
 impl RequestBody {
     /// Wraps a body. `limit` is in bytes.
     pub fn new(inner: Incoming, seen: SharedRequest, limit: u64) -> RequestBody {
+        if inner.is_end_stream() {
+            // Nobody will poll a body that is known to be empty.
+            seen.lock().unwrap_or_else(PoisonError::into_inner).end();
+        }
         RequestBody { prefix: VecDeque::new(), inner, seen, gate: None, limit, prefix_ended: false }
     }
 

@@ -47,19 +47,19 @@ pub fn switch(mut flight: InFlight, answer: Answer, client: Client) -> Response<
     let (kill, protocol) = (app.kill.clone(), tunnel.protocol.clone());
     app.tasks.spawn(async move {
         let (mut sent, mut received) = (Rolling::default(), Rolling::default());
-        let ended = tokio::select! {
-            ended = tunnel.run(&mut sent, &mut received) => ended,
-            () = kill.cancelled() => Err("stopped with the proxy".to_owned()),
+        let ending = tokio::select! {
+            ended = tunnel.run(&mut sent, &mut received) => match ended {
+                Ok(()) => Ending::Complete,
+                Err(Broken::Client) => Ending::Cancelled,
+                Err(Broken::Upstream(reason)) => Ending::UpstreamFailed(reason),
+            },
+            () = kill.cancelled() => Ending::Stopped,
         };
         flight.upgraded(Upgrade {
             protocol: Some(protocol.as_bytes().to_vec()),
             sent: Some(sent.digest()),
             received: Some(received.digest()),
         });
-        let ending = match ended {
-            Ok(()) => Ending::Complete,
-            Err(reason) => Ending::UpstreamFailed(reason),
-        };
         if let Err(error) = flight.close_stream(ending) {
             tracing::error!(%error, id = flight.facts.id_text, "the record of an upgraded connection is lost");
         }
@@ -119,18 +119,36 @@ fn prepare(
     (parts, Some(Tunnel { protocol, client: client_side, upstream }))
 }
 
+/// Which side a tunnel broke on.
+enum Broken {
+    Client,
+    Upstream(String),
+}
+
+/// Which end of a copy failed.
+enum Failed {
+    Read(std::io::Error),
+    Write(std::io::Error),
+}
+
 impl Tunnel {
     /// Copies until one side ends. When the client ends there is nobody left to copy for, and a half-closed upstream
     /// connection would get no answer; when the upstream ends, everything it said has been passed on.
-    async fn run(self, sent: &mut Rolling, received: &mut Rolling) -> Result<(), String> {
-        let client = self.client.await.map_err(|error| format!("the client did not switch: {error}"))?;
-        let upstream =
-            self.upstream.await.map_err(|error| format!("the upstream did not switch: {error}"))?;
+    async fn run(self, sent: &mut Rolling, received: &mut Rolling) -> Result<(), Broken> {
+        let client = self.client.await.map_err(|_| Broken::Client)?;
+        let unswitched = |error| Broken::Upstream(format!("the upstream did not switch: {error}"));
+        let upstream = self.upstream.await.map_err(unswitched)?;
         let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
         let (upstream_read, upstream_write) = tokio::io::split(TokioIo::new(upstream));
         tokio::select! {
-            ended = copy(client_read, upstream_write, sent) => ended,
-            ended = copy(upstream_read, client_write, received) => ended,
+            ended = copy(client_read, upstream_write, sent) => ended.map_err(|failed| match failed {
+                Failed::Read(_) => Broken::Client,
+                Failed::Write(error) => Broken::Upstream(error.to_string()),
+            }),
+            ended = copy(upstream_read, client_write, received) => ended.map_err(|failed| match failed {
+                Failed::Read(error) => Broken::Upstream(error.to_string()),
+                Failed::Write(_) => Broken::Client,
+            }),
         }
     }
 }
@@ -139,16 +157,16 @@ async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
     rolling: &mut Rolling,
-) -> Result<(), String> {
+) -> Result<(), Failed> {
     let mut buffer = vec![0; CHUNK];
     loop {
-        let n = from.read(&mut buffer).await.map_err(|error| error.to_string())?;
+        let n = from.read(&mut buffer).await.map_err(Failed::Read)?;
         if n == 0 {
             // The other side's goodbye has to leave before the connection is dropped.
-            return to.flush().await.map_err(|error| error.to_string());
+            return to.flush().await.map_err(Failed::Write);
         }
-        to.write_all(&buffer[..n]).await.map_err(|error| error.to_string())?;
-        to.flush().await.map_err(|error| error.to_string())?;
+        to.write_all(&buffer[..n]).await.map_err(Failed::Write)?;
+        to.flush().await.map_err(Failed::Write)?;
         rolling.push(&buffer[..n]);
     }
 }
