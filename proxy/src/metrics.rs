@@ -59,8 +59,8 @@ impl Metrics {
 
     /// Counts an exchange that ended.
     pub fn finished(&self, level: Level, outcome: Outcome) {
-        let counter =
-            self.finished.get(level.code() as usize).and_then(|row| row.get(outcome.code() as usize));
+        let row = LEVELS.iter().position(|known| *known == level).and_then(|row| self.finished.get(row));
+        let counter = row.and_then(|row| row.get(outcome.code() as usize));
         if let Some(counter) = counter {
             counter.inc();
         }

@@ -6,7 +6,7 @@ use crate::serve::{Running, ServeOptions, start};
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::{Args, Parser as _};
-use colophon_verify::{Bodies, Body, Report, Side, Trust, Verdict};
+use colophon_verify::{Bodies, Body, Report, Side, Status, Trust, Verdict};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -303,7 +303,8 @@ impl Story {
             Verdict::ConsistentNotTrusted => term::refused("consistent, not trusted"),
             Verdict::Bad => term::refused("✗ bad"),
         };
-        self.step(number, what, &format!("{mark}: {} checks, offline; {log}", report.checks.len()));
+        let passed = report.checks.iter().filter(|check| check.status == Status::Passed).count();
+        self.step(number, what, &format!("{mark}: {passed} checks passed, offline; {log}"));
         for failed in report.failed() {
             self.line(&format!("                 {}: {}", failed.name, failed.detail));
         }
