@@ -171,7 +171,12 @@ impl Ledger {
         let folder = Folder::open(&config.data)?;
         let store = store::local(folder.root())?;
         let private = store::local(&folder.private())?;
-        Ledger::open_stores(config, folder, Objects(store), Objects(private)).await
+        let (ledger, keeper) = Ledger::open_stores(config, folder, Objects(store), Objects(private)).await?;
+        let removed = ledger.0.log.clean_staging(ledger.0.folder.root());
+        if removed > 0 {
+            tracing::info!(removed, "half-written files of a process that died are gone");
+        }
+        Ok((ledger, keeper))
     }
 
     async fn open_stores(
