@@ -48,12 +48,14 @@ pub fn switch(mut flight: InFlight, answer: Answer, client: Client) -> Response<
     app.tasks.spawn(async move {
         let (mut sent, mut received) = (Rolling::default(), Rolling::default());
         let ending = tokio::select! {
+            // What breaks when the proxy stops was broken by that.
+            biased;
+            () = kill.cancelled() => Ending::Stopped,
             ended = tunnel.run(&mut sent, &mut received) => match ended {
                 Ok(()) => Ending::Complete,
                 Err(Broken::Client) => Ending::Cancelled,
                 Err(Broken::Upstream(reason)) => Ending::UpstreamFailed(reason),
             },
-            () = kill.cancelled() => Ending::Stopped,
         };
         flight.upgraded(Upgrade {
             protocol: Some(protocol.as_bytes().to_vec()),

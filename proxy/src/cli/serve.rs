@@ -1,6 +1,7 @@
 //! `colophon serve`.
 
 use super::term;
+use crate::app::App;
 use crate::serve::{Running, ServeOptions, start};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -53,18 +54,21 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         }
     }
     tracing::info!("draining; a second signal ends at once");
+    let app = running.app.clone();
     tokio::select! {
         drained = running.drain() => {
             drained?;
             tracing::info!("everything is logged");
             Ok(ExitCode::SUCCESS)
         }
-        _ = terminate.recv() => Ok(hard_stop()),
-        _ = interrupt.recv() => Ok(hard_stop()),
+        _ = terminate.recv() => Ok(hard_stop(&app)),
+        _ = interrupt.recv() => Ok(hard_stop(&app)),
     }
 }
 
-fn hard_stop() -> ExitCode {
+fn hard_stop(app: &App) -> ExitCode {
+    // What is dropped with the runtime is on record as cut by us.
+    app.kill.cancel();
     tracing::warn!("stopped at once; what was not logged is in the WAL and will be at the next start");
     ExitCode::from(1)
 }
