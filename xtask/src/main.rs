@@ -1,5 +1,6 @@
 //! `cargo xtask`: set-up, tests and long runs. What a contributor types is a line here; what it does is a file.
 
+mod bench;
 mod deny;
 mod setup;
 mod shell;
@@ -33,6 +34,8 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
     },
+    /// Measures Colophon beside a plain proxy on this machine and writes docs/PERFORMANCE.md
+    Bench(bench::BenchArgs),
     /// Checks the dependencies' bans, licences and sources with cargo-deny
     Deny,
     /// Checks the dependencies against the RustSec advisory database, where that can be reached
@@ -43,6 +46,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Setup { full } => setup::run(full).map(|_| ()),
         Command::Test { full, args } => test::run_tests(full, &args),
+        Command::Bench(args) => bench::bench(&args),
         Command::Deny => deny::check(),
         Command::Advisories => deny::advisories(),
     }

@@ -1,0 +1,21 @@
+//! What one exchange, one batch and one receipt cost, each part on its own.
+#![allow(missing_docs, clippy::expect_used)] // Only `cargo bench` runs this, and it should fail loudly.
+
+mod batch;
+mod decide;
+mod hash;
+mod record;
+mod verify;
+
+use criterion::{criterion_group, criterion_main};
+
+criterion_group!(
+    micro,
+    hash::sha256,
+    record::record,
+    record::signatures,
+    batch::batch,
+    verify::verify,
+    decide::decide
+);
+criterion_main!(micro);

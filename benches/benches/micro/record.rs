@@ -1,0 +1,148 @@
+//! The record of one exchange, and the signature that leaves with it.
+
+use std::hint::black_box;
+
+use colophon_receipt::fields::{
+    ANSWER, Answer, BodyDigest, DECISION, DecisionField, MODEL, Model, OPERATION, Operation, REQUEST_BODY,
+    REQUEST_LINE, RESPONSE_BODY, RESPONSE_HEAD, RequestLine, ResponseHead, SAMPLING, TIMES, Times, UPSTREAM,
+    USAGE, Upstream, Usage,
+};
+use colophon_receipt::merkle::{self, sha256};
+use colophon_receipt::record::{FieldSet, Record, seal};
+use colophon_receipt::{Level, Outcome};
+use colophon_signer::httpsig::{Component, Params, signature_base};
+use colophon_signer::{Ed25519Key, Signer as _};
+use criterion::Criterion;
+use ed25519_dalek::Signer as _;
+
+/// Twelve fields, as a usual chat has.
+fn fields() -> FieldSet {
+    let body = BodyDigest { digest: sha256(b"body"), size: 1536 };
+    let mut set = FieldSet::new();
+    body.write(REQUEST_BODY, &mut set);
+    RequestLine {
+        method: Some(b"POST".to_vec()),
+        path: Some(b"/v1/chat/completions".to_vec()),
+        authority: Some(b"127.0.0.1:8000".to_vec()),
+        content_type: Some(b"application/json".to_vec()),
+        version: Some("1.1".into()),
+        ..RequestLine::default()
+    }
+    .write(REQUEST_LINE, &mut set);
+    body.write(RESPONSE_BODY, &mut set);
+    ResponseHead {
+        status: Some(200),
+        content_type: Some(b"application/json".to_vec()),
+        headers: Some(sha256(b"headers")),
+        ..ResponseHead::default()
+    }
+    .write(RESPONSE_HEAD, &mut set);
+    Operation { api: Some("chat".into()), operation: Some("create".into()), ..Operation::default() }
+        .write(OPERATION, &mut set);
+    Model { requested: Some(b"bench-7b".to_vec()), reported: Some(b"bench-7b".to_vec()), ..Model::default() }
+        .write(MODEL, &mut set);
+    set.add(SAMPLING, |e| drop(e.array(1).and_then(|e| e.array(2)?.bytes(b"temperature")?.bytes(b"0.7"))));
+    Usage { prompt: Some(310), completion: Some(256), total: Some(566), ..Usage::default() }
+        .write(USAGE, &mut set);
+    Answer { id: Some(b"chatcmpl-0123456789abcdef".to_vec()), ..Answer::default() }.write(ANSWER, &mut set);
+    Times {
+        received: Some(1_790_000_000_000_000),
+        first_byte: Some(1_790_000_000_200_000),
+        clock: Some("system".into()),
+        ..Times::default()
+    }
+    .write(TIMES, &mut set);
+    DecisionField {
+        rule: Some(b"answers".to_vec()),
+        policy: Some(sha256(b"policy")),
+        asked: Some(Level::Sign.code()),
+        granted: Some(Level::Sign.code()),
+        ..DecisionField::default()
+    }
+    .write(DECISION, &mut set);
+    Upstream { url: Some(b"http://127.0.0.1:8000".to_vec()), ..Upstream::default() }
+        .write(UPSTREAM, &mut set);
+    assert_eq!(set.iter().count(), 12, "a usual exchange");
+    set
+}
+
+fn sealed(seed: [u8; 32]) -> Record {
+    seal([7; 16], 1_790_000_000_300_000, Level::Sign, Outcome::Complete, seed, fields())
+}
+
+/// What the signature of a buffered answer covers, as long as real ones.
+fn base(leaf: &[u8; 32]) -> String {
+    let digest = "sha-256=:n4bQgYhMfWWaL+qgxVrQFaO/TxsrC4Is0V1sFbDwCgg=:";
+    let record = format!(
+        "\"01997a4d-3c00-7b3e-8a51-0123456789ab\";level=sign;shard=\"host/0123456789abcdef\";leaf=:{}:;durability=process;mmd=86400",
+        leaf.iter()
+            .map(|byte| char::from(b'A' + byte % 26))
+            .chain("AAAAAAAAAAA=".chars())
+            .collect::<String>()
+    );
+    let log = format!("\"host/2026\";size=12345;root=:{}:;sig=:{}:", "A".repeat(44), "A".repeat(88));
+    let field = |name, value| Component { name, req: false, tr: false, value };
+    let request = |name, value| Component { name, req: true, tr: false, value };
+    let components = [
+        field("@status", "200"),
+        field("content-type", "application/json"),
+        field("content-digest", digest),
+        field("colophon-request-digest", digest),
+        field("colophon-record", &record),
+        field("colophon-log", &log),
+        request("@method", "POST"),
+        request("@path", "/v1/chat/completions"),
+        request("@query", "?"),
+    ];
+    let keyid = "0".repeat(64);
+    let params = Params { created: 1_790_000_000, keyid: &keyid, tag: "colophon-v1" };
+    signature_base(&components, &params).expect("values that can be covered").as_str().to_owned()
+}
+
+pub(crate) fn record(c: &mut Criterion) {
+    let set = fields();
+    let seed = [9; 32];
+    let key = Ed25519Key::from_seed(&[1; 32]).expect("every seed is a key");
+    let portable = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
+    let mut group = c.benchmark_group("record");
+    group.bench_function("field-tree-12", |b| {
+        b.iter(|| merkle::root(&black_box(&set).hashes(black_box(&seed))))
+    });
+    group.bench_function("fields-and-seal", |b| b.iter(|| sealed(black_box(seed))));
+    group.bench_function("record-and-sign", |b| {
+        b.iter(|| {
+            let record = sealed(black_box(seed));
+            key.sign(base(&record.leaf_hash).as_bytes())
+        });
+    });
+    group.bench_function("record-and-sign-dalek", |b| {
+        b.iter(|| {
+            let record = sealed(black_box(seed));
+            portable.sign(base(&record.leaf_hash).as_bytes()).to_bytes()
+        });
+    });
+    group.finish();
+}
+
+pub(crate) fn signatures(c: &mut Criterion) {
+    let message = base(&[3; 32]);
+    let key = Ed25519Key::from_seed(&[1; 32]).expect("every seed is a key");
+    let portable = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);
+    let signature = key.sign(message.as_bytes());
+    let public = key.public_key();
+    let portable_signature = ed25519_dalek::Signature::from_bytes(&signature);
+    let mut group = c.benchmark_group("ed25519");
+    group.bench_function("sign", |b| b.iter(|| key.sign(black_box(message.as_bytes()))));
+    group.bench_function("sign-dalek", |b| b.iter(|| portable.sign(black_box(message.as_bytes()))));
+    group.bench_function("verify", |b| {
+        b.iter(|| public.verify(black_box(message.as_bytes()), &signature).expect("the key's own signature"));
+    });
+    group.bench_function("verify-dalek", |b| {
+        let public = portable.verifying_key();
+        b.iter(|| {
+            let message = black_box(message.as_bytes());
+            public.verify_strict(message, &portable_signature).expect("the key's own signature")
+        });
+    });
+    group.finish();
+}

@@ -1,0 +1,130 @@
+//! `cargo xtask bench`: Colophon beside a plain proxy on this machine, and the table in docs/PERFORMANCE.md.
+//!
+//! The proxy under load has one core to itself, so that its throughput is what that core can do; the load generator and
+//! the upstream have the others. Contenders take turns within each round, so that whatever else happens on the machine
+//! meets all of them; what counts is the ratio to the plain proxy.
+
+mod http;
+mod load;
+mod machine;
+mod micro;
+mod receipts;
+mod report;
+mod rounds;
+mod servers;
+
+use std::path::PathBuf;
+use std::time::Duration;
+use std::{fs, thread};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use self::machine::Machine;
+use self::report::Report;
+use self::servers::Stage;
+use crate::shell::{root, run, target};
+
+/// What can be told to the run.
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// Seconds of each measurement under load
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Rounds: every contender is measured once in each
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=50))]
+    rounds: u64,
+    /// Also runs the micro benchmarks (`cargo bench`) for the second table
+    #[arg(long)]
+    micro: bool,
+    /// Writes all that was measured to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measures and prints, and leaves docs/PERFORMANCE.md as it is
+    #[arg(long)]
+    no_write: bool,
+}
+
+/// Builds the contenders, runs them side by side, prints the tables and writes them to docs/PERFORMANCE.md.
+///
+/// # Errors
+/// When there are fewer than two cores, wrk cannot be had, a contender fails, or an answer was not a 200.
+pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    let machine = Machine::look()?;
+    load::ensure_wrk()?;
+    build()?;
+    let folder = Folder::new()?;
+    eprintln!("bench: {} round(s) of {} s for each contender", args.rounds, args.seconds);
+    let mut stage = Stage::set(&folder.0, &machine)?;
+    // Before anything was asked of them.
+    let at_rest = stage.memory()?;
+    let rounds = rounds::run(&stage, &machine, args.rounds, Duration::from_secs(args.seconds))?;
+    let receipts = receipts::measure(&stage, &machine)?;
+    stage.check_records()?;
+    let after = stage.memory()?;
+    stage.stop();
+    let micro = if args.micro { Some(micro::run()?) } else { None };
+    let report = Report { machine, seconds: args.seconds, rounds, receipts, at_rest, after, micro };
+    println!("{}", report.tables());
+    if let Some(path) = &args.json {
+        fs::write(path, serde_json::to_string_pretty(&report.json())?)
+            .with_context(|| path.display().to_string())?;
+    }
+    if !args.no_write {
+        report.write(&root().join("docs/PERFORMANCE.md"))?;
+    }
+    Ok(())
+}
+
+/// `colophon-verify` on its own: in one build with the proxy it would get the proxy's signature code, and not be the
+/// program that readers have.
+fn build() -> Result<()> {
+    for what in [["colophon", "colophon"], ["colophon-verify", "colophon-verify"]] {
+        run(crate::shell::cargo().args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            what[0],
+            "--bin",
+            what[1],
+        ]))?;
+    }
+    run(crate::shell::cargo().args([
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "colophon-benches",
+        "--bins",
+    ]))
+}
+
+/// A release build's program.
+fn program(name: &str) -> PathBuf {
+    target().join("release").join(name)
+}
+
+/// The run's own folder, gone when the run ends.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Result<Folder> {
+        let path = target().join("bench").join(std::process::id().to_string());
+        fs::create_dir_all(&path).with_context(|| path.display().to_string())?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed lies under target/.
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Waits.
+#[allow(clippy::disallowed_methods)] // No runtime here: the run is one thread.
+fn pause(time: Duration) {
+    thread::sleep(time);
+}

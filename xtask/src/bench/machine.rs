@@ -1,0 +1,106 @@
+//! The machine, as far as numbers depend on it, and what /proc says of a process.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, bail};
+
+/// The kernel counts CPU time in hundredths of a second towards user space, on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+const PAGE_KB: u64 = 1024;
+
+/// Where the run takes place.
+pub(super) struct Machine {
+    pub(super) cpu: String,
+    pub(super) memory_gb: f64,
+    pub(super) kernel: String,
+    pub(super) rustc: String,
+    /// The proxies' core.
+    pub(super) proxy_core: usize,
+    /// The others'.
+    pub(super) load_cores: Vec<usize>,
+    /// How busy the cores were before the run, in percent of one core.
+    pub(super) busy_before: f64,
+}
+
+impl Machine {
+    pub(super) fn look() -> Result<Machine> {
+        let cores = allowed_cores()?;
+        let [proxy_core, load_cores @ ..] = cores.as_slice() else { bail!("no core to run on") };
+        if load_cores.is_empty() {
+            bail!("two cores are needed: one for the proxy, one for the load");
+        }
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+        let meminfo = fs::read_to_string("/proc/meminfo")?;
+        let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).map(kilobytes);
+        let rustc = crate::shell::run_quietly(std::process::Command::new("rustc").arg("--version"))?;
+        Ok(Machine {
+            cpu: cpuinfo
+                .lines()
+                .find(|line| line.starts_with("model name"))
+                .and_then(|line| line.split_once(':'))
+                .map_or_else(|| "unknown CPU".into(), |(_, name)| name.trim().to_owned()),
+            memory_gb: total.unwrap_or(0) as f64 / (PAGE_KB * PAGE_KB) as f64,
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            rustc: rustc.split_whitespace().nth(1).unwrap_or("unknown").to_owned(),
+            proxy_core: *proxy_core,
+            load_cores: load_cores.to_vec(),
+            busy_before: busy_now(&cores)?,
+        })
+    }
+
+    pub(super) fn cores(&self) -> usize {
+        1 + self.load_cores.len()
+    }
+}
+
+/// CPU seconds that a process has used, all its threads together, user and system.
+pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
+    // The name, in parentheses, may hold spaces.
+    let (_, rest) = stat.rsplit_once(')').context("a stat line without a name")?;
+    let mut fields = rest.split_whitespace().skip(11);
+    let mut next = || fields.next().and_then(|ticks| ticks.parse::<f64>().ok()).context("a short stat line");
+    Ok((next()? + next()?) / TICKS_PER_SECOND)
+}
+
+/// Resident memory of a process, kB.
+pub(super) fn resident_kb(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    status.lines().find_map(|line| line.strip_prefix("VmRSS:")).map(kilobytes).context("no VmRSS")
+}
+
+/// Seconds that a core has spent on anything but idling.
+pub(super) fn core_busy_seconds(core: usize) -> Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let name = format!("cpu{core} ");
+    let line =
+        stat.lines().find_map(|line| line.strip_prefix(&name)).context("no such core in /proc/stat")?;
+    let ticks: Vec<f64> = line.split_whitespace().filter_map(|ticks| ticks.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal …
+    let busy = [0, 1, 2, 5, 6, 7].iter().filter_map(|at| ticks.get(*at)).sum::<f64>();
+    Ok(busy / TICKS_PER_SECOND)
+}
+
+fn busy_now(cores: &[usize]) -> Result<f64> {
+    let busy = || -> Result<f64> { cores.iter().map(|core| core_busy_seconds(*core)).sum() };
+    let before = busy()?;
+    super::pause(std::time::Duration::from_secs(2));
+    Ok((busy()? - before) / 2.0 * 100.0)
+}
+
+fn allowed_cores() -> Result<Vec<usize>> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let mut cores = Vec::new();
+    for range in list.context("no Cpus_allowed_list")?.trim().split(',') {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        cores.extend(first.parse::<usize>()?..=last.parse::<usize>()?);
+    }
+    Ok(cores)
+}
+
+fn kilobytes(text: &str) -> u64 {
+    text.trim().trim_end_matches("kB").trim().parse().unwrap_or(0)
+}

@@ -1,0 +1,136 @@
+//! The rounds: every contender in turn, under load, alone with one connection, and with many streams.
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use super::machine::{self, Machine};
+use super::servers::{Server, Stage};
+use super::{load, pause};
+
+/// Connections under load, and streams at once.
+pub(super) const CONNECTIONS: usize = 32;
+
+/// Events of one stream, the last one included.
+const EVENTS: usize = 201;
+
+/// The last batch of a load closes within this time; its cost is the load's, not the next contender's.
+const SETTLE: Duration = Duration::from_millis(1500);
+
+/// What one contender did in one round.
+#[derive(Clone, Copy)]
+pub(super) struct Turn {
+    pub(super) requests_per_second: f64,
+    pub(super) p50_us: f64,
+    pub(super) p99_us: f64,
+    /// CPU of the contender for one request, batches included.
+    pub(super) cpu_us: f64,
+    /// How much of its core the contender used under load, percent.
+    pub(super) core_used: f64,
+    /// How much of that core others used meanwhile, percent.
+    pub(super) core_others: f64,
+    /// Median latency with a single connection.
+    pub(super) p50_alone_us: f64,
+    /// CPU of the contender for one event of a stream, all of a stream's work spread over its events.
+    pub(super) stream_cpu_us: f64,
+}
+
+/// The turns of one contender, in the order of the rounds.
+pub(super) struct Turns {
+    pub(super) name: &'static str,
+    pub(super) turns: Vec<Turn>,
+}
+
+/// Runs all rounds.
+pub(super) fn run(stage: &Stage, machine: &Machine, rounds: u64, time: Duration) -> Result<Vec<Turns>> {
+    let request = crate::shell::run_quietly(
+        std::process::Command::new(super::program("fixed-upstream")).arg("--print-request"),
+    )?;
+    load::write_script(&stage.folder, request.trim())?;
+    let mut all: Vec<Turns> =
+        stage.servers.iter().map(|server| Turns { name: server.name, turns: Vec::new() }).collect();
+    for server in &stage.servers {
+        // Connections, caches, files: not part of any round.
+        load::wrk(&stage.folder, &machine.load_cores, server.listen, CONNECTIONS, Duration::from_secs(1))?;
+    }
+    pause(SETTLE);
+    for round in 0..rounds {
+        for place in 0..all.len() {
+            // Another one begins in each round.
+            let at = (place + round as usize) % all.len();
+            let (Some(turns), Some(server)) = (all.get_mut(at), stage.servers.get(at)) else { continue };
+            let turn = turn(stage, machine, server, time)?;
+            eprintln!(
+                "bench: round {}: {:6}: {:.0}/s, {:.1} µs CPU, {:.0} % of its core, others {:.0} %, alone {:.0} µs, stream event {:.1} µs CPU",
+                round + 1,
+                server.name,
+                turn.requests_per_second,
+                turn.cpu_us,
+                turn.core_used,
+                turn.core_others,
+                turn.p50_alone_us,
+                turn.stream_cpu_us
+            );
+            turns.turns.push(turn);
+        }
+    }
+    Ok(all)
+}
+
+fn turn(stage: &Stage, machine: &Machine, server: &Server, time: Duration) -> Result<Turn> {
+    let cores = &machine.load_cores;
+    let cpu = || machine::cpu_seconds(server.pid());
+    let core = || machine::core_busy_seconds(machine.proxy_core);
+
+    let (cpu_before, core_before) = (cpu()?, core()?);
+    let under_load = load::wrk(&stage.folder, cores, server.listen, CONNECTIONS, time)?;
+    let (cpu_loaded, core_loaded) = (cpu()? - cpu_before, core()? - core_before);
+    pause(SETTLE);
+    let cpu_all = cpu()? - cpu_before;
+
+    let alone = load::wrk(&stage.folder, cores, server.listen, 1, Duration::from_secs(1))?;
+    pause(SETTLE);
+
+    let repeat = time.as_secs().max(1);
+    let before = cpu()?;
+    let events = load::streams(cores, server.listen, CONNECTIONS, repeat)?;
+    pause(SETTLE);
+    let stream_cpu = cpu()? - before;
+    let expected = (CONNECTIONS * EVENTS) as f64 * repeat as f64;
+    if events != expected {
+        bail!("{}: {events} events came instead of {expected}", server.name);
+    }
+    // The upstream runs on the other cores.
+    let own_core = if server.name == "direct" { 0.0 } else { cpu_loaded };
+    Ok(Turn {
+        requests_per_second: under_load.requests / under_load.seconds,
+        p50_us: under_load.p50_us,
+        p99_us: under_load.p99_us,
+        cpu_us: cpu_all * 1e6 / under_load.requests,
+        core_used: cpu_loaded / under_load.seconds * 100.0,
+        core_others: ((core_loaded - own_core) / under_load.seconds * 100.0).max(0.0),
+        p50_alone_us: alone.p50_us,
+        stream_cpu_us: stream_cpu * 1e6 / events,
+    })
+}
+
+/// Median with the smallest and the largest.
+#[derive(Clone, Copy)]
+pub(super) struct Spread {
+    pub(super) median: f64,
+    pub(super) least: f64,
+    pub(super) most: f64,
+}
+
+impl Spread {
+    /// Of at least one value.
+    pub(super) fn of(values: impl IntoIterator<Item = f64>) -> Spread {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let at = |n: usize| values.get(n).copied().unwrap_or(f64::NAN);
+        let middle = values.len() / 2;
+        let median =
+            if values.len() % 2 == 1 { at(middle) } else { (at(middle.wrapping_sub(1)) + at(middle)) / 2.0 };
+        Spread { median, least: at(0), most: at(values.len().wrapping_sub(1)) }
+    }
+}

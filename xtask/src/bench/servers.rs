@@ -1,0 +1,202 @@
+//! The contenders: started on free loopback ports, pinned, and stopped by their process ids.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use super::machine::{self, Machine};
+use super::{http, pause, program};
+
+/// A contender listens within this time, or the run fails.
+const START: Duration = Duration::from_secs(20);
+
+/// A contender ends within this time after SIGTERM, or is killed.
+const END: Duration = Duration::from_secs(30);
+
+/// One contender that listens.
+pub(super) struct Server {
+    pub(super) name: &'static str,
+    pub(super) listen: SocketAddr,
+    /// Colophon's own side door.
+    pub(super) admin: Option<SocketAddr>,
+    child: Child,
+}
+
+/// All of them.
+pub(super) struct Stage {
+    /// In the order of the tables: `direct` (the upstream itself), `plain`, `pass`, `commit`, `sign`.
+    pub(super) servers: Vec<Server>,
+    /// For the run's own files.
+    pub(super) folder: PathBuf,
+}
+
+impl Stage {
+    /// Starts everything.
+    pub(super) fn set(folder: &Path, machine: &Machine) -> Result<Stage> {
+        let upstream = Server::announced("direct", pinned(&machine.load_cores, "fixed-upstream"))?;
+        let target = upstream.listen;
+        let mut servers = vec![upstream];
+        let mut plain = pinned(&[machine.proxy_core], "plain-proxy");
+        plain.args(["--upstream", &target.to_string()]);
+        servers.push(Server::announced("plain", plain)?);
+        for level in ["pass", "commit", "sign"] {
+            servers.push(Server::colophon(level, folder, target, machine.proxy_core)?);
+        }
+        Ok(Stage { servers, folder: folder.to_owned() })
+    }
+
+    /// The contender of this name.
+    pub(super) fn server(&self, name: &str) -> Result<&Server> {
+        self.servers.iter().find(|server| server.name == name).with_context(|| format!("no contender {name}"))
+    }
+
+    /// (contender, resident kB).
+    pub(super) fn memory(&self) -> Result<Vec<(&'static str, u64)>> {
+        self.servers.iter().map(|server| Ok((server.name, machine::resident_kb(server.pid())?))).collect()
+    }
+
+    /// Refuses a run in which a record was lost: it would have measured something else.
+    pub(super) fn check_records(&self) -> Result<()> {
+        for server in &self.servers {
+            let Some(admin) = server.admin else { continue };
+            let metrics = http::get(admin, "/metrics")?.body;
+            for name in ["colophon_degraded", "colophon_ledger_lost"] {
+                let value = metric(&metrics, name).with_context(|| format!("no metric {name}"))?;
+                if value > 0.0 {
+                    bail!(
+                        "{}: {name} is {value}: records were not kept, so this measured nothing",
+                        server.name
+                    );
+                }
+            }
+            let recorded = metric(&metrics, "colophon_ledger_recorded").unwrap_or(0.0);
+            let passed = metric(&metrics, "colophon_ledger_passed").unwrap_or(0.0);
+            eprintln!("bench: {}: {recorded} exchanges recorded, {passed} passed", server.name);
+        }
+        Ok(())
+    }
+
+    /// Asks everything to end, proxies first.
+    pub(super) fn stop(&mut self) {
+        while let Some(server) = self.servers.pop() {
+            drop(server);
+        }
+    }
+}
+
+impl Server {
+    /// The process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A contender that prints where it listens.
+    fn announced(name: &'static str, mut command: Command) -> Result<Server> {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start")?;
+        let mut line = String::new();
+        if let Some(out) = child.stdout.take() {
+            // It prints one line at once, or ends.
+            BufReader::new(out).read_line(&mut line)?;
+        }
+        let listen = line.trim().parse().with_context(|| format!("{name} did not say where it listens"))?;
+        Ok(Server { name, listen, admin: None, child })
+    }
+
+    fn colophon(level: &'static str, folder: &Path, upstream: SocketAddr, core: usize) -> Result<Server> {
+        let folder = folder.join(level);
+        fs::create_dir_all(&folder)?;
+        let policy = folder.join("policy.yaml");
+        fs::write(&policy, policy_text(level))?;
+        let ready = folder.join("ready.json");
+        let mut command = pinned(&[core], "colophon");
+        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "warn"]);
+        command.args(["--upstream", &format!("http://{upstream}")]);
+        for (flag, path) in [
+            ("--policy", policy.as_path()),
+            ("--data", folder.join("data").as_path()),
+            ("--state", folder.join("state").as_path()),
+            ("--ready-file", ready.as_path()),
+        ] {
+            command.arg(flag).arg(path);
+        }
+        let child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("cannot start colophon")?;
+        let placeholder = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Server { name: level, listen: placeholder, admin: None, child };
+        let text = server.wait_for(&ready)?;
+        let said: serde_json::Value = serde_json::from_str(&text)?;
+        let address = |key: &str| -> Result<SocketAddr> {
+            said[key]
+                .as_str()
+                .with_context(|| format!("no {key} in the ready file"))?
+                .parse()
+                .context("an address")
+        };
+        server.listen = address("listen")?;
+        server.admin = Some(address("admin")?);
+        Ok(server)
+    }
+
+    fn wait_for(&mut self, ready: &Path) -> Result<String> {
+        let begun = Instant::now();
+        while begun.elapsed() < START {
+            if let Ok(text) = fs::read_to_string(ready) {
+                return Ok(text);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("{} ended at its start: {status}", self.name);
+            }
+            pause(Duration::from_millis(20));
+        }
+        bail!("{} did not listen within {START:?}", self.name)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status().is_ok_and(|status| status.success());
+        let begun = Instant::now();
+        while asked && begun.elapsed() < END {
+            match self.child.try_wait() {
+                Ok(None) => pause(Duration::from_millis(20)),
+                _ => return,
+            }
+        }
+        // It is past asking, or gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A release build's program that may run on these cores only.
+fn pinned(cores: &[usize], name: &str) -> Command {
+    let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
+    let mut command = Command::new("taskset");
+    // taskset turns into the program, so the process id stays.
+    command.args(["-c", &cores.join(",")]).arg(program(name));
+    command
+}
+
+/// `Fail`: an exchange whose record cannot be kept shall not look fast.
+fn policy_text(level: &str) -> String {
+    format!(
+        "apiVersion: colophon.dev/v1alpha1\nkind: ProvenancePolicy\nmetadata: {{name: bench-{level}}}\n\
+         spec:\n  defaults: {{level: commit, failurePolicy: Fail}}\n  clientMayRaiseTo: sign\n  rules:\n  \
+         - name: all\n    level: {level}\n"
+    )
+}
+
+/// A metric's value in OpenMetrics text; counters end in `_total`.
+fn metric(text: &str, name: &str) -> Option<f64> {
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .find(|(key, _)| key.strip_suffix("_total").unwrap_or(key) == name)
+        .and_then(|(_, value)| value.trim().parse().ok())
+}
