@@ -154,6 +154,19 @@ impl Colophon {
         self.process.kill();
     }
 
+    /// Sends it a signal while others use it.
+    pub fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Starts it again on the same folders and kills it after `life`, ready or not.
+    pub fn start_and_kill(&mut self, life: Duration) {
+        assert!(self.process.ended().is_some(), "it still runs");
+        self.process = spawn(self.folder.path(), &self.upstream, &self.options);
+        crate::pause(life);
+        self.process.kill();
+    }
+
     /// Starts it again on the same folders; its ports are new.
     pub fn restart(&mut self) {
         assert!(self.process.ended().is_some(), "it still runs");

@@ -9,6 +9,7 @@ pub mod certs;
 pub mod client;
 pub mod colophon;
 pub mod llama;
+pub mod log;
 pub mod paths;
 pub mod process;
 pub mod receipts;
@@ -16,6 +17,7 @@ pub mod server;
 pub mod session;
 pub mod text;
 pub mod upstream;
+pub mod websocket;
 pub mod wire;
 
 use std::time::{Duration, Instant};

@@ -5,8 +5,11 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use http::{Request, Response, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -98,8 +101,11 @@ impl Session {
 
     /// Sends a request and reads the whole response.
     pub fn send(&mut self, request: Request<Full<Bytes>>) -> Message {
-        let response = self.sender.send(request);
-        run(&self.runtime, async { message(response.await.expect("a response")).await })
+        let Self { runtime, sender, .. } = self;
+        run(runtime, async {
+            let response = sender.send(request).await.await;
+            message(response.expect("a response")).await
+        })
     }
 
     /// `GET target`.
@@ -117,15 +123,30 @@ impl Session {
     /// # Errors
     /// When there is none.
     pub fn open(&mut self, request: Request<Full<Bytes>>) -> hyper::Result<Response<Incoming>> {
-        run(&self.runtime, self.sender.send(request))
+        let Self { runtime, sender, .. } = self;
+        run(runtime, async { sender.send(request).await.await })
+    }
+
+    /// Sends a request and takes it back if there is no answer within `patience`: whether there was one.
+    pub fn race(&mut self, request: Request<Full<Bytes>>, patience: Duration) -> bool {
+        let Self { runtime, sender, .. } = self;
+        run(runtime, async {
+            let response = sender.send(request).await;
+            tokio::time::timeout(patience, response).await.is_ok()
+        })
     }
 
     /// Sends all of them at once (HTTP/2), and reads all responses, in the order of the requests.
     pub fn send_all(&mut self, requests: Vec<Request<Full<Bytes>>>) -> Vec<Message> {
-        let sent: Vec<_> = requests.into_iter().map(|request| self.sender.send(request)).collect();
-        let read =
-            sent.into_iter().map(|response| async { message(response.await.expect("a response")).await });
-        run(&self.runtime, futures_util::future::join_all(read))
+        let Self { runtime, sender, .. } = self;
+        run(runtime, async {
+            let mut sent = Vec::new();
+            for request in requests {
+                let response = sender.send(request).await;
+                sent.push(async { message(response.await.expect("a response")).await });
+            }
+            futures_util::future::join_all(sent).await
+        })
     }
 
     /// Runs something on the connection's runtime, for as long as [`PATIENCE`] lasts.
@@ -135,13 +156,21 @@ impl Session {
 }
 
 impl Sender {
-    fn send(
+    /// Waits for its turn and sends; what it gives is the response still to come.
+    async fn send(
         &mut self,
         request: Request<Full<Bytes>>,
-    ) -> futures_util::future::BoxFuture<'static, hyper::Result<Response<Incoming>>> {
+    ) -> BoxFuture<'static, hyper::Result<Response<Incoming>>> {
         match self {
-            Sender::H1(sender) => Box::pin(sender.send_request(request)),
-            Sender::H2(sender) => Box::pin(sender.send_request(request)),
+            Sender::H1(sender) => {
+                // A connection that has gone says so in the response's place.
+                sender.ready().await.ok();
+                sender.send_request(request).boxed()
+            }
+            Sender::H2(sender) => {
+                sender.ready().await.ok();
+                sender.send_request(request).boxed()
+            }
         }
     }
 }

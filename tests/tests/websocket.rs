@@ -1,0 +1,261 @@
+//! WebSockets: messages of all sizes pass, over HTTP/1.1 and over HTTP/2 (RFC 8441), and the record has a rolling
+//! digest and a size for each direction.
+
+use std::time::{Duration, Instant};
+
+use colophon_receipt::fields::{self, BodyDigest, Failure, RequestLine, ResponseHead, Upgrade};
+use colophon_receipt::level::{Level, Outcome};
+use colophon_receipt::merkle::sha256;
+use colophon_tests::client::{Client, get};
+use colophon_tests::colophon::Colophon;
+use colophon_tests::receipts::Fetched;
+use colophon_tests::server::Server;
+use colophon_tests::session::Session;
+use colophon_tests::upstream::Upstream;
+use colophon_tests::websocket::{Echo, Socket, Traffic};
+use colophon_tests::wire::Message;
+use colophon_tests::{PATIENCE, pause};
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio_tungstenite::tungstenite::Message as Frame;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+const TARGET: &str = "/v1/realtime?model=m";
+
+/// Sends messages and waits for each one's echo.
+fn echo(session: &Session, socket: &mut Socket, messages: Vec<Frame>) {
+    session.run(async {
+        for message in messages {
+            socket.messages.send(message.clone()).await.unwrap();
+            let echoed = socket.messages.next().await.unwrap().unwrap();
+            assert!(echoed == message, "another message came back");
+        }
+    });
+}
+
+/// Closes as the protocol says and reads until the other side has gone.
+fn close(session: &Session, socket: &mut Socket) {
+    session.run(async {
+        let bye = CloseFrame { code: 1000.into(), reason: "done".into() };
+        // The answer may come, and the connection end, before all is flushed.
+        socket.messages.close(Some(bye)).await.ok();
+        while let Some(Ok(_)) = socket.messages.next().await {}
+    });
+}
+
+fn traffic(socket: &Socket) -> Traffic {
+    socket.traffic.lock().unwrap().clone()
+}
+
+fn digest(bytes: &[u8]) -> BodyDigest {
+    BodyDigest { digest: sha256(bytes), size: bytes.len() as u64 }
+}
+
+/// The record has exactly these bytes of each direction.
+fn assert_recorded(colophon: &Colophon, head: &Message, traffic: &Traffic, outcome: Outcome) -> Fetched {
+    let receipt = Fetched::of(head, colophon.listen());
+    assert_eq!(receipt.outcome(), outcome);
+    let upgrade = Upgrade::read(receipt.field(fields::UPGRADE).expect("on record")).unwrap();
+    assert_eq!(upgrade.protocol.as_deref(), Some(&b"websocket"[..]));
+    assert_eq!(upgrade.sent, Some(digest(&traffic.sent)), "client to upstream");
+    assert_eq!(upgrade.received, Some(digest(&traffic.received)), "upstream to client");
+    let (code, said) = receipt.verify(colophon.listen(), None, None);
+    assert_eq!(code, 0, "{said}");
+    receipt
+}
+
+fn messages() -> Vec<Frame> {
+    let mut all = vec![Frame::text("hello"), Frame::text(""), Frame::binary(vec![0, 0xff, b'\n'])];
+    // Past every buffer on the way, and in a size that no buffer has.
+    all.extend([125, 126, 65_535, 65_536, 1_000_003].map(|size| Frame::binary(vec![7; size])));
+    all
+}
+
+fn a_conversation(colophon: &Colophon, session: &mut Session, version: &str, method: &str) {
+    let (head, mut socket) = session.websocket(TARGET);
+    echo(session, &mut socket, messages());
+    close(session, &mut socket);
+    let traffic = traffic(&socket);
+    assert!(traffic.sent.len() > 1_100_000 && traffic.received.len() > 1_100_000);
+    drop(socket);
+    let receipt = assert_recorded(colophon, &head, &traffic, Outcome::Complete);
+    assert_eq!(receipt.leaf.level, Level::Sign);
+    let line = RequestLine::read(receipt.field(fields::REQUEST_LINE).unwrap()).unwrap();
+    assert_eq!((line.version.as_deref(), line.method.as_deref()), (Some(version), Some(method.as_bytes())));
+    assert_eq!(line.query, Some(sha256(b"model=m")));
+    let upstream = ResponseHead::read(receipt.field(fields::RESPONSE_HEAD).unwrap()).unwrap();
+    assert_eq!(upstream.status, Some(101));
+}
+
+#[test]
+fn over_http_1() {
+    let upstream = Echo::start();
+    let colophon = Colophon::signing(&upstream.url());
+    a_conversation(&colophon, &mut Session::h1(colophon.listen()), "HTTP/1.1", "GET");
+}
+
+#[test]
+fn over_http_2() {
+    let upstream = Echo::start();
+    let colophon = Colophon::signing(&upstream.url());
+    let mut session = Session::h2(colophon.listen());
+    // The server's settings, which allow the extended CONNECT, are there once it has answered anything.
+    assert_eq!(session.get("/.well-known/colophon/about").status(), 200);
+    a_conversation(&colophon, &mut session, "HTTP/2.0", "CONNECT");
+    // The connection has not switched; only that one stream had.
+    assert_eq!(session.get("/.well-known/colophon/about").status(), 200);
+}
+
+#[test]
+fn many_at_once_do_not_mix() {
+    let upstream = Echo::start();
+    let colophon = Colophon::signing(&upstream.url());
+    let mut session = Session::h2(colophon.listen());
+    assert_eq!(session.get("/.well-known/colophon/about").status(), 200);
+    let mut open: Vec<(Message, Socket)> = (0..20).map(|_| session.websocket(TARGET)).collect();
+    for round in 0..3 {
+        for (number, (_, socket)) in open.iter_mut().enumerate() {
+            echo(&session, socket, vec![Frame::text(format!("{round} of {number}"))]);
+        }
+    }
+    for (head, socket) in &mut open {
+        close(&session, socket);
+        assert_recorded(&colophon, head, &traffic(socket), Outcome::Complete);
+    }
+}
+
+/// The server does not want it: what it says instead is an answer like any other.
+#[test]
+fn a_refused_upgrade_is_an_ordinary_answer() {
+    let upstream = Upstream::answering("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+    let colophon = Colophon::signing(&upstream.url());
+    for h2 in [false, true] {
+        let mut session = if h2 { Session::h2(colophon.listen()) } else { Session::h1(colophon.listen()) };
+        assert_eq!(session.get("/.well-known/colophon/about").status(), 200);
+        let request = session.handshake(TARGET);
+        let response = session.send(request);
+        assert_eq!((response.status(), response.text().as_str()), (403, "no"), "h2 {h2}");
+        let receipt = Fetched::of(&response, colophon.listen());
+        assert_eq!(receipt.outcome(), Outcome::UpstreamError);
+        assert!(receipt.field(fields::UPGRADE).is_none());
+        assert_eq!(receipt.verify(colophon.listen(), None, Some(b"no")).0, 0);
+    }
+}
+
+/// An upstream that switches although nobody asked.
+#[test]
+fn a_switch_that_was_not_asked_for_is_an_error() {
+    let upstream = Upstream::answering(
+        "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhello",
+    );
+    let colophon = Colophon::signing(&upstream.url());
+    let response = colophon_tests::client::post(colophon.listen(), "/v1/chat/completions", "{}");
+    assert_eq!(response.status(), 502, "{response:?}");
+    colophon.until_ended_as(Outcome::UpstreamFailed, 1);
+}
+
+/// A client that is gone without a goodbye.
+#[test]
+fn a_client_that_leaves_is_recorded_as_such() {
+    let upstream = Echo::start();
+    let colophon = Colophon::signing(&upstream.url());
+    let mut session = Session::h1(colophon.listen());
+    let (head, mut socket) = session.websocket(TARGET);
+    echo(&session, &mut socket, vec![Frame::text("hello")]);
+    let traffic = traffic(&socket);
+    drop(socket);
+    drop(session);
+    let receipt = Fetched::of(&head, colophon.listen());
+    assert!(
+        matches!(receipt.outcome(), Outcome::Complete | Outcome::ClientAborted),
+        "{:?}",
+        receipt.outcome()
+    );
+    let upgrade = Upgrade::read(receipt.field(fields::UPGRADE).unwrap()).unwrap();
+    assert_eq!(upgrade.sent, Some(digest(&traffic.sent)));
+    assert_eq!(upgrade.received, Some(digest(&traffic.received)));
+}
+
+/// A WebSocket may live for days, so a stop cannot wait for it; it ends with the proxy, and its record says so.
+#[test]
+fn sigterm_ends_it_on_record() {
+    for h2 in [false, true] {
+        let upstream = Echo::start();
+        let mut colophon = Colophon::start(&upstream.url(), |options| {
+            options.sign_all().arg(&["--drain-timeout", "1s"]);
+        });
+        let mut session = if h2 { Session::h2(colophon.listen()) } else { Session::h1(colophon.listen()) };
+        assert_eq!(session.get("/.well-known/colophon/about").status(), 200);
+        let (head, mut socket) = session.websocket(TARGET);
+        echo(&session, &mut socket, vec![Frame::text("hello")]);
+        let begun = Instant::now();
+        assert!(colophon.stop().success(), "{}", colophon.process().log());
+        assert!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
+        let ended = session.run(async { socket.messages.next().await });
+        assert!(!matches!(ended, Some(Ok(Frame::Text(_) | Frame::Binary(_)))), "{ended:?}");
+        let traffic = traffic(&socket);
+        colophon.restart();
+        let receipt = Fetched::of(&head, colophon.listen());
+        let upgrade = Upgrade::read(receipt.field(fields::UPGRADE).expect("on record")).unwrap();
+        assert_eq!(upgrade.sent, Some(digest(&traffic.sent)), "h2 {h2}");
+        assert_eq!(upgrade.received, Some(digest(&traffic.received)), "h2 {h2}");
+        // Neither side is to blame.
+        let failure = Failure::read(receipt.field(fields::FAILURE).expect("why it ended")).unwrap();
+        assert_eq!(failure.fault.as_deref(), Some("proxy"), "h2 {h2}: {failure:?}");
+        assert_eq!(receipt.verify(colophon.listen(), None, None).0, 0);
+    }
+}
+
+/// While others are served, a WebSocket stays open past every limit on heads and pauses.
+#[test]
+fn a_quiet_one_stays_open() {
+    let upstream = Echo::start();
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--header-timeout", "1s"]);
+    });
+    for h2 in [false, true] {
+        let mut session = if h2 { Session::h2(colophon.listen()) } else { Session::h1(colophon.listen()) };
+        assert_eq!(session.get("/.well-known/colophon/about").status(), 200);
+        let (head, mut socket) = session.websocket(TARGET);
+        pause(Duration::from_secs(3));
+        echo(&session, &mut socket, vec![Frame::text("still there")]);
+        close(&session, &mut socket);
+        assert_recorded(&colophon, &head, &traffic(&socket), Outcome::Complete);
+    }
+}
+
+/// A `pass` rule leaves no record of it, and no trace in its head.
+#[test]
+fn a_passed_one_is_only_counted() {
+    let upstream = Echo::start();
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.policy = Some(colophon_tests::colophon::SIGN_ALL.replace("level: sign", "level: pass"));
+    });
+    let mut session = Session::h1(colophon.listen());
+    let (head, mut socket) = session.websocket(TARGET);
+    echo(&session, &mut socket, messages());
+    close(&session, &mut socket);
+    assert!(head.headers.iter().all(|(name, _)| !name.starts_with("colophon-")), "{head:?}");
+    let passed = colophon_tests::wait_for(PATIENCE, || {
+        (colophon.metric("colophon_ledger_passed_total") == Some(1.0)).then_some(())
+    });
+    assert!(passed.is_some(), "{}", get(colophon.admin(), "/metrics").text());
+}
+
+/// h2c by upgrade is obsolete (RFC 9113 section 3.1): the answer comes in HTTP/1.1.
+#[test]
+fn an_upgrade_to_http_2_is_ignored() {
+    let server = Server::plain(false);
+    let colophon = Colophon::signing(&server.url());
+    let mut client = Client::connect(colophon.listen());
+    client.send(
+        b"GET /v1/models HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+          HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+    );
+    let response = client.response("GET");
+    assert_eq!(response.status(), 200);
+    let seen = server.seen().remove(0);
+    assert!(
+        seen.headers.get("upgrade").is_none() && seen.headers.get("http2-settings").is_none(),
+        "{seen:?}"
+    );
+}
