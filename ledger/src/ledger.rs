@@ -171,12 +171,7 @@ impl Ledger {
         let folder = Folder::open(&config.data)?;
         let store = store::local(folder.root())?;
         let private = store::local(&folder.private())?;
-        let (ledger, keeper) = Ledger::open_stores(config, folder, Objects(store), Objects(private)).await?;
-        let removed = ledger.0.log.clean_staging(ledger.0.folder.root());
-        if removed > 0 {
-            tracing::info!(removed, "half-written files of a process that died are gone");
-        }
-        Ok((ledger, keeper))
+        Ledger::open_stores(config, folder, Objects(store), Objects(private)).await
     }
 
     async fn open_stores(
@@ -204,6 +199,10 @@ impl Ledger {
             },
         )
         .await?;
+        let removed = log.clean_staging(folder.root());
+        if removed > 0 {
+            tracing::info!(removed, "half-written files of a process that died are gone");
+        }
         let past =
             recover::look_back(&log.reader(), &log.head(), &objects, folder.last_shard()?, &replay).await?;
         let newest = replay.done.iter().map(|done| done.completed_at).max().unwrap_or(0);
@@ -325,6 +324,10 @@ impl Ledger {
         signatures: Vec<HttpSignature>,
         refused: bool,
     ) -> Result<(), Box<Unfinished>> {
+        if ticket.degraded {
+            // Without an OPEN there is no DONE; and what is only in memory has to stay bounded.
+            return self.finish_degraded(ticket, record, signatures, refused);
+        }
         let mut ticket = ticket;
         match self.write_done(&mut ticket, &record, &signatures, refused) {
             Ok((completed_at, holds)) => {
@@ -343,10 +346,7 @@ impl Ledger {
         refused: bool,
     ) -> Result<(u64, wal::Holds), WalError> {
         let completed_at = self.reserve(ticket, record)?;
-        let holds = match ticket.degraded {
-            true => wal::Holds::default(),
-            false => self.0.wal.done(&ticket.id, record, signatures, ticket.shard.announced, refused)?,
-        };
+        let holds = self.0.wal.done(&ticket.id, record, signatures, ticket.shard.announced, refused)?;
         Ok((completed_at, holds))
     }
 
