@@ -60,8 +60,11 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 pub fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(header::UPGRADE)?;
     // h2c by upgrade is obsolete (RFC 9113 section 3.1) and would end the proxy's sight of the exchange.
-    let usable =
-        has_token(headers, &header::CONNECTION, "upgrade") && !protocol.as_bytes().starts_with(b"h2");
+    // It may stand anywhere in a list and in any case, and servers differ in which line they read.
+    let h2 = |item: &[u8]| item.trim_ascii().get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2"));
+    let mut offers =
+        headers.get_all(header::UPGRADE).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    let usable = has_token(headers, &header::CONNECTION, "upgrade") && !offers.any(h2);
     usable.then(|| protocol.clone())
 }
 

@@ -68,4 +68,13 @@ fn upgrades_are_asked_for_properly_or_not_at_all() {
     assert!(
         upgrade_asked(&headers(&[("upgrade", "h2c"), ("connection", "upgrade, http2-settings")])).is_none()
     );
+    // A tunnel of HTTP/2 would hide any number of exchanges in one.
+    for hidden in ["H2C", "websocket, h2c", "websocket,\tH2c"] {
+        assert!(
+            upgrade_asked(&headers(&[("upgrade", hidden), ("connection", "upgrade")])).is_none(),
+            "{hidden}"
+        );
+    }
+    let lines = [("upgrade", "websocket"), ("upgrade", "h2c"), ("connection", "upgrade")];
+    assert!(upgrade_asked(&headers(&lines)).is_none());
 }
