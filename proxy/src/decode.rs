@@ -8,6 +8,9 @@ use std::io::{self, Write};
 /// Decoded bytes past this are not looked at: the decoded digest is then absent (1 GiB; a bomb costs time, not memory).
 const MAX_DECODED: u64 = 1 << 30;
 
+/// The largest window of the content coding `zstd`, 8 MiB (RFC 9659 section 3); the library's own limit is 128 MiB a body.
+const ZSTD_WINDOW_LOG: u32 = 23;
+
 /// A decoder for one body.
 pub enum Decoder {
     /// `gzip`, `x-gzip`.
@@ -79,7 +82,10 @@ impl Decoder {
             b"deflate" => Decoder::Deflate(Box::new(flate2::write::ZlibDecoder::new(sink))),
             b"br" => Decoder::Brotli(Box::new(brotli::DecompressorWriter::new(sink, 4096))),
             b"zstd" => match zstd::stream::write::Decoder::new(sink) {
-                Ok(decoder) => Decoder::Zstd(Box::new(decoder)),
+                Ok(mut decoder) => match decoder.window_log_max(ZSTD_WINDOW_LOG) {
+                    Ok(()) => Decoder::Zstd(Box::new(decoder)),
+                    Err(_) => Decoder::Failed,
+                },
                 Err(_) => Decoder::Failed,
             },
             _ => return None,

@@ -55,6 +55,17 @@ fn unknown_and_stacked_codings_are_left_alone() {
 }
 
 #[test]
+fn a_frame_cannot_ask_for_a_huge_window() {
+    for (log, taken) in [(23, true), (24, false), (27, false)] {
+        let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+        encoder.window_log(log).unwrap();
+        encoder.write_all(TEXT).unwrap();
+        let frame = encoder.finish().unwrap();
+        assert_eq!(decoded("zstd", &[&frame]).is_some(), taken, "2^{log}");
+    }
+}
+
+#[test]
 fn a_bomb_costs_no_memory_and_ends_at_the_limit() {
     // 1 MiB of zeros a member, repeated: about 1 kB each.
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
