@@ -280,11 +280,13 @@ impl InFlight {
             stripped,
             version: Some(parts.version),
         };
-        let coverable =
-            |value: &Option<HeaderValue>| value.as_ref().is_none_or(|v| stamp::coverable(v.as_bytes()));
+        // What is longer than a record keeps could not be compared with it.
+        let coverable = |value: &Option<HeaderValue>| {
+            value.as_ref().is_none_or(|v| v.len() <= MAX_VALUE && stamp::coverable(v.as_bytes()))
+        };
         if self.level >= Level::Sign && !(coverable(&head.content_type) && coverable(&head.content_encoding))
         {
-            self.lower("the response head has bytes that a signature cannot cover");
+            self.lower("the response head has values that a signature cannot cover");
         }
         self.response = Some(ResponseSeen::new(self.facts.route.api, head.status, &parts.headers));
         self.head = Some(head);

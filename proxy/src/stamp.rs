@@ -190,7 +190,7 @@ impl Stamp<'_> {
         components.push(request("@method", self.facts.method.as_str()));
         components.push(request("@path", self.facts.path()));
         components.push(request("@query", &self.facts.query_component));
-        let nonce = self.facts.nonce.as_ref().and_then(|value| value.to_str().ok());
+        let nonce = self.facts.nonce.as_ref().and_then(|value| value.to_str().ok()).map(str::trim);
         components.extend(nonce.map(|nonce| request("colophon-client-nonce", nonce)));
         let shard = &self.facts.shard;
         let created = self.app.ledger.now() / 1_000_000;
