@@ -54,8 +54,9 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<TlsAccepto
             () = stop.cancelled() => return,
         };
         let (app, tls, stop) = (app.clone(), tls.clone(), stop.clone());
+        // Counted before the task begins: a drain must not overlook it.
+        app.metrics.connections.inc();
         app.clone().tasks.spawn(async move {
-            app.metrics.connections.inc();
             tokio::select! {
                 () = connection(&app, stream, tls, stop) => {}
                 // Dropping the connection ends its exchanges, each with a record.
