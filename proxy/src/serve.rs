@@ -193,13 +193,23 @@ const SHARD_KEY_LIFE: Duration = Duration::from_secs(86_400);
 
 /// The log's key: the file named, or one kept in the data folder, made at first.
 fn log_key(options: &LedgerOptions) -> anyhow::Result<Ed25519Key> {
+    let load = |path: &Path| {
+        Ed25519Key::load(path).with_context(|| format!("cannot read the log's key {}", path.display()))
+    };
     if let Some(path) = &options.log_key {
-        return Ok(Ed25519Key::load(path)?);
+        return load(path);
     }
     let path = options.data.join("keys").join("log.pem");
     if path.exists() {
-        return Ok(Ed25519Key::load(&path)?);
+        return load(&path);
     }
+    // With another key it would be another log.
+    anyhow::ensure!(
+        !options.data.join("log").exists(),
+        "--data {}: there is a log, but its key {} is gone; put it back, or name it with --log-key",
+        options.data.display(),
+        path.display()
+    );
     let folder = options.data.join("keys");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("--data {}: cannot create {}", options.data.display(), folder.display()))?;
