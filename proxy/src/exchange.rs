@@ -46,12 +46,17 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     }
     let sent = Instant::now();
     let answer = match client.head(&app, &parts) {
-        Ok(head) => app.upstream.send(head, body).await,
+        Ok(head) => {
+            // Before the wait: a client may leave during it.
+            flight.forwarded();
+            app.upstream.send(head, body).await
+        }
         Err(error) => Err(error),
     };
-    flight.forwarded(sent.elapsed());
+    flight.waited(sent.elapsed());
     match answer {
         Err(error) => failed(flight, error),
+        Ok(answer) if let Some(wrong) = wrong_switch(&answer, &client) => broken(flight, wrong.to_owned()),
         Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             upgrade::switch(flight, answer, client)
         }
@@ -244,6 +249,16 @@ async fn respond(mut flight: InFlight, answer: Answer, client: &Client) -> Respo
     flight.open_stream(&mut parts.headers, tail == Tail::Trailers);
     let observed = Observed::new(body, flight, tail, length, app.upstream_idle);
     Response::from_parts(parts, ResponseBody::Observed(Box::new(observed)))
+}
+
+/// What is wrong with an answer that changes the protocol when it should not, or does not when it seems to.
+fn wrong_switch(answer: &Answer, client: &Client) -> Option<&'static str> {
+    let status = answer.response.status();
+    if status == StatusCode::SWITCHING_PROTOCOLS && client.upgrade.is_none() {
+        return Some("it switched protocols unasked");
+    }
+    // To a client of HTTP/2 any 2xx means that the tunnel is open.
+    (client.extended && status.is_success()).then_some("it did not switch protocols")
 }
 
 /// Reads a body to its end.

@@ -263,10 +263,9 @@ impl InFlight {
         &self.app
     }
 
-    /// Notes that the request went on.
-    pub fn forwarded(&mut self, waited: Duration) {
+    /// Notes that the request goes on.
+    pub fn forwarded(&mut self) {
         self.forwarded = true;
-        self.waited += waited;
     }
 
     /// Takes note of the upstream's head: before anything is added to it.
