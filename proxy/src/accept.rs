@@ -85,7 +85,11 @@ async fn connection(app: &Arc<App>, stream: TcpStream, tls: Option<TlsAcceptor>,
                 Ok(Err(_)) | Err(_) => {}
             }
         }
-        Some(acceptor) => match tokio::time::timeout(patience, acceptor.accept(stream)).await {
+        Some(acceptor) => match tokio::select! {
+            shaken = tokio::time::timeout(patience, acceptor.accept(stream)) => shaken,
+            // Nothing was asked yet.
+            () = stop.cancelled() => return,
+        } {
             Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 serve_h2(app, stream, stop).await
             }
@@ -99,6 +103,7 @@ async fn connection(app: &Arc<App>, stream: TcpStream, tls: Option<TlsAcceptor>,
 /// Whether a connection begins with the HTTP/2 preface `PRI * HTTP/2.0`. Looks without taking.
 async fn speaks_h2(stream: &TcpStream) -> std::io::Result<bool> {
     let mut start = [0; 3];
+    let mut pause = Duration::from_millis(5);
     loop {
         let n = stream.peek(&mut start).await?;
         if n == 0 {
@@ -111,7 +116,8 @@ async fn speaks_h2(stream: &TcpStream) -> std::io::Result<bool> {
             return Ok(true);
         }
         // `peek` would return at once with the same bytes.
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_millis(320));
     }
 }
 
