@@ -171,8 +171,11 @@ impl Check {
     async fn finish(&mut self, size: u64) {
         let partial: Vec<Write> = self.edge.partial_tiles().flatten().collect();
         for write in partial {
+            self.superseded(write.tile, write.width, &write.bytes, &|bytes, width| bytes.len() == 32 * width)
+                .await;
             self.tile(write).await;
         }
+        self.superseded_bundles(size).await;
         self.sequence.finish(&mut self.report);
         let computed = self.subtrees.root();
         let signed = self.report.checkpoint.as_ref().map(|checkpoint| checkpoint.root);
@@ -287,6 +290,49 @@ impl Check {
             }
         }
         self.report.find(Finding::Checkpoint(why));
+    }
+
+    /// Compares the bundles of earlier checkpoints, which are still served, with the newest one.
+    async fn superseded_bundles(&mut self, size: u64) {
+        let bundle = TileId::bundle(size);
+        let width = bundle.width(size);
+        if width == 0 || width == WIDTH {
+            return;
+        }
+        // A damaged newest bundle is found already.
+        let Ok(Some(newest)) = self.store.get(&bundle.name_at(width), MAX_BUNDLE).await else { return };
+        let mut ends = Vec::with_capacity(width);
+        let mut end = 0usize;
+        for entry in tiles::parse_bundle(&newest, width).unwrap_or_default() {
+            end += 2 + entry.len();
+            ends.push(end);
+        }
+        let whole = |bytes: &[u8], width: usize| ends.get(width - 1) == Some(&bytes.len());
+        self.superseded(bundle, width, &newest, &whole).await;
+    }
+
+    /// Looks at the other partial files beside the newest. A narrower one has to be a beginning of it, of the length
+    /// that `whole` knows for its width; a wider one is of a checkpoint that was never signed and has to begin with it.
+    async fn superseded(
+        &mut self,
+        tile: TileId,
+        newest_width: usize,
+        newest: &[u8],
+        whole: &dyn Fn(&[u8], usize) -> bool,
+    ) {
+        for width in (1..WIDTH).filter(|width| *width != newest_width) {
+            let name = tile.name_at(width);
+            let good = match self.store.get(&name, MAX_BUNDLE).await {
+                Ok(None) => continue,
+                Ok(Some(bytes)) if width > newest_width => bytes.starts_with(newest),
+                Ok(Some(bytes)) => whole(&bytes, width) && newest.starts_with(&bytes),
+                Err(_) => false,
+            };
+            if !good {
+                let what = "it is not a beginning of the newest one, though earlier checkpoints need it";
+                self.report.find(Finding::Tile { file: self.store.full(&name), what });
+            }
+        }
     }
 
     /// Compares a tile with what the leaves make of it.

@@ -33,7 +33,7 @@ use folder::Folder;
 use ids::{Clock, Ids, Tokens};
 use objects::Objects;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -153,6 +153,8 @@ struct Inner {
     ids: Ids,
     tokens: Tokens,
     malformed: AtomicU64,
+    /// The newest WAL write failed.
+    wal_failed: AtomicBool,
     cache: Mutex<Cache>,
     /// Wakes the keeper before its time.
     full: Notify,
@@ -245,6 +247,7 @@ impl Ledger {
             ids: Ids::default(),
             tokens,
             malformed: AtomicU64::new(0),
+            wal_failed: AtomicBool::new(false),
             cache: Mutex::new(Cache::default()),
             full: Notify::new(),
         }));
@@ -284,6 +287,7 @@ impl Ledger {
         }
         if let Err(error) = self.0.wal.open(&open.id, open.received_at, open.level, open.fields) {
             self.book().forget(&open.id);
+            self.0.wal_failed.store(true, Ordering::Relaxed);
             return Err(error);
         }
         Ok(self.ticket(open.id, shard, false))
@@ -346,7 +350,9 @@ impl Ledger {
         refused: bool,
     ) -> Result<(u64, wal::Holds), WalError> {
         let completed_at = self.reserve(ticket, record)?;
-        let holds = self.0.wal.done(&ticket.id, record, signatures, ticket.shard.announced, refused)?;
+        let done = self.0.wal.done(&ticket.id, record, signatures, ticket.shard.announced, refused);
+        self.0.wal_failed.fetch_or(done.is_err(), Ordering::Relaxed);
+        let holds = done?;
         Ok((completed_at, holds))
     }
 

@@ -223,6 +223,29 @@ async fn a_flipped_byte_in_any_file_of_the_log_is_found() {
     assert!(scene.check().await.is_sound());
 }
 
+/// Files of earlier checkpoints are served too, until a full tile takes their place.
+#[tokio::test]
+async fn damage_in_a_superseded_file_is_found() {
+    let mut scene = Scene::new().await;
+    for _ in 0..5 {
+        scene.good(0).await;
+    }
+    for file in ["tile/0/000.p/3", "tile/entries/000.p/3"] {
+        let path = scene.folder.path().join("log/1").join(file);
+        let good = std::fs::read(&path).unwrap();
+        let mut flipped = good.clone();
+        flipped[10] ^= 1;
+        for bad in [&flipped[..], &good[..good.len() - 1]] {
+            std::fs::write(&path, bad).unwrap();
+            let report = scene.check().await;
+            let named = report.findings.iter().any(|finding| finding.to_string().contains(file));
+            assert!(named, "{file}: {:?}", report.findings);
+        }
+        std::fs::write(&path, &good).unwrap();
+    }
+    assert!(scene.check().await.is_sound());
+}
+
 #[tokio::test]
 async fn all_that_is_wrong_is_reported_not_only_the_first() {
     let mut scene = Scene::new().await;

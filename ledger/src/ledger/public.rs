@@ -2,9 +2,13 @@
 
 use super::{Ledger, LedgerError};
 use bytes::Bytes;
+use std::sync::atomic::Ordering;
 
 /// No tile, bundle or checkpoint is longer: 256 entries of at most 65,535 bytes with their lengths.
 const MAX_FILE: u64 = 256 * (2 + 65_535);
+
+/// Bytes that have to fit on the disk before records are kept again.
+const PROBE: usize = 64 * 1024;
 
 impl Ledger {
     /// A file of the public log, `<generation>/checkpoint` or `<generation>/tile/…`; nothing else of the store.
@@ -15,9 +19,24 @@ impl Ledger {
         self.0.objects.get(&format!("log/{file}"), MAX_FILE).await
     }
 
-    /// Whether a new exchange would get a record: the log keeps up.
+    /// Whether a new exchange would get a record: the log keeps up, and the WAL takes frames. After a failed write this
+    /// tries whether the disk takes bytes again, since without readiness there may be no exchange that would. Does
+    /// blocking file I/O in that case.
     pub fn healthy(&self) -> bool {
-        self.counters().backlog < self.0.config.max_backlog as u64
+        if self.counters().backlog >= self.0.config.max_backlog as u64 {
+            return false;
+        }
+        if self.0.wal_failed.load(Ordering::Relaxed) && self.probe().is_ok() {
+            self.0.wal_failed.store(false, Ordering::Relaxed);
+        }
+        !self.0.wal_failed.load(Ordering::Relaxed)
+    }
+
+    fn probe(&self) -> std::io::Result<()> {
+        let path = self.0.folder.root().join("probe");
+        let written = std::fs::write(&path, [0; PROBE]);
+        let removed = std::fs::remove_file(&path);
+        written.and(removed)
     }
 }
 
