@@ -167,6 +167,23 @@ impl Colophon {
         self.process.kill();
     }
 
+    /// Starts it again on the same folders where it may refuse to: how it ended if it did, and what it said this time.
+    pub fn try_start(&mut self) -> (Option<ExitStatus>, String) {
+        assert!(self.process.ended().is_some(), "it still runs");
+        let before = self.process.log().len();
+        self.process = spawn(self.folder.path(), &self.upstream, &self.options);
+        let file = self.folder.path().join("ready");
+        let ended = wait_for(PATIENCE, || match self.process.ended() {
+            Some(status) => Some(Some(status)),
+            None => file.exists().then_some(None),
+        });
+        let ended = ended.expect("it neither serves nor refuses to");
+        if ended.is_none() {
+            self.until_ready();
+        }
+        (ended, self.process.log()[before..].to_owned())
+    }
+
     /// Starts it again on the same folders; its ports are new.
     pub fn restart(&mut self) {
         assert!(self.process.ended().is_some(), "it still runs");

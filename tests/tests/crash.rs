@@ -196,7 +196,7 @@ fn a_torn_wal_is_read_up_to_the_tear() {
     let mut torn: Vec<(String, Vec<u8>)> =
         [1, 4, 9, 60].map(|cut| (format!("{cut} bytes short"), whole[..whole.len() - cut].to_vec())).into();
     for (name, tail) in
-        [("zeros", vec![0u8; 4096]), ("rubbish", (0..999u32).map(|n| (n * 7919 >> 3) as u8).collect())]
+        [("zeros", vec![0u8; 4096]), ("rubbish", (0..999u32).map(|n| ((n * 7919) >> 3) as u8).collect())]
     {
         torn.push((format!("{name} after it"), [whole.as_slice(), &tail].concat()));
     }
