@@ -345,7 +345,11 @@ impl Worker {
         if self.closing.is_some() {
             return Ok(());
         }
-        self.seal(true).await?;
+        // After an outage of hours the key may have expired: what a statement says after that does not count, so the
+        // next shard describes what is left. (One statement there has to be, for that shard to name.)
+        if !self.expired() || self.chain.next_seq == 0 {
+            self.seal(true).await?;
+        }
         let close = ShardClose {
             shard: self.chain.shard.name.clone(),
             seq: self.chain.next_seq.saturating_sub(1),
@@ -362,6 +366,11 @@ impl Worker {
         );
         self.closing = Some(bytes);
         self.publish().await
+    }
+
+    /// Whether the current shard's key has stopped counting.
+    fn expired(&self) -> bool {
+        self.ledger.now() >= self.chain.shard.not_after
     }
 
     async fn append_close(&mut self) -> Result<(), LedgerError> {
@@ -396,6 +405,9 @@ impl Worker {
 
     async fn wind_up(&mut self) -> Result<(), LedgerError> {
         self.publish().await?;
+        if self.expired() {
+            self.rotate().await?;
+        }
         while self.closing.is_none() && self.seal(false).await? {
             self.publish().await?;
         }

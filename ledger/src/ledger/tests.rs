@@ -1,6 +1,8 @@
 use super::*;
 use crate::log::tests::support::{Fault, FaultStore, memory};
+use colophon_receipt::statement::{Announcement, Statement};
 use colophon_receipt::{Level, Outcome};
+use colophon_signer::cose::Sign1;
 use std::collections::HashSet;
 use support::*;
 use tempfile::TempDir;
@@ -292,6 +294,33 @@ async fn a_key_near_its_end_is_replaced_while_exchanges_run() {
     }
     let last = found.shards[&ledger.shard().name].last().unwrap().counters;
     assert_eq!((last.open, last.lost), (0, 0));
+}
+
+#[tokio::test]
+async fn a_key_that_expired_while_the_log_was_away_signs_no_more_statements() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    // The keeper's second turn comes when the key has long expired, as after an outage.
+    let life = Duration::from_millis(400);
+    let config =
+        Config { shard_key_life: life, batch_every: Duration::from_millis(1200), ..config(dir.path()) };
+    let (ledger, keeper) = open(config, store).await.unwrap();
+    exchange(&ledger, 0);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let first = ledger.shard();
+    let id = exchange(&ledger, 1);
+    settle(&ledger).await;
+    let late = receipt(&ledger, &id).await;
+    verify(&ledger, &late);
+    let statement = Sign1::parse(&late.statement.0).unwrap();
+    let statement = Statement::decode(statement.payload()).unwrap();
+    assert_ne!(statement.shard, first.name);
+    let announced = Sign1::parse(&late.announcements[0].statement.0).unwrap();
+    let announced = Announcement::decode(announced.payload()).unwrap();
+    assert!((announced.not_before..=announced.not_after).contains(&statement.to));
+    // The answer itself was signed while the first key counted.
+    assert_eq!(late.announcements.len(), 2);
+    keeper.close().await.unwrap();
+    audit(&ledger).await;
 }
 
 #[tokio::test]
