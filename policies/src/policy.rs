@@ -86,6 +86,13 @@ impl Policy {
         read_policy(yaml).map_err(|fault| PolicyError::new(source_name, fault))
     }
 
+    /// Whether any exchange may have to be refused for want of a record (`failurePolicy: Fail` anywhere).
+    pub fn may_refuse(&self) -> bool {
+        std::iter::once(&self.default)
+            .chain(&self.rules)
+            .any(|rule| rule.failure_policy == FailurePolicy::Fail)
+    }
+
     /// `metadata.name`.
     pub fn name(&self) -> &str {
         &self.name

@@ -30,6 +30,9 @@ const MAX_STREAMS: u32 = 256;
 /// How often an HTTP/2 peer is asked whether it is still there, and how long its answer may take.
 const PING_EVERY: Duration = Duration::from_secs(20);
 
+/// Longest wait for an HTTP/2 peer's goodbye when nothing is under way.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// After a failed accept (most often: no file descriptors) the listener rests for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -179,14 +182,30 @@ async fn serve_h2(
         ended = connection.as_mut() => ended,
         () = until_idle(&busy, app.limits.header_timeout) => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                ended = connection.as_mut() => ended,
+                // A peer that has gone, or never meant to talk, answers no goodbye.
+                () = until_idle(&busy, app.limits.header_timeout) => Ok(()),
+            }
         }
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            finish(connection, &busy).await
         }
     };
     note_end(app, ended);
+}
+
+/// Waits for a connection that was told to end. A peer that never finished its preface does not hear that, and one with
+/// nothing under way is not waited for longer than a goodbye takes.
+async fn finish(
+    connection: impl Future<Output = hyper::Result<()>>,
+    busy: &AtomicUsize,
+) -> hyper::Result<()> {
+    tokio::select! {
+        ended = connection => ended,
+        () = until_idle(busy, GOODBYE) => Ok(()),
+    }
 }
 
 fn note_end(app: &App, ended: hyper::Result<()>) {

@@ -56,7 +56,8 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>>
     match request.uri().path() {
         "/livez" | "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" if app.draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        "/readyz" if !app.ledger.healthy() => {
+        // Under `Ignore` answers go on without a WAL, counted: to be unready would make of that an outage.
+        "/readyz" if app.policy.load().policy.may_refuse() && !app.ledger.healthy() => {
             text(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot keep records\n")
         }
         "/readyz" if !app.upstream.reachable().await => {

@@ -55,7 +55,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     };
     flight.waited(sent.elapsed());
     match answer {
-        Err(error) => failed(flight, error),
+        Err(error) => failed(flight, error).await,
         Ok(answer) if let Some(wrong) = wrong_switch(&answer, &client) => broken(flight, wrong.to_owned()),
         Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             upgrade::switch(flight, answer, client)
@@ -297,10 +297,15 @@ fn ours(mut flight: InFlight, problem: &Problem, ending: Ending<'_>) -> Response
     release(flight, parts, body, ending)
 }
 
-fn failed(flight: InFlight, error: ForwardError) -> Response<ResponseBody> {
+async fn failed(flight: InFlight, error: ForwardError) -> Response<ResponseBody> {
     let (problem, upstream) = forward_problem(&error);
+    if upstream {
+        flight.drain_request().await;
+    }
     let ending = match upstream {
         true => Ending::UpstreamFailed(error.to_string()),
+        // Nobody is there to be refused.
+        false if matches!(error, ForwardError::Request(RequestBodyError::Left)) => Ending::Cancelled,
         false => Ending::Refused(problem.fault, error.to_string()),
     };
     ours(flight, &problem, ending)
@@ -370,7 +375,7 @@ fn forward_problem(error: &ForwardError) -> (Problem, bool) {
 fn request_problem(error: &RequestBodyError) -> Problem {
     let (status, code) = match error {
         RequestBodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-        RequestBodyError::Client(_) | RequestBodyError::Stopped => (StatusCode::BAD_REQUEST, "bad_body"),
+        RequestBodyError::Malformed(_) | RequestBodyError::Left => (StatusCode::BAD_REQUEST, "bad_body"),
     };
     Problem { status, fault: "client", code, message: error.to_string(), retry: false }
 }

@@ -211,8 +211,7 @@ fn classify(error: ClientError) -> ForwardError {
     let mut source = error.source();
     while let Some(cause) = source {
         match cause.downcast_ref::<RequestBodyError>() {
-            Some(RequestBodyError::TooLarge) => return ForwardError::Request(RequestBodyError::TooLarge),
-            Some(_) => return ForwardError::Request(RequestBodyError::Stopped),
+            Some(error) => return ForwardError::Request(error.clone()),
             None => source = cause.source(),
         }
     }

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::head;
 use crate::observe::ResponseSeen;
-use crate::request_body::SharedRequest;
+use crate::request_body::{self, SharedRequest};
 use crate::stamp::{self, Closing, Stamp};
 use colophon_ledger::{Open, Shard, Ticket};
 use colophon_policies::{Decision, FailurePolicy, Route};
@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
+
+/// Most bytes read of a request that nobody forwards.
+const MAX_DRAIN: u64 = 1 << 20;
 
 /// Longest value of a header that goes into a record.
 const MAX_VALUE: usize = 512;
@@ -306,6 +309,18 @@ impl InFlight {
         self.why_lowered = Some(why);
     }
 
+    /// Reads the rest of a request that nobody forwards, within bounds.
+    pub async fn drain_request(&self) {
+        request_body::drain(&self.request, self.app.limits.max_body_bytes.min(MAX_DRAIN)).await;
+    }
+
+    /// Names of trailers that the upstream sent in our name.
+    pub fn stripped(&mut self, names: Vec<Vec<u8>>) {
+        if let Some(head) = &mut self.head {
+            head.stripped.extend(names);
+        }
+    }
+
     /// Body bytes that are about to be released.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.first_byte.is_none() {
@@ -442,12 +457,14 @@ impl InFlight {
         let (asked, incomplete);
         {
             let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
-            request.digest().write(fields::REQUEST_BODY, &mut set);
-            if let Some(decoded) = request.decoded() {
+            incomplete = !request.complete();
+            // What was read of a body whose end never came is not that body.
+            let number = if incomplete { fields::REQUEST_FORWARDED } else { fields::REQUEST_BODY };
+            request.digest().write(number, &mut set);
+            if let Some(decoded) = request.decoded().filter(|_| !incomplete) {
                 decoded.write(fields::REQUEST_DECODED, &mut set);
             }
             asked = request.meaning();
-            incomplete = !request.complete();
         }
         facts.line().write(fields::REQUEST_LINE, &mut set);
         if let Some(response) = &self.response {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use colophon_policies::Api;
 use colophon_receipt::fields::BodyDigest;
 use http::header::{self, HeaderMap};
+use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
 
 /// A request is read for its meaning up to this many bytes; beyond, only its digest is known.
@@ -55,6 +56,8 @@ pub struct RequestSeen {
     copy: Option<Copy>,
     decoder: Option<Decoder>,
     complete: bool,
+    /// The rest of a body that was given up before its end.
+    rest: Option<Incoming>,
     api: Api,
     content_type: Option<http::HeaderValue>,
 }
@@ -75,6 +78,7 @@ impl RequestSeen {
             copy: (readable && encoding.is_none()).then(Copy::default),
             decoder,
             complete: false,
+            rest: None,
             api,
             content_type: headers.get(header::CONTENT_TYPE).cloned(),
         }
@@ -95,6 +99,16 @@ impl RequestSeen {
     /// The body ended properly.
     pub fn end(&mut self) {
         self.complete = true;
+    }
+
+    /// Keeps the rest of a body that was given up.
+    pub fn leave(&mut self, rest: Incoming) {
+        self.rest = Some(rest);
+    }
+
+    /// The rest of a body that was given up, once.
+    pub fn left(&mut self) -> Option<Incoming> {
+        self.rest.take()
     }
 
     /// Whether the whole body was seen.

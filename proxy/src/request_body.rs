@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -15,18 +16,21 @@ use tokio::time::Sleep;
 /// holds the lock while it hashes a frame, the exchange only once the answer is there.
 pub type SharedRequest = Arc<Mutex<RequestSeen>>;
 
+/// Longest wait for the rest of a request whose exchange has failed already.
+const DRAIN_TIME: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Why a request body was cut off.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum RequestBodyError {
-    /// The client's connection failed, or its framing was wrong.
-    #[error("the client's request body broke off: {0}")]
-    Client(#[source] hyper::Error),
+    /// The client's framing was wrong.
+    #[error("the client's request body is malformed: {0}")]
+    Malformed(String),
+    /// The client left before its body ended.
+    #[error("the client left before the end of its request body")]
+    Left,
     /// Longer than `--max-body-bytes`.
     #[error("the request body exceeds --max-body-bytes")]
     TooLarge,
-    /// A caller of this process stopped it.
-    #[error("the request body was stopped")]
-    Stopped,
 }
 
 /// What keeps the client's body unpolled: hyper answers `100 Continue` on the first poll.
@@ -40,7 +44,8 @@ struct Gate {
 pub struct RequestBody {
     /// Frames read before the decision, for rules that look at the model.
     prefix: VecDeque<Bytes>,
-    inner: Incoming,
+    /// Absent only while it is dropped.
+    inner: Option<Incoming>,
     seen: SharedRequest,
     gate: Option<Gate>,
     limit: u64,
@@ -54,7 +59,14 @@ impl RequestBody {
             // Nobody will poll a body that is known to be empty.
             seen.lock().unwrap_or_else(PoisonError::into_inner).end();
         }
-        RequestBody { prefix: VecDeque::new(), inner, seen, gate: None, limit, prefix_ended: false }
+        RequestBody {
+            prefix: VecDeque::new(),
+            inner: Some(inner),
+            seen,
+            gate: None,
+            limit,
+            prefix_ended: false,
+        }
     }
 
     /// Holds the body back until `opened` fires or `patience` is over.
@@ -86,14 +98,15 @@ impl RequestBody {
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        let polled = std::task::ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let polled = std::task::ready!(Pin::new(&mut *inner).poll_frame(cx));
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         Poll::Ready(match polled {
             None => {
                 seen.end();
                 None
             }
-            Some(Err(error)) => Some(Err(RequestBodyError::Client(error))),
+            Some(Err(error)) => Some(Err(blame(&error))),
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     seen.push(data);
@@ -101,13 +114,30 @@ impl RequestBody {
                         return Poll::Ready(Some(Err(RequestBodyError::TooLarge)));
                     }
                 }
-                if self.inner.is_end_stream() {
+                if inner.is_end_stream() {
                     seen.end();
                 }
                 Some(Ok(frame))
             }
         })
     }
+}
+
+/// Tells a client that left from one that frames its body wrongly (a bad chunk size, more data than promised).
+fn blame(error: &hyper::Error) -> RequestBodyError {
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(error) = cause.downcast_ref::<std::io::Error>() {
+            let malformed = matches!(error.kind(), ErrorKind::InvalidInput | ErrorKind::InvalidData);
+            return if malformed {
+                RequestBodyError::Malformed(error.to_string())
+            } else {
+                RequestBodyError::Left
+            };
+        }
+        source = cause.source();
+    }
+    RequestBodyError::Left
 }
 
 impl Body for RequestBody {
@@ -135,15 +165,40 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.prefix.is_empty() && (self.prefix_ended || self.inner.is_end_stream())
+        self.prefix.is_empty()
+            && (self.prefix_ended || self.inner.as_ref().is_none_or(Incoming::is_end_stream))
     }
 
     fn size_hint(&self) -> SizeHint {
         let ahead: u64 = self.prefix.iter().map(|data| data.len() as u64).sum();
-        let mut hint = self.inner.size_hint();
+        let mut hint = self.inner.as_ref().map(Incoming::size_hint).unwrap_or_default();
         if let Some(exact) = hint.exact() {
             hint.set_exact(exact + ahead);
         }
         hint
     }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        // A body behind a closed gate was never asked for; polling it would ask.
+        if self.gate.is_none()
+            && let Some(inner) = self.inner.take()
+        {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if !seen.complete() {
+                seen.leave(inner);
+            }
+        }
+    }
+}
+
+/// Reads what nobody forwarded, within bounds, so that a record of an exchange that failed early still covers the whole
+/// request, and its connection can be kept.
+pub async fn drain(seen: &SharedRequest, limit: u64) {
+    let Some(inner) = seen.lock().unwrap_or_else(PoisonError::into_inner).left() else { return };
+    let mut rest = RequestBody::new(inner, seen.clone(), limit);
+    let read = async { while let Some(Ok(_)) = std::future::poll_fn(|cx| rest.poll_inner(cx)).await {} };
+    // What does not come in time is left out of the record.
+    let _ = tokio::time::timeout(DRAIN_TIME, read).await;
 }

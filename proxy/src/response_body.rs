@@ -130,7 +130,7 @@ impl Observed {
         &mut self,
         mut trailers: HeaderMap,
     ) -> Option<Result<Frame<Bytes>, ResponseBodyError>> {
-        crate::head::strip_claims(&mut trailers);
+        self.exchange.stripped(crate::head::strip_claims(&mut trailers));
         let ending = Ending::Trailers(&trailers);
         self.finished = true;
         match self.exchange.close_stream(ending) {

@@ -171,7 +171,9 @@ impl Stamp<'_> {
         tag: &str,
         cover: impl FnOnce(&mut Vec<Component<'s>>) -> Option<()>,
     ) -> Option<Result<Signed, HttpSigError>> {
-        if self.level < Level::Sign {
+        let (shard, now) = (&self.facts.shard, self.app.ledger.now());
+        // A stream may outlive the key that signed its head; a signature by an expired key would count as a bad one.
+        if self.level < Level::Sign || now >= shard.not_after {
             return None;
         }
         let status = status_text(self.status);
@@ -192,9 +194,8 @@ impl Stamp<'_> {
         components.push(request("@query", &self.facts.query_component));
         let nonce = self.facts.nonce.as_ref().and_then(|value| value.to_str().ok()).map(str::trim);
         components.extend(nonce.map(|nonce| request("colophon-client-nonce", nonce)));
-        let shard = &self.facts.shard;
-        let created = self.app.ledger.now() / 1_000_000;
-        let base = signature_base(&components, &Params { created, keyid: &shard.key_id_hex, tag });
+        let base =
+            signature_base(&components, &Params { created: now / 1_000_000, keyid: &shard.key_id_hex, tag });
         Some(base.map(|base| {
             let signature = shard.signer.sign(base.as_bytes());
             Signed { base, signature }

@@ -8,7 +8,8 @@ use crate::record::FieldSet;
 
 /// `[SHA-256, size]` of the request body as received.
 pub const REQUEST_BODY: u8 = 0;
-/// `[SHA-256, size]` of the request body as forwarded, only if different.
+/// `[SHA-256, size]` of the request body as forwarded, only if different: without [`REQUEST_BODY`], what was read of a
+/// body whose end never came.
 pub const REQUEST_FORWARDED: u8 = 1;
 /// `[SHA-256, size]` of the request body with its content encoding undone.
 pub const REQUEST_DECODED: u8 = 2;
