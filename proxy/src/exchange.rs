@@ -359,7 +359,7 @@ fn forward_problem(error: &ForwardError) -> (Problem, bool) {
             true,
         ),
         ForwardError::Request(error) => (request_problem(error), false),
-        ForwardError::Target(_) => (
+        ForwardError::Hosts | ForwardError::Target(_) => (
             Problem {
                 status: StatusCode::BAD_REQUEST,
                 fault: "client",

@@ -55,6 +55,9 @@ pub enum ForwardError {
     /// The client's body failed while it was forwarded.
     #[error(transparent)]
     Request(RequestBodyError),
+    /// Two hosts: the server might choose another than the record names (RFC 9112 section 3.2).
+    #[error("the request has more than one Host")]
+    Hosts,
     /// The request target cannot be forwarded.
     #[error("the request target cannot be forwarded: {0}")]
     Target(#[from] http::Error),
@@ -122,6 +125,9 @@ impl Upstream {
 
     /// Turns a request's head into the one the upstream gets: RFC 9110 section 7.6, nothing else touched.
     pub fn head(&self, parts: &http::request::Parts) -> Result<http::request::Parts, ForwardError> {
+        if parts.headers.get_all(header::HOST).iter().count() > 1 {
+            return Err(ForwardError::Hosts);
+        }
         let path = match parts.uri.path_and_query() {
             Some(path) if !self.base_path.is_empty() => {
                 format!("{}{path}", self.base_path).parse::<PathAndQuery>()
@@ -155,6 +161,11 @@ impl Upstream {
         };
         if let Some(value) = authority.and_then(|authority| HeaderValue::from_str(authority.as_str()).ok()) {
             headers.insert(header::HOST, value);
+        }
+        if !headers.contains_key(header::HOST) {
+            // HTTP/1.0 had no Host; in the HTTP/1.1 that goes on it is mandatory.
+            let host = HeaderValue::from_str(self.authority.as_str()).map_err(http::Error::from)?;
+            headers.insert(header::HOST, host);
         }
         *request.headers_mut() = headers;
         Ok(request.into_parts().0)
