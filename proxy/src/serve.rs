@@ -68,7 +68,9 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let policy = policy(options.policy.as_deref())?;
     let certificate = match (&options.listen.tls_cert, &options.listen.tls_key) {
         (Some(chain), Some(key)) => Some(ServerCertificate::load(chain, key)?),
-        _ => None,
+        (None, None) => None,
+        // clap asks for both on the command line only; plain HTTP would not be what was meant.
+        _ => anyhow::bail!("--tls-cert and --tls-key go together"),
     };
     let acceptor =
         certificate.as_ref().map(ServerCertificate::server_config).transpose()?.map(TlsAcceptor::from);

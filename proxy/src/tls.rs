@@ -25,7 +25,8 @@ pub fn client_config(options: &UpstreamOptions) -> anyhow::Result<ClientConfig> 
         (Some(chain), Some(key)) => builder
             .with_client_auth_cert(certificates(chain)?, private_key(key)?)
             .with_context(|| format!("{} and {} do not belong together", chain.display(), key.display())),
-        _ => Ok(builder.with_no_client_auth()),
+        (None, None) => Ok(builder.with_no_client_auth()),
+        _ => anyhow::bail!("--upstream-cert and --upstream-key go together"),
     }
 }
 
