@@ -4,7 +4,9 @@ use crate::app::App;
 use crate::exchange::exchange;
 use crate::response_body::{ResponseBody, ResponseBodyError};
 use bytes::Bytes;
+use http::Request;
 use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -162,9 +164,11 @@ async fn serve_h2(
     let served = app.clone();
     let busy = Arc::new(AtomicUsize::new(0));
     let counted = busy.clone();
-    let service = service_fn(move |request| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let app = served.clone();
-        let stay = Busy::new(&counted);
+        let stay = Arc::new(Busy::new(&counted));
+        // A tunnel goes on when its answer's body has ended.
+        request.extensions_mut().insert(stay.clone());
         async move { Ok::<_, Infallible>(exchange(app, request).await.map(|body| Counted { body, _stay: stay })) }
     });
     let mut builder = hyper::server::conn::http2::Builder::new(Tracked(app.tasks.clone()));
@@ -182,11 +186,7 @@ async fn serve_h2(
         ended = connection.as_mut() => ended,
         () = until_idle(&busy, app.limits.header_timeout) => {
             connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                // A peer that has gone, or never meant to talk, answers no goodbye.
-                () = until_idle(&busy, app.limits.header_timeout) => Ok(()),
-            }
+            finish(connection, &busy).await
         }
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
@@ -241,8 +241,8 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tracked {
     }
 }
 
-/// Counts an exchange as under way until its body is gone.
-struct Busy(Arc<AtomicUsize>);
+/// Counts an exchange as under way until its body, or its tunnel, is gone.
+pub struct Busy(Arc<AtomicUsize>);
 
 impl Busy {
     fn new(count: &Arc<AtomicUsize>) -> Busy {
@@ -260,7 +260,7 @@ impl Drop for Busy {
 /// A response body that counts as under way.
 struct Counted {
     body: ResponseBody,
-    _stay: Busy,
+    _stay: Arc<Busy>,
 }
 
 impl Body for Counted {

@@ -1,5 +1,7 @@
 //! The hot path: one exchange from its head to the point where only its body is still to come.
 
+use crate::accept::Busy;
+use crate::accept::Stay;
 use crate::app::App;
 use crate::forward::{Answer, ForwardError, is_head};
 use crate::head;
@@ -18,7 +20,13 @@ use http::{Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Longest wait for the rest of a request whose exchange has failed already.
+const FAILED_DRAIN: Duration = Duration::from_secs(1);
+
+/// Longest wait for the rest of a request whose whole answer is there: it is most often on its way, such as a last chunk.
+const EARLY_DRAIN: Duration = Duration::from_millis(20);
 
 /// Serves one request: decide → observe the request → forward → hold and stamp, or stream and hash.
 pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response<ResponseBody> {
@@ -73,6 +81,8 @@ pub struct Client {
     pub upgrade: Option<(HeaderValue, hyper::upgrade::OnUpgrade)>,
     /// RFC 8441: an extended CONNECT, which is a `GET` with `Upgrade` on the other side.
     pub extended: bool,
+    /// Keeps an HTTP/2 connection from being taken for idle.
+    pub stay: Option<Arc<Busy>>,
 }
 
 impl Client {
@@ -94,6 +104,8 @@ impl Client {
             version: request.version(),
             tail,
             extended: request.extensions().get::<hyper::ext::Protocol>().is_some(),
+            stay: request.extensions_mut().remove(),
+            stay: request.extensions().get::<Stay>().cloned(),
             upgrade: protocol.map(|protocol| (protocol, hyper::upgrade::on(request))),
         }
     }
@@ -234,6 +246,7 @@ async fn respond(mut flight: InFlight, answer: Answer, client: &Client) -> Respo
         return match held {
             Err(reason) => broken(flight, reason),
             Ok(bytes) => {
+                flight.drain_request(EARLY_DRAIN).await;
                 flight.push(&bytes);
                 release(flight, parts, bytes, Ending::Complete)
             }
@@ -300,7 +313,7 @@ fn ours(mut flight: InFlight, problem: &Problem, ending: Ending<'_>) -> Response
 async fn failed(flight: InFlight, error: ForwardError) -> Response<ResponseBody> {
     let (problem, upstream) = forward_problem(&error);
     if upstream {
-        flight.drain_request().await;
+        flight.drain_request(FAILED_DRAIN).await;
     }
     let ending = match upstream {
         true => Ending::UpstreamFailed(error.to_string()),

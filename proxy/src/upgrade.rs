@@ -1,5 +1,7 @@
 //! Connections that change protocol (RFC 9110 section 7.8, RFC 8441): bytes are copied and hashed per direction.
 
+use crate::accept::Busy;
+use crate::accept::Stay;
 use crate::app::App;
 use crate::exchange::Client;
 use crate::forward::Answer;
@@ -95,6 +97,7 @@ struct Tunnel {
     protocol: HeaderValue,
     client: hyper::upgrade::OnUpgrade,
     upstream: hyper::upgrade::OnUpgrade,
+    _stay: Option<Arc<Busy>>,
 }
 
 fn prepare(
@@ -108,17 +111,20 @@ fn prepare(
     head::strip_hop_by_hop(&mut parts.headers);
     let stripped = head::strip_claims(&mut parts.headers);
     parts.version = Version::HTTP_11;
+    if client.extended {
+        // What the client sees is what is signed and recorded.
+        parts.status = StatusCode::OK;
+    }
     note(&parts, stripped);
     let Some((asked, client_side)) = client.upgrade else { return (parts, None) };
     let protocol = granted.unwrap_or(asked);
     if client.extended {
-        parts.status = StatusCode::OK;
         parts.headers.remove(header::SEC_WEBSOCKET_ACCEPT);
     } else {
         parts.headers.insert(header::UPGRADE, protocol.clone());
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
     }
-    (parts, Some(Tunnel { protocol, client: client_side, upstream }))
+    (parts, Some(Tunnel { protocol, client: client_side, upstream, _stay: client.stay }))
 }
 
 /// Which side a tunnel broke on.
