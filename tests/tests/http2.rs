@@ -292,3 +292,23 @@ fn the_preface_may_come_in_pieces() {
     }
     assert_eq!(client.response("PROPFIND").status(), 200);
 }
+
+/// Peers that say nothing more, not even goodbye: before any request, and in the middle of a header block.
+#[test]
+fn silent_peers_are_cut() {
+    let server = Server::plain(false);
+    let colophon = Colophon::start(&server.url(), |options| {
+        options.sign_all().arg(&["--header-timeout", "1s"]);
+    });
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    // HEADERS of stream 1 without END_HEADERS: `:method: POST` is its only field so far.
+    let half = [&preface[..], b"\0\0\x01\x01\0\0\0\0\x01\x83"].concat();
+    for bytes in [preface, half] {
+        let mut client = Client::connect(colophon.listen());
+        client.send(&bytes);
+        let begun = Instant::now();
+        std::io::Read::read_to_end(&mut client.stream(), &mut Vec::new()).ok();
+        assert!(begun.elapsed() < Duration::from_secs(6), "cut only after {:?}", begun.elapsed());
+    }
+    assert!(server.seen().is_empty());
+}
