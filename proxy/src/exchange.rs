@@ -1,7 +1,6 @@
 //! The hot path: one exchange from its head to the point where only its body is still to come.
 
 use crate::accept::Busy;
-use crate::accept::Stay;
 use crate::app::App;
 use crate::forward::{Answer, ForwardError, is_head};
 use crate::head;
@@ -105,7 +104,6 @@ impl Client {
             tail,
             extended: request.extensions().get::<hyper::ext::Protocol>().is_some(),
             stay: request.extensions_mut().remove(),
-            stay: request.extensions().get::<Stay>().cloned(),
             upgrade: protocol.map(|protocol| (protocol, hyper::upgrade::on(request))),
         }
     }

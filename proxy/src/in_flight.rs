@@ -310,8 +310,10 @@ impl InFlight {
     }
 
     /// Reads the rest of a request that nobody forwards, within bounds.
-    pub async fn drain_request(&self) {
-        request_body::drain(&self.request, self.app.limits.max_body_bytes.min(MAX_DRAIN)).await;
+    pub async fn drain_request(&self, time: Duration) {
+        if self.request_digest().is_none() {
+            request_body::drain(&self.request, self.app.limits.max_body_bytes.min(MAX_DRAIN), time).await;
+        }
     }
 
     /// Names of trailers that the upstream sent in our name.

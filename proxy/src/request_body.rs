@@ -9,6 +9,7 @@ use std::io::ErrorKind;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
@@ -16,8 +17,8 @@ use tokio::time::Sleep;
 /// holds the lock while it hashes a frame, the exchange only once the answer is there.
 pub type SharedRequest = Arc<Mutex<RequestSeen>>;
 
-/// Longest wait for the rest of a request whose exchange has failed already.
-const DRAIN_TIME: std::time::Duration = std::time::Duration::from_secs(1);
+/// How often a body that is still held elsewhere is looked for.
+const DRAIN_STEP: Duration = Duration::from_millis(1);
 
 /// Why a request body was cut off.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -70,7 +71,7 @@ impl RequestBody {
     }
 
     /// Holds the body back until `opened` fires or `patience` is over.
-    pub fn gated(mut self, opened: oneshot::Receiver<()>, patience: std::time::Duration) -> RequestBody {
+    pub fn gated(mut self, opened: oneshot::Receiver<()>, patience: Duration) -> RequestBody {
         self.gate = Some(Gate { opened, patience: Box::pin(tokio::time::sleep(patience)) });
         self
     }
@@ -149,9 +150,12 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         if let Some(gate) = &mut self.gate {
-            let opened = Pin::new(&mut gate.opened).poll(cx).is_ready();
-            if !opened && gate.patience.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
+            match Pin::new(&mut gate.opened).poll(cx) {
+                Poll::Ready(Ok(())) => {}
+                // The answer came without a 100: the body is not wanted any more.
+                Poll::Ready(Err(_)) => return Poll::Pending,
+                Poll::Pending if gate.patience.as_mut().poll(cx).is_pending() => return Poll::Pending,
+                Poll::Pending => {}
             }
             self.gate = None;
         }
@@ -193,12 +197,24 @@ impl Drop for RequestBody {
     }
 }
 
-/// Reads what nobody forwarded, within bounds, so that a record of an exchange that failed early still covers the whole
-/// request, and its connection can be kept.
-pub async fn drain(seen: &SharedRequest, limit: u64) {
-    let Some(inner) = seen.lock().unwrap_or_else(PoisonError::into_inner).left() else { return };
-    let mut rest = RequestBody::new(inner, seen.clone(), limit);
-    let read = async { while let Some(Ok(_)) = std::future::poll_fn(|cx| rest.poll_inner(cx)).await {} };
-    // What does not come in time is left out of the record.
-    let _ = tokio::time::timeout(DRAIN_TIME, read).await;
+/// Reads what nobody forwarded, within bounds, so that a record of an exchange that ended early still covers the whole
+/// request, and its connection can be kept. What does not come in time is left out of the record.
+pub async fn drain(seen: &SharedRequest, limit: u64, time: Duration) {
+    let read = async {
+        let inner = loop {
+            {
+                let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+                match seen.left() {
+                    Some(inner) => break inner,
+                    None if seen.complete() => return,
+                    None => {}
+                }
+            }
+            // The upstream connection's task still holds it: it ends, or gives it up, in a moment.
+            tokio::time::sleep(DRAIN_STEP).await;
+        };
+        let mut rest = RequestBody::new(inner, seen.clone(), limit);
+        while let Some(Ok(_)) = std::future::poll_fn(|cx| rest.poll_inner(cx)).await {}
+    };
+    let _ = tokio::time::timeout(time, read).await;
 }

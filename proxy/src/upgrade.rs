@@ -1,7 +1,6 @@
 //! Connections that change protocol (RFC 9110 section 7.8, RFC 8441): bytes are copied and hashed per direction.
 
 use crate::accept::Busy;
-use crate::accept::Stay;
 use crate::app::App;
 use crate::exchange::Client;
 use crate::forward::Answer;
