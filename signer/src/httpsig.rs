@@ -86,7 +86,9 @@ pub fn signature_base(
     let mut base =
         Lines::with_capacity(components.iter().map(|c| 2 * c.name.len() + c.value.len() + 24).sum());
     for (i, component) in components.iter().enumerate() {
-        let same = |other: &Component<'_>| (other.name, other.req, other.tr) == (component.name, component.req, component.tr);
+        let same = |other: &Component<'_>| {
+            (other.name, other.req, other.tr) == (component.name, component.req, component.tr)
+        };
         if components[..i].iter().any(same) {
             return Err(HttpSigError::Repeated(component.name.to_owned()));
         }
