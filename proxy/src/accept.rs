@@ -18,7 +18,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -60,20 +60,24 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<TlsAccepto
         };
         let (app, tls, stop) = (app.clone(), tls.clone(), stop.clone());
         // Counted before the task begins: a drain must not overlook it.
-        app.metrics.connections.inc();
+        let place = Arc::new(Place::new(&app, place));
         app.clone().tasks.spawn(async move {
             tokio::select! {
-                () = connection(&app, stream, tls, stop) => {}
+                () = connection(&app, stream, tls, stop, place) => {}
                 // Dropping the connection ends its exchanges, each with a record.
                 () = app.kill.cancelled() => {}
             }
-            app.metrics.connections.dec();
-            drop(place);
         });
     }
 }
 
-async fn connection(app: &Arc<App>, stream: TcpStream, tls: Option<TlsAcceptor>, stop: CancellationToken) {
+async fn connection(
+    app: &Arc<App>,
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    stop: CancellationToken,
+    place: Arc<Place>,
+) {
     // Small frames of a stream must not wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
     let patience = app.limits.header_timeout;
@@ -85,7 +89,7 @@ async fn connection(app: &Arc<App>, stream: TcpStream, tls: Option<TlsAcceptor>,
             };
             match h2 {
                 Ok(Ok(true)) => serve_h2(app, stream, stop).await,
-                Ok(Ok(false)) => serve_h1(app, stream, stop).await,
+                Ok(Ok(false)) => serve_h1(app, stream, stop, &place).await,
                 // Silent for too long, or gone.
                 Ok(Err(_)) | Err(_) => {}
             }
@@ -98,7 +102,7 @@ async fn connection(app: &Arc<App>, stream: TcpStream, tls: Option<TlsAcceptor>,
             Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 serve_h2(app, stream, stop).await
             }
-            Ok(Ok(stream)) => serve_h1(app, stream, stop).await,
+            Ok(Ok(stream)) => serve_h1(app, stream, stop, &place).await,
             Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             Err(_) => tracing::debug!("TLS handshake took too long"),
         },
@@ -130,10 +134,15 @@ async fn serve_h1(
     app: &Arc<App>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     stop: CancellationToken,
+    place: &Arc<Place>,
 ) {
-    let served = app.clone();
-    let service = service_fn(move |request| {
+    let (served, place) = (app.clone(), place.clone());
+    let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         let app = served.clone();
+        if request.headers().contains_key(http::header::UPGRADE) {
+            // A tunnel goes on with the connection when HTTP is through with it.
+            request.extensions_mut().insert(Stay::Connection(place.clone()));
+        }
         async move { Ok::<_, Infallible>(exchange(app, request).await) }
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
@@ -166,7 +175,7 @@ async fn serve_h2(
     let counted = busy.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let app = served.clone();
-        let stay = Arc::new(Busy::new(&counted));
+        let stay = Stay::Stream(Arc::new(Busy::new(&counted)));
         // A tunnel goes on when its answer's body has ended.
         request.extensions_mut().insert(stay.clone());
         async move { Ok::<_, Infallible>(exchange(app, request).await.map(|body| Counted { body, _stay: stay })) }
@@ -241,6 +250,34 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tracked {
     }
 }
 
+/// What a tunnel holds on to, since HTTP itself is done with it.
+#[derive(Clone)]
+pub enum Stay {
+    /// The connection's place, for HTTP/1.1.
+    Connection(Arc<Place>),
+    /// The stream's mark that its connection is not idle, for HTTP/2.
+    Stream(Arc<Busy>),
+}
+
+/// One of `--max-connections` places, counted while it is taken.
+pub struct Place {
+    app: Arc<App>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn new(app: &Arc<App>, permit: OwnedSemaphorePermit) -> Place {
+        app.metrics.connections.inc();
+        Place { app: app.clone(), _permit: permit }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.app.metrics.connections.dec();
+    }
+}
+
 /// Counts an exchange as under way until its body, or its tunnel, is gone.
 pub struct Busy(Arc<AtomicUsize>);
 
@@ -260,7 +297,7 @@ impl Drop for Busy {
 /// A response body that counts as under way.
 struct Counted {
     body: ResponseBody,
-    _stay: Arc<Busy>,
+    _stay: Stay,
 }
 
 impl Body for Counted {

@@ -10,6 +10,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HostHeader {
+    /// The client's for an http:// upstream, which is beside this proxy; the upstream URL's for https:// and HTTP/2.
+    Auto,
     /// The client's, untouched.
     Preserve,
     /// The upstream URL's: for a server elsewhere that routes by name.

@@ -1,6 +1,6 @@
 //! The hot path: one exchange from its head to the point where only its body is still to come.
 
-use crate::accept::Busy;
+use crate::accept::Stay;
 use crate::app::App;
 use crate::forward::{Answer, ForwardError, is_head};
 use crate::head;
@@ -81,16 +81,17 @@ pub struct Client {
     /// RFC 8441: an extended CONNECT, which is a `GET` with `Upgrade` on the other side.
     pub extended: bool,
     /// Keeps an HTTP/2 connection from being taken for idle.
-    pub stay: Option<Arc<Busy>>,
+    pub stay: Option<Stay>,
 }
 
 impl Client {
     fn of(request: &mut Request<Incoming>) -> Client {
         let headers = request.headers();
-        let tail = if head::has_token(headers, &header::TE, "trailers") {
-            Tail::Trailers
-        } else if headers.get(stamp::TAIL).is_some_and(|value| value == "comment") {
+        // Gateways set `TE` of their own accord; a comment is asked for by name.
+        let tail = if headers.get(stamp::TAIL).is_some_and(|value| value == "comment") {
             Tail::Comment
+        } else if head::has_token(headers, &header::TE, "trailers") {
+            Tail::Trailers
         } else {
             Tail::None
         };
@@ -142,9 +143,9 @@ async fn model(
     if !policy.needs_model(&policy_head(parts, route, None)) {
         return (None, None);
     }
-    match body.read_ahead(app.limits.inspect_limit).await {
-        Ok(None) => (None, None),
-        Ok(Some(_)) => {
+    match body.read_ahead(app.limits.inspect_limit, app.limits.header_timeout).await {
+        Ok(false) => (None, None),
+        Ok(true) => {
             let meaning = seen.lock().unwrap_or_else(PoisonError::into_inner).meaning();
             // Servers differ in what they make of a body that is ambiguous: to the policy its model is not known.
             let known = meaning.unreadable.is_none();
@@ -239,14 +240,17 @@ async fn respond(mut flight: InFlight, answer: Answer, client: &Client) -> Respo
     parts.version = Version::HTTP_11;
     if whole {
         let begun = Instant::now();
-        let held = if bodiless { Ok(Bytes::new()) } else { hold(&app, body).await };
+        let held = if bodiless { Ok((Bytes::new(), None)) } else { hold(&app, body).await };
         flight.waited(begun.elapsed());
         return match held {
             Err(reason) => broken(flight, reason),
-            Ok(bytes) => {
+            Ok((bytes, mut trailers)) => {
                 flight.drain_request(EARLY_DRAIN).await;
                 flight.push(&bytes);
-                release(flight, parts, bytes, Ending::Complete)
+                if let Some(trailers) = &mut trailers {
+                    flight.stripped(head::strip_claims(trailers));
+                }
+                release(flight, parts, bytes, trailers)
             }
         };
     }
@@ -273,39 +277,47 @@ fn wrong_switch(answer: &Answer, client: &Client) -> Option<&'static str> {
 }
 
 /// Reads a body to its end.
-async fn hold(app: &App, mut body: Incoming) -> Result<Bytes, String> {
+async fn hold(app: &App, mut body: Incoming) -> Result<(Bytes, Option<HeaderMap>), String> {
     let mut frames: Vec<Bytes> = Vec::with_capacity(1);
+    let mut trailers = None;
     loop {
         let next = tokio::time::timeout(app.upstream_idle, body.frame());
         match next.await {
             Err(_) => return Err(format!("no byte of the body for {:?}", app.upstream_idle)),
             Ok(Some(Err(error))) => return Err(crate::forward::chain(&error)),
-            Ok(Some(Ok(frame))) => frames.extend(frame.into_data()),
+            Ok(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => frames.push(data),
+                Err(frame) => trailers = frame.into_trailers().ok(),
+            },
             Ok(None) => break,
         }
     }
-    Ok(if frames.len() == 1 { frames.swap_remove(0) } else { frames.concat().into() })
+    let body = if frames.len() == 1 { frames.swap_remove(0) } else { frames.concat().into() };
+    Ok((body, trailers))
 }
 
 fn release(
     mut flight: InFlight,
     mut parts: http::response::Parts,
     body: Bytes,
-    ending: Ending<'_>,
+    trailers: Option<HeaderMap>,
 ) -> Response<ResponseBody> {
-    let api = flight.facts.route.api;
+    let ending = trailers.as_ref().map_or(Ending::Complete, Ending::Trailers);
     match flight.release_whole(&mut parts.headers, ending) {
-        Ok(()) => Response::from_parts(parts, ResponseBody::whole(body)),
-        Err(error) => unrecorded(api, &error),
+        Ok(()) => Response::from_parts(parts, ResponseBody::whole_with(body, trailers)),
+        Err(error) => unrecorded(flight.facts.route.api, &error),
     }
 }
 
 /// Answers in the upstream's place. The answer is recorded and stamped like any other.
 fn ours(mut flight: InFlight, problem: &Problem, ending: Ending<'_>) -> Response<ResponseBody> {
-    let (parts, body) = problem.response(flight.facts.route.api).into_parts();
+    let (mut parts, body) = problem.response(flight.facts.route.api).into_parts();
     flight.answered_by_us(&parts);
     flight.push(&body);
-    release(flight, parts, body, ending)
+    match flight.release_whole(&mut parts.headers, ending) {
+        Ok(()) => Response::from_parts(parts, ResponseBody::whole(body)),
+        Err(error) => unrecorded(flight.facts.route.api, &error),
+    }
 }
 
 async fn failed(flight: InFlight, error: ForwardError) -> Response<ResponseBody> {
@@ -386,6 +398,7 @@ fn forward_problem(error: &ForwardError) -> (Problem, bool) {
 fn request_problem(error: &RequestBodyError) -> Problem {
     let (status, code) = match error {
         RequestBodyError::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+        RequestBodyError::Slow => (StatusCode::REQUEST_TIMEOUT, "request_timeout"),
         RequestBodyError::Malformed(_) | RequestBodyError::Left => (StatusCode::BAD_REQUEST, "bad_body"),
     };
     Problem { status, fault: "client", code, message: error.to_string(), retry: false }

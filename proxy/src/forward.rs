@@ -28,9 +28,13 @@ const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 /// Most header lines an upstream may answer with.
 const MAX_RESPONSE_HEADERS: usize = 512;
 
+type Pool = Client<HttpsConnector<HttpConnector>, RequestBody>;
+
 /// The server behind this proxy.
 pub struct Upstream {
-    client: Client<HttpsConnector<HttpConnector>, RequestBody>,
+    client: Pool,
+    /// For requests that ask for another protocol: HTTP/1.1 only, since HTTP/2 has no such wish.
+    upgrading: Pool,
     scheme: Scheme,
     authority: Authority,
     /// Put before every path, without a trailing slash.
@@ -90,30 +94,37 @@ impl Upstream {
         if scheme != Scheme::HTTP && scheme != Scheme::HTTPS {
             anyhow::bail!("--upstream {}: the scheme has to be http or https", options.url);
         }
+        // They would stand in every record.
+        anyhow::ensure!(
+            !authority.as_str().contains('@'),
+            "--upstream: no user name or password may stand in it"
+        );
+        let query = parts.path_and_query.as_ref().and_then(PathAndQuery::query);
+        anyhow::ensure!(query.is_none(), "--upstream {}: no query may stand in it", options.url);
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(options.connect_timeout));
-        let tls = HttpsConnectorBuilder::new().with_tls_config(tls::client_config(options)?).https_or_http();
-        let connector = tls.enable_all_versions().wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .http1_max_headers(MAX_RESPONSE_HEADERS)
-            .http2_only(options.http2 && scheme == Scheme::HTTP)
-            .http2_adaptive_window(true)
-            .set_host(false)
-            .build(connector);
+        let tls = tls::client_config(options)?;
+        let builder = || HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http();
+        let known_h2 = options.http2 && scheme == Scheme::HTTP;
+        let client = pool(builder().enable_all_versions().wrap_connector(http.clone()), known_h2);
+        let upgrading = pool(builder().enable_http1().wrap_connector(http), false);
+        let host = match options.host {
+            HostHeader::Auto if scheme == Scheme::HTTP && !known_h2 => HostHeader::Preserve,
+            HostHeader::Auto => HostHeader::Upstream,
+            chosen => chosen,
+        };
         let base_path =
             parts.path_and_query.as_ref().map_or("", PathAndQuery::path).trim_end_matches('/').to_owned();
         Ok(Upstream {
             client,
+            upgrading,
             url: format!("{scheme}://{authority}{base_path}").into(),
             scheme,
             authority,
             base_path,
-            host: options.host,
+            host,
             header_timeout: options.header_timeout,
         })
     }
@@ -155,7 +166,7 @@ impl Upstream {
             headers.append(header::CONNECTION, HeaderValue::from_static("te"));
         }
         let authority = match self.host {
-            HostHeader::Upstream => Some(self.authority.clone()),
+            HostHeader::Upstream | HostHeader::Auto => Some(self.authority.clone()),
             // The authority of an absolute form, or of HTTP/2, goes before any Host (RFC 9112 section 3.2.2).
             HostHeader::Preserve => parts.uri.authority().cloned(),
         };
@@ -195,8 +206,10 @@ impl Upstream {
                 }
             });
         }
+        let pool =
+            if request.headers().contains_key(header::UPGRADE) { &self.upgrading } else { &self.client };
         let connection = capture_connection(&mut request);
-        match tokio::time::timeout(self.header_timeout, self.client.request(request)).await {
+        match tokio::time::timeout(self.header_timeout, pool.request(request)).await {
             Err(_) => Err(ForwardError::Timeout(self.header_timeout)),
             Ok(Err(error)) => Err(classify(error)),
             Ok(Ok(response)) => Ok(Answer { response, connection }),
@@ -212,6 +225,18 @@ impl Upstream {
             Ok(Ok(_))
         )
     }
+}
+
+fn pool(connector: HttpsConnector<HttpConnector>, known_h2: bool) -> Pool {
+    Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .http1_max_headers(MAX_RESPONSE_HEADERS)
+        .http2_only(known_h2)
+        .http2_adaptive_window(true)
+        .set_host(false)
+        .build(connector)
 }
 
 fn classify(error: ClientError) -> ForwardError {

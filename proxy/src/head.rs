@@ -144,14 +144,18 @@ fn split_members(value: &[u8]) -> Vec<&[u8]> {
     members
 }
 
-/// SHA-256 over `name: value\n` lines in the order received.
+/// SHA-256 over `name: value\n` lines: names in lower case and ascending, the lines of one name in the order received.
 pub fn digest(headers: &HeaderMap) -> [u8; 32] {
+    let mut names: Vec<&HeaderName> = headers.keys().collect();
+    names.sort_unstable_by_key(|name| name.as_str());
     let mut hasher = Sha256::new();
-    for (name, value) in headers {
-        hasher.update(name.as_str());
-        hasher.update(b": ");
-        hasher.update(value.as_bytes());
-        hasher.update(b"\n");
+    for name in names {
+        for value in headers.get_all(name) {
+            hasher.update(name.as_str());
+            hasher.update(b": ");
+            hasher.update(value.as_bytes());
+            hasher.update(b"\n");
+        }
     }
     hasher.finalize().into()
 }

@@ -96,7 +96,10 @@ impl Facts {
             traceparent: get(TRACEPARENT),
             request_id: get(REQUEST_ID),
             retries: get(RETRY_COUNT).and_then(|value| value.to_str().ok()?.parse().ok()),
-            nonce: get(stamp::CLIENT_NONCE).filter(|value| stamp::coverable(value.as_bytes())),
+            nonce: get(stamp::CLIENT_NONCE).filter(|value| {
+                let single = parts.headers.get_all(stamp::CLIENT_NONCE).iter().count() == 1;
+                single && stamp::coverable(value.as_bytes())
+            }),
             route,
             decision,
             policy,
@@ -233,7 +236,7 @@ impl InFlight {
         facts.shard = ticket.shard().clone();
         if let Some(error) = &error {
             app.metrics.degraded.inc();
-            tracing::warn!(%error, id = facts.id_text, "no WAL frame for this exchange: it is marked degraded");
+            tracing::warn!(%error, id = facts.id_text, "no WAL frame for this exchange: it counts as degraded");
         }
         let degraded = error.is_some();
         let not_kept = error
@@ -286,8 +289,11 @@ impl InFlight {
         let coverable = |value: &Option<HeaderValue>| {
             value.as_ref().is_none_or(|v| v.len() <= MAX_VALUE && stamp::coverable(v.as_bytes()))
         };
-        if self.level >= Level::Sign && !(coverable(&head.content_type) && coverable(&head.content_encoding))
-        {
+        // RFC 9421 joins the lines of one name, a record keeps the first.
+        let single = |name| parts.headers.get_all(name).iter().count() <= 1;
+        let single = single(header::CONTENT_TYPE) && single(header::CONTENT_ENCODING);
+        let coverable = single && coverable(&head.content_type) && coverable(&head.content_encoding);
+        if self.level >= Level::Sign && !coverable {
             self.lower("the response head has values that a signature cannot cover");
         }
         self.response = Some(ResponseSeen::new(self.facts.route.api, head.status, &parts.headers));
@@ -445,7 +451,7 @@ impl InFlight {
             Err(unfinished) if self.facts.decision.failure_policy == FailurePolicy::Ignore => {
                 let colophon_ledger::Unfinished { error, ticket, record, signatures, refused } = *unfinished;
                 self.app.metrics.degraded.inc();
-                tracing::warn!(%error, id = self.facts.id_text, "no WAL frame for this record: it is marked degraded");
+                tracing::warn!(%error, id = self.facts.id_text, "no WAL frame for this record: it counts as degraded");
                 ledger.finish_degraded(ticket, record, signatures, refused)
             }
             kept => kept,
@@ -458,7 +464,7 @@ impl InFlight {
         let mut set = FieldSet::new();
         let (asked, incomplete);
         {
-            let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
             incomplete = !request.complete();
             // What was read of a body whose end never came is not that body.
             let number = if incomplete { fields::REQUEST_FORWARDED } else { fields::REQUEST_BODY };

@@ -12,10 +12,15 @@ use sha2::{Digest, Sha256};
 /// A request is read for its meaning up to this many bytes; beyond, only its digest is known.
 const MAX_READ: usize = 4 << 20;
 
-/// A bounded copy of a body. Whole frames are kept by reference count.
+/// Frames smaller than this are copied together: each kept alone would cost more than it holds.
+const SMALL_FRAME: usize = 1024;
+
+/// A bounded copy of a body. Large frames are kept by reference count.
 #[derive(Default)]
 pub struct Copy {
     frames: Vec<Bytes>,
+    /// Small frames after the last large one.
+    tail: Vec<u8>,
     size: usize,
     overflowed: bool,
 }
@@ -23,23 +28,40 @@ pub struct Copy {
 impl Copy {
     /// Keeps a frame, unless the copy would grow past its limit; then it is emptied for good.
     pub fn push(&mut self, frame: Bytes) {
-        self.size += frame.len();
-        if self.size > MAX_READ || self.overflowed {
-            self.overflowed = true;
-            self.frames = Vec::new();
+        if !self.admits(frame.len()) {
+            return;
+        }
+        if frame.len() < SMALL_FRAME {
+            self.tail.extend_from_slice(&frame);
         } else {
+            self.end_tail();
             self.frames.push(frame);
         }
     }
 
     /// Keeps a copy of borrowed bytes.
     pub fn push_slice(&mut self, bytes: &[u8]) {
-        if !self.overflowed {
-            self.push(Bytes::copy_from_slice(bytes));
+        if self.admits(bytes.len()) {
+            self.tail.extend_from_slice(bytes);
         }
     }
 
-    fn joined(&self) -> Option<Bytes> {
+    fn admits(&mut self, len: usize) -> bool {
+        self.size = self.size.saturating_add(len);
+        if self.size > MAX_READ {
+            *self = Copy { size: self.size, overflowed: true, ..Copy::default() };
+        }
+        !self.overflowed
+    }
+
+    fn end_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.frames.push(std::mem::take(&mut self.tail).into());
+        }
+    }
+
+    fn joined(mut self) -> Option<Bytes> {
+        self.end_tail();
         match self.frames.as_slice() {
             _ if self.overflowed => None,
             [] => Some(Bytes::new()),
@@ -55,6 +77,8 @@ pub struct RequestSeen {
     size: u64,
     copy: Option<Copy>,
     decoder: Option<Decoder>,
+    /// Read once, when the body ends: while the upstream works, and not when its answer is released.
+    meaning: Option<RequestMeaning>,
     complete: bool,
     /// The rest of a body that was given up before its end.
     rest: Option<Incoming>,
@@ -77,6 +101,7 @@ impl RequestSeen {
             size: 0,
             copy: (readable && encoding.is_none()).then(Copy::default),
             decoder,
+            meaning: None,
             complete: false,
             rest: None,
             api,
@@ -98,7 +123,10 @@ impl RequestSeen {
 
     /// The body ended properly.
     pub fn end(&mut self) {
-        self.complete = true;
+        if !self.complete {
+            self.complete = true;
+            self.meaning = Some(self.read());
+        }
     }
 
     /// Keeps the rest of a body that was given up.
@@ -131,21 +159,24 @@ impl RequestSeen {
         Some(self.decoder.as_ref()?.sink()?.digest())
     }
 
-    /// What the request asked for.
-    pub fn meaning(&self) -> RequestMeaning {
-        let copy = match &self.decoder {
-            Some(decoder) => decoder.sink().and_then(|sink| sink.copy.as_ref()),
-            None => self.copy.as_ref(),
+    /// What the request asked for; of a body that did not end, what its beginning says.
+    pub fn meaning(&mut self) -> RequestMeaning {
+        self.meaning.clone().unwrap_or_else(|| self.read())
+    }
+
+    /// Reads the copy and gives it up.
+    fn read(&mut self) -> RequestMeaning {
+        let copy = match &mut self.decoder {
+            Some(decoder) => decoder.sink_mut().and_then(|sink| sink.copy.take()),
+            None => self.copy.take(),
         };
-        match copy {
+        match copy.map(Copy::joined) {
             None => RequestMeaning::default(),
-            Some(copy) => match copy.joined() {
-                None => RequestMeaning { unreadable: Some("too large"), ..RequestMeaning::default() },
-                Some(body) => {
-                    let content_type = self.content_type.as_ref().and_then(|value| value.to_str().ok());
-                    read_request(self.api, content_type, &body)
-                }
-            },
+            Some(None) => RequestMeaning { unreadable: Some("too large"), ..RequestMeaning::default() },
+            Some(Some(body)) => {
+                let content_type = self.content_type.as_ref().and_then(|value| value.to_str().ok());
+                read_request(self.api, content_type, &body)
+            }
         }
     }
 }

@@ -29,6 +29,9 @@ pub enum RequestBodyError {
     /// The client left before its body ended.
     #[error("the client left before the end of its request body")]
     Left,
+    /// What a rule has to look at did not come within `--header-timeout`.
+    #[error("the beginning of the request body did not come in time")]
+    Slow,
     /// Longer than `--max-body-bytes`.
     #[error("the request body exceeds --max-body-bytes")]
     TooLarge,
@@ -44,7 +47,7 @@ struct Gate {
 /// A request body that is hashed as it passes.
 pub struct RequestBody {
     /// Frames read before the decision, for rules that look at the model.
-    prefix: VecDeque<Bytes>,
+    prefix: VecDeque<Frame<Bytes>>,
     /// Absent only while it is dropped.
     inner: Option<Incoming>,
     seen: SharedRequest,
@@ -76,26 +79,27 @@ impl RequestBody {
         self
     }
 
-    /// Reads up to `limit` bytes ahead, so that a rule may look at them. They are forwarded all the same.
-    /// Returns the whole body if it ended within the limit.
-    pub async fn read_ahead(&mut self, limit: usize) -> Result<Option<Bytes>, RequestBodyError> {
-        let mut size = 0;
-        while size < limit {
-            match std::future::poll_fn(|cx| self.poll_inner(cx)).await {
-                None => {
-                    self.prefix_ended = true;
-                    let frames: Vec<Bytes> = self.prefix.iter().cloned().collect();
-                    return Ok(Some(frames.concat().into()));
-                }
-                Some(frame) => {
-                    if let Ok(data) = frame?.into_data() {
-                        size += data.len();
-                        self.prefix.push_back(data);
+    /// Reads up to `limit` bytes ahead, so that a rule may look at them. They are forwarded all the same. Returns whether
+    /// the whole body is there.
+    pub async fn read_ahead(&mut self, limit: usize, time: Duration) -> Result<bool, RequestBodyError> {
+        let read = async {
+            let mut size = 0;
+            while size < limit {
+                match std::future::poll_fn(|cx| self.poll_inner(cx)).await {
+                    None => {
+                        self.prefix_ended = true;
+                        return Ok(true);
+                    }
+                    Some(frame) => {
+                        let frame = frame?;
+                        size += frame.data_ref().map_or(0, Bytes::len);
+                        self.prefix.push_back(frame);
                     }
                 }
             }
-        }
-        Ok(None)
+            Ok(false)
+        };
+        tokio::time::timeout(time, read).await.unwrap_or(Err(RequestBodyError::Slow))
     }
 
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
@@ -159,8 +163,8 @@ impl Body for RequestBody {
             }
             self.gate = None;
         }
-        if let Some(data) = self.prefix.pop_front() {
-            return Poll::Ready(Some(Ok(Frame::data(data))));
+        if let Some(frame) = self.prefix.pop_front() {
+            return Poll::Ready(Some(Ok(frame)));
         }
         if self.prefix_ended {
             return Poll::Ready(None);
@@ -174,7 +178,7 @@ impl Body for RequestBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ahead: u64 = self.prefix.iter().map(|data| data.len() as u64).sum();
+        let ahead: u64 = self.prefix.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
         let mut hint = self.inner.as_ref().map(Incoming::size_hint).unwrap_or_default();
         if let Some(exact) = hint.exact() {
             hint.set_exact(exact + ahead);

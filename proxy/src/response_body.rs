@@ -13,8 +13,8 @@ use tokio::time::{Instant, Sleep};
 
 /// Any body that leaves this proxy.
 pub enum ResponseBody {
-    /// Bytes that are all there.
-    Whole(Option<Bytes>),
+    /// Bytes that are all there, and trailers after them.
+    Whole(Option<Bytes>, Option<HeaderMap>),
     /// A stream of a `pass` rule: not looked at.
     Passed(Incoming),
     /// A stream that is recorded.
@@ -188,9 +188,19 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
         match self.get_mut() {
-            ResponseBody::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            ResponseBody::Whole(bytes, trailers) => {
+                let data = bytes.take().map(Frame::data);
+                Poll::Ready(data.or_else(|| trailers.take().map(Frame::trailers)).map(Ok))
+            }
             ResponseBody::Passed(inner) => Pin::new(inner)
                 .poll_frame(cx)
+                .map_ok(|mut frame| {
+                    if let Some(trailers) = frame.trailers_mut() {
+                        // Nobody records it, and still nobody speaks in our name.
+                        crate::head::strip_claims(trailers);
+                    }
+                    frame
+                })
                 .map_err(|error| ResponseBodyError::Upstream(crate::forward::chain(&error))),
             ResponseBody::Observed(observed) => observed.poll(cx),
         }
@@ -198,7 +208,7 @@ impl Body for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            ResponseBody::Whole(bytes) => bytes.is_none(),
+            ResponseBody::Whole(bytes, trailers) => bytes.is_none() && trailers.is_none(),
             ResponseBody::Passed(inner) => inner.is_end_stream(),
             ResponseBody::Observed(observed) => observed.finished,
         }
@@ -206,7 +216,7 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            ResponseBody::Whole(bytes) => {
+            ResponseBody::Whole(bytes, _) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
             ResponseBody::Passed(inner) => inner.size_hint(),
@@ -221,6 +231,11 @@ impl Body for ResponseBody {
 impl ResponseBody {
     /// Bytes that are all there; empty ones are no frame at all.
     pub fn whole(bytes: Bytes) -> ResponseBody {
-        ResponseBody::Whole((!bytes.is_empty()).then_some(bytes))
+        ResponseBody::whole_with(bytes, None)
+    }
+
+    /// The same with trailers, which a message with a `Content-Length` can have in HTTP/2.
+    pub fn whole_with(bytes: Bytes, trailers: Option<HeaderMap>) -> ResponseBody {
+        ResponseBody::Whole((!bytes.is_empty()).then_some(bytes), trailers)
     }
 }

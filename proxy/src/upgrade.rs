@@ -1,6 +1,6 @@
 //! Connections that change protocol (RFC 9110 section 7.8, RFC 8441): bytes are copied and hashed per direction.
 
-use crate::accept::Busy;
+use crate::accept::Stay;
 use crate::app::App;
 use crate::exchange::Client;
 use crate::forward::Answer;
@@ -96,7 +96,7 @@ struct Tunnel {
     protocol: HeaderValue,
     client: hyper::upgrade::OnUpgrade,
     upstream: hyper::upgrade::OnUpgrade,
-    _stay: Option<Arc<Busy>>,
+    _stay: Option<Stay>,
 }
 
 fn prepare(
@@ -172,9 +172,10 @@ async fn copy(
             // The other side's goodbye has to leave before the connection is dropped.
             return to.flush().await.map_err(Failed::Write);
         }
+        // Handed on counts as passed, as it does for a body: a copy that is cut short may have delivered part of it.
+        rolling.push(&buffer[..n]);
         to.write_all(&buffer[..n]).await.map_err(Failed::Write)?;
         to.flush().await.map_err(Failed::Write)?;
-        rolling.push(&buffer[..n]);
     }
 }
 

@@ -183,7 +183,8 @@ map_field! {
         2 content_type: bytes,
         /// `Content-Encoding`.
         3 content_encoding: bytes,
-        /// SHA-256 over the upstream's header lines `name: value\n`, end-to-end ones, in the order received.
+        /// SHA-256 over the upstream's end-to-end header lines `name: value\n`: names in lower case and ascending, the
+        /// lines of one name in the order received.
         4 headers: hash,
         /// Trailers, in the same form.
         5 trailers: hash,

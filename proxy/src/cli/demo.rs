@@ -5,7 +5,8 @@ use crate::config::duration;
 use crate::serve::{Running, ServeOptions, start};
 use anyhow::Context as _;
 use bytes::Bytes;
-use clap::{Args, Parser as _};
+use clap::builder::Resettable;
+use clap::{Args, FromArgMatches as _};
 use colophon_verify::{Bodies, Body, Report, Side, Status, Trust, Verdict};
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
@@ -15,6 +16,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -68,8 +70,12 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     };
     if !args.once && !args.json {
         say.next(&proxy, &folder.path);
-        tokio::signal::ctrl_c().await?;
-        println!();
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            ended = tokio::signal::ctrl_c() => ended?,
+            _ = terminate.recv() => {}
+        }
+        say.line("");
     }
     running.drain().await?;
     stop.cancel();
@@ -165,6 +171,7 @@ async fn ask(running: &Running, body: &str, say: &Story, begun: Instant) -> anyh
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from(body.to_owned())))?;
     let response: Response<Incoming> = sender.send_request(request).await?;
+    anyhow::ensure!(response.status().is_success(), "the text server's answer was {}", response.status());
     let header = response
         .headers()
         .get("colophon-receipt")
@@ -188,12 +195,6 @@ async fn ask(running: &Running, body: &str, say: &Story, begun: Instant) -> anyh
 
 /// `serve`, as its own command line would set it up.
 fn options(upstream: u16, port: u16, folder: &Path) -> anyhow::Result<ServeOptions> {
-    #[derive(clap::Parser)]
-    #[command(no_binary_name = true)]
-    struct Typed {
-        #[command(flatten)]
-        options: ServeOptions,
-    }
     let typed = [
         "--upstream".to_owned(),
         format!("http://127.0.0.1:{upstream}"),
@@ -204,14 +205,13 @@ fn options(upstream: u16, port: u16, folder: &Path) -> anyhow::Result<ServeOptio
         "--name".to_owned(),
         "demo".to_owned(),
     ];
-    let mut options = Typed::try_parse_from(typed)?.options;
+    // A demo is the same whatever the environment says of a real proxy.
+    let command = ServeOptions::augment_args(clap::Command::new("serve").no_binary_name(true));
+    let command = command.mut_args(|arg| arg.env(Resettable::<clap::builder::OsStr>::Reset));
+    let mut options = ServeOptions::from_arg_matches(&command.try_get_matches_from(typed)?)?;
     options.ledger.data = folder.join("data");
     options.ledger.state = Some(folder.join("state"));
     options.ledger.batch_every = duration("500ms").map_err(anyhow::Error::msg)?;
-    // A demo is the same whatever the environment says of a real proxy.
-    options.policy = None;
-    options.listen.tls_cert = None;
-    options.upstream.ca = None;
     Ok(options)
 }
 
@@ -249,7 +249,8 @@ struct Story {
 impl Story {
     fn line(&self, text: &str) {
         if !self.silent {
-            println!("{text}");
+            // A reader that has seen enough is no failure.
+            let _ = writeln!(std::io::stdout(), "{text}");
         }
     }
 
@@ -267,7 +268,11 @@ impl Story {
 
     fn begin_answer(&self, begun: Instant) {
         if !self.silent {
-            print!("    {:<12} ", format!("after {:.1} s", begun.elapsed().as_secs_f64()));
+            let _ = write!(
+                std::io::stdout(),
+                "    {:<12} ",
+                format!("after {:.1} s", begun.elapsed().as_secs_f64())
+            );
             let _ = std::io::stdout().flush();
         }
     }
@@ -283,7 +288,7 @@ impl Story {
             if let Some(word) =
                 event.as_ref().and_then(|event| event["choices"][0]["delta"]["content"].as_str())
             {
-                print!("{}", term::safe(word));
+                let _ = write!(std::io::stdout(), "{}", term::safe(word));
                 let _ = std::io::stdout().flush();
             }
         }

@@ -78,3 +78,13 @@ fn upgrades_are_asked_for_properly_or_not_at_all() {
     let lines = [("upgrade", "websocket"), ("upgrade", "h2c"), ("connection", "upgrade")];
     assert!(upgrade_asked(&headers(&lines)).is_none());
 }
+
+#[test]
+fn the_digest_does_not_hang_on_the_order_of_names() {
+    let one = headers(&[("b", "1"), ("a", "2"), ("b", "3")]);
+    let other = headers(&[("a", "2"), ("b", "1"), ("b", "3")]);
+    let swapped = headers(&[("a", "2"), ("b", "3"), ("b", "1")]);
+    assert_eq!(digest(&one), digest(&other));
+    assert_ne!(digest(&one), digest(&swapped));
+    assert_eq!(digest(&one), colophon_receipt::merkle::sha256(b"a: 2\nb: 1\nb: 3\n"));
+}

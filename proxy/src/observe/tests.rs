@@ -47,3 +47,17 @@ fn an_encoded_answer_is_read_decoded() {
     assert_eq!(seen.digest().digest, colophon_receipt::merkle::sha256(&encoded));
     assert_eq!(seen.meaning().unwrap().model.as_deref(), Some(&b"m"[..]));
 }
+
+#[test]
+fn a_body_in_single_bytes_costs_what_it_holds() {
+    let mut copy = Copy::default();
+    for _ in 0..100_000 {
+        copy.push(Bytes::from_static(b" "));
+    }
+    assert!(copy.frames.is_empty() && copy.tail.len() == 100_000);
+    copy.push(Bytes::from(vec![b'x'; SMALL_FRAME]));
+    copy.push(Bytes::from_static(b"y"));
+    let joined = copy.joined().unwrap();
+    assert_eq!(joined.len(), 100_001 + SMALL_FRAME);
+    assert!(joined.starts_with(b" ") && joined.ends_with(b"xy"));
+}
