@@ -315,9 +315,11 @@ impl Writer {
     }
 
     fn write(&mut self, dir: &Path, frame: &[u8]) -> Result<(), WalError> {
-        let path = segment_path(dir, self.number);
+        // Only errors need it, and every exchange comes here twice.
+        let number = self.number;
+        let path = || segment_path(dir, number);
         let Some(file) = &mut self.file else {
-            return Err(io(&path, std::io::Error::other("no segment is open")));
+            return Err(io(&path(), std::io::Error::other("no segment is open")));
         };
         #[cfg(test)]
         let result = match self.fail_after.as_mut() {
@@ -344,7 +346,7 @@ impl Writer {
                 if file.set_len(self.good).is_err() {
                     self.file = None;
                 }
-                Err(io(&path, error))
+                Err(io(&path(), error))
             }
         }
     }
