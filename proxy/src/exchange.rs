@@ -191,24 +191,35 @@ async fn pass(
             upgrade::switch_unseen(app, answer, client)
         }
         Ok(answer) => {
-            let (mut parts, body, _) = frame(answer, &client);
+            let Framed { mut parts, body, close, .. } = frame(answer);
             parts.version = Version::HTTP_11;
+            close_after(&mut parts.headers, close, &client);
             Response::from_parts(parts, ResponseBody::Passed(body))
         }
     }
 }
 
+/// An upstream's answer, fit for the client but for what this proxy adds.
+struct Framed {
+    parts: http::response::Parts,
+    body: Incoming,
+    /// What the upstream may not say.
+    stripped: Vec<Vec<u8>>,
+    /// Its framing was ambiguous: no connection goes on after it.
+    close: bool,
+}
+
 /// Makes an upstream's head fit for the client: framing first, then hop-by-hop headers, then claims that are not its
-/// to make. Returns what was removed of those.
-fn frame(answer: Answer, client: &Client) -> (http::response::Parts, Incoming, Vec<Vec<u8>>) {
+/// to make.
+fn frame(answer: Answer) -> Framed {
     let headers = answer.response.headers();
-    let both =
+    let close =
         headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH);
-    if both {
+    if close {
         answer.poison_connection();
     }
     let (mut parts, body) = answer.response.into_parts();
-    if both {
+    if close {
         parts.headers.remove(header::CONTENT_LENGTH);
     } else if let Some(length) = content_length(&parts.headers) {
         // Identical repetitions collapse to one.
@@ -216,15 +227,19 @@ fn frame(answer: Answer, client: &Client) -> (http::response::Parts, Incoming, V
     }
     head::strip_hop_by_hop(&mut parts.headers);
     let stripped = head::strip_claims(&mut parts.headers);
-    if both && client.version < Version::HTTP_2 {
-        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Framed { parts, body, stripped, close }
+}
+
+/// Ends the client's connection after this answer, where the protocol says so in a header.
+fn close_after(headers: &mut HeaderMap, close: bool, client: &Client) {
+    if close && client.version < Version::HTTP_2 {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    (parts, body, stripped)
 }
 
 /// Releases an upstream's answer: held if its length is known and small, streamed otherwise.
 async fn respond(mut flight: InFlight, answer: Answer, client: &Client) -> Response<ResponseBody> {
-    let (mut parts, body, mut stripped) = frame(answer, client);
+    let Framed { mut parts, body, mut stripped, close } = frame(answer);
     let app = flight.app().clone();
     let length = content_length(&parts.headers);
     let bodiless = is_head(&client.method)
@@ -238,6 +253,7 @@ async fn respond(mut flight: InFlight, answer: Answer, client: &Client) -> Respo
     flight.answered(&parts, stripped);
     // The upstream's version is on record now; hyper answers in the client's.
     parts.version = Version::HTTP_11;
+    close_after(&mut parts.headers, close, client);
     if whole {
         let begun = Instant::now();
         let held = if bodiless { Ok((Bytes::new(), None)) } else { hold(&app, body).await };
