@@ -3,9 +3,10 @@
 //! One small JSON file for each log key and generation in the state folder. It and the store hold the same random
 //! token: a store whose token the state folder does not know was brought from elsewhere.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use colophon_receipt::Hash;
 use colophon_receipt::merkle::empty_root;
@@ -25,6 +26,15 @@ pub enum StateError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// Another process signs with the same log key.
+    #[error(
+        "{path} is locked: another process on this machine signs with this log key. Two that did so at once, for \
+         example on two copies of a data folder, would fork the log"
+    )]
+    Locked {
+        /// The lock file.
+        path: PathBuf,
     },
     /// The file is not one of ours.
     #[error("{path} is damaged: {reason}")]
@@ -67,17 +77,37 @@ struct Json {
     seq: u64,
 }
 
-/// The state file of one log key and generation.
+/// The state file of one log key and generation, this process's alone for as long as a clone of this lives.
 #[derive(Clone, Debug)]
 pub(crate) struct StateFile {
     path: PathBuf,
+    _lock: Arc<File>,
 }
 
 impl StateFile {
-    /// The file in `folder` for this key and generation; it need not exist.
-    pub(crate) fn new(folder: &Path, key: &PublicKey, generation: u32) -> StateFile {
+    /// Locks the file in `folder` for this key and generation; the file itself need not exist.
+    pub(crate) async fn open(
+        folder: &Path,
+        key: &PublicKey,
+        generation: u32,
+    ) -> Result<StateFile, StateError> {
         let key: String = key.key_id_hex().chars().take(32).collect();
-        StateFile { path: folder.join(format!("log-{generation}-{key}.json")) }
+        let path = folder.join(format!("log-{generation}-{key}.json"));
+        let lock = path.with_extension("lock");
+        let io = |source| StateError::Io { path: lock.clone(), source };
+        let opened = lock.clone();
+        let locked = blocking(move || {
+            opened.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+            // A file of its own: the state file is replaced at each write.
+            let mut options = OpenOptions::new();
+            let file = options.write(true).create(true).truncate(false).open(&opened)?;
+            Ok(file.try_lock().map(|()| file))
+        });
+        match locked.await.and_then(|locked| locked).map_err(io)? {
+            Ok(file) => Ok(StateFile { path, _lock: Arc::new(file) }),
+            Err(TryLockError::WouldBlock) => Err(StateError::Locked { path: lock }),
+            Err(TryLockError::Error(source)) => Err(io(source)),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -32,10 +32,16 @@ pub(super) async fn open(inner: Arc<dyn ObjectStore>, config: LogConfig) -> Resu
     let store = Store::new(inner, format!("log/{}", config.generation));
     store.probe_create().await?;
     let key = config.key.public_key();
-    let state = config.state.as_deref().map(|folder| StateFile::new(folder, &key, config.generation));
-    if state.is_none() {
-        warn!("no state folder: a data folder restored from an old copy would not be noticed (see --state)");
-    }
+    // Locked before it is read, for as long as the log lives: what it says stays true until it is written.
+    let state = match &config.state {
+        Some(folder) => Some(StateFile::open(folder, &key, config.generation).await?),
+        None => {
+            warn!(
+                "no state folder: a data folder restored from an old copy would not be noticed (see --state)"
+            );
+            None
+        }
+    };
     let last = match &state {
         Some(file) => match file.load().await {
             Err(e) if config.adopt => {

@@ -9,7 +9,7 @@ fn last() -> Last {
 #[tokio::test]
 async fn the_state_reads_back_and_is_replaced_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let file = StateFile::new(&folder.path().join("new/folder"), &PublicKey([5; 32]), 1);
+    let file = StateFile::open(&folder.path().join("new/folder"), &PublicKey([5; 32]), 1).await.unwrap();
     assert_eq!(file.load().await.unwrap(), None);
     file.save(&last()).await.unwrap();
     assert_eq!(file.load().await.unwrap(), Some(last()));
@@ -23,7 +23,7 @@ async fn the_state_reads_back_and_is_replaced_whole() {
 #[tokio::test]
 async fn damage_is_told_from_absence() {
     let folder = tempfile::tempdir().unwrap();
-    let file = StateFile::new(folder.path(), &PublicKey([5; 32]), 1);
+    let file = StateFile::open(folder.path(), &PublicKey([5; 32]), 1).await.unwrap();
     file.save(&last()).await.unwrap();
     let good = std::fs::read_to_string(file.path()).unwrap();
     let long = " ".repeat(100_000);

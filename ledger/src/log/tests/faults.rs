@@ -74,6 +74,7 @@ async fn killed(fault: Fault, at: usize) -> bool {
     told.heads.push(appended.head);
     told.leaves.push((appended.first_index, new));
     holds_all(&log, &told).await;
+    drop(log);
     holds_all(&open(&inner, Some(state.path())).await, &told).await;
     faulty.tripped()
 }
@@ -103,6 +104,7 @@ async fn hiccup(fault: Fault, at: usize) -> bool {
     }
     holds_all(&log, &told).await;
     assert_eq!(contents(&log).await, leaves(0, from));
+    drop(log);
     holds_all(&open(&inner, Some(state.path())).await, &told).await;
     faulty.tripped()
 }

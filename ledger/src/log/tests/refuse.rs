@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::support::{config, contents, leaves};
 use super::*;
+use crate::state::StateError;
 
 /// A log of `count` leaves in a folder, and its state.
 struct Scene {
@@ -218,6 +219,7 @@ async fn corrupted(scene: &Scene, file: &str, change: impl Fn(&mut Vec<u8>)) -> 
         errors.push(reader.inclusion(index, &head.checkpoint).await.err());
         errors.push(reader.entry(index, &head.checkpoint).await.err());
     }
+    drop(log);
     errors.push(scene.open().await.err());
     std::fs::write(&path, &good).unwrap();
     errors
@@ -262,4 +264,18 @@ async fn a_missing_tile_is_named() {
     std::fs::remove_file(scene.log().join("tile/0/001")).unwrap();
     let error = log.reader().entry(300, &log.head().checkpoint).await.unwrap_err();
     assert!(error.to_string().contains("log/1/tile/0/001"), "{error}");
+}
+
+#[tokio::test]
+async fn two_copies_of_a_log_cannot_both_go_on_at_once() {
+    let scene = Scene::new(3).await;
+    let other = tempfile::tempdir().unwrap();
+    copy(scene.data.path(), other.path());
+    let log = scene.open().await.unwrap();
+    let store = crate::store::local(other.path()).unwrap();
+    let error = Log::open(store, config(Some(scene.state.path()))).await.err().unwrap();
+    assert!(matches!(error, LogError::State(StateError::Locked { .. })), "{error}");
+    assert!(error.to_string().contains(scene.state.path().to_str().unwrap()), "{error}");
+    drop(log);
+    scene.open().await.unwrap();
 }
