@@ -6,11 +6,16 @@
 //! Leaves stand in the order of the tree; slot `n` is leaf `n`. The footer is sorted by id, each id once. Nothing
 //! follows.
 
+use bytes::Bytes;
 use colophon_receipt::Hash;
 use colophon_receipt::merkle;
 use colophon_receipt::record::{RecordId, RecordLeaf};
+use rs_merkle::MerkleTree;
+use std::ops::Range;
 
 const MAGIC: &[u8; 16] = b"colophon batch 1";
+/// Magic and count.
+const HEAD: u32 = 20;
 /// A batch holds at most this many records.
 pub const MAX_RECORDS: usize = 65_536;
 /// A batch file has at most this many bytes.
@@ -35,13 +40,86 @@ impl rs_merkle::Hasher for Rfc6962 {
 
 /// The root over leaf hashes.
 pub fn root(leaf_hashes: &[Hash]) -> Hash {
-    rs_merkle::MerkleTree::<Rfc6962>::from_leaves(leaf_hashes).root().unwrap_or_else(merkle::empty_root)
+    MerkleTree::<Rfc6962>::from_leaves(leaf_hashes).root().unwrap_or_else(merkle::empty_root)
+}
+
+/// A batch file with the whole tree over it, for many paths.
+pub(crate) struct Tree {
+    file: Bytes,
+    /// Where the leaves are in `file`.
+    leaves: Vec<Range<u32>>,
+    tree: MerkleTree<Rfc6962>,
+}
+
+impl Tree {
+    /// The file of a batch, and its tree over the leaves' hashes.
+    pub(crate) fn write<'a>(
+        leaves: impl ExactSizeIterator<Item = (&'a RecordId, &'a [u8])> + Clone,
+        hashes: &[Hash],
+    ) -> Tree {
+        let ranges = ranges(leaves.clone().map(|(_, leaf)| leaf));
+        Tree { file: write(leaves).into(), leaves: ranges, tree: MerkleTree::from_leaves(hashes) }
+    }
+
+    /// Reads a batch file, every byte of it, and hashes its leaves.
+    pub(crate) fn read(file: Bytes) -> Result<Tree, BatchError> {
+        let batch = read(&file)?;
+        let leaves = ranges(batch.leaves.iter().map(Vec::as_slice));
+        Ok(Tree { file, leaves, tree: MerkleTree::from_leaves(&batch.hashes()) })
+    }
+
+    pub(crate) fn file(&self) -> &Bytes {
+        &self.file
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.leaves.len()
+    }
+
+    pub(crate) fn root(&self) -> Hash {
+        self.tree.root().unwrap_or_else(merkle::empty_root)
+    }
+
+    /// The bytes of one leaf.
+    pub(crate) fn leaf(&self, slot: u32) -> Option<&[u8]> {
+        let range = self.leaves.get(slot as usize)?;
+        self.file.get(range.start as usize..range.end as usize)
+    }
+
+    /// The path of one leaf to the root, its sibling first. Not verified.
+    pub(crate) fn path(&self, slot: u32) -> Option<Vec<Hash>> {
+        let slot = slot as usize;
+        (slot < self.len()).then(|| self.tree.proof(&[slot]).proof_hashes().to_vec())
+    }
+
+    /// Bytes of memory, about: `rs_merkle` keeps each of the nodes twice, with its index.
+    pub(crate) fn memory(&self) -> usize {
+        self.file.len() + self.len() * (size_of::<Range<u32>>() + 4 * size_of::<(usize, Hash)>())
+    }
+}
+
+impl std::fmt::Debug for Tree {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tree").field("leaves", &self.len()).finish_non_exhaustive()
+    }
+}
+
+/// Where leaves are in a batch file, each after its length.
+fn ranges<'a>(leaves: impl Iterator<Item = &'a [u8]>) -> Vec<Range<u32>> {
+    let mut end = HEAD;
+    leaves
+        .map(|leaf| {
+            let start = end + 2;
+            end = start + leaf.len() as u32;
+            start..end
+        })
+        .collect()
 }
 
 /// The file of a batch.
 pub fn write<'a>(leaves: impl ExactSizeIterator<Item = (&'a RecordId, &'a [u8])>) -> Vec<u8> {
     let count = leaves.len();
-    let mut out = Vec::with_capacity(20 + count * 128);
+    let mut out = Vec::with_capacity(HEAD as usize + count * 128);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&(count as u32).to_le_bytes());
     let mut footer = Vec::with_capacity(count);

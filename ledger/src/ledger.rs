@@ -18,7 +18,7 @@ pub(crate) use book::Pending;
 
 use crate::head::SignedHead;
 use crate::log::{Log, LogConfig, LogError, LogReader};
-use crate::lookup::{self, Cache, Lookup};
+use crate::lookup::{self, Batches, Cache, Lookup};
 use crate::shard::Shard;
 use crate::wal::{self, Wal, WalError};
 use crate::{recover, store};
@@ -37,6 +37,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+
+/// Logged records that are let go of under one lock.
+pub(crate) const PIECE: usize = 1024;
 
 /// How a ledger is set up.
 #[derive(Clone)]
@@ -155,7 +158,10 @@ struct Inner {
     malformed: AtomicU64,
     /// The newest WAL write failed.
     wal_failed: AtomicBool,
+    /// The keeper ended without being asked to: nothing is logged any more.
+    keeper_ended: AtomicBool,
     cache: Mutex<Cache>,
+    batches: Batches,
     /// Wakes the keeper before its time.
     full: Notify,
 }
@@ -248,7 +254,9 @@ impl Ledger {
             tokens,
             malformed: AtomicU64::new(0),
             wal_failed: AtomicBool::new(false),
+            keeper_ended: AtomicBool::new(false),
             cache: Mutex::new(Cache::default()),
+            batches: Batches::default(),
             full: Notify::new(),
         }));
         let keeper = Keeper::start(ledger.clone(), log, shard, from);
@@ -485,7 +493,17 @@ impl Ledger {
             return Ok(Lookup::Pending);
         }
         let cached = self.cache().get(id);
-        lookup::find(&self.0.reader, &self.head(), &self.0.objects, &self.0.private, id, cached).await
+        let Inner { reader, objects, private, batches, .. } = &*self.0;
+        lookup::find(reader, &self.head(), objects, private, batches, id, cached).await
+    }
+
+    /// Forgets the ids of what is logged, in pieces: exchanges wait for the book meanwhile.
+    fn logged<'a>(&self, ids: impl Iterator<Item = &'a RecordId>) {
+        let mut ids = ids.peekable();
+        while ids.peek().is_some() {
+            let piece: Vec<_> = ids.by_ref().take(PIECE).collect();
+            self.book().logged(&piece);
+        }
     }
 
     /// The trust file: what a reader has to believe to trust this log, and nothing outside it.

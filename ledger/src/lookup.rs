@@ -3,7 +3,6 @@
 //! What is read back is checked against what was signed before it is handed out: a damaged store gives an error that
 //! names the object, never a receipt that does not verify.
 
-use crate::batch;
 use crate::head::SignedHead;
 use crate::index::{self, Target};
 use crate::ledger::LedgerError;
@@ -20,6 +19,10 @@ use colophon_receipt::statement::Statement;
 use colophon_signer::cose::Sign1;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+
+mod batches;
+
+pub(crate) use batches::Batches;
 
 /// Where newly logged records are is remembered for this many.
 const CACHED: usize = 100_000;
@@ -84,16 +87,21 @@ pub(crate) async fn find(
     head: &SignedHead,
     objects: &Objects,
     private: &Objects,
+    batches: &Batches,
     id: &RecordId,
     known: Option<(Target, u32)>,
 ) -> Result<Lookup, LedgerError> {
     let place = match known {
         Some(place) => Some(place),
-        None => locate(objects, id).await?,
+        None => {
+            // Reads as much as a batch does.
+            let _permit = batches.readers.acquire().await.map_err(|e| damage("the index", e))?;
+            locate(objects, id).await?
+        }
     };
     let Some((target, slot)) = place else { return Ok(Lookup::Unknown) };
     let statement = reader.entry(target.log_index, &head.checkpoint).await?;
-    let (leaf, batch) = batch_part(objects, &target, slot, &statement, id).await?;
+    let (leaf, batch) = batch_part(objects, batches, &target, slot, &statement, id).await?;
     let opening = opening(private, &target, slot, &leaf).await?;
     let mut announcements = vec![announcement(reader, target.announced, head).await?];
     if opening.announced != target.announced && !opening.signatures.is_empty() {
@@ -118,32 +126,27 @@ pub(crate) async fn find(
 /// The record's leaf and its path to the root that the statement signs.
 async fn batch_part(
     objects: &Objects,
+    batches: &Batches,
     target: &Target,
     slot: u32,
     statement: &[u8],
     id: &RecordId,
 ) -> Result<(Vec<u8>, BatchPart), LedgerError> {
     let name = batch_name(&target.shard, target.seq);
-    let bytes = objects.get(&name, batch::MAX_BYTES).await?.ok_or_else(|| missing(&name))?;
     let entry = format!("log entry {}", target.log_index);
     let signed = Sign1::parse(statement).map_err(|e| damage(&entry, e))?;
     let signed = Statement::decode(signed.payload()).map_err(|e| damage(&entry, e))?;
-    let id = *id;
+    let batch = batches.get(objects, &name, signed.count, &signed.root).await?;
+    let place = batch.leaf(slot).zip(batch.path(slot));
+    let (leaf, path) = place.ok_or_else(|| damage(&name, "it has no such slot"))?;
+    if RecordLeaf::decode(leaf).map_err(|e| damage(&name, e))?.id != *id {
+        return Err(damage(&name, "another record is in the slot that the index names"));
+    }
     let index = u64::from(slot);
-    let built = tokio::task::spawn_blocking(move || {
-        let batch = batch::read(&bytes).map_err(|e| e.to_string())?;
-        let hashes = batch.hashes();
-        let leaf = batch.leaves.into_iter().nth(slot as usize).ok_or("it has no such slot")?;
-        if RecordLeaf::decode(&leaf).map_err(|e| e.to_string())?.id != id {
-            return Err("another record is in the slot that the index names".to_owned());
-        }
-        let path = merkle::inclusion_proof(&hashes, slot as usize).ok_or("it has no such slot")?;
-        merkle::verify_inclusion(&merkle::leaf_hash(&leaf), index, signed.count, &path, &signed.root)
-            .map_err(|e| e.to_string())?;
-        Ok((leaf, path))
-    });
-    let (leaf, path) = built.await.map_err(|e| damage(&name, e))?.map_err(|e| damage(&name, e))?;
-    Ok((leaf, BatchPart { index, path: path.iter().map(|hash| hash[..].into()).collect() }))
+    merkle::verify_inclusion(&merkle::leaf_hash(leaf), index, signed.count, &path, &signed.root)
+        .map_err(|e| damage(&name, e))?;
+    let path = path.iter().map(|hash| hash[..].into()).collect();
+    Ok((leaf.to_vec(), BatchPart { index, path }))
 }
 
 /// What opens the record, checked against its leaf.

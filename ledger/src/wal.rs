@@ -12,6 +12,7 @@ pub(crate) use frame::{DoneFrame, read_signatures};
 pub use replay::Damage;
 pub(crate) use replay::{Replay, replay};
 
+use crate::ledger::PIECE;
 use colophon_receipt::Level;
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{FieldSet, Record, RecordId};
@@ -199,7 +200,12 @@ impl Wal {
     /// Lets go of what is logged and deletes the segments that nobody holds. Blocks on the file system; not for the
     /// hot path.
     pub(crate) fn release(&self, logged: impl IntoIterator<Item = Holds>) {
-        self.lock().unhold(logged);
+        // In pieces: exchanges wait for the writer meanwhile.
+        let mut logged = logged.into_iter().peekable();
+        while logged.peek().is_some() {
+            let piece: Vec<Holds> = logged.by_ref().take(PIECE).collect();
+            self.lock().unhold(piece);
+        }
         if let Err(error) = self.carry_forward() {
             tracing::warn!(%error, "long open exchanges could not be copied forward in the WAL");
         }

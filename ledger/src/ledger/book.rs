@@ -136,11 +136,15 @@ impl Book {
     }
 
     /// Forgets what is logged.
-    pub(crate) fn logged<'a>(&mut self, ids: impl ExactSizeIterator<Item = &'a RecordId>) {
+    pub(crate) fn logged(&mut self, ids: &[&RecordId]) {
         self.unlogged = self.unlogged.saturating_sub(ids.len());
         for id in ids {
-            self.live.remove(id);
+            self.live.remove(*id);
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed
     }
 
     pub(crate) fn close(&mut self) {

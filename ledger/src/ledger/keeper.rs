@@ -5,10 +5,11 @@
 
 use super::book::{Pending, Taken};
 use super::{Ledger, LedgerError};
+use crate::batch::Tree;
 use crate::index::{self, Target};
 use crate::log::Log;
+use crate::private;
 use crate::shard::Shard;
-use crate::{batch, private};
 use bytes::Bytes;
 use colophon_receipt::Hash;
 use colophon_receipt::statement::{
@@ -16,6 +17,7 @@ use colophon_receipt::statement::{
 };
 use colophon_signer::cose::sign_statement;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -45,11 +47,16 @@ impl Keeper {
             held: Vec::new(),
             inflight: None,
             next: None,
-            closing: None,
+            closing: Closing::No,
             last: Instant::now(),
         };
+        let ended = Ended { ledger: ledger.clone(), asked: false };
         let mut task = JoinSet::new();
-        task.spawn(worker.run(stopped));
+        task.spawn(async move {
+            let result = worker.run(stopped).await;
+            ended.ended_as_asked();
+            result
+        });
         Keeper { ledger, stop, task }
     }
 
@@ -65,6 +72,31 @@ impl Keeper {
             Some(Ok(result)) => result,
             // It panicked; the WAL has everything.
             Some(Err(_)) | None => Err(LedgerError::Unlogged(self.ledger.book().unlogged())),
+        }
+    }
+}
+
+/// Notices when the task ends otherwise than by `close`: by a panic, above all.
+struct Ended {
+    ledger: Ledger,
+    asked: bool,
+}
+
+impl Ended {
+    fn ended_as_asked(mut self) {
+        self.asked = true;
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if !self.asked {
+            self.ledger.0.keeper_ended.store(true, Ordering::Relaxed);
+            let waiting = self.ledger.book().unlogged();
+            tracing::error!(
+                waiting,
+                "the ledger's task has ended: nothing more is logged before a restart; the WAL keeps what waits"
+            );
         }
     }
 }
@@ -108,10 +140,19 @@ struct Sealed {
     shard: Arc<Shard>,
     statement: Vec<u8>,
     records: Vec<Pending>,
-    batch: Bytes,
+    batch: Arc<Tree>,
     private: Bytes,
     stored: bool,
     log_index: Option<u64>,
+}
+
+/// How far the end of a shard has come.
+enum Closing {
+    No,
+    /// Its last statement is signed; this is its close leaf.
+    Due(Vec<u8>),
+    /// The close leaf is logged.
+    Logged,
 }
 
 struct Worker {
@@ -123,8 +164,7 @@ struct Worker {
     inflight: Option<Sealed>,
     /// Announced, takes over once the current shard is closed.
     next: Option<Arc<Shard>>,
-    /// The current shard's close leaf, once its last statement is logged.
-    closing: Option<Vec<u8>>,
+    closing: Closing,
     last: Instant,
 }
 
@@ -208,18 +248,15 @@ impl Worker {
         total: Counters,
     ) -> Result<Sealed, LedgerError> {
         // A large batch takes milliseconds of hashing.
-        let built = tokio::task::spawn_blocking(move || {
+        let built = beside(move || {
             let hashes: Vec<Hash> = records.iter().map(|pending| pending.record.leaf_hash).collect();
             let leaves = records.iter().map(|pending| (&pending.id, pending.record.leaf.as_slice()));
             let openings = records
                 .iter()
                 .map(|pending| (&pending.record, pending.signatures.as_slice(), pending.announced));
-            (batch::root(&hashes), Bytes::from(batch::write(leaves)), private::write(openings), records)
+            (Tree::write(leaves, &hashes), private::write(openings), records)
         });
-        let (root, batch, private, records) = built.await.map_err(|error| LedgerError::Damaged {
-            what: "a batch".into(),
-            why: format!("building it failed: {error}"),
-        })?;
+        let (batch, private, records) = built.await?;
         let chain = &mut self.chain;
         let received = total.received - chain.base.received;
         let (passed, lost) = (total.passed - chain.base.passed, total.lost - chain.base.lost);
@@ -228,7 +265,7 @@ impl Worker {
             shard: chain.shard.name.clone(),
             seq: chain.next_seq,
             count: records.len() as u64,
-            root,
+            root: batch.root(),
             previous: chain.previous,
             from: chain.to,
             to,
@@ -260,7 +297,7 @@ impl Worker {
                 &*chain.shard.signer,
             ),
             records,
-            batch,
+            batch: Arc::new(batch),
             private: private.into(),
             stored: false,
             log_index: None,
@@ -277,7 +314,7 @@ impl Worker {
         let inner = &self.ledger.0;
         let name = &sealed.shard.name;
         if !sealed.stored && !sealed.records.is_empty() {
-            inner.objects.put(&batch_name(name, sealed.seq), sealed.batch.clone()).await?;
+            inner.objects.put(&batch_name(name, sealed.seq), sealed.batch.file().clone()).await?;
             inner.private.put(&private_name(name, sealed.seq), sealed.private.clone()).await?;
             sealed.stored = true;
         }
@@ -293,13 +330,16 @@ impl Worker {
         for (file, bytes) in index::write(&target, rows()) {
             inner.objects.put(&file, bytes.into()).await?;
         }
+        if !sealed.records.is_empty() {
+            inner.batches.keep(batch_name(name, sealed.seq), sealed.batch.clone());
+        }
         self.ledger.cache().insert(target, rows());
-        self.ledger.book().logged(sealed.records.iter().map(|pending| &pending.id));
+        self.ledger.logged(sealed.records.iter().map(|pending| &pending.id));
         let holds: Vec<_> =
             sealed.records.iter_mut().map(|pending| std::mem::take(&mut pending.holds)).collect();
+        let inner = inner.clone();
         self.inflight = None;
-        inner.wal.release(holds);
-        Ok(())
+        beside(move || inner.wal.release(holds)).await
     }
 
     /// A new shard takes over: announced, then the old one closed, each once.
@@ -333,7 +373,7 @@ impl Worker {
             ..Counters::default()
         };
         self.chain = Chain::new(shard.clone(), self.chain.to, base);
-        (self.next, self.closing) = (None, None);
+        (self.next, self.closing) = (None, Closing::No);
         inner.wal.set_shard(&shard.name, shard.announced);
         inner.shard.store(shard);
         Ok(())
@@ -342,7 +382,7 @@ impl Worker {
     /// Logs the current shard's last statement and prepares its close leaf.
     async fn end_chain(&mut self) -> Result<(), LedgerError> {
         self.publish().await?;
-        if self.closing.is_some() {
+        if !matches!(self.closing, Closing::No) {
             return Ok(());
         }
         // After an outage of hours the key may have expired: what a statement says after that does not count, so the
@@ -364,7 +404,7 @@ impl Worker {
             &self.chain.shard.name,
             &*self.chain.shard.signer,
         );
-        self.closing = Some(bytes);
+        self.closing = Closing::Due(bytes);
         self.publish().await
     }
 
@@ -374,8 +414,9 @@ impl Worker {
     }
 
     async fn append_close(&mut self) -> Result<(), LedgerError> {
-        if let Some(leaf) = &self.closing {
+        if let Closing::Due(leaf) = &self.closing {
             self.log.append(vec![leaf.clone()]).await?;
+            self.closing = Closing::Logged;
         }
         Ok(())
     }
@@ -405,15 +446,24 @@ impl Worker {
 
     async fn wind_up(&mut self) -> Result<(), LedgerError> {
         self.publish().await?;
-        if self.expired() {
+        // What was begun is ended: the next shard is announced, and the records since are its own.
+        if self.expired() || self.next.is_some() {
             self.rotate().await?;
         }
-        while self.closing.is_none() && self.seal(false).await? {
+        while matches!(self.closing, Closing::No) && self.seal(false).await? {
             self.publish().await?;
         }
         self.end_chain().await?;
         self.append_close().await
     }
+}
+
+/// Does what takes long beside the runtime's workers; a panic there goes on here.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LedgerError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(error) => LedgerError::Damaged { what: "the runtime".into(), why: error.to_string() },
+    })
 }
 
 /// The name of a batch file.

@@ -19,12 +19,18 @@ impl Ledger {
         self.0.objects.get(&format!("log/{file}"), MAX_FILE).await
     }
 
-    /// Whether a new exchange would get a record: the log keeps up, and the WAL takes frames. After a failed write this
-    /// tries whether the disk takes bytes again, since without readiness there may be no exchange that would. Does
-    /// blocking file I/O in that case.
+    /// Whether a new exchange would get a record: the ledger is open, its keeper runs, the log keeps up, and the WAL takes
+    /// frames. After a failed write this tries whether the disk takes bytes again, since without readiness there may be
+    /// no exchange that would. Does blocking file I/O in that case.
     pub fn healthy(&self) -> bool {
-        if self.counters().backlog >= self.0.config.max_backlog as u64 {
+        if self.0.keeper_ended.load(Ordering::Relaxed) {
             return false;
+        }
+        {
+            let book = self.book();
+            if book.is_closed() || book.unlogged() >= self.0.config.max_backlog {
+                return false;
+            }
         }
         if self.0.wal_failed.load(Ordering::Relaxed) && self.probe().is_ok() {
             self.0.wal_failed.store(false, Ordering::Relaxed);

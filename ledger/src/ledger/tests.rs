@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 mod crash;
 pub(crate) mod support;
+mod task;
 
 #[tokio::test]
 async fn a_finished_exchange_has_a_receipt_that_verifies() {
@@ -23,8 +24,9 @@ async fn a_finished_exchange_has_a_receipt_that_verifies() {
     assert_eq!((leaf.id, leaf.outcome), (id, Outcome::Complete));
     assert!(matches!(ledger.lookup(&[7; 16]).await.unwrap(), Lookup::Unknown));
 
-    // Without the cache, then in a later life: from the index.
+    // Without the caches, then in a later life: from the index.
     *ledger.cache() = Cache::default();
+    ledger.0.batches.forget();
     let cold = receipt(&ledger, &id).await;
     assert_eq!(cold.announcements.len(), 1);
     verify(&ledger, &cold);
@@ -425,6 +427,7 @@ async fn damage_is_named_and_never_handed_out() {
             let mut bad = good.to_vec();
             bad[at] ^= 1;
             store.put(&path, bad.into()).await.unwrap();
+            ledger.0.batches.forget();
             match ledger.lookup(&id).await {
                 Err(LedgerError::Damaged { what, .. }) => assert_eq!(what, name),
                 // Signatures and the private file's count are not under the leaf.

@@ -222,3 +222,17 @@ fn an_exchange_open_for_long_does_not_keep_segments() {
     wal.finish();
     assert!(segments(dir.path()).unwrap().is_empty());
 }
+
+#[test]
+fn what_is_logged_is_let_go_of_in_pieces() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    let mut holds = Vec::new();
+    for _ in 0..3000 {
+        open(&wal, 1).unwrap();
+        holds.push(done(&wal, 1).unwrap());
+    }
+    wal.release(holds.into_iter().inspect(|_| assert!(wal.writer.try_lock().is_ok(), "locked meanwhile")));
+    wal.finish();
+    assert!(segments(dir.path()).unwrap().is_empty());
+}

@@ -28,6 +28,8 @@ pub(crate) enum Fault {
     HiccupBefore,
     /// One write is reported as failed although it happened; the next ones work. A timeout.
     HiccupAfter,
+    /// The write panics, as a bug would.
+    Panic,
 }
 
 /// Counts writes and fails at one of them.
@@ -37,16 +39,28 @@ pub(crate) struct FaultStore {
     fault: Fault,
     at: usize,
     writes: AtomicUsize,
+    batch_reads: AtomicUsize,
 }
 
 impl FaultStore {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, fault: Fault, at: usize) -> Arc<FaultStore> {
-        Arc::new(FaultStore { inner, fault, at, writes: AtomicUsize::new(0) })
+        Arc::new(FaultStore {
+            inner,
+            fault,
+            at,
+            writes: AtomicUsize::new(0),
+            batch_reads: AtomicUsize::new(0),
+        })
     }
 
     /// Whether the fault has happened.
     pub(crate) fn tripped(&self) -> bool {
         self.writes.load(Ordering::SeqCst) > self.at
+    }
+
+    /// How often batch files were read.
+    pub(crate) fn batch_reads(&self) -> usize {
+        self.batch_reads.load(Ordering::SeqCst)
     }
 
     /// (fail before doing it, fail after doing it)
@@ -57,6 +71,8 @@ impl FaultStore {
             Fault::DeadAfter => (n > self.at, n == self.at),
             Fault::HiccupBefore => (n == self.at, false),
             Fault::HiccupAfter => (false, n == self.at),
+            Fault::Panic if n >= self.at => panic!("injected"),
+            Fault::Panic => (false, false),
         }
     }
 
@@ -91,6 +107,9 @@ impl ObjectStore for FaultStore {
     }
 
     async fn get_opts(&self, from: &Path, options: GetOptions) -> Result<GetResult> {
+        if from.as_ref().contains("/batch/") {
+            self.batch_reads.fetch_add(1, Ordering::SeqCst);
+        }
         if self.dead() { Err(broken()) } else { self.inner.get_opts(from, options).await }
     }
 

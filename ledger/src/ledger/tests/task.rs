@@ -1,0 +1,89 @@
+//! What the keeper's task owes to those beside it.
+
+use super::*;
+use futures_util::future::join_all;
+
+const NEVER: usize = usize::MAX;
+
+#[tokio::test]
+async fn a_keeper_that_panicked_is_noticed_at_once() {
+    let (dir, inner) = (TempDir::new().unwrap(), memory());
+    let store = FaultStore::new(inner.clone(), Fault::Panic, 40);
+    let (ledger, keeper) = open(config(dir.path()), store).await.unwrap();
+    assert!(ledger.healthy());
+    let mut ids = Vec::new();
+    while ledger.healthy() {
+        ids.push(exchange(&ledger, 1));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert!(ids.len() < 500, "nobody noticed; {:?}", ledger.counters());
+    }
+    assert!(ledger.counters().backlog < 100);
+    assert!(matches!(keeper.close().await, Err(LedgerError::Unlogged(1..))));
+    drop(ledger);
+    let (ledger, keeper) = open(config(dir.path()), inner).await.unwrap();
+    assert!(ledger.healthy());
+    keeper.close().await.unwrap();
+    assert!(!ledger.healthy(), "closed");
+    let found = audit(&ledger).await;
+    assert!(ids.iter().all(|id| found.records.contains_key(id)));
+}
+
+#[tokio::test]
+async fn a_recent_receipt_reads_no_batch_and_many_old_ones_read_it_once_or_twice() {
+    let (dir, store) = (TempDir::new().unwrap(), FaultStore::new(memory(), Fault::HiccupBefore, NEVER));
+    let config = Config { max_batch: 100, batch_every: Duration::from_millis(50), ..config(dir.path()) };
+    let (ledger, keeper) = open(config, store.clone()).await.unwrap();
+    let ids: Vec<_> = (0..64).map(|n| exchange(&ledger, n)).collect();
+    settle(&ledger).await;
+    for id in &ids {
+        verify(&ledger, &receipt(&ledger, id).await);
+    }
+    assert_eq!(store.batch_reads(), 0);
+    ledger.0.batches.forget();
+    *ledger.cache() = Cache::default();
+    let batches = ledger.0.objects.list("shard").await.unwrap().len();
+    join_all(ids.iter().map(|id| async { verify(&ledger, &receipt(&ledger, id).await) })).await;
+    assert!((1..=2 * batches).contains(&store.batch_reads()), "{} of {batches}", store.batch_reads());
+    keeper.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shard_is_closed_once_however_often_its_end_is_tried() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let config = Config { shard_key_life: Duration::from_millis(1500), ..config(dir.path()) };
+    let (ledger, keeper) = open(config, store).await.unwrap();
+    let first = ledger.shard().name.clone();
+    // Where the next shard's name is to be written.
+    let blocked = dir.path().join("data/wal/shard-now.new");
+    std::fs::create_dir(&blocked).unwrap();
+    let size = |ledger: &Ledger| ledger.head().size();
+    tokio::time::sleep(Duration::from_millis(1350)).await;
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        if size(&ledger) >= 5 {
+            break;
+        }
+    }
+    // Genesis, announcement, last statement, announcement, close; then tried again for a while.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(ledger.shard().name, first);
+    std::fs::remove_dir(&blocked).unwrap();
+    keeper.close().await.unwrap();
+    let found = audit(&ledger).await;
+    let mut closed = found.closed.clone();
+    closed.dedup();
+    assert_eq!(found.closed, closed);
+    assert!(found.closed.len() >= 2, "the one that was announced too");
+    assert_eq!(found.announced.len(), found.closed.len());
+}
+
+#[tokio::test]
+async fn what_is_logged_is_let_go_of_in_pieces() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store).await.unwrap();
+    let ids: Vec<RecordId> = (0..3000).map(|n| ledger.new_id(n)).collect();
+    ids.iter().for_each(|id| ledger.book().accept(id));
+    ledger.logged(ids.iter().inspect(|_| assert!(ledger.0.book.try_lock().is_ok(), "locked meanwhile")));
+    assert!(ids.iter().all(|id| !ledger.book().is_live(id)));
+    keeper.close().await.unwrap();
+}
