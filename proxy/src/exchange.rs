@@ -2,9 +2,10 @@
 
 use crate::accept::Stay;
 use crate::app::App;
+use crate::facts::Facts;
 use crate::forward::{Answer, ForwardError, is_head};
 use crate::head;
-use crate::in_flight::{Ending, Facts, InFlight, NotKept, is_event_stream};
+use crate::in_flight::{Ending, InFlight, NotKept, is_event_stream};
 use crate::observe::RequestSeen;
 use crate::own;
 use crate::problem::Problem;

@@ -1,167 +1,27 @@
 //! An exchange between its `OPEN` and its `DONE`: what is known of it, and the one way it ends.
 
+mod record;
+
 use crate::app::App;
+use crate::facts::{Facts, MAX_VALUE};
 use crate::head;
 use crate::observe::ResponseSeen;
 use crate::request_body::{self, SharedRequest};
 use crate::stamp::{self, Closing, Stamp};
-use colophon_ledger::{Open, Shard, Ticket};
-use colophon_policies::{Decision, FailurePolicy, Route};
-use colophon_receipt::fields::{
-    self, Answer, BodyDigest, Context, DecisionField, Failure, Model, Operation, RequestLine, ResponseHead,
-    Times, Upgrade, Upstream, Usage,
-};
+use colophon_ledger::{Open, Ticket};
+use colophon_policies::FailurePolicy;
+use colophon_receipt::fields::{BodyDigest, Upgrade};
 use colophon_receipt::receipt::HttpSignature;
-use colophon_receipt::record::{FieldSet, RecordId, seal};
+use colophon_receipt::record::seal;
 use colophon_receipt::{Hash, Level, Outcome};
+use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, Uri, Version};
+use record::EMPTY_BODY;
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
+use std::time::Duration;
 
 /// Most bytes read of a request that nobody forwards.
 const MAX_DRAIN: u64 = 1 << 20;
-
-/// Longest value of a header that goes into a record.
-const MAX_VALUE: usize = 512;
-
-/// What is known when the policy has decided.
-pub struct Facts {
-    /// Number of the exchange.
-    pub id: RecordId,
-    /// The same as a UUID's text.
-    pub id_text: String,
-    /// The shard that was in force then.
-    pub shard: Arc<Shard>,
-    /// µs.
-    pub received_at: u64,
-    /// When the head was there, for `Server-Timing`.
-    pub started: Instant,
-    /// Request method.
-    pub method: Method,
-    uri: Uri,
-    /// `@query` of RFC 9421: `?` and the query.
-    pub query_component: String,
-    authority: Option<Vec<u8>>,
-    content_type: Option<HeaderValue>,
-    content_encoding: Option<HeaderValue>,
-    version: Version,
-    traceparent: Option<HeaderValue>,
-    request_id: Option<HeaderValue>,
-    retries: Option<u64>,
-    /// The client's nonce.
-    pub nonce: Option<HeaderValue>,
-    /// What the request is.
-    pub route: Route,
-    /// What the policy says of it.
-    pub decision: Decision,
-    /// Digest of that policy.
-    pub policy: Hash,
-}
-
-impl Facts {
-    /// Takes what a record needs from a request's head.
-    pub fn new(
-        app: &App,
-        parts: &http::request::Parts,
-        route: Route,
-        decision: Decision,
-        policy: Hash,
-    ) -> Facts {
-        let received_at = app.ledger.now();
-        let id = app.ledger.new_id(received_at / 1000);
-        let get =
-            |name: HeaderName| parts.headers.get(name).filter(|value| value.len() <= MAX_VALUE).cloned();
-        let authority = match parts.uri.authority() {
-            Some(authority) => Some(authority.as_str().as_bytes().to_vec()),
-            None => parts.headers.get(header::HOST).map(|host| host.as_bytes().to_vec()),
-        };
-        Facts {
-            id,
-            id_text: id_text(&id),
-            shard: app.ledger.shard(),
-            received_at,
-            started: Instant::now(),
-            method: parts.method.clone(),
-            query_component: format!("?{}", parts.uri.query().unwrap_or_default()),
-            uri: parts.uri.clone(),
-            authority,
-            content_type: get(header::CONTENT_TYPE),
-            content_encoding: get(header::CONTENT_ENCODING),
-            version: parts.version,
-            traceparent: get(TRACEPARENT),
-            request_id: get(REQUEST_ID),
-            retries: get(RETRY_COUNT).and_then(|value| value.to_str().ok()?.parse().ok()),
-            nonce: get(stamp::CLIENT_NONCE).filter(|value| {
-                let single = parts.headers.get_all(stamp::CLIENT_NONCE).iter().count() == 1;
-                single && stamp::coverable(value.as_bytes())
-            }),
-            route,
-            decision,
-            policy,
-        }
-    }
-
-    /// The path as received.
-    pub fn path(&self) -> &str {
-        match self.uri.path() {
-            "" => "/",
-            path => path,
-        }
-    }
-
-    /// Whether a signature can cover the request line.
-    fn signable(&self) -> bool {
-        stamp::coverable(self.path().as_bytes()) && stamp::coverable(self.query_component.as_bytes())
-    }
-
-    fn line(&self) -> RequestLine {
-        RequestLine {
-            method: Some(self.method.as_str().as_bytes().to_vec()),
-            path: Some(self.path().as_bytes().to_vec()),
-            query: self.uri.query().map(|query| colophon_receipt::merkle::sha256(query.as_bytes())),
-            authority: self.authority.clone(),
-            content_type: bytes(&self.content_type),
-            content_encoding: bytes(&self.content_encoding),
-            version: Some(version(self.version).to_owned()),
-        }
-    }
-
-    /// What the WAL keeps of an exchange that may never end.
-    pub fn open_fields(&self) -> FieldSet {
-        let mut set = FieldSet::new();
-        self.line().write(fields::REQUEST_LINE, &mut set);
-        self.operation().write(fields::OPERATION, &mut set);
-        let times =
-            Times { received: Some(self.received_at), clock: Some("system".into()), ..Times::default() };
-        times.write(fields::TIMES, &mut set);
-        self.decision(self.decision.level, None, false).write(fields::DECISION, &mut set);
-        set
-    }
-
-    fn operation(&self) -> Operation {
-        Operation {
-            api: Some(self.route.api.as_str().to_owned()),
-            operation: Some(self.route.operation.to_string()),
-            ..Operation::default()
-        }
-    }
-
-    fn decision(&self, granted: Level, why: Option<&str>, degraded: bool) -> DecisionField {
-        DecisionField {
-            rule: Some(self.decision.rule.as_bytes().to_vec()),
-            policy: Some(self.policy),
-            asked: Some(self.decision.asked.code()),
-            granted: Some(granted.code()),
-            why_lowered: why.or(self.decision.why_lowered.as_deref()).map(str::to_owned),
-            degraded: degraded.then_some(true),
-        }
-    }
-}
 
 /// How a response ended. Closed: a body ends in one of these ways, and being dropped is one of them.
 pub enum Ending<'a> {
@@ -458,114 +318,6 @@ impl InFlight {
         };
         kept.map_err(|unfinished| NotKept(unfinished.error.to_string()))
     }
-
-    fn fields(&mut self, ending: &Ending<'_>, completed: u64) -> FieldSet {
-        let facts = &self.facts;
-        let mut set = FieldSet::new();
-        let (asked, incomplete);
-        {
-            let mut request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
-            incomplete = !request.complete();
-            // What was read of a body whose end never came is not that body.
-            let number = if incomplete { fields::REQUEST_FORWARDED } else { fields::REQUEST_BODY };
-            request.digest().write(number, &mut set);
-            if let Some(decoded) = request.decoded().filter(|_| !incomplete) {
-                decoded.write(fields::REQUEST_DECODED, &mut set);
-            }
-            asked = request.meaning();
-        }
-        facts.line().write(fields::REQUEST_LINE, &mut set);
-        if let Some(response) = &self.response {
-            response.digest().write(fields::RESPONSE_BODY, &mut set);
-            if let Some(decoded) = response.decoded() {
-                decoded.write(fields::RESPONSE_DECODED, &mut set);
-            }
-        } else {
-            EMPTY_BODY.write(fields::RESPONSE_BODY, &mut set);
-        }
-        if let Some(head) = &self.head {
-            let trailers = match ending {
-                Ending::Trailers(trailers) => Some(head::digest(trailers)),
-                _ => None,
-            };
-            ResponseHead {
-                status: Some(u64::from(head.status)),
-                content_type: bytes(&head.content_type),
-                content_encoding: bytes(&head.content_encoding),
-                headers: head.headers,
-                trailers,
-            }
-            .write(fields::RESPONSE_HEAD, &mut set);
-            fields::write_list(fields::STRIPPED, &head.stripped, &mut set);
-        }
-        let streamed =
-            self.head.as_ref().and_then(|head| head.content_type.as_ref()).is_some_and(is_event_stream);
-        let said = self.response.as_mut().and_then(ResponseSeen::meaning).unwrap_or_default();
-        Operation {
-            stream_asked: asked.stream,
-            streamed: streamed.then_some(true),
-            events: (said.events > 0).then_some(said.events),
-            request_unreadable: asked.unreadable.map(str::to_owned),
-            response_unreadable: said.unreadable.map(str::to_owned),
-            ..facts.operation()
-        }
-        .write(fields::OPERATION, &mut set);
-        let named = asked.model.is_some() || said.model.is_some();
-        Model {
-            requested: asked.model,
-            reported: said.model,
-            known_by: named.then(|| "observed".to_owned()),
-            source: named.then(|| "operator_asserted".to_owned()),
-            ..Model::default()
-        }
-        .write(fields::MODEL, &mut set);
-        fields::write_sampling(&asked.sampling, &mut set);
-        Usage {
-            prompt: said.usage.prompt,
-            completion: said.usage.completion,
-            total: said.usage.total,
-            cached: said.usage.cached,
-            reasoning: said.usage.reasoning,
-        }
-        .write(fields::USAGE, &mut set);
-        Answer {
-            id: said.id,
-            finish_reasons: (!said.finish_reasons.is_empty()).then_some(said.finish_reasons),
-            system_fingerprint: said.system_fingerprint,
-            error: said.error,
-            tool_calls: (said.tool_calls > 0).then_some(said.tool_calls),
-            terminated: said.terminated.then_some(true),
-        }
-        .write(fields::ANSWER, &mut set);
-        Times {
-            received: Some(facts.received_at),
-            first_byte: self.first_byte,
-            completed: Some(completed),
-            clock: Some("system".into()),
-        }
-        .write(fields::TIMES, &mut set);
-        facts.decision(self.level, self.why_lowered, self.degraded).write(fields::DECISION, &mut set);
-        if self.forwarded {
-            Upstream {
-                url: Some(self.app.upstream.url().as_bytes().to_vec()),
-                version: self.head.as_ref().and_then(|head| head.version).map(|v| version(v).to_owned()),
-            }
-            .write(fields::UPSTREAM, &mut set);
-        }
-        Context {
-            nonce: bytes(&facts.nonce),
-            traceparent: bytes(&facts.traceparent),
-            retries: facts.retries,
-            request_id: bytes(&facts.request_id),
-            ..Context::default()
-        }
-        .write(fields::CONTEXT, &mut set);
-        failure(ending, incomplete).write(fields::FAILURE, &mut set);
-        if let Some(upgrade) = &self.upgrade {
-            upgrade.write(fields::UPGRADE, &mut set);
-        }
-        set
-    }
 }
 
 impl Drop for InFlight {
@@ -586,59 +338,7 @@ struct Sealed {
     outcome: Outcome,
 }
 
-const EMPTY_BODY: BodyDigest = BodyDigest {
-    // SHA-256 of nothing.
-    digest: [
-        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27,
-        0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
-    ],
-    size: 0,
-};
-
-fn failure(ending: &Ending<'_>, incomplete: bool) -> Failure {
-    let (fault, reason) = match ending {
-        Ending::UpstreamFailed(reason) => ("upstream", reason.as_str()),
-        Ending::Refused(fault, reason) => (*fault, reason.as_str()),
-        Ending::Cancelled => ("client", "left before the end of the answer"),
-        Ending::Stopped => ("proxy", "stopped before the end of the answer"),
-        _ if incomplete => ("client", "the request body was not complete when the answer ended"),
-        _ => return Failure::default(),
-    };
-    let mut reason = reason.to_owned();
-    reason.truncate(reason.floor_char_boundary(MAX_VALUE));
-    Failure { fault: Some(fault.to_owned()), reason: Some(reason) }
-}
-
 /// Whether a content type is that of server-sent events.
 pub fn is_event_stream(value: &HeaderValue) -> bool {
     value.as_bytes().get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
-}
-
-fn bytes(value: &Option<HeaderValue>) -> Option<Vec<u8>> {
-    value.as_ref().map(|value| value.as_bytes().iter().take(MAX_VALUE).copied().collect())
-}
-
-fn version(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_09 => "HTTP/0.9",
-        Version::HTTP_10 => "HTTP/1.0",
-        Version::HTTP_11 => "HTTP/1.1",
-        Version::HTTP_2 => "HTTP/2.0",
-        _ => "HTTP/3.0",
-    }
-}
-
-/// A record id as a UUID is written.
-pub fn id_text(id: &RecordId) -> String {
-    let hex = hex::encode(id);
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
-}
-
-/// Reads a UUID's text.
-pub fn parse_id(text: &str) -> Option<RecordId> {
-    let groups: Vec<usize> = text.split('-').map(str::len).collect();
-    if groups != [8, 4, 4, 4, 12] {
-        return None;
-    }
-    hex::decode(text.replace('-', "")).ok()?.try_into().ok()
 }

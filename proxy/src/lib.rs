@@ -1,7 +1,7 @@
 //! Colophon, a transparent reverse proxy that gives every answer of an LLM server a colophon.
 //!
 //! The modules in the order of the traffic: `accept` → `exchange` (with `head`, `own`) → `request_body` → `forward` →
-//! `in_flight` (with `observe`, `decode`, `meaning`, `stamp`) → `response_body` or `upgrade`.
+//! `facts`, `in_flight` (with `observe`, `decode`, `meaning`, `stamp`) → `response_body` or `upgrade`.
 
 pub mod accept;
 pub mod admin;
@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod exchange;
+pub mod facts;
 pub mod forward;
 pub mod head;
 pub mod in_flight;

@@ -2,7 +2,7 @@
 //! `/.well-known/colophon/` and, because gateways often route `/v1/*` only, `/v1/colophon/`.
 
 use crate::app::App;
-use crate::in_flight::parse_id;
+use crate::facts::parse_id;
 use crate::response_body::ResponseBody;
 use bytes::Bytes;
 use colophon_ledger::Lookup;

@@ -1,7 +1,7 @@
 //! What is added to an answer: commitment headers, RFC 9421 signatures, trailers and the comment tail (DESIGN section 5).
 
 use crate::app::App;
-use crate::in_flight::Facts;
+use crate::facts::Facts;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use colophon_ledger::SignedHead;
 use colophon_receipt::fields::BodyDigest;

@@ -1,0 +1,185 @@
+//! What is known of an exchange when the policy has decided, and how it stands in records.
+
+use crate::app::App;
+use crate::stamp;
+use colophon_ledger::Shard;
+use colophon_policies::{Decision, Route};
+use colophon_receipt::fields::{self, DecisionField, Operation, RequestLine, Times};
+use colophon_receipt::record::{FieldSet, RecordId};
+use colophon_receipt::{Hash, Level};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, Uri, Version};
+use std::sync::Arc;
+use std::time::Instant;
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RETRY_COUNT: HeaderName = HeaderName::from_static("x-stainless-retry-count");
+
+/// Longest value of a header that goes into a record.
+pub(crate) const MAX_VALUE: usize = 512;
+
+/// What is known when the policy has decided.
+pub struct Facts {
+    /// Number of the exchange.
+    pub id: RecordId,
+    /// The same as a UUID's text.
+    pub id_text: String,
+    /// The shard that was in force then.
+    pub shard: Arc<Shard>,
+    /// µs.
+    pub received_at: u64,
+    /// When the head was there, for `Server-Timing`.
+    pub started: Instant,
+    /// Request method.
+    pub method: Method,
+    uri: Uri,
+    /// `@query` of RFC 9421: `?` and the query.
+    pub query_component: String,
+    authority: Option<Vec<u8>>,
+    content_type: Option<HeaderValue>,
+    content_encoding: Option<HeaderValue>,
+    version: Version,
+    pub(crate) traceparent: Option<HeaderValue>,
+    pub(crate) request_id: Option<HeaderValue>,
+    pub(crate) retries: Option<u64>,
+    /// The client's nonce.
+    pub nonce: Option<HeaderValue>,
+    /// What the request is.
+    pub route: Route,
+    /// What the policy says of it.
+    pub decision: Decision,
+    /// Digest of that policy.
+    pub policy: Hash,
+}
+
+impl Facts {
+    /// Takes what a record needs from a request's head.
+    pub fn new(
+        app: &App,
+        parts: &http::request::Parts,
+        route: Route,
+        decision: Decision,
+        policy: Hash,
+    ) -> Facts {
+        let received_at = app.ledger.now();
+        let id = app.ledger.new_id(received_at / 1000);
+        let get =
+            |name: HeaderName| parts.headers.get(name).filter(|value| value.len() <= MAX_VALUE).cloned();
+        let authority = match parts.uri.authority() {
+            Some(authority) => Some(authority.as_str().as_bytes().to_vec()),
+            None => parts.headers.get(header::HOST).map(|host| host.as_bytes().to_vec()),
+        };
+        Facts {
+            id,
+            id_text: id_text(&id),
+            shard: app.ledger.shard(),
+            received_at,
+            started: Instant::now(),
+            method: parts.method.clone(),
+            query_component: format!("?{}", parts.uri.query().unwrap_or_default()),
+            uri: parts.uri.clone(),
+            authority,
+            content_type: get(header::CONTENT_TYPE),
+            content_encoding: get(header::CONTENT_ENCODING),
+            version: parts.version,
+            traceparent: get(TRACEPARENT),
+            request_id: get(REQUEST_ID),
+            retries: get(RETRY_COUNT).and_then(|value| value.to_str().ok()?.parse().ok()),
+            nonce: get(stamp::CLIENT_NONCE).filter(|value| {
+                let single = parts.headers.get_all(stamp::CLIENT_NONCE).iter().count() == 1;
+                single && stamp::coverable(value.as_bytes())
+            }),
+            route,
+            decision,
+            policy,
+        }
+    }
+
+    /// The path as received.
+    pub fn path(&self) -> &str {
+        match self.uri.path() {
+            "" => "/",
+            path => path,
+        }
+    }
+
+    /// Whether a signature can cover the request line.
+    pub(crate) fn signable(&self) -> bool {
+        stamp::coverable(self.path().as_bytes()) && stamp::coverable(self.query_component.as_bytes())
+    }
+
+    pub(crate) fn line(&self) -> RequestLine {
+        RequestLine {
+            method: Some(self.method.as_str().as_bytes().to_vec()),
+            path: Some(self.path().as_bytes().to_vec()),
+            query: self.uri.query().map(|query| colophon_receipt::merkle::sha256(query.as_bytes())),
+            authority: self.authority.clone(),
+            content_type: bytes(&self.content_type),
+            content_encoding: bytes(&self.content_encoding),
+            version: Some(version(self.version).to_owned()),
+        }
+    }
+
+    /// What the WAL keeps of an exchange that may never end.
+    pub fn open_fields(&self) -> FieldSet {
+        let mut set = FieldSet::new();
+        self.line().write(fields::REQUEST_LINE, &mut set);
+        self.operation().write(fields::OPERATION, &mut set);
+        let times =
+            Times { received: Some(self.received_at), clock: Some("system".into()), ..Times::default() };
+        times.write(fields::TIMES, &mut set);
+        self.decision(self.decision.level, None, false).write(fields::DECISION, &mut set);
+        set
+    }
+
+    pub(crate) fn operation(&self) -> Operation {
+        Operation {
+            api: Some(self.route.api.as_str().to_owned()),
+            operation: Some(self.route.operation.to_string()),
+            ..Operation::default()
+        }
+    }
+
+    pub(crate) fn decision(&self, granted: Level, why: Option<&str>, degraded: bool) -> DecisionField {
+        DecisionField {
+            rule: Some(self.decision.rule.as_bytes().to_vec()),
+            policy: Some(self.policy),
+            asked: Some(self.decision.asked.code()),
+            granted: Some(granted.code()),
+            why_lowered: why.or(self.decision.why_lowered.as_deref()).map(str::to_owned),
+            degraded: degraded.then_some(true),
+        }
+    }
+}
+
+/// A header's value as a record keeps it.
+pub(crate) fn bytes(value: &Option<HeaderValue>) -> Option<Vec<u8>> {
+    value.as_ref().map(|value| value.as_bytes().iter().take(MAX_VALUE).copied().collect())
+}
+
+/// A version as a record names it.
+pub(crate) fn version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "HTTP/0.9",
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_11 => "HTTP/1.1",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/3.0",
+    }
+}
+
+/// A record id as a UUID is written.
+pub fn id_text(id: &RecordId) -> String {
+    let hex = hex::encode(id);
+    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// Reads a UUID's text.
+pub fn parse_id(text: &str) -> Option<RecordId> {
+    let groups: Vec<usize> = text.split('-').map(str::len).collect();
+    if groups != [8, 4, 4, 4, 12] {
+        return None;
+    }
+    hex::decode(text.replace('-', "")).ok()?.try_into().ok()
+}

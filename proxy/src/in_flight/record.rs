@@ -1,0 +1,146 @@
+//! The fields of an exchange that has ended (`docs/FORMATS.md`, section 3.3).
+
+use super::{Ending, InFlight, is_event_stream};
+use crate::facts::{MAX_VALUE, bytes, version};
+use crate::head;
+use crate::observe::ResponseSeen;
+use colophon_receipt::fields::{
+    self, Answer, BodyDigest, Context, Failure, Model, Operation, ResponseHead, Times, Upstream, Usage,
+};
+use colophon_receipt::record::FieldSet;
+use std::sync::PoisonError;
+
+impl InFlight {
+    /// Gathers what is known now. Reading what the response said ends its reader.
+    pub(super) fn fields(&mut self, ending: &Ending<'_>, completed: u64) -> FieldSet {
+        let facts = &self.facts;
+        let mut set = FieldSet::new();
+        let (asked, incomplete);
+        {
+            let mut request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
+            incomplete = !request.complete();
+            // What was read of a body whose end never came is not that body.
+            let number = if incomplete { fields::REQUEST_FORWARDED } else { fields::REQUEST_BODY };
+            request.digest().write(number, &mut set);
+            if let Some(decoded) = request.decoded().filter(|_| !incomplete) {
+                decoded.write(fields::REQUEST_DECODED, &mut set);
+            }
+            asked = request.meaning();
+        }
+        facts.line().write(fields::REQUEST_LINE, &mut set);
+        if let Some(response) = &self.response {
+            response.digest().write(fields::RESPONSE_BODY, &mut set);
+            if let Some(decoded) = response.decoded() {
+                decoded.write(fields::RESPONSE_DECODED, &mut set);
+            }
+        } else {
+            EMPTY_BODY.write(fields::RESPONSE_BODY, &mut set);
+        }
+        if let Some(head) = &self.head {
+            let trailers = match ending {
+                Ending::Trailers(trailers) => Some(head::digest(trailers)),
+                _ => None,
+            };
+            ResponseHead {
+                status: Some(u64::from(head.status)),
+                content_type: bytes(&head.content_type),
+                content_encoding: bytes(&head.content_encoding),
+                headers: head.headers,
+                trailers,
+            }
+            .write(fields::RESPONSE_HEAD, &mut set);
+            fields::write_list(fields::STRIPPED, &head.stripped, &mut set);
+        }
+        let streamed =
+            self.head.as_ref().and_then(|head| head.content_type.as_ref()).is_some_and(is_event_stream);
+        let said = self.response.as_mut().and_then(ResponseSeen::meaning).unwrap_or_default();
+        Operation {
+            stream_asked: asked.stream,
+            streamed: streamed.then_some(true),
+            events: (said.events > 0).then_some(said.events),
+            request_unreadable: asked.unreadable.map(str::to_owned),
+            response_unreadable: said.unreadable.map(str::to_owned),
+            ..facts.operation()
+        }
+        .write(fields::OPERATION, &mut set);
+        let named = asked.model.is_some() || said.model.is_some();
+        Model {
+            requested: asked.model,
+            reported: said.model,
+            known_by: named.then(|| "observed".to_owned()),
+            source: named.then(|| "operator_asserted".to_owned()),
+            ..Model::default()
+        }
+        .write(fields::MODEL, &mut set);
+        fields::write_sampling(&asked.sampling, &mut set);
+        Usage {
+            prompt: said.usage.prompt,
+            completion: said.usage.completion,
+            total: said.usage.total,
+            cached: said.usage.cached,
+            reasoning: said.usage.reasoning,
+        }
+        .write(fields::USAGE, &mut set);
+        Answer {
+            id: said.id,
+            finish_reasons: (!said.finish_reasons.is_empty()).then_some(said.finish_reasons),
+            system_fingerprint: said.system_fingerprint,
+            error: said.error,
+            tool_calls: (said.tool_calls > 0).then_some(said.tool_calls),
+            terminated: said.terminated.then_some(true),
+        }
+        .write(fields::ANSWER, &mut set);
+        Times {
+            received: Some(facts.received_at),
+            first_byte: self.first_byte,
+            completed: Some(completed),
+            clock: Some("system".into()),
+        }
+        .write(fields::TIMES, &mut set);
+        facts.decision(self.level, self.why_lowered, self.degraded).write(fields::DECISION, &mut set);
+        if self.forwarded {
+            Upstream {
+                url: Some(self.app.upstream.url().as_bytes().to_vec()),
+                version: self.head.as_ref().and_then(|head| head.version).map(|v| version(v).to_owned()),
+            }
+            .write(fields::UPSTREAM, &mut set);
+        }
+        Context {
+            nonce: bytes(&facts.nonce),
+            traceparent: bytes(&facts.traceparent),
+            retries: facts.retries,
+            request_id: bytes(&facts.request_id),
+            ..Context::default()
+        }
+        .write(fields::CONTEXT, &mut set);
+        failure(ending, incomplete).write(fields::FAILURE, &mut set);
+        if let Some(upgrade) = &self.upgrade {
+            upgrade.write(fields::UPGRADE, &mut set);
+        }
+        set
+    }
+}
+
+/// The digest of nothing.
+pub(super) const EMPTY_BODY: BodyDigest = BodyDigest {
+    // SHA-256 of nothing.
+    digest: [
+        0xe3, 0xb0, 0xc4, 0x42, 0x98, 0xfc, 0x1c, 0x14, 0x9a, 0xfb, 0xf4, 0xc8, 0x99, 0x6f, 0xb9, 0x24, 0x27,
+        0xae, 0x41, 0xe4, 0x64, 0x9b, 0x93, 0x4c, 0xa4, 0x95, 0x99, 0x1b, 0x78, 0x52, 0xb8, 0x55,
+    ],
+    size: 0,
+};
+
+fn failure(ending: &Ending<'_>, incomplete: bool) -> Failure {
+    let (fault, reason) = match ending {
+        Ending::UpstreamFailed(reason) => ("upstream", reason.as_str()),
+        Ending::Refused(fault, reason) => (*fault, reason.as_str()),
+        Ending::Cancelled => ("client", "left before the end of the answer"),
+        Ending::Stopped => ("proxy", "stopped before the end of the answer"),
+        _ if incomplete => ("client", "the request body was not complete when the answer ended"),
+        _ => return Failure::default(),
+    };
+    let mut reason = reason.to_owned();
+    reason.truncate(reason.floor_char_boundary(MAX_VALUE));
+    Failure { fault: Some(fault.to_owned()), reason: Some(reason) }
+}
