@@ -151,7 +151,7 @@ impl Wal {
         level: Level,
         fields: &FieldSet,
     ) -> Result<(), WalError> {
-        let frame = frame::frame(frame::OPEN, &OpenFrame::payload(id, received_at, level, fields))?;
+        let frame = OpenFrame::frame(id, received_at, level, fields)?;
         let mut writer = self.lock();
         writer.append(&self.dir, self.max_segment, &frame)?;
         let number = writer.number;
@@ -169,8 +169,7 @@ impl Wal {
         announced: u64,
         refused: bool,
     ) -> Result<Holds, WalError> {
-        let payload = DoneFrame::payload(record, signatures, announced, refused);
-        let frame = frame::frame(frame::DONE, &payload)?;
+        let frame = DoneFrame::frame(record, signatures, announced, refused)?;
         let mut writer = self.lock();
         writer.append(&self.dir, self.max_segment, &frame)?;
         let number = writer.number;
@@ -316,7 +315,8 @@ impl Writer {
         // Even where the header cannot be written, this number is used up.
         (self.number, self.good, self.file) = (number, 0, Some(file));
         self.held.entry(number).or_insert(0);
-        let header = frame::frame(frame::HEADER, &self.header)?;
+        let header =
+            frame::frame(frame::HEADER, self.header.len(), |out| out.extend_from_slice(&self.header))?;
         self.write(dir, &header).inspect_err(|_| self.file = None)
     }
 

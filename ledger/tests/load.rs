@@ -5,6 +5,7 @@
 //! cargo test --release -p colophon-ledger --test load -- --ignored --nocapture
 //! ```
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "a test, which may fail loudly")]
 
 use colophon_ledger::{Config, Ledger, Lookup, Open};
 use colophon_receipt::record::{FieldSet, Record, RecordId, seal};
@@ -86,6 +87,7 @@ async fn looked_up(what: &str, ledger: &Ledger, ids: impl Iterator<Item = &Recor
 }
 
 #[test]
+#[allow(clippy::disallowed_methods, reason = "a thread of its own")]
 #[ignore = "measures; run it alone, with --release"]
 fn twenty_thousand_records_a_second() {
     let dir = tempfile::tempdir().unwrap();

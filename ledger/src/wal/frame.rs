@@ -19,16 +19,16 @@ const PREFIX: usize = 8;
 /// A frame's type and payload have at most this many bytes: fields and signatures of one exchange are far smaller.
 pub(super) const MAX_FRAME: usize = 8 << 20;
 
-/// The bytes of a frame.
-pub(super) fn frame(kind: u8, payload: &[u8]) -> Result<Vec<u8>, WalError> {
-    let len = payload.len() + 1;
-    let prefix = u32::try_from(len).ok().filter(|_| len <= MAX_FRAME).ok_or(WalError::TooLarge(len))?;
-    let mut out = Vec::with_capacity(PREFIX + len);
-    out.extend_from_slice(&prefix.to_le_bytes());
-    out.extend_from_slice(&[0; 4]);
+/// The bytes of a frame, whose payload of about `room` bytes `write` appends.
+pub(super) fn frame(kind: u8, room: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<u8>, WalError> {
+    let mut out = Vec::with_capacity(PREFIX + 1 + room);
+    out.extend_from_slice(&[0; PREFIX]);
     out.push(kind);
-    out.extend_from_slice(payload);
+    write(&mut out);
+    let len = out.len() - PREFIX;
+    let prefix = u32::try_from(len).ok().filter(|_| len <= MAX_FRAME).ok_or(WalError::TooLarge(len))?;
     let crc = crc_fast::crc32_iscsi(&out[PREFIX..]);
+    out[..4].copy_from_slice(&prefix.to_le_bytes());
     out[4..PREFIX].copy_from_slice(&crc.to_le_bytes());
     Ok(out)
 }
@@ -107,15 +107,20 @@ pub(super) fn read_header(payload: &[u8]) -> Result<(String, u64), CborError> {
 
 impl OpenFrame {
     /// `[id, received, level, fields]`.
-    pub(super) fn payload(id: &RecordId, received_at: u64, level: Level, fields: &FieldSet) -> Vec<u8> {
-        let mut out = Vec::with_capacity(48 + fields.as_bytes().len());
-        let mut e = minicbor::Encoder::new(&mut out);
-        // Writing into a Vec cannot fail.
-        drop(
-            e.array(4)
-                .and_then(|e| e.bytes(id)?.u64(received_at)?.u64(level.code())?.bytes(fields.as_bytes())),
-        );
-        out
+    pub(super) fn frame(
+        id: &RecordId,
+        received_at: u64,
+        level: Level,
+        fields: &FieldSet,
+    ) -> Result<Vec<u8>, WalError> {
+        frame(OPEN, 48 + fields.as_bytes().len(), |out| {
+            let mut e = minicbor::Encoder::new(out);
+            // Writing into a Vec cannot fail.
+            drop((|| {
+                e.array(4)?.bytes(id)?.u64(received_at)?.u64(level.code())?.bytes(fields.as_bytes())?;
+                Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
+            })());
+        })
     }
 
     pub(super) fn read(payload: &[u8]) -> Result<OpenFrame, CborError> {
@@ -133,24 +138,26 @@ impl OpenFrame {
 
 impl DoneFrame {
     /// `[leaf, seed, fields, [[base, signature], …], announcement, refused]`.
-    pub(super) fn payload(
+    pub(super) fn frame(
         record: &Record,
         signatures: &[HttpSignature],
         announced: u64,
         refused: bool,
-    ) -> Vec<u8> {
-        let mut out = Vec::with_capacity(1024 + record.fields.as_bytes().len());
-        let mut e = minicbor::Encoder::new(&mut out);
-        drop((|| {
-            e.array(6)?.bytes(&record.leaf)?.bytes(&record.seed)?.bytes(record.fields.as_bytes())?;
-            e.array(signatures.len() as u64)?;
-            for signature in signatures {
-                e.array(2)?.bytes(signature.base.as_bytes())?.bytes(&signature.signature.0)?;
-            }
-            e.u64(announced)?.bool(refused)?;
-            Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
-        })());
-        out
+    ) -> Result<Vec<u8>, WalError> {
+        let signed: usize = signatures.iter().map(|s| s.base.len() + s.signature.0.len() + 16).sum();
+        let room = 64 + record.leaf.len() + record.seed.len() + record.fields.as_bytes().len() + signed;
+        frame(DONE, room, |out| {
+            let mut e = minicbor::Encoder::new(out);
+            drop((|| {
+                e.array(6)?.bytes(&record.leaf)?.bytes(&record.seed)?.bytes(record.fields.as_bytes())?;
+                e.array(signatures.len() as u64)?;
+                for signature in signatures {
+                    e.array(2)?.bytes(signature.base.as_bytes())?.bytes(&signature.signature.0)?;
+                }
+                e.u64(announced)?.bool(refused)?;
+                Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
+            })());
+        })
     }
 
     pub(super) fn read(payload: &[u8]) -> Result<DoneFrame, CborError> {
