@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -108,8 +109,42 @@ impl Capture {
     }
 }
 
-/// Which recording a replaying upstream plays now; the test sets it before each exchange.
-pub type Playing = Arc<Mutex<Option<Arc<Capture>>>>;
+/// Which recording a replaying upstream plays now.
+#[derive(Clone, Default)]
+pub struct Playing(Arc<Mutex<Option<Arc<Play>>>>);
+
+impl Playing {
+    /// Says what the requests from now on are answered with.
+    pub fn play(&self, capture: &Capture) -> Arc<Play> {
+        let play = Play { capture: capture.clone(), begun: AtomicUsize::new(0), received: Mutex::default() };
+        let play = Arc::new(play);
+        *self.0.lock().expect("the lock") = Some(play.clone());
+        play
+    }
+}
+
+/// One playing of a recording. Its requests are counted here and not by connection: a proxy sends the second one over
+/// another connection than the first when that is not back in its pool yet.
+pub struct Play {
+    capture: Capture,
+    begun: AtomicUsize,
+    received: Mutex<Vec<(usize, Message)>>,
+}
+
+impl Play {
+    /// The requests that were read while it was on, in the order of their heads.
+    pub fn received(&self) -> Vec<Message> {
+        let mut received = self.received.lock().expect("no handler panics with the lock").clone();
+        received.sort_by_key(|(at, _)| *at);
+        received.into_iter().map(|(_, request)| request).collect()
+    }
+
+    /// Reads the rest of a request and notes it as this playing's.
+    fn request_body(&self, conn: &mut Conn, at: usize, head: Message) {
+        let request = conn.request_body(head);
+        self.received.lock().expect("no handler panics with the lock").push((at, request));
+    }
+}
 
 /// An upstream that answers each request with the current recording, piece by piece as it was recorded, and ends the
 /// connection where the recorded server did.
@@ -117,31 +152,27 @@ pub fn replay() -> (Upstream, Playing) {
     let playing = Playing::default();
     let of_handler = playing.clone();
     let upstream = Upstream::serve(move |conn| {
-        let mut answered = 0;
-        let mut last = String::new();
         while let Some(head) = conn.request_head() {
-            let Some(capture) = of_handler.lock().expect("the lock").clone() else { return };
-            if last != capture.name {
-                (answered, last) = (0, capture.name.clone());
-            }
-            if !play(conn, &capture, head, answered) {
+            let Some(playing) = of_handler.0.lock().expect("the lock").clone() else { return };
+            let at = playing.begun.fetch_add(1, Ordering::SeqCst);
+            if !play(conn, &playing, head, at) {
                 return;
             }
-            answered += 1;
         }
     });
     (upstream, playing)
 }
 
-/// Answers one request; `false` when the connection is to be closed.
-fn play(conn: &mut Conn, capture: &Capture, head: Message, answered: usize) -> bool {
+/// Answers the request that came as number `at`; `false` when the connection is to be closed.
+fn play(conn: &mut Conn, playing: &Play, head: Message, at: usize) -> bool {
+    let capture = &playing.capture;
     let responses = capture.responses();
-    let Some((response, length)) = responses.get(answered) else {
-        conn.request_body(head);
+    let Some((response, length)) = responses.get(at) else {
+        playing.request_body(conn, at, head);
         conn.wait_until_gone();
         return false;
     };
-    let mut from: usize = responses[..answered].iter().map(|(_, length)| length).sum();
+    let mut from: usize = responses[..at].iter().map(|(_, length)| length).sum();
     let until = from + length;
     if !response.interim.is_empty() {
         // The recorded server sent its 100 before it had the body.
@@ -150,7 +181,7 @@ fn play(conn: &mut Conn, capture: &Capture, head: Message, answered: usize) -> b
         conn.send(interim);
         from += interim.len();
     }
-    conn.request_body(head);
+    playing.request_body(conn, at, head);
     for (gap, piece) in capture.pieces(from, until) {
         pause(gap);
         if !conn.send(piece) {

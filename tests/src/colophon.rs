@@ -246,8 +246,7 @@ impl Colophon {
 fn spawn(folder: &Path, upstream: &str, options: &Options) -> Process {
     let ready = folder.join("ready");
     fs::remove_file(&ready).ok();
-    let mut command = Command::new(paths::program("colophon"));
-    command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+    let mut command = command(&["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
     command.args(["--upstream", upstream]);
     command.args(["--batch-every", &options.batch_every]);
     command.arg("--data").arg(options.data.clone().unwrap_or_else(|| folder.join("data")));
@@ -260,17 +259,22 @@ fn spawn(folder: &Path, upstream: &str, options: &Options) -> Process {
     }
     command.args(&options.args);
     command.current_dir(folder).env("RUST_BACKTRACE", "1");
-    // What the machine's owner has set for their own proxy is not for ours.
+    Process::start(&mut command, &folder.join("log"))
+}
+
+/// `colophon` with arguments, and without what the machine's owner has set for a proxy of their own.
+pub fn command(args: &[&str]) -> Command {
+    let mut command = Command::new(paths::program("colophon"));
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COLOPHON_")) {
         command.env_remove(name);
     }
-    Process::start(&mut command, &folder.join("log"))
+    command.args(args);
+    command
 }
 
 /// Runs `colophon` with other arguments: its exit code, and what it said.
 pub fn run(args: &[&str]) -> (i32, String) {
-    let mut command = Command::new(paths::program("colophon"));
-    let output = crate::process::run(command.args(args), PATIENCE);
+    let output = crate::process::run(&mut command(args), PATIENCE);
     let said = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
 }

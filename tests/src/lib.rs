@@ -10,6 +10,7 @@ pub mod client;
 pub mod colophon;
 pub mod llama;
 pub mod log;
+pub mod openmetrics;
 pub mod paths;
 pub mod process;
 pub mod receipts;

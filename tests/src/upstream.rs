@@ -20,6 +20,7 @@ pub struct Conn {
 struct Shared {
     received: Mutex<Vec<Message>>,
     connections: AtomicUsize,
+    closed: AtomicUsize,
     gone: Mutex<Vec<Instant>>,
     stopped: AtomicBool,
 }
@@ -38,6 +39,7 @@ impl Upstream {
         let shared = Arc::new(Shared {
             received: Mutex::default(),
             connections: AtomicUsize::new(0),
+            closed: AtomicUsize::new(0),
             gone: Mutex::default(),
             stopped: AtomicBool::new(false),
         });
@@ -53,7 +55,10 @@ impl Upstream {
                     stream.set_nodelay(true).ok();
                     stream.set_read_timeout(Some(PATIENCE)).ok();
                     let Ok(reader) = stream.try_clone() else { return };
-                    handle(&mut Conn { stream, wire: Wire::new(reader), shared });
+                    let mut conn = Conn { stream, wire: Wire::new(reader), shared: shared.clone() };
+                    handle(&mut conn);
+                    drop(conn);
+                    shared.closed.fetch_add(1, Ordering::SeqCst);
                 });
             }
         });
@@ -98,6 +103,16 @@ impl Upstream {
     /// How many connections it has accepted.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits until it has closed `count` connections.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub fn until_closed(&self, count: usize) {
+        let closed =
+            wait_for(PATIENCE, || (self.shared.closed.load(Ordering::SeqCst) >= count).then_some(()));
+        assert!(closed.is_some(), "not {count} connections are closed");
     }
 
     /// When a handler saw, with [`Conn::wait_until_gone`], that the other side had gone.

@@ -12,8 +12,11 @@ use colophon_tests::receipts::Fetched;
 use colophon_tests::session::{self, Session};
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::{End, Message};
-use colophon_tests::{log, pause, wait_for};
+use colophon_tests::{PATIENCE, log, pause, wait_for};
 use http_body_util::BodyExt as _;
+
+/// What a stream that is to be finished has.
+const EVENTS: usize = 40;
 
 const CHAT: &str = "/v1/chat/completions";
 const STREAM_HEAD: &[u8] =
@@ -53,7 +56,8 @@ fn begun(colophon: &Colophon) -> (Client, Message) {
 /// Streams and slow answers of both versions finish; the log ends with the shard's close.
 #[test]
 fn what_has_begun_is_finished() {
-    let upstream = slow(20);
+    // Long enough for a busy machine to get all of them under way, and to be seen draining.
+    let upstream = slow(EVENTS);
     let mut colophon = Colophon::start(&upstream.url(), |options| {
         options.sign_all().batch_every = "1h".to_owned();
     });
@@ -66,12 +70,10 @@ fn what_has_begun_is_finished() {
             [session.request("POST", CHAT, "{\"stream\":true}"), session.request("POST", CHAT, "{}")];
         session.send_all(requests.into())
     });
-    let open = wait_for(Duration::from_secs(5), || {
-        (colophon.metric("colophon_ledger_open") == Some(4.0)).then_some(())
-    });
+    let open = wait_for(PATIENCE, || (colophon.metric("colophon_ledger_open") == Some(4.0)).then_some(()));
     assert!(open.is_some(), "four exchanges are under way: {:?}", colophon.metric("colophon_ledger_open"));
     colophon.process().terminate();
-    let draining = wait_for(Duration::from_secs(1), || {
+    let draining = wait_for(Duration::from_secs(2), || {
         let ready = get(colophon.admin(), "/readyz");
         (ready.status() == 503).then(|| ready.text())
     });
@@ -79,11 +81,11 @@ fn what_has_begun_is_finished() {
     assert_eq!(get(colophon.admin(), "/livez").status(), 200);
     assert!(TcpStream::connect(listen).is_err(), "new connections are still taken");
 
-    h1.wire().response_prefix(&mut streamed, 220);
+    h1.wire().response_prefix(&mut streamed, usize::MAX);
     let answered = answered.join().unwrap();
     let over_h2 = over_h2.join().unwrap();
-    assert!(colophon.process().wait(Duration::from_secs(20)).success(), "{}", colophon.process().log());
-    let text = "data: one\n\n".repeat(20);
+    assert!(colophon.process().wait(PATIENCE).success(), "{}", colophon.process().log());
+    let text = "data: one\n\n".repeat(EVENTS);
     let all = [(&streamed, text.as_str()), (&answered, "{}"), (&over_h2[0], &text), (&over_h2[1], "{}")];
     for (response, text) in all {
         assert_eq!((response.status(), response.text().as_str(), &response.end), (200, text, &End::Complete));
@@ -133,9 +135,10 @@ fn what_takes_too_long_is_cut_on_record() {
             assert!(matches!(response.end, End::Truncated | End::Reset), "{:?}", response.end);
             (response.clone(), response.body)
         };
-        assert!(colophon.process().wait(Duration::from_secs(10)).success(), "{}", colophon.process().log());
-        assert!(started.elapsed() < Duration::from_secs(6), "it took {:?}", started.elapsed());
-        assert!(prefix.len() >= 55, "it was not drained for a second: {} bytes", prefix.len());
+        assert!(colophon.process().wait(PATIENCE).success(), "{}", colophon.process().log());
+        assert!(started.elapsed() < Duration::from_secs(20), "it took {:?}", started.elapsed());
+        assert!(started.elapsed() >= Duration::from_secs(1), "it was not drained for a second");
+        assert!(!prefix.is_empty());
         colophon.restart();
         let receipt = Fetched::of(&head, colophon.listen());
         assert_eq!(receipt.outcome(), Outcome::UpstreamFailed, "h2 {h2}");
@@ -163,8 +166,8 @@ fn a_second_signal_ends_at_once() {
     assert!(colophon.process().ended().is_none(), "it does not wait for the stream");
     let again = Instant::now();
     colophon.process().terminate();
-    let status = colophon.process().wait(Duration::from_secs(10));
-    assert!(again.elapsed() < Duration::from_secs(2), "it took {:?}", again.elapsed());
+    let status = colophon.process().wait(PATIENCE);
+    assert!(again.elapsed() < Duration::from_secs(10), "it took {:?}", again.elapsed());
     assert!(!status.success(), "{status}");
     colophon.restart();
     let receipt = Fetched::of(&head, colophon.listen());
@@ -199,6 +202,6 @@ fn an_interrupt_drains_too() {
     colophon.process().signal("INT");
     client.wire().response_prefix(&mut response, 110);
     assert_eq!((response.text(), response.end), ("data: one\n\n".repeat(10), End::Complete));
-    assert!(colophon.process().wait(Duration::from_secs(10)).success());
+    assert!(colophon.process().wait(PATIENCE).success());
     assert_eq!(log::recorded_ids(&colophon.data()).len(), 1);
 }

@@ -8,12 +8,12 @@ use colophon_receipt::level::{Level, Outcome};
 use colophon_receipt::merkle::sha256;
 use colophon_tests::client::{Client, post};
 use colophon_tests::colophon::Colophon;
-use colophon_tests::pause;
 use colophon_tests::receipts::Fetched;
 use colophon_tests::server::{ANSWER, Server};
 use colophon_tests::session::{self, Session};
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::{End, Message};
+use colophon_tests::{PATIENCE, pause, wait_for};
 use http::{HeaderValue, Version};
 use http_body_util::BodyExt as _;
 
@@ -171,7 +171,7 @@ fn a_reset_stream_frees_the_upstream() {
     let left = Instant::now();
     drop(response);
     let gone = upstream.gone().expect("the upstream is never freed");
-    assert!(gone - left < Duration::from_secs(1), "freed after {:?}", gone - left);
+    assert!(gone - left < Duration::from_secs(5), "freed after {:?}", gone - left);
     assert_eq!(session.post(CHAT, "{}").status(), 200);
     let receipt = Fetched::of(&head, colophon.listen());
     assert_eq!(receipt.outcome(), Outcome::ClientAborted);
@@ -193,7 +193,7 @@ fn a_request_taken_back_frees_the_upstream() {
     assert!(!session.race(request, patience));
     let left = Instant::now();
     let gone = upstream.gone().expect("the upstream is never freed");
-    assert!(gone.saturating_duration_since(left) < Duration::from_secs(1));
+    assert!(gone.saturating_duration_since(left) < Duration::from_secs(5));
     colophon.until_ended_as(Outcome::ClientAborted, 1);
 }
 
@@ -265,10 +265,10 @@ fn idle_connections_are_closed() {
     });
     let mut session = Session::h2(colophon.listen());
     assert_eq!(session.post(CHAT, "{}").status(), 200);
-    pause(Duration::from_secs(4));
+    let closed = wait_for(PATIENCE, || (colophon.metric("colophon_connections") == Some(0.0)).then_some(()));
+    assert!(closed.is_some(), "it is still open");
     let request = session.request("POST", CHAT, "{}");
     assert!(session.open(request).is_err(), "it is still open");
-    assert_eq!(colophon.metric("colophon_connections"), Some(0.0));
 }
 
 /// `PRI` split over packets is still the preface, and something else that begins with `P` is not.
@@ -308,7 +308,7 @@ fn silent_peers_are_cut() {
         client.send(&bytes);
         let begun = Instant::now();
         std::io::Read::read_to_end(&mut client.stream(), &mut Vec::new()).ok();
-        assert!(begun.elapsed() < Duration::from_secs(6), "cut only after {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(15), "cut only after {:?}", begun.elapsed());
     }
     assert!(server.seen().is_empty());
 }

@@ -10,7 +10,7 @@ use colophon_tests::colophon::{self, Colophon};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::{End, Message};
-use colophon_tests::{pause, process};
+use colophon_tests::{PATIENCE, pause, process};
 
 const OK: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{\"id\":\"x\"}";
@@ -57,7 +57,7 @@ fn sigterm_finishes_what_has_begun_and_logs_it() {
     pause(Duration::from_millis(200));
     client.wire().response_prefix(&mut streamed, 220);
     assert_eq!((streamed.end.clone(), streamed.text()), (End::Complete, "data: one\n\n".repeat(20)));
-    assert!(colophon.process().wait(Duration::from_secs(20)).success());
+    assert!(colophon.process().wait(PATIENCE).success());
     assert_log_is_sound(&colophon.data());
 
     colophon.restart();
@@ -78,7 +78,7 @@ fn an_idle_proxy_stops_at_once() {
     assert_eq!(kept_alive.response("POST").status(), 200);
     let start = Instant::now();
     assert!(colophon.stop().success());
-    assert!(start.elapsed() < Duration::from_secs(5), "after {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(10), "after {:?}", start.elapsed());
 }
 
 /// Nothing has been batched yet when the process is killed: the records come from the WAL.
@@ -131,7 +131,7 @@ fn kills_under_load_leave_a_sound_log() {
         let listen = colophon.listen();
         let load = std::thread::spawn(move || {
             let mut whole = Vec::new();
-            let mut client = Client::connect(listen).timeout(Duration::from_secs(5));
+            let mut client = Client::connect(listen);
             loop {
                 client.send(&post_bytes("/v1/chat/completions", "", "{}"));
                 let response = client.response("POST");

@@ -139,7 +139,7 @@ fn a_chat_completion() {
     assert_eq!(text(&record.line.content_type), Some("application/json"));
     assert_eq!(record.line.version.as_deref(), Some("HTTP/1.1"));
     assert_eq!(text(&record.head.content_type), Some("application/json"));
-    let lines = format!("content-type: application/json\nx-server: test\ncontent-length: {}\n", CHAT.len());
+    let lines = format!("content-length: {}\ncontent-type: application/json\nx-server: test\n", CHAT.len());
     assert_eq!(record.head.headers, Some(sha256(lines.as_bytes())));
 
     let operation = &record.operation;

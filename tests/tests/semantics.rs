@@ -195,11 +195,10 @@ fn a_refusal_instead_of_100_reaches_a_client_that_waits() {
     let colophon = Colophon::signing(&upstream.url());
     let request = post_bytes("/v1/chat/completions", "Expect: 100-continue\r\n", "{}");
     let mut client = Client::connect(colophon.listen());
-    let start = Instant::now();
     client.send(&request[..request.len() - 2]);
     let response = client.response("POST");
+    // A proxy that waits for its own patience to end sends a 100 then.
     assert_eq!((response.status(), response.interim.len()), (417, 0));
-    assert!(start.elapsed() < Duration::from_millis(900), "only after {:?}", start.elapsed());
 }
 
 /// Many servers never send a 100; the client must get one all the same.

@@ -212,7 +212,7 @@ fn what_is_no_handshake_is_cut() {
         assert_eq!(files.connect(&colophon, &[]).post(CHAT, "{}").status(), 200);
         let mut rest = Vec::new();
         stream.read_to_end(&mut rest).ok();
-        assert!(begun.elapsed() < Duration::from_secs(5), "{start:?}: cut only after {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(15), "{start:?}: cut only after {:?}", begun.elapsed());
         assert!(!rest.starts_with(b"HTTP/"), "plain HTTP was answered at the TLS port");
     }
 }

@@ -177,7 +177,7 @@ fn an_upstream_that_never_answers_is_504() {
     let start = Instant::now();
     let response = post(colophon.listen(), "/v1/chat/completions", "{}");
     assert_eq!(response.status(), 504, "{}", response.text());
-    assert!(start.elapsed() < Duration::from_secs(4), "only after {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(15), "only after {:?}", start.elapsed());
     assert!(upstream.gone().is_some(), "the upstream is not freed");
     assert_failed(&colophon, &response, "{}");
 }
@@ -196,7 +196,7 @@ fn an_upstream_that_falls_silent_is_cut() {
     });
     let start = Instant::now();
     let response = post(colophon.listen(), "/v1/chat/completions", "{}");
-    assert!(start.elapsed() < Duration::from_secs(5), "only after {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(15), "only after {:?}", start.elapsed());
     assert_eq!(response.text(), "data: one\n\n");
     assert!(matches!(response.end, End::Truncated | End::Reset), "{:?}", response.end);
     assert_failed(&colophon, &response, "{}");
@@ -207,9 +207,9 @@ fn an_upstream_that_falls_silent_is_cut() {
 fn a_pooled_connection_that_was_closed_is_not_an_error() {
     let upstream = Upstream::answering_once("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"); // says keep-alive, closes
     let colophon = Colophon::signing(&upstream.url());
-    for _ in 0..10 {
+    for closed in 1..=10 {
         assert_eq!(post(colophon.listen(), "/v1/chat/completions", "{}").status(), 200);
-        pause(Duration::from_millis(20));
+        upstream.until_closed(closed);
     }
     assert_eq!(upstream.received().len(), 10);
 }

@@ -190,7 +190,7 @@ fn sigterm_ends_it_on_record() {
         echo(&session, &mut socket, vec![Frame::text("hello")]);
         let begun = Instant::now();
         assert!(colophon.stop().success(), "{}", colophon.process().log());
-        assert!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
         let ended = session.run(async { socket.messages.next().await });
         assert!(!matches!(ended, Some(Ok(Frame::Text(_) | Frame::Binary(_)))), "{ended:?}");
         let traffic = traffic(&socket);

@@ -1,0 +1,298 @@
+//! What is typed: fetching receipts, looking at a log folder, and where `serve` takes its settings from. Exit codes are
+//! part of it, scripts depend on them.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::{Duration, Instant};
+
+use colophon_tests::client::{get, post};
+use colophon_tests::colophon::{self, Colophon};
+use colophon_tests::log::{self, Head};
+use colophon_tests::process::{self, Process};
+use colophon_tests::receipts::Fetched;
+use colophon_tests::upstream::Upstream;
+use colophon_tests::wire::Message;
+use colophon_tests::{PATIENCE, wait_for};
+
+const CHAT: &str = "/v1/chat/completions";
+
+fn saying(body: &str) -> Upstream {
+    Upstream::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+fn chat(colophon: &Colophon) -> Message {
+    let response = post(colophon.listen(), CHAT, "{}");
+    assert_eq!(response.status(), 200, "{}", response.text());
+    response
+}
+
+fn receipt_header(response: &Message) -> &str {
+    response.header("colophon-receipt").expect("a Colophon-Receipt")
+}
+
+/// Runs `colophon receipt get` against this proxy.
+fn receipt_get(colophon: &Colophon, receipt: &str, more: &[&str]) -> Output {
+    let server = format!("http://{}", colophon.listen());
+    let args = [&["receipt", "get", receipt, "--server", &server], more].concat();
+    process::run(&mut colophon::command(&args), PATIENCE)
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_receipt_is_fetched_in_every_spelling_of_its_place() {
+    let upstream = saying("{}");
+    let colophon = Colophon::signing(&upstream.url());
+    let response = chat(&colophon);
+    let header = receipt_header(&response);
+    let path = header.trim_matches('"');
+    // The value as it stands in the header, without its quotes, the whole line, and a URL.
+    let line = format!("Colophon-Receipt: {header}");
+    let url = format!("http://{}{path}", colophon.listen());
+    let mut fetched = Vec::new();
+    for receipt in [header, path, &line, &url] {
+        let output = receipt_get(&colophon, receipt, &[]);
+        assert!(output.status.success(), "{receipt}: {}", said(&output));
+        Fetched::parse(output.stdout.clone()).assert_verifies(colophon.listen(), b"{}", &response.body);
+        fetched.push(Fetched::parse(output.stdout).leaf.id);
+    }
+    assert!(fetched.iter().all(|id| *id == fetched[0]));
+
+    let file = colophon.folder().join("receipt.json");
+    let output = receipt_get(&colophon, header, &["--output", &file.display().to_string()]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{}", said(&output));
+    let trust = colophon.folder().join("trust.json");
+    fs::write(&trust, get(colophon.listen(), "/.well-known/colophon/keys").body).unwrap();
+    let (file, trust) = (file.display().to_string(), trust.display().to_string());
+    let (code, said) = colophon::run(&["verify", &file, "--trust", &trust]);
+    assert_eq!(code, 0, "{said}");
+}
+
+/// The token is the permission: with another one there is nothing, not even a hint that the record exists.
+#[test]
+fn a_receipt_needs_its_token() {
+    let upstream = saying("{}");
+    let colophon = Colophon::signing(&upstream.url());
+    let (first, second) = (chat(&colophon), chat(&colophon));
+    let place = |response: &Message| {
+        let (path, token) = receipt_header(response).trim_matches('"').split_once("?token=").unwrap();
+        (path.to_owned(), token.to_owned())
+    };
+    let ((path, _), (_, token)) = (place(&first), place(&second));
+    for receipt in [format!("{path}?token={token}"), format!("{path}?token=x"), path.clone()] {
+        let output = receipt_get(&colophon, &receipt, &[]);
+        assert_eq!(output.status.code(), Some(1), "{receipt}");
+        assert!(output.stdout.is_empty(), "{receipt}");
+        assert!(said(&output).contains("403"), "{}", said(&output));
+        assert!(!said(&output).contains(&token), "the token is repeated: {}", said(&output));
+    }
+    let output = receipt_get(&colophon, "/nothing/here", &[]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    let nobody = ["receipt", "get", path.as_str(), "--server", "http://127.0.0.1:1"];
+    let output = process::run(&mut colophon::command(&nobody), PATIENCE);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{}", said(&output));
+    assert_eq!(colophon::run(&["receipt", "get"]).0, 2);
+}
+
+#[test]
+fn a_receipt_that_is_not_logged_yet_is_waited_for() {
+    let upstream = saying("{}");
+    let mut colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().batch_every = "3s".to_owned();
+    });
+    let response = chat(&colophon);
+    assert_eq!(get(colophon.listen(), receipt_header(&response).trim_matches('"')).status(), 202);
+    let output = receipt_get(&colophon, receipt_header(&response), &[]);
+    assert!(output.status.success(), "{}", said(&output));
+    Fetched::parse(output.stdout).assert_verifies(colophon.listen(), b"{}", &response.body);
+    assert!(colophon.stop().success());
+
+    colophon.options().batch_every = "1h".to_owned();
+    colophon.restart();
+    let response = chat(&colophon);
+    let begun = Instant::now();
+    let output = receipt_get(&colophon, receipt_header(&response), &["--wait", "1s"]);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0));
+    assert!(said(&output).contains("not logged") && said(&output).contains("--wait"), "{}", said(&output));
+    assert!(begun.elapsed() >= Duration::from_secs(1));
+}
+
+/// 0 sound, 1 something found, 2 nothing to check or not asked rightly.
+#[test]
+fn a_log_folder_is_checked_and_shown() {
+    let upstream = saying("{}");
+    let mut colophon = Colophon::signing(&upstream.url());
+    let answers: Vec<Message> = (0..3).map(|_| chat(&colophon)).collect();
+    for answer in &answers {
+        Fetched::of(answer, colophon.listen());
+    }
+    let trust = colophon.folder().join("trust.json");
+    fs::write(&trust, get(colophon.listen(), "/.well-known/colophon/keys").body).unwrap();
+    assert!(colophon.stop().success());
+    let data = colophon.data().display().to_string();
+    let trust = trust.display().to_string();
+
+    let (code, said) = colophon::run(&["log", "check", &data]);
+    assert!(code == 0 && said.contains("sound") && said.contains("nothing outside this folder"), "{said}");
+    let (code, said) = colophon::run(&["log", "check", &data, "--trust", &trust]);
+    assert!(code == 0 && said.contains("your trust file"), "{code} {said}");
+    let (code, said) = colophon::run(&["log", "check", &data, "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    let size = Head::of_folder(&colophon.data()).size;
+    assert_eq!((code, &report["sound"], &report["records"]), (0, &true.into(), &3.into()), "{said}");
+    assert_eq!((&report["size"], &report["findings"]), (&size.into(), &serde_json::json!([])));
+
+    let (code, shown) = colophon::run(&["log", "show", &data]);
+    assert_eq!((code, shown.lines().count() as u64), (0, size + 1), "{shown}");
+    let leaves: Vec<&str> = shown.lines().skip(1).collect();
+    assert!(leaves[0].contains("genesis") && leaves[1].contains("announcement"), "{shown}");
+    assert!(leaves.last().unwrap().contains("close"), "{shown}");
+    let (code, part) = colophon::run(&["log", "show", &data, "--from", "1", "--limit", "2"]);
+    assert_eq!((code, part.lines().skip(1).collect::<Vec<_>>()), (0, leaves[1..3].to_vec()), "{part}");
+
+    let elsewhere = Colophon::signing(&upstream.url());
+    let strange = colophon.folder().join("strange.json");
+    fs::write(&strange, get(elsewhere.listen(), "/.well-known/colophon/keys").body).unwrap();
+    let strange = strange.display().to_string();
+    let nothing = colophon.folder().join("nothing").display().to_string();
+    for wrong in [
+        &["log", "check", nothing.as_str()][..],
+        &["log", "show", nothing.as_str()],
+        &["log", "check", data.as_str(), "--trust", nothing.as_str()],
+        &["log", "check", data.as_str(), "--trust", strange.as_str()],
+        &["log", "check", data.as_str(), "--no-such-flag"],
+        &["log", "show", data.as_str(), "--from", "x"],
+        &["log"],
+    ] {
+        let (code, said) = colophon::run(wrong);
+        assert!(
+            code == 2 && !said.trim().is_empty() && !said.contains("panicked"),
+            "{wrong:?}: {code} {said}"
+        );
+    }
+
+    let entries = colophon.data().join(format!("log/1/tile/entries/000.p/{size}"));
+    let mut spoilt = fs::read(&entries).unwrap();
+    *spoilt.last_mut().unwrap() ^= 1;
+    fs::write(&entries, spoilt).unwrap();
+    let (code, said) = colophon::run(&["log", "check", &data]);
+    assert!(code == 1 && said.contains('✗') && !said.contains("sound:"), "{code} {said}");
+    let (code, said) = colophon::run(&["log", "check", &data, "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((code, &report["sound"]), (1, &false.into()), "{said}");
+    assert!(report["findings"][0]["name"].is_string(), "{said}");
+    assert!(!log::files(&colophon.data()).is_empty());
+}
+
+/// A `serve` that is told where to serve by a settings file alone.
+struct Configured {
+    folder: tempfile::TempDir,
+    settings: BTreeMap<String, String>,
+}
+
+impl Configured {
+    fn new(upstream: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let settings = [
+            ("listen", "127.0.0.1:0".to_owned()),
+            ("admin", "127.0.0.1:0".to_owned()),
+            ("upstream", upstream.to_owned()),
+            ("data", path("data")),
+            ("state", path("state")),
+            ("ready-file", path("ready")),
+            ("batch-every", "200ms".to_owned()),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value)).into();
+        Self { folder, settings }
+    }
+
+    /// Writes the settings; `change` names one that is to be another.
+    fn file(&self, name: &str, change: Option<(&str, &str)>) -> PathBuf {
+        let mut settings = self.settings.clone();
+        settings.extend(change.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        // JSON's strings are YAML's.
+        let lines: String = settings.iter().map(|(name, value)| format!("{name}: {value:?}\n")).collect();
+        let path = self.folder.path().join(name);
+        fs::write(&path, lines).unwrap();
+        path
+    }
+
+    /// Starts it, asks once, and stops it: what the answer was.
+    fn ask(&self, args: &[&str], environment: &[(&str, &str)]) -> String {
+        let ready = self.folder.path().join("ready");
+        fs::remove_file(&ready).ok();
+        let mut command = colophon::command(&[&["serve"], args].concat());
+        command.envs(environment.iter().copied()).current_dir(&self.folder);
+        let mut process = Process::start(&mut command, &self.folder.path().join("log"));
+        let listen = wait_for(PATIENCE, || listening(&ready));
+        let listen = listen.unwrap_or_else(|| panic!("{args:?} {environment:?}: {}", process.log()));
+        let answer = post(listen, CHAT, "{}").text();
+        process.terminate();
+        assert!(process.wait(PATIENCE).success(), "{}", process.log());
+        answer
+    }
+
+    /// Starts it where it must refuse to: the exit code, and what it said.
+    fn refused(&self, args: &[&str]) -> (i32, String) {
+        let mut command = colophon::command(&[&["serve"], args].concat());
+        let output = process::run(command.current_dir(&self.folder), PATIENCE);
+        (output.status.code().unwrap_or(-1), said(&output))
+    }
+}
+
+fn listening(ready: &Path) -> Option<SocketAddr> {
+    let ready: serde_json::Value = serde_json::from_slice(&fs::read(ready).ok()?).expect("JSON, and whole");
+    ready["listen"].as_str().expect("listen").parse().ok()
+}
+
+/// Flags win over the environment, the environment over the file, the file over what is built in.
+#[test]
+fn settings_come_from_flags_then_environment_then_file() {
+    let [by_file, by_environment, by_flag] = ["file", "environment", "flag"].map(saying);
+    let configured = Configured::new(&by_file.url());
+    let file = configured.file("colophon.yaml", None).display().to_string();
+    let config = format!("--config={file}");
+    let environment = [("COLOPHON_UPSTREAM", by_environment.url())];
+    let environment: Vec<(&str, &str)> =
+        environment.iter().map(|(name, url)| (*name, url.as_str())).collect();
+    assert_eq!(configured.ask(&["--config", &file], &[]), "file");
+    assert_eq!(configured.ask(&[&config], &environment), "environment");
+    assert_eq!(configured.ask(&[&config, "--upstream", &by_flag.url()], &environment), "flag");
+    assert_eq!(configured.ask(&["--upstream", &by_flag.url(), &config], &[]), "flag");
+    // Which file it is follows the same order.
+    let other = configured.file("other.yaml", Some(("upstream", &by_environment.url())));
+    let other = other.display().to_string();
+    let environment = [("COLOPHON_CONFIG", other.as_str())];
+    assert_eq!(configured.ask(&[], &environment), "environment");
+    assert_eq!(configured.ask(&[&config], &environment), "file");
+}
+
+#[test]
+fn settings_that_cannot_be_used_are_named() {
+    let configured = Configured::new("http://127.0.0.1:9");
+    for (name, value, named) in [
+        ("upstreem", "http://127.0.0.1:9", "upstreem"),
+        ("batch-every", "3 parsecs", "parsecs"),
+        ("listen", "everywhere", "listen"),
+        ("adopt", "perhaps", "adopt"),
+        ("config", "other.yaml", "config"),
+    ] {
+        let file = configured.file("colophon.yaml", Some((name, value))).display().to_string();
+        let (code, said) = configured.refused(&["--config", &file]);
+        assert!(code == 2 && said.contains(named) && !said.contains("panicked"), "{name}: {code} {said}");
+    }
+    let (code, said) = configured.refused(&["--config", "missing.yaml"]);
+    assert!(code == 2 && said.contains("missing.yaml"), "{code} {said}");
+    let file = configured.folder.path().join("no.yaml");
+    fs::write(&file, "- a\n- list\n").unwrap();
+    let (code, said) = configured.refused(&["--config", "no.yaml"]);
+    assert!(code == 2 && said.contains("no.yaml"), "{code} {said}");
+    // Nothing was begun.
+    assert!(!configured.folder.path().join("data").exists());
+}
