@@ -97,29 +97,22 @@ fn has_our_label(value: &[u8]) -> bool {
 }
 
 fn keep_foreign_labels(headers: &mut HeaderMap, name: &HeaderName, removed: &mut Vec<Vec<u8>>) {
-    let lines: Vec<HeaderValue> = headers.get_all(name).iter().cloned().collect();
+    // Readers join the lines before they parse (RFC 9651 section 4.2), so a string may go on over two of them.
+    let lines: Vec<&[u8]> = headers.get_all(name).iter().map(HeaderValue::as_bytes).collect();
+    let whole = lines.join(&b", "[..]);
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for member in split_members(&whole) {
+        let member = member.trim_ascii();
+        if member.starts_with(b"colophon") {
+            let label = member.split(|b| *b == b'=').next().unwrap_or(member);
+            removed.push([name.as_str().as_bytes(), b":", label].concat());
+        } else if !member.is_empty() {
+            kept.push(member);
+        }
+    }
     headers.remove(name);
-    for line in lines {
-        if !has_our_label(line.as_bytes()) {
-            headers.append(name, line);
-            continue;
-        }
-        let mut kept: Vec<u8> = Vec::new();
-        for member in split_members(line.as_bytes()) {
-            let member = member.trim_ascii();
-            if member.starts_with(b"colophon") {
-                let label = member.split(|b| *b == b'=').next().unwrap_or(member);
-                removed.push([name.as_str().as_bytes(), b":", label].concat());
-            } else {
-                if !kept.is_empty() {
-                    kept.extend_from_slice(b", ");
-                }
-                kept.extend_from_slice(member);
-            }
-        }
-        if let (false, Ok(value)) = (kept.is_empty(), HeaderValue::from_bytes(&kept)) {
-            headers.append(name, value);
-        }
+    if let (false, Ok(value)) = (kept.is_empty(), HeaderValue::from_bytes(&kept.join(&b", "[..]))) {
+        headers.append(name, value);
     }
 }
 

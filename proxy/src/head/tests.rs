@@ -52,6 +52,14 @@ fn an_upstream_cannot_speak_in_our_name() {
 }
 
 #[test]
+fn a_string_over_two_lines_hides_no_label() {
+    let mut map = headers(&[("signature", "theirs=\"a"), ("signature", "b\", colophon=:BBBB:, other=:CCCC:")]);
+    assert_eq!(strip_claims(&mut map), [b"signature:colophon"]);
+    let left: Vec<&HeaderValue> = map.get_all("signature").iter().collect();
+    assert_eq!(left, ["theirs=\"a, b\", other=:CCCC:"]);
+}
+
+#[test]
 fn foreign_signatures_pass_untouched() {
     let mut map = headers(&[("signature-input", "sig1=(\"@status\")  "), ("signature", "sig1=:AAAA:")]);
     let before = map.clone();
