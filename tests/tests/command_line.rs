@@ -150,7 +150,7 @@ fn a_log_folder_is_checked_and_shown() {
     let (code, shown) = colophon::run(&["log", "show", &data]);
     assert_eq!((code, shown.lines().count() as u64), (0, size + 1), "{shown}");
     let leaves: Vec<&str> = shown.lines().skip(1).collect();
-    assert!(leaves[0].contains("genesis") && leaves[1].contains("announcement"), "{shown}");
+    assert!(leaves[0].contains("genesis") && leaves[1].contains("announce"), "{shown}");
     assert!(leaves.last().unwrap().contains("close"), "{shown}");
     let (code, part) = colophon::run(&["log", "show", &data, "--from", "1", "--limit", "2"]);
     assert_eq!((code, part.lines().skip(1).collect::<Vec<_>>()), (0, leaves[1..3].to_vec()), "{part}");
