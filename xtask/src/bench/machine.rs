@@ -12,6 +12,8 @@ const PAGE_KB: u64 = 1024;
 /// Where the run takes place.
 pub(super) struct Machine {
     pub(super) cpu: String,
+    /// Whether a hypervisor runs it.
+    pub(super) is_virtual: bool,
     pub(super) memory_gb: f64,
     pub(super) kernel: String,
     pub(super) rustc: String,
@@ -31,17 +33,22 @@ impl Machine {
             bail!("two cores are needed: one for the proxy, one for the load");
         }
         let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+        let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        let is_virtual =
+            cpuinfo.lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor"));
         let meminfo = fs::read_to_string("/proc/meminfo")?;
         let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).map(kilobytes);
         let rustc = crate::shell::run_quietly(std::process::Command::new("rustc").arg("--version"))?;
         Ok(Machine {
+            is_virtual,
             cpu: cpuinfo
                 .lines()
                 .find(|line| line.starts_with("model name"))
                 .and_then(|line| line.split_once(':'))
                 .map_or_else(|| "unknown CPU".into(), |(_, name)| name.trim().to_owned()),
             memory_gb: total.unwrap_or(0) as f64 / (PAGE_KB * PAGE_KB) as f64,
-            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?.trim().to_owned(),
+            // Major and minor: builds differ in their names only.
+            kernel: kernel.trim().split('.').take(2).collect::<Vec<_>>().join("."),
             rustc: rustc.split_whitespace().nth(1).unwrap_or("unknown").to_owned(),
             proxy_core: *proxy_core,
             load_cores: load_cores.to_vec(),
@@ -51,6 +58,12 @@ impl Machine {
 
     pub(super) fn cores(&self) -> usize {
         1 + self.load_cores.len()
+    }
+
+    /// Seconds that all cores together have spent on anything but idling.
+    pub(super) fn busy_seconds(&self) -> Result<f64> {
+        let cores = self.load_cores.iter().chain([&self.proxy_core]);
+        cores.map(|core| core_busy_seconds(*core)).sum()
     }
 }
 

@@ -8,12 +8,12 @@ use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::machine::Machine;
-use super::micro::Micro;
+use super::micro::Micros;
 use super::receipts::Receipts;
 use super::rounds::{CONNECTIONS, Spread, Turn, Turns};
 
 /// Above this share of the proxies' core taken by others, the run calls itself noisy. Percent.
-const NOISE: f64 = 5.0;
+pub(super) const NOISE: f64 = 5.0;
 
 /// All of a run.
 pub(super) struct Report {
@@ -23,7 +23,7 @@ pub(super) struct Report {
     pub(super) receipts: Receipts,
     pub(super) at_rest: Vec<(&'static str, u64)>,
     pub(super) after: Vec<(&'static str, u64)>,
-    pub(super) micro: Option<Vec<Micro>>,
+    pub(super) micro: Option<Micros>,
 }
 
 impl Report {
@@ -32,7 +32,7 @@ impl Report {
         let mut text = self.side_by_side();
         if let Some(micro) = &self.micro {
             text.push('\n');
-            text.push_str(&micro_table(micro));
+            text.push_str(&micro.table());
         }
         text
     }
@@ -42,7 +42,7 @@ impl Report {
         let mut document = fs::read_to_string(path).with_context(|| path.display().to_string())?;
         document = between(&document, "side-by-side", &self.side_by_side())?;
         if let Some(micro) = &self.micro {
-            document = between(&document, "micro", &micro_table(micro))?;
+            document = between(&document, "micro", &micro.table())?;
         }
         fs::write(path, document).with_context(|| path.display().to_string())
     }
@@ -51,11 +51,12 @@ impl Report {
         let machine = &self.machine;
         let rounds = self.rounds.first().map_or(0, |turns| turns.turns.len());
         let mut text = format!(
-            "Machine: {} cores of an {} (virtual), {:.0} GB, Linux {}, rustc {}. Before the run the cores were {:.0} % \
+            "Machine: {} cores, {}{}, {:.0} GB, Linux {}, rustc {}. Before the run the cores were {:.0} % \
              busy (of {} %).\n{} rounds of {} s each, {CONNECTIONS} connections, 1.5 KB up and 1.5 KB down. Medians, \
              with the least and the most of the rounds.\n\n",
             machine.cores(),
             machine.cpu,
+            if machine.is_virtual { " (virtual machine)" } else { "" },
             machine.memory_gb,
             machine.kernel,
             machine.rustc,
@@ -74,7 +75,7 @@ impl Report {
         let noise =
             Spread::of(self.proxies().flat_map(|turns| turns.turns.iter().map(|turn| turn.core_others)));
         let used = Spread::of(self.proxies().flat_map(|turns| turns.turns.iter().map(|turn| turn.core_used)));
-        let verdict = if noise.median > NOISE { "**noisy: trust the CPU columns**" } else { "quiet" };
+        let verdict = if noise.median > NOISE { "**noisy: do not rely on these figures**" } else { "quiet" };
         let _ = write!(
             text,
             "\nThe proxies used {:.0} % ({:.0} to {:.0}) of their core under load; everything else on that core took \
@@ -164,7 +165,7 @@ impl Report {
         let memory = |list: &[(&str, u64)]| -> serde_json::Map<String, serde_json::Value> {
             list.iter().map(|(name, kb)| ((*name).to_owned(), json!(kb))).collect()
         };
-        let micro = self.micro.iter().flatten().map(|micro| {
+        let micro = self.micro.iter().flat_map(|micros| &micros.all).map(|micro| {
             let (low, high) = micro.interval_ns;
             json!({"name": micro.name, "median_ns": micro.median_ns, "low_ns": low, "high_ns": high})
         });
@@ -211,30 +212,6 @@ fn line(what: &str, spread: Spread, digits: usize) -> String {
         "| {what} | {:.digits$} | {:.digits$} | {:.digits$} |\n",
         spread.median, spread.least, spread.most
     )
-}
-
-fn micro_table(all: &[Micro]) -> String {
-    let mut text = String::from("| benchmark | median | 95 % interval |\n|---|---|---|\n");
-    for micro in all {
-        let (low, high) = micro.interval_ns;
-        let _ = writeln!(
-            text,
-            "| {} | {} | {} to {} |",
-            micro.name,
-            time(micro.median_ns),
-            time(low),
-            time(high)
-        );
-    }
-    text
-}
-
-fn time(ns: f64) -> String {
-    match ns {
-        ns if ns < 1e3 => format!("{ns:.0} ns"),
-        ns if ns < 1e6 => format!("{:.2} µs", ns / 1e3),
-        ns => format!("{:.2} ms", ns / 1e6),
-    }
 }
 
 /// Replaces what stands between `<!-- name:begin … -->` and `<!-- name:end -->`.
