@@ -48,7 +48,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     let facts = Facts::new(&app, &parts, route, decision, in_force.digest);
     let (mut flight, not_kept) = InFlight::begin(app.clone(), facts, seen);
     let not_kept = not_kept.map(|error| not_kept_problem(&error));
-    if let Some(problem) = not_kept.or(unread).or_else(|| refusal(&app, &parts)) {
+    if let Some(problem) = not_kept.or(unread).or_else(|| refusal(&app, &parts, &client)) {
         let ending = Ending::Refused(problem.fault, problem.message.clone());
         return ours(flight, &problem, ending);
     }
@@ -64,7 +64,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     flight.waited(sent.elapsed());
     match answer {
         Err(error) => failed(flight, error).await,
-        Ok(answer) if let Some(wrong) = wrong_switch(&answer, &client) => broken(flight, wrong.to_owned()),
+        Ok(answer) if let Some(wrong) = wrong_head(&answer, &client) => broken(flight, wrong.to_owned()),
         Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             upgrade::switch(flight, answer, client)
         }
@@ -100,6 +100,7 @@ impl Client {
             Some(protocol) => HeaderValue::from_str(protocol.as_str()).ok(),
             None => head::upgrade_asked(headers),
         };
+        let protocol = protocol.filter(|protocol| !head::offers_h2(protocol));
         Client {
             method: request.method().clone(),
             version: request.version(),
@@ -158,14 +159,22 @@ async fn model(
 }
 
 /// What is refused before anything is forwarded.
-fn refusal(app: &App, parts: &http::request::Parts) -> Option<Problem> {
+fn refusal(app: &App, parts: &http::request::Parts, client: &Client) -> Option<Problem> {
     let length = content_length(&parts.headers);
     if length.is_some_and(|length| length > app.limits.max_body_bytes) {
         return Some(request_problem(&RequestBodyError::TooLarge));
     }
-    let plain_connect =
-        parts.method == Method::CONNECT && parts.extensions.get::<hyper::ext::Protocol>().is_none();
-    plain_connect.then(|| Problem {
+    if !head::coding_known(&parts.headers) {
+        return Some(Problem {
+            status: StatusCode::NOT_IMPLEMENTED,
+            fault: "client",
+            code: "transfer_coding",
+            message: "Of the transfer codings only chunked is served".into(),
+            retry: false,
+        });
+    }
+    // A tunnel to somewhere, or for a protocol that cannot be asked for.
+    (parts.method == Method::CONNECT && client.upgrade.is_none()).then(|| Problem {
         status: StatusCode::METHOD_NOT_ALLOWED,
         fault: "client",
         code: "method_not_allowed",
@@ -182,12 +191,18 @@ async fn pass(
     client: Client,
     api: Api,
 ) -> Response<ResponseBody> {
+    if let Some(problem) = refusal(app, &parts, &client) {
+        return whole(problem.response(api));
+    }
     let answer = match client.head(app, &parts) {
         Ok(head) => app.upstream.send(head, body).await,
         Err(error) => Err(error),
     };
     match answer {
         Err(error) => whole(forward_problem(&error).0.response(api)),
+        Ok(answer) if let Some(wrong) = wrong_head(&answer, &client) => {
+            whole(bad_gateway(wrong.into()).response(api))
+        }
         Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             upgrade::switch_unseen(app, answer, client)
         }
@@ -283,8 +298,12 @@ async fn respond(mut flight: InFlight, answer: Answer, client: &Client) -> Respo
     Response::from_parts(parts, ResponseBody::Observed(Box::new(observed)))
 }
 
-/// What is wrong with an answer that changes the protocol when it should not, or does not when it seems to.
-fn wrong_switch(answer: &Answer, client: &Client) -> Option<&'static str> {
+/// What is wrong with an answer that is coded in a way nobody undoes, that changes the protocol when it should not, or
+/// does not when it seems to.
+fn wrong_head(answer: &Answer, client: &Client) -> Option<&'static str> {
+    if !head::coding_known(answer.response.headers()) {
+        return Some("its transfer coding is not chunked");
+    }
     let status = answer.response.status();
     if status == StatusCode::SWITCHING_PROTOCOLS && client.upgrade.is_none() {
         return Some("it switched protocols unasked");
@@ -399,7 +418,7 @@ fn forward_problem(error: &ForwardError) -> (Problem, bool) {
             true,
         ),
         ForwardError::Request(error) => (request_problem(error), false),
-        ForwardError::Hosts | ForwardError::Target(_) => (
+        ForwardError::Hosts | ForwardError::UserInfo | ForwardError::Target(_) => (
             Problem {
                 status: StatusCode::BAD_REQUEST,
                 fault: "client",

@@ -1,6 +1,7 @@
 //! Towards the upstream: the connection pool, its TLS, and what a request's head looks like on the other side.
 
 use crate::config::{HostHeader, UpstreamOptions};
+use crate::exchange::content_length;
 use crate::head;
 use crate::request_body::{RequestBody, RequestBodyError};
 use crate::tls;
@@ -62,6 +63,9 @@ pub enum ForwardError {
     /// Two hosts: the server might choose another than the record names (RFC 9112 section 3.2).
     #[error("the request has more than one Host")]
     Hosts,
+    /// A user name or password before the host (RFC 9110 section 4.2.4).
+    #[error("the request target has a user name in it")]
+    UserInfo,
     /// The request target cannot be forwarded.
     #[error("the request target cannot be forwarded: {0}")]
     Target(#[from] http::Error),
@@ -139,6 +143,9 @@ impl Upstream {
         if parts.headers.get_all(header::HOST).iter().count() > 1 {
             return Err(ForwardError::Hosts);
         }
+        if parts.uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
+            return Err(ForwardError::UserInfo);
+        }
         let path = match parts.uri.path_and_query() {
             Some(path) if !self.base_path.is_empty() => {
                 format!("{}{path}", self.base_path).parse::<PathAndQuery>()
@@ -160,6 +167,12 @@ impl Upstream {
         head::strip_hop_by_hop(&mut headers);
         if parts.version >= Version::HTTP_2 {
             head::join_cookies(&mut headers);
+            if headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 {
+                // They are known to be the same; to an HTTP/1.1 server only one may be sent.
+                let length = content_length(&headers).map(HeaderValue::from);
+                headers.remove(header::CONTENT_LENGTH);
+                headers.extend(length.map(|length| (header::CONTENT_LENGTH, length)));
+            }
         }
         if wants_trailers {
             headers.insert(header::TE, HeaderValue::from_static("trailers"));

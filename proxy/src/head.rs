@@ -60,12 +60,29 @@ pub fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 pub fn upgrade_asked(headers: &HeaderMap) -> Option<HeaderValue> {
     let protocol = headers.get(header::UPGRADE)?;
     // h2c by upgrade is obsolete (RFC 9113 section 3.1) and would end the proxy's sight of the exchange.
-    // It may stand anywhere in a list and in any case, and servers differ in which line they read.
-    let h2 = |item: &[u8]| item.trim_ascii().get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2"));
-    let mut offers =
-        headers.get_all(header::UPGRADE).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','));
-    let usable = has_token(headers, &header::CONNECTION, "upgrade") && !offers.any(h2);
+    // Servers differ in which line they read.
+    let hidden = headers.get_all(header::UPGRADE).iter().any(offers_h2);
+    let usable = has_token(headers, &header::CONNECTION, "upgrade") && !hidden;
     usable.then(|| protocol.clone())
+}
+
+/// Whether HTTP/2 is among the protocols named: anywhere in the list, in any case, in any version.
+pub fn offers_h2(protocols: &HeaderValue) -> bool {
+    let mut offers = protocols.as_bytes().split(|b| *b == b',');
+    offers.any(|item| item.trim_ascii().get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2")))
+}
+
+/// Whether a message's transfer coding is one that is undone here: `chunked`, once and last, or none. Of any other the
+/// bytes would go on without the header that says what they are (RFC 9112 section 7).
+pub fn coding_known(headers: &HeaderMap) -> bool {
+    let mut codings = headers
+        .get_all(header::TRANSFER_ENCODING)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','));
+    let Some(last) = codings.next_back() else { return true };
+    let is = |coding: &[u8], name: &str| coding.trim_ascii().eq_ignore_ascii_case(name.as_bytes());
+    // `identity` of the older HTTP/1.1 changes nothing.
+    (is(last, "chunked") || is(last, "identity")) && codings.all(|coding| is(coding, "identity"))
 }
 
 /// Removes from an upstream's response what only this proxy may say. Returns the names of what was removed.

@@ -53,7 +53,8 @@ fn an_upstream_cannot_speak_in_our_name() {
 
 #[test]
 fn a_string_over_two_lines_hides_no_label() {
-    let mut map = headers(&[("signature", "theirs=\"a"), ("signature", "b\", colophon=:BBBB:, other=:CCCC:")]);
+    let mut map =
+        headers(&[("signature", "theirs=\"a"), ("signature", "b\", colophon=:BBBB:, other=:CCCC:")]);
     assert_eq!(strip_claims(&mut map), [b"signature:colophon"]);
     let left: Vec<&HeaderValue> = map.get_all("signature").iter().collect();
     assert_eq!(left, ["theirs=\"a, b\", other=:CCCC:"]);
@@ -95,4 +96,23 @@ fn the_digest_does_not_hang_on_the_order_of_names() {
     assert_eq!(digest(&one), digest(&other));
     assert_ne!(digest(&one), digest(&swapped));
     assert_eq!(digest(&one), colophon_receipt::merkle::sha256(b"a: 2\nb: 1\nb: 3\n"));
+}
+
+#[test]
+fn only_transfer_codings_that_are_undone_are_known() {
+    for known in [&[][..], &["chunked"], &["Chunked"], &["identity"], &["identity, chunked"]] {
+        let lines: Vec<(&str, &str)> = known.iter().map(|value| ("transfer-encoding", *value)).collect();
+        assert!(coding_known(&headers(&lines)), "{known:?}");
+    }
+    for other in [
+        &["gzip, chunked"][..],
+        &["gzip", "chunked"],
+        &["chunked, gzip"],
+        &["foo"],
+        &["chunked", "chunked"],
+        &["chunked,"],
+    ] {
+        let lines: Vec<(&str, &str)> = other.iter().map(|value| ("transfer-encoding", *value)).collect();
+        assert!(!coding_known(&headers(&lines)), "{other:?}");
+    }
 }
