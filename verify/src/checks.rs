@@ -1,6 +1,7 @@
 //! The names of the checks, which scripts rely on, and the list that collects their outcomes.
 
 use crate::report::{Check, Status};
+use crate::text::line;
 
 /// The receipt is one file of the known format, in its only spelling.
 pub const RECEIPT_FORM: &str = "receipt-form";
@@ -54,12 +55,13 @@ impl Checks {
             Ok(detail) => (Status::Passed, detail),
             Err(detail) => (Status::Failed, detail),
         };
-        self.0.push(Check { name, status, detail });
+        // Whatever a finding quotes, it cannot act on a terminal.
+        self.0.push(Check { name, status, detail: line(&detail) });
         status == Status::Passed
     }
 
     pub(crate) fn skip(&mut self, name: &'static str, why: impl Into<String>) {
-        self.0.push(Check { name, status: Status::NotChecked, detail: why.into() });
+        self.0.push(Check { name, status: Status::NotChecked, detail: line(&why.into()) });
     }
 
     pub(crate) fn any_failed(&self) -> bool {

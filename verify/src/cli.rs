@@ -7,9 +7,10 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::builder::NonEmptyStringValueParser;
 use colophon_receipt::receipt::MAX_BYTES;
 
-use crate::text::quoted;
+use crate::text::{line, quoted};
 use crate::{Bodies, Body, BodyReader, Report, Side, Trust, Verdict, checks, trust};
 
 mod print;
@@ -34,7 +35,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     pub response: Option<PathBuf>,
     /// The nonce that you sent as Colophon-Client-Nonce
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub nonce: Option<String>,
     /// Your time: `now`, RFC 3339 or Unix seconds; refuse what claims to be later
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
@@ -95,8 +96,9 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
             let file = read(path, trust::MAX_BYTES + 1, "the trust file")?;
             let hint =
                 "it should be the JSON that the log's owner publishes, such as /.well-known/colophon/keys";
-            let trust = Trust::from_json(&file)
-                .map_err(|error| format!("the trust file {}: {error}; {hint}", shown(path)))?;
+            let trust = Trust::from_json(&file).map_err(|error| {
+                format!("the trust file {}: {}; {hint}", shown(path), line(&error.to_string()))
+            })?;
             Some(trust)
         }
     };

@@ -200,6 +200,8 @@ fn check_nonce(nonce: &[u8], record: &Record, http: &HttpSide) -> Option<Finding
     let recorded = record.opened.context.as_ref().and_then(|context| context.nonce.as_deref());
     let covered = http.nonce.as_ref().map(String::as_bytes);
     match recorded.or(covered) {
+        // Nobody chose that.
+        _ if nonce.is_empty() => Some(Err("an empty nonce ties nothing to anything".into())),
         Some(found) if found == nonce => Some(Ok("the record holds your nonce".into())),
         Some(found) => Some(Err(format!("the record holds the nonce {}", quoted(found)))),
         None if record.is_withheld(CONTEXT) => None,

@@ -3,6 +3,9 @@
 /// At most this many bytes of foreign text are shown.
 const MAX_SHOWN: usize = 160;
 
+/// At most about this many bytes of a sentence.
+const MAX_LINE: usize = 1000;
+
 /// Printable ASCII as it is; everything else (controls, bidirectional marks, look-alikes) escaped; cut when long.
 pub(crate) fn shown(text: impl AsRef<[u8]>) -> String {
     let bytes = text.as_ref();
@@ -27,7 +30,23 @@ pub(crate) fn shown(text: impl AsRef<[u8]>) -> String {
     out
 }
 
-/// The same in quotation marks.
+/// A sentence of our own that may quote a library's error, and with it foreign text: one line, bounded.
+pub(crate) fn line(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(MAX_LINE) + 8);
+    for c in text.chars() {
+        if out.len() > MAX_LINE {
+            out.push('…');
+            break;
+        }
+        match c {
+            ' '..='~' | 'µ' | '…' => out.push(c),
+            _ => out.extend(c.escape_unicode()),
+        }
+    }
+    out
+}
+
+/// [`shown`] in quotation marks.
 pub(crate) fn quoted(text: impl AsRef<[u8]>) -> String {
     format!("\"{}\"", shown(text))
 }

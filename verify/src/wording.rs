@@ -38,9 +38,12 @@ fn proven(case: &Case) -> Vec<String> {
     if verified_level(&case.http) >= Level::Sign {
         let other = case.http.signed.iter().map(|signed| signed.key.key_id_hex()).find(|other| *other != key);
         list.push(format!(
-            "The signature that left with the answer{} covers the digests of request and response, the status, the \
+            // Most streams leave without their closing signature, and nobody but the client knows what arrived.
+            "A signature over the HTTP answer{} covers the digests of request and response, the status, the \
              method, the path and the query.",
-            other.map(|other| format!(" (by key {other}, which this log announced as well)")).unwrap_or_default()
+            other
+                .map(|other| format!(" (by key {other}, which this log announced as well)"))
+                .unwrap_or_default()
         ));
     }
     for (side, how, size) in &case.copies.matched {
@@ -48,7 +51,9 @@ fn proven(case: &Case) -> Vec<String> {
         list.push(format!("Your {what} ({how}, {size} bytes) is the one committed to."));
     }
     match case.copies.binding() {
-        Binding::Nonce => list.push("The record holds your nonce: it was made after you chose that.".into()),
+        Binding::Nonce => list.push(
+            "The record holds your nonce: it was made after you chose that, if nobody could guess it.".into(),
+        ),
         Binding::Signature => {
             list.push(
                 "Your copy carries the key's own signature over this record, not only the same bytes.".into(),

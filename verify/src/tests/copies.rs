@@ -54,6 +54,8 @@ fn a_nonce_ties_best() {
     let report = with(&made, None, Some(&made.response), Some("n-42"));
     assert_eq!((report.result, report.binding), (Verdict::Trusted, Binding::Nonce));
     refused_by(&with(&made, None, None, Some("n-43")), &[checks::NONCE]);
+    let empty = Plan { nonce: Some(String::new()), ..Plan::default() }.make();
+    refused_by(&with(&empty, None, None, Some("")), &[checks::NONCE]);
     let hidden =
         Plan { withheld: vec![fields::CONTEXT], ..Plan { nonce: Some("n".into()), ..Plan::default() } };
     // The signature covers it all the same.

@@ -14,6 +14,13 @@ fn foreign_text_cannot_act() {
 }
 
 #[test]
+fn a_sentence_stays_one_line() {
+    assert_eq!(line("1 µs, \"a\\b\" … `x`"), "1 µs, \"a\\b\" … `x`");
+    assert_eq!(line("`\u{1b}[2J\n\u{9b}\u{202e}`"), r"`\u{1b}[2J\u{a}\u{9b}\u{202e}`");
+    assert!(line(&"x".repeat(1 << 20)).len() < 1100);
+}
+
+#[test]
 fn times_and_ids_are_written_plainly() {
     assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
     assert_eq!(time(1_794_652_800_123_456), "2026-11-14T10:40:00.123Z");
