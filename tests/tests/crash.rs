@@ -2,7 +2,7 @@
 //! grew; nothing that was released is lost; nothing is there twice.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use colophon_tests::log::{self, Head};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::{End, Message};
-use colophon_tests::{pause, wait_for};
+use colophon_tests::{PATIENCE, pause, wait_for};
 
 const CHAT: &str = "/v1/chat/completions";
 const STREAM_HEAD: &[u8] =
@@ -49,8 +49,8 @@ fn upstream() -> Upstream {
 /// What a client got: the request's body, the response, whole or cut.
 type Got = (String, Message);
 
-/// Asks again and again until the proxy is gone.
-fn load(colophon: &Colophon, kind: &'static str, stop: &AtomicBool) -> Vec<Got> {
+/// Asks again and again until the proxy is gone, counting the answers that are whole.
+fn load(colophon: &Colophon, kind: &'static str, stop: &AtomicBool, answers: &AtomicUsize) -> Vec<Got> {
     let mut got = Vec::new();
     let mut client = Client::connect(colophon.listen()).timeout(Duration::from_secs(10));
     for number in 0.. {
@@ -69,6 +69,7 @@ fn load(colophon: &Colophon, kind: &'static str, stop: &AtomicBool) -> Vec<Got> 
         if !whole {
             break;
         }
+        answers.fetch_add(1, Ordering::Relaxed);
     }
     got
 }
@@ -82,20 +83,22 @@ fn killed_at_any_moment_it_goes_on_with_the_same_log() {
     let trust = get(colophon.listen(), "/.well-known/colophon/keys").body;
     let (mut all, mut heads): (Vec<Got>, Vec<Head>) = (Vec::new(), Vec::new());
     for kill in 0..KILLS {
-        let stop = AtomicBool::new(false);
+        let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
         let got: Vec<Got> = thread::scope(|scope| {
             let of = |kind: &'static str| {
-                let (colophon, stop) = (&colophon, &stop);
-                scope.spawn(move || load(colophon, kind, stop))
+                let (colophon, stop, answers) = (&colophon, &stop, &answers);
+                scope.spawn(move || load(colophon, kind, stop, answers))
             };
             let clients = [of("plain"), of("plain"), of("stream"), of("endless")];
-            pause(Duration::from_millis(60 + (kill * 37) % 130));
+            // A busy machine takes longer to get going.
+            wait_for(PATIENCE, || (answers.load(Ordering::Relaxed) > 10).then_some(()));
+            pause(Duration::from_millis(40 + (kill * 37) % 130));
             // SIGKILL, while the clients are at it.
             colophon.signal("KILL");
             stop.store(true, Ordering::Relaxed);
             clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
         });
-        colophon.process().wait(Duration::from_secs(10));
+        colophon.process().wait(PATIENCE);
         heads.extend(got.iter().map(|(_, response)| Head::of_response(response)));
         heads.push(Head::of_folder(&colophon.data()));
         all.extend(got);
@@ -243,8 +246,6 @@ fn a_restart_is_quick() {
     let begun = std::time::Instant::now();
     colophon.restart();
     assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?}", begun.elapsed());
-    let logged = wait_for(Duration::from_secs(20), || {
-        (log::recorded_ids(&colophon.data()).len() == 200).then_some(())
-    });
+    let logged = wait_for(PATIENCE, || (log::recorded_ids(&colophon.data()).len() == 200).then_some(()));
     assert!(logged.is_some(), "{} records", log::recorded_ids(&colophon.data()).len());
 }

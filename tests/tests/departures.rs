@@ -1,5 +1,7 @@
 //! Clients that leave: the upstream is freed at once, and what had been delivered is on record.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use colophon_receipt::level::Outcome;
@@ -129,8 +131,11 @@ fn leaving_after_the_terminator_is_no_departure() {
 /// The client leaves while it still sends its request.
 #[test]
 fn an_upload_left_midway_frees_the_upstream() {
-    let upstream = Upstream::serve(|conn| {
+    let under_way = Arc::new(AtomicBool::new(false));
+    let of_upstream = under_way.clone();
+    let upstream = Upstream::serve(move |conn| {
         if let Some(head) = conn.request_head() {
+            of_upstream.store(true, Ordering::SeqCst);
             let request = conn.request_body(head);
             assert_ne!(request.end, End::Complete);
             conn.wait_until_gone();
@@ -140,7 +145,8 @@ fn an_upload_left_midway_frees_the_upstream() {
     let mut client = Client::connect(colophon.listen());
     client
         .send(b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n{\"model\":");
-    pause(Duration::from_millis(300));
+    let begun = wait_for(PATIENCE, || under_way.load(Ordering::SeqCst).then_some(()));
+    assert!(begun.is_some(), "the upstream got no request");
     let left = Instant::now();
     drop(client);
     let gone = upstream.gone().expect("the upstream is never freed");

@@ -79,7 +79,8 @@ fn what_has_begun_is_finished() {
     });
     assert!(draining.is_some_and(|said| said.contains("draining")));
     assert_eq!(get(colophon.admin(), "/livez").status(), 200);
-    assert!(TcpStream::connect(listen).is_err(), "new connections are still taken");
+    let closed = wait_for(Duration::from_secs(2), || TcpStream::connect(listen).is_err().then_some(()));
+    assert!(closed.is_some(), "new connections are still taken");
 
     h1.wire().response_prefix(&mut streamed, usize::MAX);
     let answered = answered.join().unwrap();
@@ -162,7 +163,10 @@ fn a_second_signal_ends_at_once() {
     let mut colophon = Colophon::signing(&upstream.url());
     let (_client, head) = begun(&colophon);
     colophon.process().terminate();
-    pause(Duration::from_millis(500));
+    // Two signals that are pending at once are one.
+    let heard = wait_for(PATIENCE, || colophon.process().log().contains("draining").then_some(()));
+    assert!(heard.is_some(), "{}", colophon.process().log());
+    pause(Duration::from_millis(300));
     assert!(colophon.process().ended().is_none(), "it does not wait for the stream");
     let again = Instant::now();
     colophon.process().terminate();

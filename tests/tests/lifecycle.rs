@@ -129,6 +129,7 @@ fn kills_under_load_leave_a_sound_log() {
     let mut released: Vec<Message> = Vec::new();
     for round in 0..6u64 {
         let listen = colophon.listen();
+        let (got, first) = std::sync::mpsc::channel();
         let load = std::thread::spawn(move || {
             let mut whole = Vec::new();
             let mut client = Client::connect(listen);
@@ -140,8 +141,12 @@ fn kills_under_load_leave_a_sound_log() {
                 }
                 assert_eq!(response.status(), 200);
                 whole.push(response);
+                if whole.len() == 5 {
+                    got.send(()).ok();
+                }
             }
         });
+        first.recv_timeout(PATIENCE).expect("answers");
         pause(Duration::from_millis(120 + round * 37));
         colophon.kill();
         released.extend(load.join().unwrap());
