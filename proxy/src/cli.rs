@@ -60,7 +60,7 @@ pub fn main() -> ExitCode {
         command = match settings::apply(command, &path) {
             Ok(command) => command,
             Err(error) => {
-                eprintln!("{} {error:#}", term::red("error:"));
+                eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
                 return ExitCode::from(USAGE);
             }
         };
@@ -85,7 +85,7 @@ fn run(cli: Cli) -> ExitCode {
     match done {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{} {error:#}", term::red("error:"));
+            eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
             ExitCode::from(FAILED)
         }
     }

@@ -8,8 +8,9 @@ use crate::{accept, admin};
 use anyhow::Context as _;
 use clap::Args;
 use colophon_ledger::{Keeper, Ledger};
-use colophon_policies::Policy;
+use colophon_policies::{MAX_POLICY_BYTES, Policy};
 use colophon_signer::{Ed25519Key, Signer};
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -159,7 +160,10 @@ impl Running {
 /// The policy of a file, or the built-in one.
 pub fn policy(file: Option<&Path>) -> anyhow::Result<Policy> {
     let Some(path) = file else { return Ok(Policy::builtin()) };
-    let text = std::fs::read_to_string(path)
+    let mut text = String::new();
+    std::fs::File::open(path)
+        // One byte more than allowed, so that the parser sees that it is too long.
+        .and_then(|file| file.take(MAX_POLICY_BYTES as u64 + 1).read_to_string(&mut text))
         .with_context(|| format!("cannot read the policy {}", path.display()))?;
     Ok(Policy::parse(&text, &path.display().to_string())?)
 }
@@ -253,3 +257,6 @@ fn reload(certificate: &ServerCertificate) {
         Err(error) => tracing::error!(error = format!("{error:#}"), "the old certificate stays in force"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,7 +64,7 @@ pub(super) async fn run(command: LogCommand) -> anyhow::Result<ExitCode> {
         LogCommand::Show(args) => show(args).await,
     };
     done.or_else(|error| {
-        eprintln!("{} {error:#}", term::red("error:"));
+        eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
         Ok(ExitCode::from(USAGE))
     })
 }
