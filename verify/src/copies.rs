@@ -20,6 +20,9 @@ use crate::report::Binding;
 use crate::text::{quoted, uuid};
 use crate::trust::Trust;
 
+/// Said of a copy that is not the recorded body, but what the record says that it decodes to.
+pub(crate) const DECODED: &str = ", as decoded";
+
 /// How the reader's copies compare.
 #[derive(Default)]
 pub(crate) struct CopySide {
@@ -114,7 +117,7 @@ fn compare<'a>(
         let Some(body) = body else { continue };
         if let Some(reading) = copy.readings.iter().find(|reading| reading.body == body) {
             let decoded = [REQUEST_DECODED, RESPONSE_DECODED].contains(&at);
-            let how = format!("{}{}", reading.how, if decoded { ", as decoded" } else { "" });
+            let how = format!("{}{}", reading.how, if decoded { DECODED } else { "" });
             checks.add(name, Ok(format!("{how} is the recorded one, {} bytes", body.size)));
             side.matched.push((of, how, body.size));
             return reading.comment.as_deref();

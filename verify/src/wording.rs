@@ -3,6 +3,7 @@
 use colophon_receipt::Level;
 use colophon_receipt::fields;
 
+use crate::copies::DECODED;
 use crate::report::{Binding, Check, Verdict};
 use crate::text::{quoted, shown, time};
 use crate::{Case, Side, checks, verified_level};
@@ -85,6 +86,13 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
                 "That your copy of the {what} is the one committed to: none was compared (--{what} FILE)."
             ));
         }
+    }
+    for (side, how, _) in case.copies.matched.iter().filter(|(_, how, _)| how.ends_with(DECODED)) {
+        let what = if *side == Side::Request { "request" } else { "response" };
+        list.push(format!(
+            "That the {what} decodes to your copy ({how}): both digests are in the record, but that they belong \
+             together is the operator's word."
+        ));
     }
     if let Some(record) = &case.record {
         let (claimed, verified) = (record.leaf.level, verified_level(&case.http));

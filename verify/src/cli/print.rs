@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::text::time;
-use crate::{Report, Status, Verdict};
+use crate::{Binding, Report, Status, Verdict, checks};
 
 const WIDTH: usize = 100;
 
@@ -69,7 +69,15 @@ impl Printer {
         let clock = report.time.operator_completed.map(|at| format!(" The operator's clock: {}.", time(at)));
         self.fact("time", &format!("{}{}", report.time.source, clock.unwrap_or_default()));
         self.fact("unique", &report.uniqueness);
-        self.fact("your copy", &format!("tied to the record by: {}", report.binding));
+        let passed = |name| report.check(name).is_some_and(|check| check.status == Status::Passed);
+        let copy = match report.binding {
+            // A nonce needs no copy, and says nothing about one.
+            Binding::Nonce if !passed(checks::REQUEST_BODY) && !passed(checks::RESPONSE_BODY) => {
+                "none was compared; the record holds your nonce".into()
+            }
+            binding => format!("tied to the record by: {binding}"),
+        };
+        self.fact("your copy", &copy);
     }
 
     fn list(&mut self, title: &str, mark: &str, style: &str, items: &[String]) {

@@ -140,3 +140,27 @@ fn times_are_read() {
         assert!(parse_time(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn a_nonce_says_nothing_of_a_copy_that_was_not_given() {
+    let files = Files::new();
+    let made = Plan { nonce: Some("n-42".into()), ..Plan::default() }.make();
+    fs::write(files.path("receipt"), made.file()).unwrap();
+    fs::write(files.path("trust"), made.trust_file("{}")).unwrap();
+    let (code, out, _) = files.run("@receipt --trust @trust --nonce n-42");
+    assert_eq!(code, 0);
+    assert!(out.contains("your copy  none was compared; the record holds your nonce"), "{out}");
+    let (_, out, _) = files.run("@receipt --trust @trust --nonce n-42 --response @response");
+    assert!(out.contains("your copy  tied to the record by: nonce"), "{out}");
+}
+
+#[test]
+fn a_hostile_file_cannot_act_on_the_terminal() {
+    let files = Files::new();
+    fs::write(files.path("evil"), "{\"\\u001b[2J\\nTRUSTED\u{202e}\": 1}").unwrap();
+    for words in ["@evil --trust @trust", "@receipt --trust @evil"] {
+        let (_, out, err) = files.run(words);
+        assert!(!format!("{out}{err}").contains(['\u{1b}', '\u{202e}']), "{out}{err}");
+        assert!(!format!("{out}{err}").contains("\nTRUSTED"), "{out}{err}");
+    }
+}
