@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Longest origin of a new log, in bytes: it stands in every answer.
+const MAX_ORIGIN: usize = 200;
+
 /// Whose `Host` the upstream sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -131,7 +134,7 @@ pub struct LedgerOptions {
     #[arg(long, env = "COLOPHON_NAME", value_name = "NAME")]
     pub name: Option<String>,
     /// Origin line of a new log, without its generation, e.g. logs.example.com/clinic
-    #[arg(long, env = "COLOPHON_ORIGIN", value_name = "ORIGIN")]
+    #[arg(long, env = "COLOPHON_ORIGIN", value_name = "ORIGIN", value_parser = origin)]
     pub origin: Option<String>,
     /// Private key of the log (PKCS#8 PEM) [default: made in --data]
     #[arg(long, env = "COLOPHON_LOG_KEY", value_name = "FILE")]
@@ -151,6 +154,17 @@ pub struct LedgerOptions {
     /// Take over a data folder that another machine, or another state folder, was using
     #[arg(long, env = "COLOPHON_ADOPT")]
     pub adopt: bool,
+}
+
+/// Takes what can stand in every answer's `Colophon-Log`, which is a structured-field string under a signature.
+fn origin(text: &str) -> Result<String, String> {
+    let usable = |b: u8| b.is_ascii_graphic() && !b"\"\\+".contains(&b);
+    if text.is_empty() || text.len() > MAX_ORIGIN || !text.bytes().all(usable) {
+        return Err(format!(
+            "an origin has 1 to {MAX_ORIGIN} visible ASCII characters, without \", \\ and +"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// Reads `500ms`, `30s`, `10m`, `24h`, `1d`.

@@ -9,3 +9,11 @@ fn times_have_units() {
         assert!(duration(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn an_origin_can_stand_in_a_header() {
+    assert!(origin("logs.example.com/clinic").is_ok());
+    for wrong in ["", "a b", "a\"b", "a\\b", "a+b", "é", "a\u{1b}b", &"x".repeat(201)] {
+        assert!(origin(wrong).is_err(), "{wrong}");
+    }
+}
