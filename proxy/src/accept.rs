@@ -23,9 +23,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// Most header lines of a request; with more the answer is 431.
-const MAX_HEADERS: usize = 512;
-
 /// Streams of one HTTP/2 connection at once.
 const MAX_STREAMS: u32 = 256;
 
@@ -149,7 +146,6 @@ async fn serve_h1(
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(app.limits.header_timeout)
-        .max_headers(MAX_HEADERS)
         .max_header_size(app.limits.max_header_bytes as usize)
         // The upstream's Date, or none: the answer is not ours.
         .auto_date_header(false);

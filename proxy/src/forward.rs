@@ -26,9 +26,6 @@ const POOL_IDLE: Duration = Duration::from_secs(4);
 /// How long a client's body waits for the upstream's `100 Continue`.
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Most header lines an upstream may answer with.
-const MAX_RESPONSE_HEADERS: usize = 512;
-
 type Pool = Client<HttpsConnector<HttpConnector>, RequestBody>;
 
 /// The server behind this proxy.
@@ -245,7 +242,6 @@ fn pool(connector: HttpsConnector<HttpConnector>, known_h2: bool) -> Pool {
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(POOL_IDLE)
-        .http1_max_headers(MAX_RESPONSE_HEADERS)
         .http2_only(known_h2)
         .http2_adaptive_window(true)
         .set_host(false)

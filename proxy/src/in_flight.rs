@@ -8,6 +8,7 @@ use crate::head;
 use crate::observe::ResponseSeen;
 use crate::request_body::{self, SharedRequest};
 use crate::stamp::{self, Closing, Stamp};
+use aws_lc_rs::rand;
 use colophon_ledger::{Open, Ticket};
 use colophon_policies::FailurePolicy;
 use colophon_receipt::fields::{BodyDigest, Upgrade};
@@ -279,11 +280,11 @@ impl InFlight {
         let completed = self.app.ledger.stamp(ticket);
         let mut seed = [0; 32];
         // Salts that are not random would hide nothing.
-        getrandom::fill(&mut seed).map_err(|error| NotKept(format!("no randomness: {error}")))?;
+        rand::fill(&mut seed).map_err(|_| NotKept("no randomness".to_owned()))?;
         // Before the fields: reading what the response said ends its reader.
         let outcome = self.outcome(ending);
-        let set = self.fields(ending, completed);
         let body = self.response.as_ref().map_or(EMPTY_BODY, ResponseSeen::digest);
+        let set = self.fields(ending, completed, &body);
         let record = seal(self.facts.id, completed, self.level, outcome, seed, set);
         Ok(Some(Sealed { record, body, outcome }))
     }

@@ -79,6 +79,8 @@ pub struct RequestSeen {
     decoder: Option<Decoder>,
     /// Read once, when the body ends: while the upstream works, and not when its answer is released.
     meaning: Option<RequestMeaning>,
+    /// Of the whole body, once it has ended.
+    whole: Option<BodyDigest>,
     complete: bool,
     /// The rest of a body that was given up before its end.
     rest: Option<Incoming>,
@@ -102,6 +104,7 @@ impl RequestSeen {
             copy: (readable && encoding.is_none()).then(Copy::default),
             decoder,
             meaning: None,
+            whole: None,
             complete: false,
             rest: None,
             api,
@@ -126,6 +129,7 @@ impl RequestSeen {
         if !self.complete {
             self.complete = true;
             self.meaning = Some(self.read());
+            self.whole = Some(self.digest());
         }
     }
 
@@ -151,7 +155,7 @@ impl RequestSeen {
 
     /// Digest of what was seen.
     pub fn digest(&self) -> BodyDigest {
-        BodyDigest { digest: self.hasher.clone().finalize().into(), size: self.size }
+        self.whole.unwrap_or_else(|| BodyDigest { digest: self.hasher.clone().finalize().into(), size: self.size })
     }
 
     /// Digest of what was seen, with its content encoding undone.

@@ -12,7 +12,7 @@ use std::sync::PoisonError;
 
 impl InFlight {
     /// Gathers what is known now. Reading what the response said ends its reader.
-    pub(super) fn fields(&mut self, ending: &Ending<'_>, completed: u64) -> FieldSet {
+    pub(super) fn fields(&mut self, ending: &Ending<'_>, completed: u64, body: &BodyDigest) -> FieldSet {
         let facts = &self.facts;
         let mut set = FieldSet::new();
         let (asked, incomplete);
@@ -28,13 +28,9 @@ impl InFlight {
             asked = request.meaning();
         }
         facts.line().write(fields::REQUEST_LINE, &mut set);
-        if let Some(response) = &self.response {
-            response.digest().write(fields::RESPONSE_BODY, &mut set);
-            if let Some(decoded) = response.decoded() {
-                decoded.write(fields::RESPONSE_DECODED, &mut set);
-            }
-        } else {
-            EMPTY_BODY.write(fields::RESPONSE_BODY, &mut set);
+        body.write(fields::RESPONSE_BODY, &mut set);
+        if let Some(decoded) = self.response.as_ref().and_then(ResponseSeen::decoded) {
+            decoded.write(fields::RESPONSE_DECODED, &mut set);
         }
         if let Some(head) = &self.head {
             let trailers = match ending {
