@@ -1,7 +1,8 @@
 //! From an id to a receipt: the index says which batch, then one read each of batch, openings and log.
 //!
 //! What is read back is checked against what was signed before it is handed out: a damaged store gives an error that
-//! names the object, never a receipt that does not verify.
+//! names the object, never a record, path or proof that does not verify. Signatures that left with the answer are not
+//! under the record's leaf: they are handed out as they were kept, and judged by whoever verifies the receipt.
 
 use crate::head::SignedHead;
 use crate::index::{self, Target};
@@ -15,7 +16,7 @@ use colophon_receipt::receipt::{
     AnnouncementPart, BatchPart, Bytes, FORMAT, Field, NOTICE, OpenedField, Receipt, RecordPart,
 };
 use colophon_receipt::record::{RecordId, RecordLeaf, salt};
-use colophon_receipt::statement::Statement;
+use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Statement};
 use colophon_signer::cose::Sign1;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -103,9 +104,10 @@ pub(crate) async fn find(
     let statement = reader.entry(target.log_index, &head.checkpoint).await?;
     let (leaf, batch) = batch_part(objects, batches, &target, slot, &statement, id).await?;
     let opening = opening(private, &target, slot, &leaf).await?;
-    let mut announcements = vec![announcement(reader, target.announced, head).await?];
+    let mut announcements = vec![announcement(reader, target.announced, head, "the index").await?];
     if opening.announced != target.announced && !opening.signatures.is_empty() {
-        announcements.push(announcement(reader, opening.announced, head).await?);
+        let named_by = private_name(&target.shard, target.seq);
+        announcements.push(announcement(reader, opening.announced, head, &named_by).await?);
     }
     let field = |(number, encoded): (u8, &[u8])| {
         let salt = Bytes(salt(&opening.seed, number).to_vec());
@@ -164,12 +166,20 @@ async fn opening(private: &Objects, target: &Target, slot: u32, leaf: &[u8]) -> 
     Ok(opening)
 }
 
+/// The announcement at `index`, which no proof vouches for but the object `named_by`.
 async fn announcement(
     reader: &LogReader,
     index: u64,
     head: &SignedHead,
+    named_by: &str,
 ) -> Result<AnnouncementPart, LedgerError> {
+    if index >= head.size() {
+        return Err(damage(named_by, "it names an announcement that is not in the log"));
+    }
     let statement = reader.entry(index, &head.checkpoint).await?;
+    if !Sign1::parse(&statement).is_ok_and(|signed| signed.content_type() == ANNOUNCEMENT_TYPE) {
+        return Err(damage(named_by, format!("log entry {index}, which it names, is no announcement")));
+    }
     let log_proof = reader.tlog_proof(index, head).await?;
     Ok(AnnouncementPart { statement: statement[..].into(), log_proof })
 }
