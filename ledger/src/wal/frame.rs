@@ -33,6 +33,9 @@ pub(super) fn frame(kind: u8, room: usize, write: impl FnOnce(&mut Vec<u8>)) -> 
     Ok(out)
 }
 
+/// The frame of the longest header has at most this many bytes; names of shards are under 150.
+pub(super) const MAX_HEADER: usize = 256;
+
 /// What stands at the start of some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Parsed<'a> {

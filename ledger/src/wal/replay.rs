@@ -73,8 +73,10 @@ fn read_segment(path: &Path, bytes: &[u8], replay: &mut Replay, finished: &mut H
         let resync = next.filter(|next| {
             bytes.get(*next..).is_some_and(|rest| matches!(frame::parse(rest), Parsed::Good(..)))
         });
-        // A crash leaves nothing after a bad frame.
-        let torn_tail = resync.is_none() && !(at + 1..bytes.len()).any(|i| frame::looks_good(&bytes[i..]));
+        // A crash leaves nothing after a bad frame: what is longer than a header was not torn while that was written.
+        let torn_tail = resync.is_none()
+            && (at > 0 || bytes.len() <= frame::MAX_HEADER)
+            && !(at + 1..bytes.len()).any(|i| frame::looks_good(&bytes[i..]));
         let end = resync.unwrap_or(bytes.len());
         replay.damage.push(Damage {
             segment: path.to_owned(),

@@ -151,6 +151,24 @@ fn damage_in_the_middle_is_kept_aside_once() {
 }
 
 #[test]
+fn a_segment_of_garbage_is_no_torn_tail() {
+    let longest = frame::header(&format!("{}/{}", "x".repeat(128), "0".repeat(16)), u64::MAX);
+    let longest = frame::frame(frame::HEADER, 0, |out| out.extend_from_slice(&longest)).unwrap();
+    assert!(longest.len() <= frame::MAX_HEADER);
+    for byte in [0, 0xff, b'x'] {
+        let dir = TempDir::new().unwrap();
+        let (path, _) = four(&dir);
+        let bytes = vec![byte; std::fs::metadata(&path).unwrap().len() as usize];
+        assert!(bytes.len() > frame::MAX_HEADER);
+        std::fs::write(&path, &bytes).unwrap();
+        let replay = replay(dir.path()).unwrap();
+        let damage = &replay.damage[0];
+        assert_eq!((damage.offset, damage.dropped, damage.torn_tail), (0, bytes.len() as u64, false));
+        assert_eq!(std::fs::read(path.with_extension("wal.damaged")).unwrap(), bytes);
+    }
+}
+
+#[test]
 fn a_write_that_fails_part_way_hides_nothing() {
     for room in 0..200 {
         let dir = TempDir::new().unwrap();
