@@ -193,7 +193,8 @@ impl Ledger {
             return Err(LedgerError::Name(config.name));
         }
         config.max_batch = config.max_batch.clamp(1, crate::batch::MAX_RECORDS);
-        let tokens = Tokens::new(&folder.token_key()?);
+        let (token_key, token_made) = folder.token_key()?;
+        let tokens = Tokens::new(&token_key);
         let replay = wal::replay(&folder.wal())?;
         let mut log = Log::open(
             objects.0.clone(),
@@ -207,12 +208,29 @@ impl Ledger {
             },
         )
         .await?;
+        if token_made && log.head().size() > 1 {
+            let file = folder.token_path();
+            tracing::error!(
+                file = %file.display(),
+                "the key of the receipt links was missing though the log has records; it was made anew, so every link \
+                 handed out before is refused (403) until the old file is put back"
+            );
+        }
         let removed = log.clean_staging(folder.root());
         if removed > 0 {
             tracing::info!(removed, "half-written files of a process that died are gone");
         }
+        let last_shard = folder.last_shard()?;
         let past =
-            recover::look_back(&log.reader(), &log.head(), &objects, folder.last_shard()?, &replay).await?;
+            recover::look_back(&log.reader(), &log.head(), &objects, last_shard.clone(), &replay).await?;
+        if let Some((shard, _)) = last_shard.filter(|(name, _)| past.is_lost(name, &replay)) {
+            tracing::error!(
+                shard,
+                wal = %folder.wal().display(),
+                "MISSING WAL: this shard did not end cleanly, and none of its WAL segments can be read; its last \
+                 records may be lost"
+            );
+        }
         let newest = replay.done.iter().map(|done| done.completed_at).max().unwrap_or(0);
         let clock = Clock::new(past.to.unwrap_or(0).max(newest));
         let now = clock.now();
@@ -220,9 +238,10 @@ impl Ledger {
         let shard =
             Shard::announce(&mut log, &*config.log_key, &config.name, now, life, past.predecessor.clone())
                 .await?;
-        folder.set_shard(&shard.name, shard.announced)?;
         let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT);
+        // Before the folder names the shard: a shard that it names and that has no segment has lost it.
         wal.set_shard(&shard.name, shard.announced);
+        folder.set_shard(&shard.name, shard.announced)?;
 
         let recovered = recover::records(replay, &past, &wal, &shard, now)?;
         let oldest = recovered.iter().map(|pending| pending.completed_at).min().unwrap_or(now);

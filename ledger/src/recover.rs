@@ -17,7 +17,7 @@ use crate::wal::{Replay, Wal};
 use colophon_receipt::Outcome;
 use colophon_receipt::record::{RecordId, seal};
 use colophon_receipt::statement::{
-    ANNOUNCEMENT_TYPE, Announcement, Predecessor, STATEMENT_TYPE, Statement, payload_hash,
+    ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, Predecessor, STATEMENT_TYPE, Statement, payload_hash,
 };
 use colophon_signer::cose::Sign1;
 use std::collections::{BTreeMap, HashSet};
@@ -34,6 +34,15 @@ pub(crate) struct Past {
     pub(crate) to: Option<u64>,
     /// Which records of the WAL are logged.
     logged: HashSet<RecordId>,
+    /// Shards whose close leaf was seen. The newest shard's comes before all else.
+    closed: HashSet<String>,
+}
+
+impl Past {
+    /// Whether `shard`, the folder's last one, died and left nothing in the WAL, not even the header of a segment.
+    pub(crate) fn is_lost(&self, shard: &str, replay: &Replay) -> bool {
+        !self.closed.contains(shard) && !replay.shards.contains_key(shard)
+    }
 }
 
 /// Walks the log backwards, as far as `replay` asks for.
@@ -120,6 +129,10 @@ impl Walk {
                 // A shard without records leaves no batch to index.
                 self.newest_batch |= statement.count > 0 || statement.cumulative_exchanges == 0;
                 Ok(!relevant && self.newest_batch)
+            }
+            CLOSE_TYPE => {
+                self.past.closed.insert(signed.sub().to_owned());
+                Ok(false)
             }
             _ => Ok(false),
         }

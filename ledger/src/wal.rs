@@ -136,11 +136,19 @@ impl Wal {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Frames from now on are `shard`'s.
+    /// Frames from now on are `shard`'s. Its first segment is there at once, so that a shard without one has lost it.
     pub(crate) fn set_shard(&self, shard: &str, announced: u64) {
+        let header = frame::header(shard, announced);
         let mut writer = self.lock();
-        writer.header = frame::header(shard, announced);
+        if writer.header == header {
+            return;
+        }
+        writer.header = header;
         writer.file = None;
+        if let Err(error) = writer.start_segment(&self.dir) {
+            // The next frame tries again, and says so to whoever writes it.
+            tracing::warn!(%error, "the shard's first WAL segment could not be begun");
+        }
     }
 
     /// Writes OPEN.

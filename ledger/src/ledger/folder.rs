@@ -80,15 +80,20 @@ impl Folder {
         replace(&path, format!("{name} {announced}\n").as_bytes())
     }
 
-    /// The secret behind the receipts' tokens, made at first use.
-    pub(crate) fn token_key(&self) -> Result<[u8; 32], LedgerError> {
-        let path = self.root.join("keys").join("token");
+    /// Where the secret behind the receipts' tokens is.
+    pub(crate) fn token_path(&self) -> PathBuf {
+        self.root.join("keys").join("token")
+    }
+
+    /// The secret behind the receipts' tokens, made at first use, and whether this was it.
+    pub(crate) fn token_key(&self) -> Result<([u8; 32], bool), LedgerError> {
+        let path = self.token_path();
         let mut key = [0; 32];
         match File::open(&path) {
             Ok(mut file) => {
                 let read = file.read_exact(&mut key).and_then(|()| file.read(&mut [0; 1]));
                 match read {
-                    Ok(0) => return Ok(key),
+                    Ok(0) => return Ok((key, false)),
                     Ok(_) => return Err(io(&path, std::io::Error::other("longer than 32 bytes"))),
                     Err(e) => return Err(io(&path, e)),
                 }
@@ -98,7 +103,7 @@ impl Folder {
         }
         getrandom::fill(&mut key)?;
         replace(&path, &key)?;
-        Ok(key)
+        Ok((key, true))
     }
 }
 

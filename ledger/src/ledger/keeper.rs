@@ -364,6 +364,8 @@ impl Worker {
             }
         };
         self.append_close().await?;
+        // WAL first, as at the start.
+        inner.wal.set_shard(&shard.name, shard.announced);
         inner.folder.set_shard(&shard.name, shard.announced)?;
         let base = Counters {
             // What was open or unlogged then is the new shard's from the start.
@@ -374,7 +376,6 @@ impl Worker {
         };
         self.chain = Chain::new(shard.clone(), self.chain.to, base);
         (self.next, self.closing) = (None, Closing::No);
-        inner.wal.set_shard(&shard.name, shard.announced);
         inner.shard.store(shard);
         Ok(())
     }

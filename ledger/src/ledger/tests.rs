@@ -10,6 +10,7 @@ use tempfile::TempDir;
 mod crash;
 pub(crate) mod support;
 mod task;
+mod warn;
 
 #[tokio::test]
 async fn a_finished_exchange_has_a_receipt_that_verifies() {
