@@ -125,7 +125,7 @@ fn trusted_key(trust: &Path, data: &Path) -> anyhow::Result<String> {
 
 fn print(report: &Report, trusted: bool) {
     if let Some(head) = &report.checkpoint {
-        println!("log         {}, {} leaves", term::safe(&head.origin), head.size);
+        println!("log         {}, {} leaves", term::safe_line(&head.origin), head.size);
     }
     if let Some(vkey) = &report.vkey {
         let by = if trusted {
@@ -133,7 +133,7 @@ fn print(report: &Report, trusted: bool) {
         } else {
             "the log's own genesis: nothing outside this folder vouches for it"
         };
-        println!("key         {} (from {by})", term::safe(vkey));
+        println!("key         {} (from {by})", term::safe_line(vkey));
     }
     println!(
         "re-hashed   {} leaves, {} tiles, {} bundles, {} sequence entries",
@@ -145,7 +145,7 @@ fn print(report: &Report, trusted: bool) {
     );
     println!("records     {} in {} batches", report.records, report.batches);
     for finding in &report.findings {
-        println!("{} {}: {}", term::refused("✗"), finding.name(), term::safe(&finding.to_string()));
+        println!("{} {}: {}", term::refused("✗"), finding.name(), term::safe_line(&finding.to_string()));
     }
     if report.omitted > 0 {
         println!("  and {} more", report.omitted);
@@ -191,12 +191,12 @@ async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
         "{}",
         term::bold(&format!(
             "log {}, {} leaves",
-            leaves.head().checkpoint.origin,
+            term::safe_line(&leaves.head().checkpoint.origin),
             leaves.head().checkpoint.size
         ))
     );
     while let Some(leaf) = leaves.next().await? {
-        println!("{}", term::safe(&leaf.to_string()));
+        println!("{}", term::safe_line(&leaf.to_string()));
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -34,5 +34,31 @@ pub(super) fn dim(text: &str) -> String {
 
 /// What came from elsewhere, without control characters that a terminal would obey.
 pub(super) fn safe(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if obeyed(c) && c != '\n' { '\u{fffd}' } else { c }).collect()
+}
+
+/// `safe`, and no line of its own: for names.
+pub(super) fn safe_line(text: &str) -> String {
+    safe(text).replace('\n', "\u{fffd}")
+}
+
+/// Control characters, line separators, and what reorders the text around it (Unicode's `Bidi_Control`).
+fn obeyed(c: char) -> bool {
+    let reorders =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || reorders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_came_from_elsewhere_cannot_act_on_a_terminal() {
+        let bad = "a\u{1b}[2J\u{9b}\r\u{7f}\u{202e}b\u{2066}c\u{2069}\u{200f}\u{61c}\u{2028}\nd é";
+        let clean =
+            "a\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}\u{fffd}b\u{fffd}c\u{fffd}\u{fffd}\u{fffd}\u{fffd}\nd é";
+        assert_eq!(safe(bad), clean);
+        assert_eq!(safe_line(bad), clean.replace('\n', "\u{fffd}"));
+    }
 }
