@@ -104,6 +104,21 @@ pub fn may_hold(name: &str, id: &RecordId) -> bool {
         && max.parse().is_ok_and(|max: u64| ms <= max)
 }
 
+/// Whether the rows of an index file are those that its name promises, as far as that can be told: ascending, of one
+/// tag, from the first millisecond to the last. An id that is not found elsewhere may have been lost here.
+pub fn keeps_name(name: &str, bytes: &[u8]) -> bool {
+    let shard = bytes.get(32..34).and_then(|len| len.try_into().ok()).map(u16::from_le_bytes);
+    let Some(rows) = shard.and_then(|len| bytes.get(34 + usize::from(len)..)) else { return false };
+    let (rows, []) = rows.as_chunks::<ROW>() else { return false };
+    let ids: Vec<RecordId> = rows.iter().filter_map(|row| row[..16].try_into().ok()).collect();
+    ids.first().zip(ids.last()).is_some_and(|(first, last)| {
+        let name_of = |id| format!("{:013}-{:013}-{}-", id_ms(first), id_ms(last), hex::encode(id_tag(id)));
+        name.starts_with(&name_of(first))
+            && ids.iter().all(|id| id_tag(id) == id_tag(first))
+            && ids.is_sorted_by(|a, b| a < b)
+    })
+}
+
 /// Finds `id` in an index file: the batch and the slot. `Err` if the file is damaged.
 pub fn find(bytes: &[u8], id: &RecordId) -> Result<Option<(Target, u32)>, IndexError> {
     let rest = bytes.strip_prefix(MAGIC).ok_or(IndexError)?;

@@ -74,7 +74,8 @@ pub(crate) async fn locate(objects: &Objects, id: &RecordId) -> Result<Option<(T
         let Some(bytes) = objects.get(&name, index::MAX_BYTES).await? else { continue };
         match index::find(&bytes, id) {
             Ok(Some(found)) => return Ok(Some(found)),
-            Ok(None) => {}
+            Ok(None) if index::keeps_name(name.rsplit('/').next().unwrap_or_default(), &bytes) => {}
+            Ok(None) => damaged = Some(damage(&name, "its rows are not those that its name promises")),
             // Another file may hold it.
             Err(error) => damaged = Some(damage(&name, error)),
         }

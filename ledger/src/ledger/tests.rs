@@ -412,6 +412,36 @@ async fn names_that_would_not_stand_in_a_path_are_refused() {
 }
 
 #[tokio::test]
+async fn a_record_lost_from_the_index_is_not_called_unknown() {
+    use object_store::{ObjectStoreExt, path::Path};
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, _keeper) = open(config(dir.path()), store.clone()).await.unwrap();
+    let id = exchange(&ledger, 1);
+    settle(&ledger).await;
+    let folder = format!("index/{}", crate::index::hour(crate::index::id_ms(&id)));
+    let names = ledger.0.objects.list(&folder).await.unwrap();
+    let path = Path::from(format!("{folder}/{}", names[0]));
+    let good = store.get(&path).await.unwrap().bytes().await.unwrap();
+    // One row: time or tag of the id, or the row itself, or the file's head.
+    let row = good.len() - 24;
+    let flipped = [0, row, row + 5, row + 8, row + 9].map(|at| {
+        let mut bad = good.to_vec();
+        bad[at] ^= 1;
+        bad
+    });
+    for bad in flipped.into_iter().chain([good[..row].to_vec(), good[..7].to_vec(), Vec::new()]) {
+        store.put(&path, bad.into()).await.unwrap();
+        *ledger.cache() = Cache::default();
+        match ledger.lookup(&id).await {
+            Err(LedgerError::Damaged { what, .. }) => assert_eq!(what, path.as_ref()),
+            other => panic!("{other:?}"),
+        }
+    }
+    store.put(&path, good.into()).await.unwrap();
+    verify(&ledger, &receipt(&ledger, &id).await);
+}
+
+#[tokio::test]
 async fn damage_is_named_and_never_handed_out() {
     use object_store::ObjectStoreExt;
     let (dir, store) = (TempDir::new().unwrap(), memory());
