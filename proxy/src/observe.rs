@@ -155,7 +155,8 @@ impl RequestSeen {
 
     /// Digest of what was seen.
     pub fn digest(&self) -> BodyDigest {
-        self.whole.unwrap_or_else(|| BodyDigest { digest: self.hasher.clone().finalize().into(), size: self.size })
+        self.whole
+            .unwrap_or_else(|| BodyDigest { digest: self.hasher.clone().finalize().into(), size: self.size })
     }
 
     /// Digest of what was seen, with its content encoding undone.
