@@ -158,7 +158,7 @@ impl Opening {
                 return Err(self.rolled_back(last, "it holds another history than the one signed"));
             }
         }
-        self.check_checkpoint(&vkey, &before, &after).await?;
+        self.check_checkpoint(n, &vkey, &before, &after).await?;
 
         let token = match &self.identity {
             Some(identity) => identity.token,
@@ -247,6 +247,7 @@ impl Opening {
     /// A checkpoint may lag behind, be missing or be garbage: it is written anew. It may not say anything else.
     async fn check_checkpoint(
         &self,
+        n: u64,
         vkey: &VerifierKey,
         before: &Edge,
         after: &Edge,
@@ -266,6 +267,10 @@ impl Opening {
             }
         };
         let (size, held) = (stored.size, after.size());
+        if size > held && self.store.exists(&SeqEntry::name(n + 1)).await? {
+            // Another writer went on since the newest entry was looked for; its entries are replayed at the next append.
+            return Ok(());
+        }
         if size > held {
             return Err(LogError::Contradiction(format!(
                 "{name} is signed for {size} leaves, but {} holds only {held}; was part of the folder restored from \
