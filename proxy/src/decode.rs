@@ -1,8 +1,8 @@
 //! Undoing a content encoding beside the stream, for the decoded digest and for reading: bounded, never in the way.
 
 use crate::meaning::ResponseReader;
+use crate::rolling::Rolling;
 use colophon_receipt::fields::BodyDigest;
-use sha2::{Digest, Sha256};
 use std::io::{self, Write};
 
 /// Decoded bytes past this are not looked at: the decoded digest is then absent. Decoding runs where the stream passes,
@@ -29,8 +29,7 @@ pub enum Decoder {
 /// Where decoded bytes go: a hash, and a reader or a bounded copy.
 #[derive(Default)]
 pub struct Sink {
-    hasher: Sha256,
-    size: u64,
+    seen: Rolling,
     /// Learns the meaning of a response.
     pub reader: Option<ResponseReader>,
     /// Copy of a request, up to a limit.
@@ -39,11 +38,10 @@ pub struct Sink {
 
 impl Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.size += bytes.len() as u64;
-        if self.size > MAX_DECODED {
+        if self.seen.size() + bytes.len() as u64 > MAX_DECODED {
             return Err(io::Error::other("decoded body too large"));
         }
-        self.hasher.update(bytes);
+        self.seen.push(bytes);
         if let Some(reader) = &mut self.reader {
             reader.push(bytes);
         }
@@ -71,7 +69,7 @@ impl Sink {
 
     /// Digest and size of what was decoded.
     pub fn digest(&self) -> BodyDigest {
-        BodyDigest { digest: self.hasher.clone().finalize().into(), size: self.size }
+        self.seen.digest()
     }
 }
 

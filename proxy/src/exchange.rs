@@ -3,7 +3,7 @@
 use crate::accept::Stay;
 use crate::app::App;
 use crate::facts::Facts;
-use crate::forward::{Answer, ForwardError, is_head};
+use crate::forward::{Answer, ForwardError};
 use crate::head;
 use crate::in_flight::{Ending, InFlight, NotKept, is_event_stream};
 use crate::observe::RequestSeen;
@@ -258,7 +258,7 @@ async fn respond(mut flight: InFlight, answer: Answer, client: &Client) -> Respo
     let Framed { mut parts, body, mut stripped, close } = frame(answer);
     let app = flight.app().clone();
     let length = content_length(&parts.headers);
-    let bodiless = is_head(&client.method)
+    let bodiless = client.method == Method::HEAD
         || parts.status == StatusCode::NO_CONTENT
         || parts.status == StatusCode::NOT_MODIFIED;
     let whole = bodiless || length.is_some_and(|length| length <= app.limits.buffer_limit);

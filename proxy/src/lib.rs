@@ -21,6 +21,7 @@ pub mod own;
 pub mod problem;
 pub mod request_body;
 pub mod response_body;
+pub mod rolling;
 pub mod serve;
 pub mod stamp;
 pub mod tls;

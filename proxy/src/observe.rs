@@ -2,12 +2,12 @@
 
 use crate::decode::{Decoder, Sink};
 use crate::meaning::{RequestMeaning, ResponseMeaning, ResponseReader, read_request};
+use crate::rolling::Rolling;
 use bytes::Bytes;
 use colophon_policies::Api;
 use colophon_receipt::fields::BodyDigest;
 use http::header::{self, HeaderMap};
 use hyper::body::Incoming;
-use sha2::{Digest, Sha256};
 
 /// A request is read for its meaning up to this many bytes; beyond, only its digest is known.
 const MAX_READ: usize = 4 << 20;
@@ -73,8 +73,7 @@ impl Copy {
 
 /// What is known of a request body so far. Shared by the body on its way up and the exchange that records it.
 pub struct RequestSeen {
-    hasher: Sha256,
-    size: u64,
+    seen: Rolling,
     copy: Option<Copy>,
     decoder: Option<Decoder>,
     /// Read once, when the body ends: while the upstream works, and not when its answer is released.
@@ -99,8 +98,7 @@ impl RequestSeen {
             Decoder::new(encoding.as_bytes(), sink)
         });
         RequestSeen {
-            hasher: Sha256::new(),
-            size: 0,
+            seen: Rolling::default(),
             copy: (readable && encoding.is_none()).then(Copy::default),
             decoder,
             meaning: None,
@@ -114,8 +112,7 @@ impl RequestSeen {
 
     /// A frame that passed.
     pub fn push(&mut self, frame: &Bytes) {
-        self.hasher.update(frame);
-        self.size += frame.len() as u64;
+        self.seen.push(frame);
         if let Some(copy) = &mut self.copy {
             copy.push(frame.clone());
         }
@@ -150,13 +147,12 @@ impl RequestSeen {
 
     /// Bytes seen so far.
     pub fn size(&self) -> u64 {
-        self.size
+        self.seen.size()
     }
 
     /// Digest of what was seen.
     pub fn digest(&self) -> BodyDigest {
-        self.whole
-            .unwrap_or_else(|| BodyDigest { digest: self.hasher.clone().finalize().into(), size: self.size })
+        self.whole.unwrap_or_else(|| self.seen.digest())
     }
 
     /// Digest of what was seen, with its content encoding undone.
@@ -188,8 +184,7 @@ impl RequestSeen {
 
 /// What is known of a response body so far.
 pub struct ResponseSeen {
-    hasher: Sha256,
-    size: u64,
+    seen: Rolling,
     reader: Option<ResponseReader>,
     decoder: Option<Decoder>,
 }
@@ -205,13 +200,12 @@ impl ResponseSeen {
             let sink = Sink::reading(reader.take());
             Decoder::new(encoding.as_bytes(), sink)
         });
-        ResponseSeen { hasher: Sha256::new(), size: 0, reader, decoder }
+        ResponseSeen { seen: Rolling::default(), reader, decoder }
     }
 
     /// Bytes that are about to be released.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
-        self.size += bytes.len() as u64;
+        self.seen.push(bytes);
         if let Some(reader) = &mut self.reader {
             reader.push(bytes);
         }
@@ -222,7 +216,7 @@ impl ResponseSeen {
 
     /// Digest of what was released.
     pub fn digest(&self) -> BodyDigest {
-        BodyDigest { digest: self.hasher.clone().finalize().into(), size: self.size }
+        self.seen.digest()
     }
 
     /// Digest of what was released, with its content encoding undone.

@@ -7,13 +7,13 @@ use crate::forward::Answer;
 use crate::head;
 use crate::in_flight::{Ending, InFlight};
 use crate::response_body::ResponseBody;
+use crate::rolling::Rolling;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
-use colophon_receipt::fields::{BodyDigest, Upgrade};
+use colophon_receipt::fields::Upgrade;
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -176,23 +176,5 @@ async fn copy(
         rolling.push(&buffer[..n]);
         to.write_all(&buffer[..n]).await.map_err(Failed::Write)?;
         to.flush().await.map_err(Failed::Write)?;
-    }
-}
-
-/// What went in one direction.
-#[derive(Default)]
-struct Rolling {
-    hasher: Sha256,
-    size: u64,
-}
-
-impl Rolling {
-    fn push(&mut self, bytes: &[u8]) {
-        self.hasher.update(bytes);
-        self.size += bytes.len() as u64;
-    }
-
-    fn digest(&self) -> BodyDigest {
-        BodyDigest { digest: self.hasher.clone().finalize().into(), size: self.size }
     }
 }

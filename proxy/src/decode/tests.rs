@@ -11,7 +11,7 @@ fn decoded(encoding: &str, pieces: &[&[u8]]) -> Option<BodyDigest> {
 }
 
 fn plain() -> BodyDigest {
-    BodyDigest { digest: Sha256::digest(TEXT).into(), size: TEXT.len() as u64 }
+    BodyDigest { digest: colophon_receipt::merkle::sha256(TEXT), size: TEXT.len() as u64 }
 }
 
 fn gzip() -> Vec<u8> {
