@@ -28,7 +28,7 @@ use colophon_receipt::Hash;
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{Record, RecordId, RecordLeaf};
 use colophon_receipt::statement::Counters;
-use colophon_signer::{KeyError, Signer};
+use colophon_signer::{KeyError, SignError, Signer};
 use folder::Folder;
 use ids::{Clock, Ids, Tokens};
 use objects::Objects;
@@ -120,6 +120,9 @@ pub enum LedgerError {
     /// A shard's key could not be made.
     #[error("shard key: {0}")]
     Key(#[from] KeyError),
+    /// The log's key did not sign; trying again may help.
+    #[error(transparent)]
+    Sign(#[from] SignError),
     /// Records wait in the WAL and will be logged at the next start.
     #[error("closed with {0} records not logged; they are in the WAL and will be logged at the next start")]
     Unlogged(usize),
@@ -236,7 +239,7 @@ impl Ledger {
         let now = clock.now();
         let life = config.shard_key_life;
         let shard =
-            Shard::announce(&mut log, &*config.log_key, &config.name, now, life, past.predecessor.clone())
+            Shard::announce(&mut log, &config.log_key, &config.name, now, life, past.predecessor.clone())
                 .await?;
         let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT);
         // Before the folder names the shard: a shard that it names and that has no segment has lost it.

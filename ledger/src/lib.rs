@@ -14,6 +14,7 @@ mod recover;
 pub mod sequencer;
 pub mod shard;
 pub mod show;
+mod signing;
 pub mod state;
 pub mod store;
 pub mod tiles;

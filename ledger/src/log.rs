@@ -18,6 +18,7 @@ pub use self::error::LogError;
 use crate::head::{self, SignedHead, Written};
 pub use crate::prove::LogReader;
 use crate::sequencer::{self, SeqEntry};
+use crate::signing;
 use crate::state::{Last, StateFile};
 use crate::store::{Store, clean_staging};
 use crate::tiles::{Edge, LEVELS, TileId, WIDTH, Write};
@@ -259,7 +260,9 @@ impl Publisher {
             state.save(&last).await?;
         }
         self.last = last;
-        let head = Arc::new(SignedHead::sign(self.vkey.name(), size, root, self.key.as_ref())?);
+        let name = self.vkey.name().to_owned();
+        let signed = signing::with(&self.key, move |key| SignedHead::sign(&name, size, root, key)).await;
+        let head = Arc::new(signed.map_err(LogError::from_signing)?);
         match head::write(store, &head, &self.vkey).await? {
             Written::Current => Ok(head),
             Written::Fork => Err(LogError::Contradiction(format!(

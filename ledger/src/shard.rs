@@ -2,6 +2,7 @@
 
 use crate::ledger::LedgerError;
 use crate::log::Log;
+use crate::signing;
 use colophon_receipt::Hash;
 use colophon_receipt::merkle::sha256;
 use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Announcement, Predecessor, payload_hash};
@@ -14,8 +15,8 @@ use std::time::Duration;
 pub struct Shard {
     /// `name/<8 random bytes in hex>`.
     pub name: String,
-    /// The shard's key.
-    pub signer: Arc<dyn Signer>,
+    /// The shard's key: in memory always, since it signs on the hot path.
+    pub signer: Arc<Ed25519Key>,
     /// Its public half.
     pub public_key: PublicKey,
     /// SHA-256 of the public key, in hex: the `keyid` of signatures.
@@ -48,7 +49,7 @@ impl Shard {
     /// Makes a key for a new life of `name` at `now` (µs) and announces it in the log, signed by the log's key.
     pub(crate) async fn announce(
         log: &mut Log,
-        log_key: &dyn Signer,
+        log_key: &Arc<dyn Signer>,
         name: &str,
         now: u64,
         life: Duration,
@@ -72,7 +73,13 @@ impl Shard {
         };
         announcement.proof = key.sign(&announcement.proof_message());
         let payload = announcement.encode();
-        let cose = sign_statement(&payload, ANNOUNCEMENT_TYPE, &announcement.origin, &name, log_key);
+        let cose = {
+            let (payload, origin, name) = (payload.clone(), announcement.origin.clone(), name.clone());
+            signing::with(log_key, move |key| {
+                sign_statement(&payload, ANNOUNCEMENT_TYPE, &origin, &name, key)
+            })
+            .await?
+        };
         let announced = log.append(vec![cose]).await?.first_index;
         tracing::info!(shard = name, log_index = announced, "shard announced");
         Ok(Shard {

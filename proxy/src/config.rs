@@ -1,6 +1,7 @@
 //! What `serve` was told, made definite: flags, environment and one YAML file say the same things, in that order.
 
 use clap::{Args, ValueEnum};
+use colophon_signer::KeySource;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -136,9 +137,9 @@ pub struct LedgerOptions {
     /// Origin line of a new log, without its generation, e.g. logs.example.com/clinic
     #[arg(long, env = "COLOPHON_ORIGIN", value_name = "ORIGIN", value_parser = origin)]
     pub origin: Option<String>,
-    /// Private key of the log (PKCS#8 PEM) [default: made in --data]
-    #[arg(long, env = "COLOPHON_LOG_KEY", value_name = "FILE")]
-    pub log_key: Option<PathBuf>,
+    /// Private key of the log: a PKCS#8 PEM file of mode 0600, or env:NAME [default: made in --data]
+    #[arg(long, env = "COLOPHON_LOG_KEY", value_name = "KEY")]
+    pub log_key: Option<KeySource>,
     /// How often a batch is closed
     #[arg(long, env = "COLOPHON_BATCH_EVERY", value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub batch_every: Duration,

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use colophon_ledger::{Keeper, Ledger};
 use colophon_policies::{MAX_POLICY_BYTES, Policy};
-use colophon_signer::{Ed25519Key, Signer};
+use colophon_signer::{KeySource, Signer};
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -173,13 +173,13 @@ async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 async fn open_ledger(options: &LedgerOptions, policy: &Policy) -> anyhow::Result<(Ledger, Keeper)> {
-    let log_key = log_key(options)?;
+    let log_key = log_key(options).await?;
     let config = colophon_ledger::Config {
         data: options.data.clone(),
         state: options.state.clone().or_else(default_state),
         name: options.name.clone().unwrap_or_else(host_name),
         origin: options.origin.clone(),
-        log_key: Arc::new(log_key) as Arc<dyn Signer>,
+        log_key,
         batch_every: options.batch_every,
         heartbeat: options.heartbeat,
         max_batch: MAX_BATCH,
@@ -197,17 +197,21 @@ const MAX_BATCH: usize = 65_536;
 /// A shard's key lives for a day at most: what a stolen one can sign is bounded.
 const SHARD_KEY_LIFE: Duration = Duration::from_secs(86_400);
 
-/// The log's key: the file named, or one kept in the data folder, made at first.
-fn log_key(options: &LedgerOptions) -> anyhow::Result<Ed25519Key> {
-    let load = |path: &Path| {
-        Ed25519Key::load(path).with_context(|| format!("cannot read the log's key {}", path.display()))
-    };
-    if let Some(path) = &options.log_key {
-        return load(path);
+/// The log's key: the one named, or one kept in the data folder, made at first. A token may take its time.
+async fn log_key(options: &LedgerOptions) -> anyhow::Result<Arc<dyn Signer>> {
+    let options = options.clone();
+    tokio::task::spawn_blocking(move || open_log_key(&options)).await?
+}
+
+fn open_log_key(options: &LedgerOptions) -> anyhow::Result<Arc<dyn Signer>> {
+    let load = |source: &KeySource| source.open().context("cannot use the log's key");
+    if let Some(source) = &options.log_key {
+        return load(source);
     }
     let path = options.data.join("keys").join("log.pem");
+    let source = KeySource::File(path.clone());
     if path.exists() {
-        return load(&path);
+        return load(&source);
     }
     // With another key it would be another log.
     anyhow::ensure!(
@@ -219,8 +223,7 @@ fn log_key(options: &LedgerOptions) -> anyhow::Result<Ed25519Key> {
     let folder = options.data.join("keys");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("--data {}: cannot create {}", options.data.display(), folder.display()))?;
-    let key = Ed25519Key::generate()?;
-    key.save(&path)?;
+    let key = source.generate()?;
     tracing::info!(path = %path.display(), "made a log key; keep a copy of it in a safe place");
     Ok(key)
 }

@@ -6,7 +6,7 @@
 
 use colophon_receipt::cbor::{CborError, MapReader, Value};
 
-use crate::keys::{PublicKey, SIGNATURE_LEN, SignatureError, Signer};
+use crate::keys::{PublicKey, SIGNATURE_LEN, SignError, SignatureError, Signer};
 
 /// Tag 18, COSE_Sign1.
 const TAG: u8 = 0xd2;
@@ -38,13 +38,16 @@ pub enum CoseError {
 }
 
 /// Signs `payload` as a tagged COSE_Sign1; `kid` is the key id of `signer`.
+///
+/// # Errors
+/// Those of `signer`.
 pub fn sign_statement(
     payload: &[u8],
     content_type: &str,
     iss: &str,
     sub: &str,
     signer: &dyn Signer,
-) -> Vec<u8> {
+) -> Result<Vec<u8>, SignError> {
     let claims = Value::Map(vec![(ISS, Value::text(iss)), (SUB, Value::text(sub))]);
     let protected = Value::Map(vec![
         (ALG, EDDSA),
@@ -53,7 +56,7 @@ pub fn sign_statement(
         (CWT_CLAIMS, claims),
     ])
     .encode();
-    let signature = signer.sign(&to_be_signed(&protected, payload));
+    let signature = signer.sign(&to_be_signed(&protected, payload))?;
     let message = Value::Array(vec![
         Value::Bytes(protected),
         Value::Map(vec![]),
@@ -63,7 +66,7 @@ pub fn sign_statement(
     let mut out = Vec::with_capacity(payload.len() + 256);
     out.push(TAG);
     message.encode_into(&mut out);
-    out
+    Ok(out)
 }
 
 /// The `Sig_structure` of RFC 9052 section 4.4.

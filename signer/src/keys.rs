@@ -7,7 +7,7 @@ use std::path::Path;
 
 use colophon_receipt::merkle::sha256;
 use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
-use ed25519_dalek::pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes};
+use ed25519_dalek::pkcs8::{EncodePrivateKey, KeypairBytes};
 use zeroize::Zeroizing;
 
 #[cfg(feature = "fast")]
@@ -17,6 +17,7 @@ use self::portable as backend;
 
 #[cfg(feature = "fast")]
 mod fast;
+mod pkcs8;
 #[cfg(any(test, not(feature = "fast")))]
 mod portable;
 mod strict;
@@ -27,13 +28,31 @@ pub const SIGNATURE_LEN: usize = 64;
 /// A key file is never longer than this many bytes.
 const MAX_KEY_FILE: u64 = 16 * 1024;
 
-/// Something that signs with one Ed25519 key: a key in memory today, a hardware or remote key behind the same trait.
+/// Something that signs with one Ed25519 key: in memory, in a token, or wherever else [`crate::KeySource`] finds one.
 pub trait Signer: Send + Sync {
     /// The public half of the key that [`Signer::sign`] uses.
     fn public_key(&self) -> PublicKey;
 
-    /// Signs `msg` (RFC 8032 section 5.1.6, pure Ed25519).
-    fn sign(&self, msg: &[u8]) -> [u8; SIGNATURE_LEN];
+    /// Signs `msg` (RFC 8032 section 5.1.6, pure Ed25519). A key in memory always does.
+    ///
+    /// # Errors
+    /// When what holds the key does not sign at the moment; trying again may help.
+    fn sign(&self, msg: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError>;
+
+    /// Whether [`Signer::sign`] waits for a device or a network: then it has no place on an async runtime's worker.
+    fn waits(&self) -> bool {
+        false
+    }
+}
+
+/// Why there is no signature.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no signature by {key}: {why}")]
+pub struct SignError {
+    /// Which key was asked; no secret.
+    pub key: String,
+    /// What is wrong, and what to do.
+    pub why: String,
 }
 
 /// An Ed25519 public key: the 32 bytes of RFC 8032 section 5.1.5, not yet known to be a good point.
@@ -143,14 +162,24 @@ impl Ed25519Key {
         Ok(Ed25519Key { pair, public })
     }
 
+    /// The public half.
+    pub fn public_key(&self) -> PublicKey {
+        self.public
+    }
+
+    /// As [`Signer::sign`], which cannot fail for a key in memory.
+    pub fn sign(&self, msg: &[u8]) -> [u8; SIGNATURE_LEN] {
+        self.pair.sign(msg)
+    }
+
     /// Reads PKCS#8 PEM: version 1, or version 2 whose public key then has to match.
     pub fn from_pkcs8_pem(pem: &str) -> Result<Ed25519Key, KeyError> {
-        let bytes = KeypairBytes::from_pkcs8_pem(pem).map_err(|e| KeyError::Pkcs8(e.to_string()))?;
-        let key = Ed25519Key::from_seed(&bytes.secret_key)?;
-        match &bytes.public_key {
-            Some(public) if public.to_bytes() != key.public.0 => Err(KeyError::PublicKeyMismatch),
-            _ => Ok(key),
-        }
+        pkcs8::from_pem(pem)
+    }
+
+    /// Reads PKCS#8 DER: what stands in the PEM.
+    pub fn from_pkcs8_der(der: &[u8]) -> Result<Ed25519Key, KeyError> {
+        pkcs8::from_der(der)
     }
 
     /// Writes PKCS#8 PEM version 1, the form that every OpenSSL reads.
@@ -177,16 +206,22 @@ impl Ed25519Key {
 
     /// Loads a key from a PKCS#8 PEM file. On Unix a file that its group or others may touch is refused.
     pub fn load(path: &Path) -> Result<Ed25519Key, KeyError> {
-        let file = File::open(path)?;
-        check_private(&file)?;
-        let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE as usize + 1));
-        file.take(MAX_KEY_FILE + 1).read_to_end(&mut bytes)?;
-        if bytes.len() as u64 > MAX_KEY_FILE {
-            return Err(KeyError::Pkcs8("the file is too long".into()));
-        }
+        let bytes = read_private(path)?;
         let pem = std::str::from_utf8(&bytes).map_err(|_| KeyError::Pkcs8("not text".into()))?;
         Ed25519Key::from_pkcs8_pem(pem)
     }
+}
+
+/// Reads a small file with a secret. On Unix one that its group or others may touch is refused.
+pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let file = File::open(path)?;
+    check_private(&file)?;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_KEY_FILE as usize + 1));
+    file.take(MAX_KEY_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_KEY_FILE {
+        return Err(KeyError::Pkcs8("the file is too long".into()));
+    }
+    Ok(bytes)
 }
 
 impl Signer for Ed25519Key {
@@ -194,8 +229,8 @@ impl Signer for Ed25519Key {
         self.public
     }
 
-    fn sign(&self, msg: &[u8]) -> [u8; SIGNATURE_LEN] {
-        self.pair.sign(msg)
+    fn sign(&self, msg: &[u8]) -> Result<[u8; SIGNATURE_LEN], SignError> {
+        Ok(self.pair.sign(msg))
     }
 }
 

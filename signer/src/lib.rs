@@ -1,6 +1,7 @@
 //! Keys and signatures, one module a specification.
 //!
 //! * [`keys`]: Ed25519 (RFC 8032) behind one trait, keys at rest as PKCS#8 (RFC 8410, RFC 5958).
+//! * [`source`]: where a private key is found: a file, the environment, a PKCS#11 token.
 //! * [`note`]: C2SP signed notes and Ed25519 cosignatures, for checkpoints.
 //! * [`cose`]: COSE_Sign1 (RFC 9052), for log leaves.
 //! * [`httpsig`]: HTTP Message Signatures (RFC 9421), for answers on the wire.
@@ -14,5 +15,7 @@ pub mod httpsig;
 pub mod keys;
 pub mod note;
 pub mod sf;
+pub mod source;
 
-pub use keys::{Ed25519Key, KeyError, PublicKey, SIGNATURE_LEN, SignatureError, Signer};
+pub use keys::{Ed25519Key, KeyError, PublicKey, SIGNATURE_LEN, SignError, SignatureError, Signer};
+pub use source::{KeySource, SourceError};

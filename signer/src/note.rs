@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use colophon_receipt::merkle::sha256;
 
-use crate::keys::Signer;
+use crate::keys::{SignError, Signer};
 
 pub use self::vkey::{NoteAlgorithm, VerifierKey};
 
@@ -42,6 +42,9 @@ pub enum NoteError {
     /// None of the known keys signed.
     #[error("no known key signed this note")]
     Unsigned,
+    /// The key that was to sign did not.
+    #[error(transparent)]
+    Sign(#[from] SignError),
 }
 
 /// Signs `text`, which ends in a newline, and returns the whole note with one Ed25519 signature line.
@@ -54,7 +57,7 @@ pub fn sign_note(text: &str, name: &str, signer: &dyn Signer) -> Result<String, 
 pub fn signature_line(text: &str, name: &str, signer: &dyn Signer) -> Result<String, NoteError> {
     check_text(text)?;
     let key = VerifierKey::new(name, NoteAlgorithm::Ed25519, signer.public_key())?;
-    Ok(line(&key, &signer.sign(text.as_bytes())))
+    Ok(line(&key, &signer.sign(text.as_bytes())?))
 }
 
 /// The cosignature/v1 line, newline included, of a witness that saw `text` at `time` (seconds since the epoch).
@@ -65,7 +68,7 @@ pub fn cosignature_line(text: &str, name: &str, time: u64, signer: &dyn Signer) 
     }
     let key = VerifierKey::new(name, NoteAlgorithm::CosignatureV1, signer.public_key())?;
     let mut stamped = time.to_be_bytes().to_vec();
-    stamped.extend_from_slice(&signer.sign(&cosigned(text, time)));
+    stamped.extend_from_slice(&signer.sign(&cosigned(text, time))?);
     Ok(line(&key, &stamped))
 }
 

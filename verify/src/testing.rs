@@ -14,11 +14,11 @@ use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, Counters, Genesis, STATEMENT_TYPE, Statement, payload_hash,
 };
 use colophon_receipt::{Level, Outcome};
+use colophon_signer::Ed25519Key;
 use colophon_signer::cose::sign_statement;
 use colophon_signer::httpsig::{Component, Params, signature_base, signature_value};
 use colophon_signer::note::{NoteAlgorithm, VerifierKey, sign_note};
 use colophon_signer::sf::push_bytes;
-use colophon_signer::{Ed25519Key, Signer};
 
 use crate::{Trust, text};
 
@@ -169,8 +169,9 @@ impl Plan {
         let announcement = self.announce(&self.shard, &shard);
         let statement = self.state(&announcement, &hashes);
         let mut entries = vec![self.genesis(&vkey)];
-        let cose =
-            |payload: &[u8], kind, sub: &str, key| sign_statement(payload, kind, &self.origin, sub, key);
+        let cose = |payload: &[u8], kind, sub: &str, key| {
+            sign_statement(payload, kind, &self.origin, sub, key).expect("a key in memory signs")
+        };
         if self.earlier_key {
             entries.push(cose(
                 &self.announce("clinic/00000000", &earlier),

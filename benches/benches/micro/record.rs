@@ -10,8 +10,8 @@ use colophon_receipt::fields::{
 use colophon_receipt::merkle::{self, sha256};
 use colophon_receipt::record::{FieldSet, Record, seal};
 use colophon_receipt::{Level, Outcome};
+use colophon_signer::Ed25519Key;
 use colophon_signer::httpsig::{Component, Params, signature_base};
-use colophon_signer::{Ed25519Key, Signer as _};
 use criterion::Criterion;
 use ed25519_dalek::Signer as _;
 

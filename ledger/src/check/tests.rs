@@ -66,7 +66,7 @@ impl Scene {
     async fn announce(&mut self, announcement: Announcement, by: &dyn Signer) {
         let payload = announcement.encode();
         self.previous = payload_hash(&payload);
-        let leaf = sign_statement(&payload, ANNOUNCEMENT_TYPE, ORIGIN, &announcement.shard, by);
+        let leaf = sign_statement(&payload, ANNOUNCEMENT_TYPE, ORIGIN, &announcement.shard, by).unwrap();
         self.append(leaf).await;
     }
 
@@ -119,7 +119,7 @@ impl Scene {
     }
 
     fn sign(&self, statement: &Statement) -> Vec<u8> {
-        sign_statement(&statement.encode(), STATEMENT_TYPE, ORIGIN, &statement.shard, &self.shard)
+        sign_statement(&statement.encode(), STATEMENT_TYPE, ORIGIN, &statement.shard, &self.shard).unwrap()
     }
 
     async fn add(&mut self, statement: Statement) {
@@ -140,7 +140,7 @@ impl Scene {
     }
 
     async fn append_close(&mut self, close: ShardClose) {
-        let leaf = sign_statement(&close.encode(), CLOSE_TYPE, ORIGIN, SHARD, &self.shard);
+        let leaf = sign_statement(&close.encode(), CLOSE_TYPE, ORIGIN, SHARD, &self.shard).unwrap();
         self.append(leaf).await;
     }
 
@@ -349,10 +349,11 @@ async fn keys_and_signatures_of_others() {
     let mut scene = Scene::new().await;
     scene.good(1).await;
     let statement = scene.batch(1);
-    let stolen = sign_statement(&statement.encode(), STATEMENT_TYPE, ORIGIN, SHARD, &thief);
+    let stolen = sign_statement(&statement.encode(), STATEMENT_TYPE, ORIGIN, SHARD, &thief).unwrap();
     scene.append(stolen).await;
     assert_eq!(scene.found().await, ["signature"]);
-    let foreign = sign_statement(&statement.encode(), STATEMENT_TYPE, "other.example/1", SHARD, &scene.shard);
+    let foreign =
+        sign_statement(&statement.encode(), STATEMENT_TYPE, "other.example/1", SHARD, &scene.shard).unwrap();
     scene.append(foreign).await;
     assert_eq!(scene.found().await, ["signature", "signature"]);
 
@@ -384,7 +385,7 @@ async fn leaves_of_no_known_kind() {
     let mut scene = Scene::new().await;
     let head = scene.log.head();
     let genesis = scene.log.reader().entry(0, &head.checkpoint).await.unwrap();
-    let odd = sign_statement(b"\xa0", "application/odd", ORIGIN, SHARD, &scene.shard);
+    let odd = sign_statement(b"\xa0", "application/odd", ORIGIN, SHARD, &scene.shard).unwrap();
     for leaf in [b"junk".to_vec(), genesis, odd] {
         scene.append(leaf).await;
     }

@@ -295,7 +295,7 @@ impl Worker {
                 &origin,
                 &chain.shard.name,
                 &*chain.shard.signer,
-            ),
+            )?,
             records,
             batch: Arc::new(batch),
             private: private.into(),
@@ -358,7 +358,7 @@ impl Worker {
                 });
                 let (config, now) = (&inner.config, inner.clock.now());
                 let life = config.shard_key_life;
-                let key = &*config.log_key;
+                let key = &config.log_key;
                 let shard = Shard::announce(&mut self.log, key, &config.name, now, life, predecessor).await?;
                 self.next.insert(Arc::new(shard)).clone()
             }
@@ -404,7 +404,7 @@ impl Worker {
             &origin,
             &self.chain.shard.name,
             &*self.chain.shard.signer,
-        );
+        )?;
         self.closing = Closing::Due(bytes);
         self.publish().await
     }

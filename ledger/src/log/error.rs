@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use colophon_signer::SignError;
 use colophon_signer::note::NoteError;
 
 use crate::state::StateError;
@@ -79,6 +80,9 @@ pub enum LogError {
     /// The origin cannot be the name of a key.
     #[error("unusable log origin: {0}")]
     Name(#[from] NoteError),
+    /// The log's key did not sign. What was appended is in the log all the same, and the next checkpoint covers it.
+    #[error("{0}")]
+    Sign(#[from] SignError),
     /// No leaves, or too many or too long ones: see [`crate::sequencer`].
     #[error("an append takes 1 to 4096 leaves of 1 to 65535 bytes each, 16 MiB in all")]
     Leaves,
@@ -97,11 +101,19 @@ impl LogError {
         LogError::Corrupt { file, what: what.into() }
     }
 
+    /// A signature that failed is one thing, a name that no key can have another.
+    pub(crate) fn from_signing(error: NoteError) -> LogError {
+        match error {
+            NoteError::Sign(error) => LogError::Sign(error),
+            error => LogError::Name(error),
+        }
+    }
+
     /// Whether trying again later may help.
     pub fn is_transient(&self) -> bool {
         match self {
             LogError::Store(StoreError::Backend { .. }) => true,
-            LogError::State(StateError::Io { .. }) => true,
+            LogError::State(StateError::Io { .. }) | LogError::Sign(_) => true,
             LogError::Store(_) | LogError::State(_) => false,
             LogError::Corrupt { .. }
             | LogError::Contradiction(_)

@@ -3,26 +3,25 @@
 use super::term;
 use clap::Subcommand;
 use colophon_signer::note::{NoteAlgorithm, VerifierKey};
-use colophon_signer::{Ed25519Key, Signer};
-use std::path::PathBuf;
+use colophon_signer::{KeySource, PublicKey};
 use std::process::ExitCode;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
-    /// Make an Ed25519 key (PKCS#8 PEM, mode 0600); an existing file is never overwritten
+    /// Make an Ed25519 key file (PKCS#8 PEM, mode 0600); an existing file is never overwritten
     Generate {
-        /// Where to write it
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
+        /// Where to make it: a path or file:PATH
+        #[arg(value_name = "KEY")]
+        key: KeySource,
         /// Print JSON
         #[arg(long)]
         json: bool,
     },
     /// Show the public half of a key
     Show {
-        /// A PKCS#8 PEM file
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
+        /// Where it is: a PKCS#8 PEM file, or env:NAME
+        #[arg(value_name = "KEY")]
+        key: KeySource,
         /// Also print it as a C2SP verifier key under this name (a log's origin)
         #[arg(long, value_name = "ORIGIN")]
         origin: Option<String>,
@@ -34,20 +33,18 @@ pub(super) enum KeyCommand {
 
 pub(super) fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
     match command {
-        KeyCommand::Generate { file, json } => {
-            let key = Ed25519Key::generate()?;
-            key.save(&file)?;
+        KeyCommand::Generate { key, json } => {
+            let made = key.generate()?;
             if !json {
-                println!("{} {}", term::green("wrote"), file.display());
+                println!("{} {}", term::green("made"), term::safe_line(&key.to_string()));
             }
-            show(&key, None, json)
+            show(made.public_key(), None, json)
         }
-        KeyCommand::Show { file, origin, json } => show(&Ed25519Key::load(&file)?, origin.as_deref(), json),
+        KeyCommand::Show { key, origin, json } => show(key.open()?.public_key(), origin.as_deref(), json),
     }
 }
 
-fn show(key: &Ed25519Key, origin: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
-    let public = key.public_key();
+fn show(public: PublicKey, origin: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
     let vkey = origin.map(|origin| VerifierKey::new(origin, NoteAlgorithm::Ed25519, public)).transpose()?;
     if json {
         let mut object = serde_json::json!({

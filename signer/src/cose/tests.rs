@@ -15,7 +15,7 @@ fn key() -> Ed25519Key {
 }
 
 fn statement() -> Vec<u8> {
-    sign_statement(b"payload", CONTENT_TYPE, "log.example/1", "shard/a", &key())
+    sign_statement(b"payload", CONTENT_TYPE, "log.example/1", "shard/a", &key()).unwrap()
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn every_changed_bit_is_refused() {
 proptest! {
     #[test]
     fn any_payload_and_names(payload: Vec<u8>, iss: String, sub: String, content_type: String) {
-        let bytes = sign_statement(&payload, &content_type, &iss, &sub, &key());
+        let bytes = sign_statement(&payload, &content_type, &iss, &sub, &key()).unwrap();
         let parsed = Sign1::parse(&bytes).unwrap();
         prop_assert_eq!(parsed.payload(), &payload);
         prop_assert_eq!((parsed.iss(), parsed.sub(), parsed.content_type()), (&*iss, &*sub, &*content_type));

@@ -1,5 +1,5 @@
 use super::*;
-use crate::keys::{Ed25519Key, Signer as _};
+use crate::keys::Ed25519Key;
 
 /// RFC 9421 appendix B.1.4, `test-key-ed25519`.
 const TEST_KEY: &str = "-----BEGIN PRIVATE KEY-----

@@ -1,6 +1,5 @@
 use super::*;
 use crate::testing::{Plan, key};
-use colophon_signer::Signer;
 
 fn file(origin: &str, vkey: &str, more: &str) -> String {
     format!(r#"{{"format":"{FORMAT}","logs":[{{"origin":"{origin}","vkey":"{vkey}"}}]{more}}}"#)
