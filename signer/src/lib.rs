@@ -5,6 +5,7 @@
 //! * [`note`]: C2SP signed notes and Ed25519 cosignatures, for checkpoints.
 //! * [`cose`]: COSE_Sign1 (RFC 9052), for log leaves.
 //! * [`httpsig`]: HTTP Message Signatures (RFC 9421), for answers on the wire.
+//! * [`rfc3161`]: timestamps by others (RFC 3161), for checkpoints.
 //! * [`sf`]: the part of Structured Fields (RFC 9651) that those and Colophon's own headers need.
 //!
 //! With the feature `fast` (the default) aws-lc-rs signs and verifies, without it ed25519-dalek does. Both accept exactly
@@ -14,6 +15,7 @@ pub mod cose;
 pub mod httpsig;
 pub mod keys;
 pub mod note;
+pub mod rfc3161;
 pub mod sf;
 pub mod source;
 
