@@ -47,6 +47,12 @@ pub fn hour(ms: u64) -> String {
     format!("{year:04}{month:02}{day:02}{hour:02}")
 }
 
+/// The month of a time in ms since the epoch, `yyyymm` in UTC as a number.
+pub(crate) fn civil_month(ms: u64) -> u32 {
+    let (year, month, _) = civil(ms / 86_400_000);
+    u32::try_from(year * 100 + month).unwrap_or(u32::MAX)
+}
+
 /// Year, month and day of the proleptic Gregorian calendar, `days` after 1970-01-01.
 fn civil(days: u64) -> (u64, u64, u64) {
     // Years that begin in March put the leap day last.

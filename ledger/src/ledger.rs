@@ -19,6 +19,7 @@ pub(crate) use book::Pending;
 use crate::head::SignedHead;
 use crate::log::{Log, LogConfig, LogError, LogReader};
 use crate::lookup::{self, Batches, Cache, Lookup};
+use crate::private::{CryptError, Kek, KekError, Vault};
 use crate::shard::Shard;
 use crate::wal::{self, Wal, WalError};
 use crate::{recover, store};
@@ -64,6 +65,8 @@ pub struct Config {
     pub max_backlog: usize,
     /// Accept a log whose last signed head is not remembered.
     pub adopt: bool,
+    /// Wraps the keys of the private openings; absent: one kept in the data folder, made at first.
+    pub private_key: Option<Arc<Kek>>,
     /// Digest of the policy in force.
     pub policy: Hash,
     /// How long a shard's key counts.
@@ -114,6 +117,23 @@ pub enum LedgerError {
         /// In which way.
         why: String,
     },
+    /// A key of the private openings cannot be used.
+    #[error("{what}, a key of the private openings: {source}")]
+    PrivateKey {
+        /// The key's object in the private store, or its file.
+        what: String,
+        /// Why.
+        source: CryptError,
+    },
+    /// The key that wraps them cannot be read.
+    #[error("the key of the private openings: {0}")]
+    Kek(#[from] KekError),
+    /// There are sealed openings, and the key that wraps their keys is gone.
+    #[error(
+        "the private openings are sealed, but the key {0} that opens them is gone; put it back, or name it with \
+         --private-key"
+    )]
+    PrivateKeyGone(PathBuf),
     /// The operating system gave no randomness.
     #[error("no randomness from the operating system: {0}")]
     Random(#[from] getrandom::Error),
@@ -151,7 +171,7 @@ struct Inner {
     head: watch::Receiver<Arc<SignedHead>>,
     reader: LogReader,
     objects: Objects,
-    private: Objects,
+    vault: Vault,
     shard: ArcSwap<Shard>,
     wal: Wal,
     book: Mutex<Book>,
@@ -198,6 +218,7 @@ impl Ledger {
         config.max_batch = config.max_batch.clamp(1, crate::batch::MAX_RECORDS);
         let (token_key, token_made) = folder.token_key()?;
         let tokens = Tokens::new(&token_key);
+        let vault = open_vault(&config, &folder, private).await?;
         let replay = wal::replay(&folder.wal())?;
         let mut log = Log::open(
             objects.0.clone(),
@@ -267,7 +288,7 @@ impl Ledger {
             head: log.heads(),
             reader: log.reader(),
             objects,
-            private,
+            vault,
             shard: ArcSwap::new(shard.clone()),
             wal,
             book: Mutex::new(book),
@@ -520,8 +541,8 @@ impl Ledger {
             return Ok(Lookup::Pending);
         }
         let cached = self.cache().get(id);
-        let Inner { reader, objects, private, batches, .. } = &*self.0;
-        lookup::find(reader, &self.head(), objects, private, batches, id, cached).await
+        let Inner { reader, objects, vault, batches, .. } = &*self.0;
+        lookup::find(reader, &self.head(), objects, vault, batches, id, cached).await
     }
 
     /// Forgets the ids of what is logged, in pieces: exchanges wait for the book meanwhile.
@@ -557,6 +578,15 @@ impl Ledger {
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The private store, opened by the key given or by the data folder's own.
+async fn open_vault(config: &Config, folder: &Folder, store: Objects) -> Result<Vault, LedgerError> {
+    let kek = match &config.private_key {
+        Some(kek) => kek.clone(),
+        None => Arc::new(folder.private_key(Vault::is_sealed(&store).await?)?),
+    };
+    Vault::open(store, kek).await
 }
 
 /// A record leaf's id and completion time. Only that much, since this is on the hot path and `seal` made the leaf.

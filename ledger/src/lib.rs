@@ -22,6 +22,7 @@ pub mod wal;
 
 pub use head::SignedHead;
 pub use ledger::{Config, Counts, Keeper, Ledger, LedgerError, Open, Ticket, Unfinished};
-pub use lookup::Lookup;
+pub use lookup::{ErasedRecord, Lookup};
+pub use private::Kek;
 pub use shard::Shard;
 pub use wal::WalError;

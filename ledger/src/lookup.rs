@@ -10,7 +10,8 @@ use crate::ledger::LedgerError;
 use crate::ledger::keeper::{batch_name, private_name};
 use crate::ledger::objects::Objects;
 use crate::log::LogReader;
-use crate::private::{self, Opening};
+use crate::private::{Found, Opening, Vault};
+use colophon_receipt::erasure::ErasureId;
 use colophon_receipt::merkle;
 use colophon_receipt::receipt::{
     AnnouncementPart, BatchPart, Bytes, FORMAT, Field, NOTICE, OpenedField, Receipt, RecordPart,
@@ -35,8 +36,19 @@ pub enum Lookup {
     Pending,
     /// Logged.
     Found(Box<Receipt>),
+    /// Logged, and what opens it was deleted on purpose.
+    Erased(ErasedRecord),
     /// Not in this ledger, or not yet written by another process that shares its store.
     Unknown,
+}
+
+/// What is known of a record whose opening was deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErasedRecord {
+    /// The erasure's id, as in its log entry.
+    pub erasure: ErasureId,
+    /// When it was done (µs), and the index of its log entry; absent while it is under way.
+    pub logged: Option<(u64, u64)>,
 }
 
 /// Where the newest records are.
@@ -88,7 +100,7 @@ pub(crate) async fn find(
     reader: &LogReader,
     head: &SignedHead,
     objects: &Objects,
-    private: &Objects,
+    vault: &Vault,
     batches: &Batches,
     id: &RecordId,
     known: Option<(Target, u32)>,
@@ -104,7 +116,10 @@ pub(crate) async fn find(
     let Some((target, slot)) = place else { return Ok(Lookup::Unknown) };
     let statement = reader.entry(target.log_index, &head.checkpoint).await?;
     let (leaf, batch) = batch_part(objects, batches, &target, slot, &statement, id).await?;
-    let opening = opening(private, &target, slot, &leaf).await?;
+    let opening = match vault.opening(&target.shard, target.seq, slot, id).await? {
+        Found::Opening(opening) => checked(opening, &target, &leaf)?,
+        Found::Erased(erasure) => return Ok(Lookup::Erased(vault.erased(&erasure).await?)),
+    };
     let mut announcements = vec![announcement(reader, target.announced, head, "the index").await?];
     if opening.announced != target.announced && !opening.signatures.is_empty() {
         let named_by = private_name(&target.shard, target.seq);
@@ -152,13 +167,9 @@ async fn batch_part(
     Ok((leaf.to_vec(), BatchPart { index, path }))
 }
 
-/// What opens the record, checked against its leaf.
-async fn opening(private: &Objects, target: &Target, slot: u32, leaf: &[u8]) -> Result<Opening, LedgerError> {
+/// What opens the record, if it does.
+fn checked(opening: Opening, target: &Target, leaf: &[u8]) -> Result<Opening, LedgerError> {
     let name = private_name(&target.shard, target.seq);
-    let row = private.get_range(&name, private::row(slot)).await?.ok_or_else(|| missing(&name))?;
-    let range = private::range(&row).map_err(|e| damage(&name, e))?;
-    let bytes = private.get_range(&name, range).await?.ok_or_else(|| missing(&name))?;
-    let opening = private::read(&bytes).map_err(|e| damage(&name, e))?;
     let leaf = RecordLeaf::decode(leaf).map_err(|e| damage(&name, e))?;
     let root = merkle::root(&opening.fields.hashes(&opening.seed));
     if root != leaf.field_root || opening.fields.present() != leaf.present {

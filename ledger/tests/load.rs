@@ -32,6 +32,7 @@ fn config(dir: &Path) -> Config {
         max_batch: 65_536,
         max_backlog: 1 << 20,
         adopt: false,
+        private_key: None,
         policy: [9; 32],
         shard_key_life: Duration::from_secs(86400),
     }

@@ -140,6 +140,10 @@ pub struct LedgerOptions {
     /// Private key of the log: a PKCS#8 PEM file of mode 0600, or env:NAME [default: made in --data]
     #[arg(long, env = "COLOPHON_LOG_KEY", value_name = "KEY")]
     pub log_key: Option<KeySource>,
+    /// Key that wraps the keys of the private openings: file:PATH or env:NAME, 64 hexadecimal digits [default: made in
+    /// --data, where a thief of the data finds it too]
+    #[arg(long, env = "COLOPHON_PRIVATE_KEY", value_name = "KEY")]
+    pub private_key: Option<KeySource>,
     /// How often a batch is closed
     #[arg(long, env = "COLOPHON_BATCH_EVERY", value_name = "TIME", default_value = "1s", value_parser = duration)]
     pub batch_every: Duration,

@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::facts::parse_id;
 use crate::response_body::ResponseBody;
 use bytes::Bytes;
-use colophon_ledger::Lookup;
+use colophon_ledger::{ErasedRecord, Lookup};
 use colophon_receipt::receipt;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -71,9 +71,31 @@ async fn receipt(app: &App, id: &str, query: Option<&str>) -> Response<ResponseB
             response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
             response
         }
+        Ok(Lookup::Erased(erased)) => gone(&erased),
         Ok(Lookup::Unknown) => problem(StatusCode::NOT_FOUND, "unknown_record", "No record has this id"),
         Err(error) => unavailable(&error),
     }
+}
+
+/// The record is logged; what opened it was deleted on purpose.
+fn gone(erased: &ErasedRecord) -> Response<ResponseBody> {
+    let (at, index) = erased.logged.unzip();
+    let when = match erased.logged {
+        Some((_, index)) => format!("log entry {index} says so"),
+        None => "the log will say so soon".to_owned(),
+    };
+    let json = json!({
+        "error": {
+            "message": format!("What opened this record was erased on purpose; {when}"),
+            "type": "colophon_error",
+            "param": null,
+            "code": "erased",
+        },
+        "erasure": {"id": hex::encode(erased.erasure), "at": at, "log_index": index},
+    });
+    let mut response = body("application/json", json.to_string().into());
+    *response.status_mut() = StatusCode::GONE;
+    response
 }
 
 async fn log_file(app: &App, file: &str) -> Response<ResponseBody> {

@@ -7,7 +7,7 @@ use crate::tls::ServerCertificate;
 use crate::{accept, admin};
 use anyhow::Context as _;
 use clap::Args;
-use colophon_ledger::{Keeper, Ledger};
+use colophon_ledger::{Keeper, Kek, Ledger};
 use colophon_policies::{MAX_POLICY_BYTES, Policy};
 use colophon_signer::{KeySource, Signer};
 use std::io::Read as _;
@@ -174,6 +174,7 @@ async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 async fn open_ledger(options: &LedgerOptions, policy: &Policy) -> anyhow::Result<(Ledger, Keeper)> {
     let log_key = log_key(options).await?;
+    let private_key = options.private_key.as_ref().map(Kek::load).transpose().context("--private-key")?;
     let config = colophon_ledger::Config {
         data: options.data.clone(),
         state: options.state.clone().or_else(default_state),
@@ -185,6 +186,7 @@ async fn open_ledger(options: &LedgerOptions, policy: &Policy) -> anyhow::Result
         max_batch: MAX_BATCH,
         max_backlog: options.max_backlog,
         adopt: options.adopt,
+        private_key: private_key.map(Arc::new),
         policy: policy.digest(),
         shard_key_life: SHARD_KEY_LIFE,
     };

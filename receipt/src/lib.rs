@@ -2,6 +2,7 @@
 
 pub mod cbor;
 pub mod checkpoint;
+pub mod erasure;
 pub mod fields;
 pub mod level;
 pub mod merkle;

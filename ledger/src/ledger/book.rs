@@ -1,5 +1,6 @@
 //! What the shard knows about exchanges that no statement describes yet. Everything here is short and under one lock.
 
+use crate::private::{Entry, NO_TENANT};
 use crate::wal::{Holds, WalError};
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{Record, RecordId};
@@ -17,6 +18,20 @@ pub(crate) struct Pending {
     pub(crate) refused: bool,
     pub(crate) degraded: bool,
     pub(crate) holds: Holds,
+}
+
+impl Pending {
+    /// What opens it later.
+    pub(crate) fn opening(&self) -> Entry<'_> {
+        Entry {
+            record: &self.record,
+            id: &self.id,
+            completed_at: self.completed_at,
+            tenant: NO_TENANT,
+            signatures: &self.signatures,
+            announced: self.announced,
+        }
+    }
 }
 
 #[derive(Debug, Default)]

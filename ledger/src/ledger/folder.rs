@@ -1,6 +1,8 @@
 //! The data folder: who may use it, and what it remembers outside the log.
 
 use super::LedgerError;
+use crate::private::Kek;
+use colophon_signer::KeySource;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -107,6 +109,31 @@ impl Folder {
     }
 }
 
+impl Folder {
+    /// Where the key that wraps the keys of the private openings is, unless it is kept elsewhere.
+    pub(crate) fn private_key_path(&self) -> PathBuf {
+        self.root.join("keys").join("private")
+    }
+
+    /// That key; made at first use, but not where it is `needed` to open what is there.
+    pub(crate) fn private_key(&self, needed: bool) -> Result<Kek, LedgerError> {
+        let path = self.private_key_path();
+        if !path.exists() {
+            if needed {
+                return Err(LedgerError::PrivateKeyGone(path));
+            }
+            let mut secret = [0; 32];
+            getrandom::fill(&mut secret)?;
+            replace(&path, format!("{}\n", hex::encode(secret)).as_bytes())?;
+            tracing::info!(
+                path = %path.display(),
+                "made a key for the private openings; better keep it elsewhere than the data (--private-key)"
+            );
+        }
+        Ok(Kek::load(&KeySource::File(path))?)
+    }
+}
+
 /// Writes a small private file whole, or not at all.
 fn replace(path: &Path, content: &[u8]) -> Result<(), LedgerError> {
     let new = path.with_extension("new");
@@ -118,7 +145,11 @@ fn replace(path: &Path, content: &[u8]) -> Result<(), LedgerError> {
         file.write_all(content)?;
         file.sync_all()
     });
-    written.and_then(|()| std::fs::rename(&new, path)).map_err(|e| io(path, e))
+    let renamed = written.and_then(|()| std::fs::rename(&new, path));
+    // The name has to survive a power cut too.
+    renamed
+        .and_then(|()| path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()))
+        .map_err(|e| io(path, e))
 }
 
 fn io(path: &Path, source: std::io::Error) -> LedgerError {

@@ -8,9 +8,8 @@ use super::{Ledger, LedgerError};
 use crate::batch::Tree;
 use crate::index::{self, Target};
 use crate::log::Log;
-use crate::private;
+use crate::private::Plain;
 use crate::shard::Shard;
-use bytes::Bytes;
 use colophon_receipt::Hash;
 use colophon_receipt::statement::{
     CLOSE_TYPE, Counters, Predecessor, STATEMENT_TYPE, ShardClose, Statement, payload_hash,
@@ -141,7 +140,7 @@ struct Sealed {
     statement: Vec<u8>,
     records: Vec<Pending>,
     batch: Arc<Tree>,
-    private: Bytes,
+    openings: Arc<Plain>,
     stored: bool,
     log_index: Option<u64>,
 }
@@ -251,12 +250,10 @@ impl Worker {
         let built = beside(move || {
             let hashes: Vec<Hash> = records.iter().map(|pending| pending.record.leaf_hash).collect();
             let leaves = records.iter().map(|pending| (&pending.id, pending.record.leaf.as_slice()));
-            let openings = records
-                .iter()
-                .map(|pending| (&pending.record, pending.signatures.as_slice(), pending.announced));
-            (Tree::write(leaves, &hashes), private::write(openings), records)
+            let openings = Plain::new(records.iter().map(Pending::opening));
+            (Tree::write(leaves, &hashes), openings, records)
         });
-        let (batch, private, records) = built.await?;
+        let (batch, openings, records) = built.await?;
         let chain = &mut self.chain;
         let received = total.received - chain.base.received;
         let (passed, lost) = (total.passed - chain.base.passed, total.lost - chain.base.lost);
@@ -298,7 +295,7 @@ impl Worker {
             )?,
             records,
             batch: Arc::new(batch),
-            private: private.into(),
+            openings: Arc::new(openings),
             stored: false,
             log_index: None,
         };
@@ -315,7 +312,7 @@ impl Worker {
         let name = &sealed.shard.name;
         if !sealed.stored && !sealed.records.is_empty() {
             inner.objects.put(&batch_name(name, sealed.seq), sealed.batch.file().clone()).await?;
-            inner.private.put(&private_name(name, sealed.seq), sealed.private.clone()).await?;
+            inner.vault.put(name, sealed.seq, &sealed.openings).await?;
             sealed.stored = true;
         }
         let log_index = match sealed.log_index {

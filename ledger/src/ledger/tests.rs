@@ -8,6 +8,7 @@ use support::*;
 use tempfile::TempDir;
 
 mod crash;
+mod private;
 pub(crate) mod support;
 mod task;
 mod warn;

@@ -30,6 +30,7 @@ pub(crate) fn config(data: &Path) -> Config {
         max_batch: 16,
         max_backlog: 1000,
         adopt: false,
+        private_key: None,
         policy: [9; 32],
         shard_key_life: Duration::from_secs(86400),
     }

@@ -1,0 +1,332 @@
+//! The file of a batch's openings, in the three forms that a reader knows. Pure: bytes in, bytes out.
+//!
+//! ```text
+//! "colophon open  2" | u32le count | salt (16) | (count + 1) × u64le offset | count × page
+//!   page: 1 | key's name (28) | sealed opening, its tag included        or        0 | id of an erasure (16)
+//! "colophon gone  1" | id of an erasure (16) | u32le how many openings it took     every page was erased
+//! "colophon open  1" | u32le count | (count + 1) × u64le offset | count × opening, in clear
+//! ```
+//! The page of slot `n` lies from offset `n` to offset `n + 1`, counted from the start of the file.
+
+use super::crypt::{CryptError, DataKey, KEY_NAME, KeyName, PageKey, Place, TAG, Tenant};
+use crate::batch::MAX_RECORDS;
+use crate::index::civil_month;
+use colophon_receipt::erasure::ErasureId;
+use colophon_receipt::receipt::HttpSignature;
+use colophon_receipt::record::{Record, RecordId};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+const CLEAR: &[u8; 16] = b"colophon open  1";
+const SEALED: &[u8; 16] = b"colophon open  2";
+const GONE: &[u8; 16] = b"colophon gone  1";
+/// The openings of one record have at most this many bytes.
+const MAX_OPENING: u64 = 8 << 20;
+const MAX_PAGE: u64 = MAX_OPENING + 1 + (KEY_NAME + TAG) as u64;
+/// A whole file is read only where it is rewritten; one has at most this many bytes.
+pub(crate) const MAX_FILE: u64 = 1 << 30;
+/// A reader begins with this many bytes: the head, and in small batches the offsets too.
+pub(crate) const FIRST_READ: u64 = 4096;
+
+const ERASED: u8 = 0;
+const PAGE: u8 = 1;
+
+/// Bytes that are not a file of openings, or a damaged one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FileError {
+    #[error("it is no file of openings, or of another version")]
+    Magic,
+    #[error("its table of offsets makes no sense")]
+    Offsets,
+    #[error("it has no slot {0}")]
+    Slot(u32),
+    #[error("the page of slot {0} is neither sealed nor erased")]
+    Page(u32),
+    #[error(transparent)]
+    Crypt(#[from] CryptError),
+}
+
+/// The openings of one batch, encoded and not yet sealed.
+#[derive(Debug, Default)]
+pub(crate) struct Plain {
+    texts: Vec<u8>,
+    rows: Vec<Row>,
+}
+
+#[derive(Debug)]
+struct Row {
+    id: RecordId,
+    /// Which key seals it.
+    kind: (Tenant, u32),
+    text: Range<usize>,
+}
+
+/// One record to be opened later.
+pub(crate) struct Entry<'a> {
+    pub(crate) record: &'a Record,
+    pub(crate) id: &'a RecordId,
+    /// µs.
+    pub(crate) completed_at: u64,
+    pub(crate) tenant: &'a [u8],
+    pub(crate) signatures: &'a [HttpSignature],
+    pub(crate) announced: u64,
+}
+
+impl Plain {
+    /// Encodes openings, in the order of the batch's slots.
+    pub(crate) fn new<'a>(entries: impl ExactSizeIterator<Item = Entry<'a>>) -> Plain {
+        let mut plain = Plain {
+            texts: Vec::with_capacity(entries.len() * 2048),
+            rows: Vec::with_capacity(entries.len()),
+        };
+        // Records of one tenant come in runs, and hashing its name would be paid for each.
+        let mut last: Option<(&[u8], Tenant)> = None;
+        for entry in entries {
+            let tenant = match last {
+                Some((name, tenant)) if name == entry.tenant => tenant,
+                _ => Tenant::new(entry.tenant),
+            };
+            last = Some((entry.tenant, tenant));
+            let start = plain.texts.len();
+            encode(&entry, &mut plain.texts);
+            plain.rows.push(Row {
+                id: *entry.id,
+                kind: (tenant, civil_month(entry.completed_at / 1000)),
+                text: start..plain.texts.len(),
+            });
+        }
+        plain
+    }
+
+    /// Whose keys are needed, and of which months.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (Tenant, u32)> {
+        let mut kinds: Vec<_> = self.rows.iter().map(|row| row.kind).collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        kinds.into_iter()
+    }
+
+    /// The file, sealed. `keys` has one for each of `kinds`. `salt` is random.
+    pub(crate) fn seal(
+        &self,
+        shard: &str,
+        seq: u64,
+        salt: &[u8; 16],
+        keys: &BTreeMap<(Tenant, u32), Arc<DataKey>>,
+    ) -> Result<Vec<u8>, FileError> {
+        let mut page_keys = BTreeMap::new();
+        for (kind, key) in keys {
+            page_keys.insert(*kind, (key.name.to_bytes(), key.of_file(salt)?));
+        }
+        let mut file = Writer::new(salt, self.rows.len());
+        for (row, slot) in self.rows.iter().zip(0..) {
+            let (name, key) = page_keys.get(&row.kind).ok_or(FileError::Crypt(CryptError::Seal))?;
+            let text = self.texts.get(row.text.clone()).ok_or(FileError::Offsets)?;
+            file.page(|out| seal_page(name, key, Place { shard, seq, slot, id: &row.id }, text, out))?;
+        }
+        Ok(file.finish())
+    }
+}
+
+fn seal_page(
+    name: &[u8; KEY_NAME],
+    key: &PageKey,
+    place: Place<'_>,
+    text: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), FileError> {
+    out.push(PAGE);
+    out.extend_from_slice(name);
+    Ok(key.seal(place, text, out)?)
+}
+
+fn encode(entry: &Entry<'_>, out: &mut Vec<u8>) {
+    let mut e = minicbor::Encoder::new(out);
+    // Writing into a Vec cannot fail.
+    drop((|| {
+        e.array(4)?.bytes(&entry.record.seed)?.bytes(entry.record.fields.as_bytes())?;
+        e.array(entry.signatures.len() as u64)?;
+        for signature in entry.signatures {
+            e.array(2)?.bytes(signature.base.as_bytes())?.bytes(&signature.signature.0)?;
+        }
+        e.u64(entry.announced)?;
+        Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
+    })());
+}
+
+/// Puts a file of pages together.
+pub(super) struct Writer {
+    out: Vec<u8>,
+    table: usize,
+    ends: Vec<u64>,
+}
+
+impl Writer {
+    pub(super) fn new(salt: &[u8; 16], count: usize) -> Writer {
+        let mut out = Vec::with_capacity(64 + count * 2048);
+        out.extend_from_slice(SEALED);
+        out.extend_from_slice(&(count as u32).to_le_bytes());
+        out.extend_from_slice(salt);
+        let table = out.len();
+        out.resize(table + (count + 1) * 8, 0);
+        Writer { table, ends: vec![out.len() as u64], out }
+    }
+
+    pub(super) fn page(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), FileError>,
+    ) -> Result<(), FileError> {
+        write(&mut self.out)?;
+        self.ends.push(self.out.len() as u64);
+        Ok(())
+    }
+
+    pub(super) fn sealed(
+        &mut self,
+        key: (&[u8; KEY_NAME], &PageKey),
+        place: Place<'_>,
+        text: &[u8],
+    ) -> Result<(), FileError> {
+        self.page(|out| seal_page(key.0, key.1, place, text, out))
+    }
+
+    pub(super) fn erased(&mut self, erasure: &ErasureId) -> Result<(), FileError> {
+        self.page(|out| {
+            out.push(ERASED);
+            out.extend_from_slice(erasure);
+            Ok(())
+        })
+    }
+
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        let rows = self.out.get_mut(self.table..).unwrap_or_default();
+        for (row, end) in rows.chunks_exact_mut(8).zip(&self.ends) {
+            row.copy_from_slice(&end.to_le_bytes());
+        }
+        self.out
+    }
+}
+
+/// What takes the place of a file with that many openings, or of a key (0), that an erasure removed.
+pub(crate) fn gone(erasure: &ErasureId, openings: u32) -> Vec<u8> {
+    [GONE.as_slice(), erasure, &openings.to_le_bytes()].concat()
+}
+
+/// Reads what took the place of a file or key.
+pub(crate) fn read_gone(bytes: &[u8]) -> Option<(ErasureId, u32)> {
+    let (erasure, openings) = bytes.strip_prefix(GONE)?.split_first_chunk()?;
+    Some((*erasure, u32::from_le_bytes(openings.try_into().ok()?)))
+}
+
+/// The head of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    /// Version 1: openings in clear.
+    Clear(u32),
+    /// Version 2, with the salt of its keys.
+    Sealed(u32, [u8; 16]),
+    /// Nothing is left of that many openings.
+    Gone(ErasureId, u32),
+}
+
+impl Head {
+    /// Reads it from the first bytes of a file; what follows is not looked at.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Head, FileError> {
+        if bytes.starts_with(GONE) {
+            return read_gone(bytes).map(|(id, n)| Head::Gone(id, n)).ok_or(FileError::Magic);
+        }
+        let (magic, rest) = bytes.split_first_chunk::<16>().ok_or(FileError::Magic)?;
+        let (count, rest) = rest.split_first_chunk().ok_or(FileError::Magic)?;
+        let count = u32::from_le_bytes(*count);
+        if count as usize > MAX_RECORDS {
+            return Err(FileError::Offsets);
+        }
+        match magic {
+            CLEAR => Ok(Head::Clear(count)),
+            SEALED => {
+                let (salt, _) = rest.split_first_chunk().ok_or(FileError::Magic)?;
+                Ok(Head::Sealed(count, *salt))
+            }
+            _ => Err(FileError::Magic),
+        }
+    }
+
+    fn parts(&self) -> (u32, u64) {
+        match self {
+            Head::Clear(count) => (*count, 20),
+            Head::Sealed(count, _) => (*count, 36),
+            Head::Gone(..) => (0, 0),
+        }
+    }
+
+    /// How many slots there are; none in what is gone.
+    pub(crate) fn count(&self) -> u32 {
+        self.parts().0
+    }
+
+    /// Where the two offsets of a slot's page are.
+    pub(crate) fn row(&self, slot: u32) -> Result<Range<u64>, FileError> {
+        let (count, table) = self.parts();
+        if slot >= count {
+            return Err(FileError::Slot(slot));
+        }
+        let start = table + u64::from(slot) * 8;
+        Ok(start..start + 16)
+    }
+
+    /// Where the page is, from the bytes at `row`.
+    pub(crate) fn page(&self, row: &[u8]) -> Result<Range<u64>, FileError> {
+        let at = |bytes: Option<&[u8]>| bytes.and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
+        let (start, end) =
+            at(row.get(..8)).zip(at(row.get(8..16))).filter(|_| row.len() == 16).ok_or(FileError::Offsets)?;
+        let (count, table) = self.parts();
+        let first = table + (u64::from(count) + 1) * 8;
+        match end.checked_sub(start) {
+            Some(1..=MAX_PAGE) if start >= first && end <= MAX_FILE => Ok(start..end),
+            _ => Err(FileError::Offsets),
+        }
+    }
+
+    /// All pages of a file that was read whole.
+    pub(crate) fn pages<'a>(&self, file: &'a [u8]) -> Result<Vec<&'a [u8]>, FileError> {
+        let (count, table) = self.parts();
+        let mut end = table + (u64::from(count) + 1) * 8;
+        let mut pages = Vec::new();
+        for slot in 0..count {
+            let row = self.row(slot)?;
+            let row = file.get(row.start as usize..row.end as usize).ok_or(FileError::Offsets)?;
+            let page = self.page(row)?;
+            if page.start != end {
+                return Err(FileError::Offsets);
+            }
+            end = page.end;
+            pages.push(file.get(page.start as usize..page.end as usize).ok_or(FileError::Offsets)?);
+        }
+        if end == file.len() as u64 { Ok(pages) } else { Err(FileError::Offsets) }
+    }
+}
+
+/// The page of one slot of a version 2 file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Page<'a> {
+    Erased(ErasureId),
+    Sealed(KeyName, &'a [u8]),
+}
+
+impl Page<'_> {
+    pub(crate) fn read(bytes: &[u8], slot: u32) -> Result<Page<'_>, FileError> {
+        let bad = FileError::Page(slot);
+        match bytes.split_first() {
+            Some((&ERASED, erasure)) => erasure.try_into().map(Page::Erased).map_err(|_| bad),
+            Some((&PAGE, rest)) => {
+                let (name, sealed) = rest.split_first_chunk().ok_or(bad)?;
+                Ok(Page::Sealed(KeyName::from_bytes(name), sealed))
+            }
+            _ => Err(bad),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,146 @@
+use super::*;
+use crate::private::read;
+use colophon_receipt::receipt::Bytes;
+use colophon_receipt::record::{FieldSet, seal};
+use colophon_receipt::{Level, Outcome, fields};
+
+const SHARD: &str = "a/0011";
+/// In November 2026, µs.
+const TIME: u64 = 1_795_000_000_000_000;
+
+fn record(n: u8) -> Record {
+    let mut set = FieldSet::new();
+    fields::write_list(fields::STRIPPED, &[vec![n; usize::from(n)]], &mut set);
+    seal([n; 16], TIME, Level::Sign, Outcome::Complete, [n; 32], set)
+}
+
+fn signature() -> HttpSignature {
+    HttpSignature { base: "\"@status\": 200".into(), signature: Bytes(vec![9; 64]) }
+}
+
+/// Five records, the one numbered 3 with a signature, of two tenants and two months.
+fn plain() -> Plain {
+    let records: Vec<(Record, RecordId)> = (0..5).map(|n| (record(n), [n; 16])).collect();
+    let signatures = [signature()];
+    let entries = records.iter().zip(0u64..).map(|((record, id), n)| Entry {
+        record,
+        id,
+        completed_at: if n == 4 { TIME + 30 * 86_400_000_000 } else { TIME },
+        tenant: if n == 2 { b"clinic" } else { b"-" },
+        signatures: if n == 3 { &signatures } else { &[] },
+        announced: n,
+    });
+    Plain::new(entries.collect::<Vec<_>>().into_iter())
+}
+
+fn keys(plain: &Plain) -> BTreeMap<(Tenant, u32), Arc<DataKey>> {
+    plain.kinds().map(|kind| (kind, Arc::new(DataKey::generate(kind.0, kind.1).unwrap()))).collect()
+}
+
+/// A version 1 file of the same records: what earlier programs wrote.
+pub(crate) fn clear<'a>(entries: impl ExactSizeIterator<Item = Entry<'a>>) -> Vec<u8> {
+    let plain = Plain::new(entries);
+    let mut out = [CLEAR.as_slice(), &(plain.rows.len() as u32).to_le_bytes()].concat();
+    let first = out.len() + (plain.rows.len() + 1) * 8;
+    out.extend_from_slice(&(first as u64).to_le_bytes());
+    for row in &plain.rows {
+        out.extend_from_slice(&((first + row.text.end) as u64).to_le_bytes());
+    }
+    out.extend_from_slice(&plain.texts);
+    out
+}
+
+fn part(file: &[u8], range: Range<u64>) -> &[u8] {
+    &file[range.start as usize..range.end as usize]
+}
+
+#[test]
+fn one_opening_is_read_without_the_others() {
+    let plain = plain();
+    let keys = keys(&plain);
+    assert_eq!(plain.kinds().count(), 3, "two tenants, and a second month");
+    let file = plain.seal(SHARD, 7, &[1; 16], &keys).unwrap();
+    let head = Head::read(&file).unwrap();
+    assert_eq!(head, Head::Sealed(5, [1; 16]));
+    assert_eq!(head.pages(&file).unwrap().len(), 5);
+    for slot in 0..5u32 {
+        let n = slot as u8;
+        let page = head.page(part(&file, head.row(slot).unwrap())).unwrap();
+        let Page::Sealed(name, sealed) = Page::read(part(&file, page), slot).unwrap() else {
+            panic!("slot {slot} is erased");
+        };
+        let key = keys[&(name.tenant, name.month)].of_file(&[1; 16]).unwrap();
+        let place = Place { shard: SHARD, seq: 7, slot, id: &[n; 16] };
+        let opening = read(&key.open(place, sealed).unwrap()).unwrap();
+        let record = record(n);
+        assert_eq!((opening.seed, &opening.fields), (record.seed, &record.fields));
+        assert_eq!(opening.announced, u64::from(n));
+        assert_eq!(opening.signatures.len(), usize::from(n == 3));
+        assert!(!file.windows(32).any(|bytes| bytes == record.seed), "a seed in clear");
+    }
+    assert_eq!(head.row(5), Err(FileError::Slot(5)));
+}
+
+#[test]
+fn version_1_is_still_read() {
+    let record = record(1);
+    let signatures = [signature()];
+    let entry = || Entry {
+        record: &record,
+        id: &[1; 16],
+        completed_at: TIME,
+        tenant: b"-",
+        signatures: &signatures,
+        announced: 4,
+    };
+    let file = clear([entry(), entry()].into_iter());
+    // Exactly as version 1 wrote it.
+    assert!(file.starts_with(b"colophon open  1\x02\0\0\0"));
+    assert_eq!(file[20..28], 44u64.to_le_bytes());
+    let head = Head::read(&file).unwrap();
+    assert_eq!(head, Head::Clear(2));
+    let page = head.page(part(&file, head.row(1).unwrap())).unwrap();
+    assert_eq!(page.end, file.len() as u64);
+    let opening = read(part(&file, page)).unwrap();
+    assert_eq!((opening.seed, opening.signatures.len(), opening.announced), (record.seed, 1, 4));
+}
+
+#[test]
+fn erased_pages_and_files_say_by_what() {
+    let mut file = Writer::new(&[2; 16], 2);
+    file.erased(&[7; 16]).unwrap();
+    file.erased(&[8; 16]).unwrap();
+    let file = file.finish();
+    let head = Head::read(&file).unwrap();
+    let pages = head.pages(&file).unwrap();
+    assert_eq!(Page::read(pages[1], 1).unwrap(), Page::Erased([8; 16]));
+    assert_eq!(Head::read(&gone(&[7; 16], 9)).unwrap(), Head::Gone([7; 16], 9));
+    assert_eq!(Head::read(&gone(&[7; 16], 9)[..35]), Err(FileError::Magic));
+}
+
+#[test]
+fn what_is_no_file_of_openings_is_refused() {
+    let plain = plain();
+    let file = plain.seal(SHARD, 7, &[1; 16], &keys(&plain)).unwrap();
+    for length in 0..file.len() {
+        let whole = Head::read(&file[..length]).and_then(|head| head.pages(&file[..length]).map(drop));
+        assert!(whole.is_err(), "{length} bytes");
+    }
+    let longer = [file.as_slice(), &[0]].concat();
+    assert_eq!(Head::read(&longer).unwrap().pages(&longer), Err(FileError::Offsets));
+    assert_eq!(Head::read(b"colophon open  3\0\0\0\0"), Err(FileError::Magic));
+    let many = [SEALED.as_slice(), &65_537u32.to_le_bytes(), &[0; 16]].concat();
+    assert_eq!(Head::read(&many), Err(FileError::Offsets));
+    let head = Head::read(&file).unwrap();
+    let offsets = |start: u64, end: u64| [start.to_le_bytes(), end.to_le_bytes()].concat();
+    for (start, end) in
+        [(100, 100), (100, 99), (0, 10), (83, 90), (84, 84 + MAX_PAGE + 1), (MAX_FILE, MAX_FILE + 1)]
+    {
+        assert_eq!(head.page(&offsets(start, end)), Err(FileError::Offsets), "{start}..{end}");
+    }
+    assert_eq!(head.page(&offsets(84, 90)), Ok(84..90));
+    assert!(head.page(&offsets(84, 90)[..15]).is_err());
+    for page in [&[][..], &[2; 60], &[0; 16], &[0; 18], &[1; 20]] {
+        assert_eq!(Page::read(page, 3), Err(FileError::Page(3)));
+    }
+}
