@@ -6,12 +6,13 @@ use std::sync::Arc;
 use colophon_receipt::Hash;
 use colophon_receipt::checkpoint::Checkpoint;
 use colophon_receipt::merkle::leaf_hash;
+use colophon_receipt::subtrees::Subtrees;
 use colophon_signer::note::VerifierKey;
 use object_store::ObjectStore;
 
 use self::batches::Batches;
 pub use self::finding::Finding;
-use self::sequence::{Sequence, Subtrees};
+use self::sequence::Sequence;
 use self::statements::Statements;
 use crate::head::{self, SignedHead};
 use crate::store::{Store, StoreError};

@@ -17,6 +17,7 @@ pub mod show;
 mod signing;
 pub mod state;
 pub mod store;
+pub mod tally;
 pub mod tiles;
 pub mod wal;
 

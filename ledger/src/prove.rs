@@ -7,6 +7,7 @@ use colophon_receipt::Hash;
 use colophon_receipt::checkpoint::{Checkpoint, TlogProof};
 use colophon_receipt::merkle::{leaf_hash, verify_consistency, verify_inclusion};
 use colophon_receipt::statement::Genesis;
+use colophon_signer::note::VerifierKey;
 use object_store::ObjectStore;
 
 use self::nodes::Nodes;
@@ -17,6 +18,7 @@ use crate::tiles::{Edge, LEVELS, TileId, WIDTH};
 
 pub(crate) mod fetch;
 mod nodes;
+mod part;
 
 /// Reads entries and proofs from the log's files. Cheap to clone; needs no lock on the writer.
 ///
@@ -62,6 +64,16 @@ impl LogReader {
         // Leaf 0 has told us the key; it has to be in the tree that the key signed.
         reader.entry(0, &head.checkpoint).await?;
         Ok((reader, head))
+    }
+
+    /// The verifier keys that the genesis leaf of `head`'s log names.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] when leaf 0 is no genesis.
+    pub async fn genesis_keys(&self, head: &Checkpoint) -> Result<Vec<VerifierKey>, LogError> {
+        let genesis = Genesis::decode(&self.entry(0, head).await?);
+        let genesis = genesis.map_err(|e| LogError::corrupt(self.store.full("leaf 0"), e.to_string()))?;
+        Ok(genesis.vkeys.iter().filter_map(|vkey| vkey.parse().ok()).collect())
     }
 
     pub(crate) fn new(store: Store) -> LogReader {

@@ -1,94 +1,9 @@
-//! C2SP tlog-tiles: names of tiles and bundles, their bytes, and the right edge from which a tree grows.
+//! The files of a C2SP tlog-tiles tree as it grows: the right edge from which it does. Names and bytes are
+//! `colophon_receipt::tiles`'.
 
 use colophon_receipt::Hash;
 use colophon_receipt::merkle::{empty_root, leaf_hash, node_hash, root};
-
-/// Hashes in a full tile, entries in a full bundle.
-pub const WIDTH: usize = 256;
-/// The longest entry: its length is a u16.
-pub const MAX_ENTRY: usize = u16::MAX as usize;
-/// Bytes of a full tile.
-pub(crate) const MAX_TILE: u64 = 32 * WIDTH as u64;
-/// Bytes of a full bundle of the longest entries.
-pub(crate) const MAX_BUNDLE: u64 = (WIDTH * (2 + MAX_ENTRY)) as u64;
-/// Tile levels of a tree of 2^64 leaves.
-pub(crate) const LEVELS: u32 = 8;
-
-/// A tile of hashes, or a bundle of entries, by its place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TileId {
-    /// The tile level, or none for an entry bundle.
-    pub level: Option<u32>,
-    /// The index within the level.
-    pub index: u64,
-}
-
-impl TileId {
-    /// The tile at `level` that covers leaf `leaf`.
-    pub fn covering(level: u32, leaf: u64) -> TileId {
-        TileId { level: Some(level), index: shift(leaf, level + 1) }
-    }
-
-    /// The bundle that holds leaf `leaf`.
-    pub fn bundle(leaf: u64) -> TileId {
-        TileId { level: None, index: leaf / WIDTH as u64 }
-    }
-
-    /// The name of the full tile or bundle, relative to the log's folder.
-    pub fn name(&self) -> String {
-        let level = self.level.map_or("entries".to_owned(), |level| level.to_string());
-        format!("tile/{level}/{}", index_path(self.index))
-    }
-
-    /// The name at `width`: the full one for 256, otherwise the partial one.
-    pub fn name_at(&self, width: usize) -> String {
-        if width == WIDTH { self.name() } else { format!("{}.p/{width}", self.name()) }
-    }
-
-    /// How many hashes or entries this tile or bundle has in a tree of `size` leaves.
-    pub fn width(&self, size: u64) -> usize {
-        let nodes = shift(size, self.level.unwrap_or(0));
-        let before = self.index.saturating_mul(WIDTH as u64);
-        nodes.saturating_sub(before).min(WIDTH as u64) as usize
-    }
-}
-
-/// `n / 256^levels`.
-pub(crate) fn shift(n: u64, levels: u32) -> u64 {
-    n.checked_shr(8 * levels).unwrap_or(0)
-}
-
-/// `1234067` as `x001/x234/067`.
-fn index_path(index: u64) -> String {
-    let mut path = format!("{:03}", index % 1000);
-    let mut rest = index / 1000;
-    while rest > 0 {
-        path = format!("x{:03}/{path}", rest % 1000);
-        rest /= 1000;
-    }
-    path
-}
-
-/// Reads the hashes of a tile, exactly `width` of them or, from a full tile, its first `width`.
-pub(crate) fn parse_tile(bytes: &[u8], width: usize) -> Option<Vec<Hash>> {
-    let (hashes, rest) = bytes.as_chunks::<32>();
-    let fits = rest.is_empty() && (hashes.len() == width || hashes.len() == WIDTH);
-    fits.then(|| hashes.get(..width).map(<[Hash]>::to_vec))?
-}
-
-/// Reads the entries of a bundle, exactly `width` of them or, from a full bundle, its first `width`.
-pub(crate) fn parse_bundle(mut bytes: &[u8], width: usize) -> Option<Vec<Vec<u8>>> {
-    let mut entries = Vec::with_capacity(width);
-    while !bytes.is_empty() {
-        let (len, rest) = bytes.split_first_chunk::<2>()?;
-        let (entry, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))?;
-        entries.push(entry.to_vec());
-        bytes = rest;
-    }
-    let fits = entries.len() == width || entries.len() == WIDTH;
-    entries.truncate(width);
-    (fits && entries.len() == width).then_some(entries)
-}
+pub use colophon_receipt::tiles::*;
 
 /// Appends one entry to a bundle. Entries are bounded by [`MAX_ENTRY`] where they come in.
 fn push_entry(bundle: &mut Vec<u8>, entry: &[u8]) {

@@ -9,6 +9,8 @@ pub mod merkle;
 pub mod receipt;
 pub mod record;
 pub mod statement;
+pub mod subtrees;
+pub mod tiles;
 
 pub use level::{Level, Outcome};
 pub use merkle::Hash;

@@ -189,6 +189,49 @@ fn a_log_folder_is_checked_and_shown() {
     assert!(!log::files(&colophon.data()).is_empty());
 }
 
+/// 0 unbroken by the reader's key, 3 by the log's own word only, 1 broken.
+#[test]
+fn an_interval_is_counted_from_signed_statements() {
+    let upstream = saying("{}");
+    let mut colophon = Colophon::signing(&upstream.url());
+    for answer in [chat(&colophon), chat(&colophon)] {
+        Fetched::of(&answer, colophon.listen());
+    }
+    let trust = colophon.folder().join("trust.json");
+    fs::write(&trust, get(colophon.listen(), "/.well-known/colophon/keys").body).unwrap();
+    assert!(colophon.stop().success());
+    colophon.restart();
+    Fetched::of(&chat(&colophon), colophon.listen());
+    // SIGKILL: this life has no close.
+    colophon.kill();
+    let (data, trust) = (colophon.data().display().to_string(), trust.display().to_string());
+    let count = |more: &[&str]| {
+        let (code, said) = colophon::run(&[&["log", "count", data.as_str(), "--json"], more].concat());
+        (code, serde_json::from_str::<serde_json::Value>(&said).expect("JSON"))
+    };
+    let (code, all) = count(&["--trust", &trust]);
+    assert_eq!((code, &all["unbroken"], &all["count"]["totals"]["recorded"]), (0, &true.into(), &3.into()));
+    assert_eq!(
+        (&all["records"]["by_level"]["sign"], &all["records"]["completed_within"]),
+        (&3.into(), &3.into())
+    );
+    assert_eq!(all["count"]["sidecars"].as_array().map(Vec::len), Some(1), "{all}");
+    assert_eq!(all["count"]["sidecars"][0]["unclosed"].as_array().map(Vec::len), Some(1), "{all}");
+    let (code, all) = count(&[]);
+    assert_eq!((code, &all["trusted"]), (3, &false.into()));
+    // Seconds from the start of the first life: nothing before it.
+    let (code, none) = count(&["--trust", &trust, "--to", "1000"]);
+    assert_eq!((code, &none["count"]["totals"]["recorded"]), (0, &0.into()));
+    let (code, said) = colophon::run(&["log", "count", &data, "--trust", &trust]);
+    assert!(code == 0 && said.contains("recorded    3") && said.contains("without a close"), "{said}");
+    assert_eq!(colophon::run(&["log", "count", &data, "--from", "20", "--to", "10"]).0, 2);
+
+    let batch = log::files(&colophon.data().join("shard")).remove(0);
+    fs::write(&batch, b"garbage").unwrap();
+    assert_eq!(count(&["--trust", &trust]).0, 1);
+    assert_eq!(count(&["--trust", &trust, "--public-only"]).0, 0);
+}
+
 /// A `serve` that is told where to serve by a settings file alone.
 struct Configured {
     folder: tempfile::TempDir,

@@ -154,17 +154,28 @@ fn shown(path: &Path) -> String {
     quoted(path.to_string_lossy().as_bytes())
 }
 
-/// µs since the epoch.
-fn parse_time(text: &str) -> Result<u64, String> {
+/// A time as people type it (`now`, RFC 3339, a date, Unix seconds), in µs since the epoch.
+///
+/// # Errors
+/// With a sentence for the user, when it is none of these.
+pub fn parse_time(text: &str) -> Result<u64, String> {
+    let midnight = |date: jiff::civil::Date| date.to_zoned(jiff::tz::TimeZone::UTC).ok();
     let micros = match text.parse::<u64>() {
         _ if text == "now" => Some(jiff::Timestamp::now().as_microsecond()),
         Ok(seconds) => seconds.checked_mul(1_000_000).and_then(|micros| i64::try_from(micros).ok()),
-        Err(_) => text.parse::<jiff::Timestamp>().ok().map(|time| time.as_microsecond()),
+        Err(_) => match text.parse::<jiff::Timestamp>() {
+            Ok(time) => Some(time.as_microsecond()),
+            Err(_) if text.len() > DATE => None,
+            Err(_) => text.parse().ok().and_then(midnight).map(|time| time.timestamp().as_microsecond()),
+        },
     };
-    micros
-        .and_then(|micros| u64::try_from(micros).ok())
-        .ok_or_else(|| "not a time: give `now`, RFC 3339 (2026-11-23T05:00:00Z) or Unix seconds".into())
+    micros.and_then(|micros| u64::try_from(micros).ok()).ok_or_else(|| {
+        "not a time: give `now`, RFC 3339 (2026-11-23T05:00:00Z), a date (UTC) or Unix seconds".into()
+    })
 }
+
+/// `2026-11-23` has this many characters; a longer text with a date in it says more than that.
+const DATE: usize = 10;
 
 #[cfg(test)]
 mod tests;

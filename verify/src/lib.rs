@@ -7,6 +7,7 @@ pub mod bodies;
 pub mod checks;
 pub mod cli;
 mod copies;
+pub mod count;
 mod http;
 mod log;
 mod record;
@@ -22,6 +23,7 @@ use colophon_receipt::{Level, fields};
 
 pub use bodies::{Bodies, Body, BodyReader, Side};
 pub use report::{Binding, Check, Report, Status, Verdict};
+pub use text::time;
 pub use trust::Trust;
 
 use checks::{Checks, LEVEL, RECEIPT_FORM, REQUIREMENTS, TIME};

@@ -58,7 +58,7 @@ pub(crate) fn uuid(id: &[u8; 16]) -> String {
 }
 
 /// µs since the epoch as RFC 3339 in UTC.
-pub(crate) fn time(micros: u64) -> String {
+pub fn time(micros: u64) -> String {
     i64::try_from(micros)
         .ok()
         .and_then(|micros| jiff::Timestamp::from_microsecond(micros).ok())

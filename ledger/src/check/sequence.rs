@@ -1,35 +1,12 @@
 //! The sequence entries against the leaves, side by side: each entry's size and root, then its leaves.
 
 use colophon_receipt::Hash;
-use colophon_receipt::merkle::{empty_root, leaf_hash, node_hash};
+use colophon_receipt::merkle::leaf_hash;
+use colophon_receipt::subtrees::Subtrees;
 
 use super::{Finding, Report};
 use crate::sequencer::{self, SeqEntry};
 use crate::store::Store;
-
-/// The complete subtrees of a tree that grows: enough for its root after every leaf.
-#[derive(Default)]
-pub(super) struct Subtrees {
-    size: u64,
-    stack: Vec<Hash>,
-}
-
-impl Subtrees {
-    pub(super) fn push(&mut self, leaf: Hash) {
-        let mut hash = leaf;
-        for _ in 0..self.size.trailing_ones() {
-            let Some(left) = self.stack.pop() else { break };
-            hash = node_hash(&left, &hash);
-        }
-        self.stack.push(hash);
-        self.size += 1;
-    }
-
-    pub(super) fn root(&self) -> Hash {
-        let folded = self.stack.iter().rev().copied().reduce(|right, left| node_hash(&left, &right));
-        folded.unwrap_or_else(empty_root)
-    }
-}
 
 /// Where the sequence stands.
 pub(super) struct Sequence {
@@ -60,7 +37,7 @@ impl Sequence {
             self.next += 1;
         }
         if self.expected.pop().is_some_and(|expected| expected != *hash) {
-            let what = format!("leaf {} is not the one it put there", before.size);
+            let what = format!("leaf {} is not the one it put there", before.size());
             report.find(Finding::Sequence { n: self.next - 1, what });
             self.lost = true;
             self.expected.clear();
@@ -74,11 +51,11 @@ impl Sequence {
             Ok(None) => return Err("it is missing".into()),
             Err(e) => return Err(e.to_string()),
         };
-        if entry.previous_size != before.size {
-            return Err(format!("it follows {} leaves, not {}", entry.previous_size, before.size));
+        if entry.previous_size != before.size() {
+            return Err(format!("it follows {} leaves, not {}", entry.previous_size, before.size()));
         }
         if entry.previous_root != before.root() {
-            return Err(format!("it follows another tree of {} leaves", before.size));
+            return Err(format!("it follows another tree of {} leaves", before.size()));
         }
         Ok(entry)
     }

@@ -1,5 +1,7 @@
 //! `colophon log`.
 
+mod count;
+
 use super::term;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
@@ -27,6 +29,11 @@ pub(super) enum LogCommand {
     Check(CheckArgs),
     /// List the leaves of a log folder
     Show(ShowArgs),
+    /// Count what was recorded in an interval, from signed statements, and whether the account is unbroken
+    ///
+    /// Whole batches are counted: those that touch the interval. Exit codes: 0 unbroken, 1 broken or not signed, 2 wrong
+    /// usage or a log that cannot be read, 3 unbroken, but no trust file was given.
+    Count(count::CountArgs),
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +69,7 @@ pub(super) async fn run(command: LogCommand) -> anyhow::Result<ExitCode> {
     let done = match command {
         LogCommand::Check(args) => check_log(args).await,
         LogCommand::Show(args) => show(args).await,
+        LogCommand::Count(args) => count::run(args).await,
     };
     done.or_else(|error| {
         eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
@@ -79,16 +87,11 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let store = open(&args.data)?;
     let vkey = args.trust.as_deref().map(|trust| trusted_key(trust, &args.data)).transpose()?;
     let trusted = vkey.is_some();
-    let bar = std::io::stderr().is_terminal().then(|| {
-        let style = ProgressStyle::with_template("checking {wide_bar} {pos}/{len} leaves");
-        ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-    });
+    let bar = progress_bar("checking", "leaves");
     let shown = bar.clone();
     let progress = move |done, total| {
-        if let Some(bar) = &shown {
-            bar.set_length(total);
-            bar.set_position(done);
-        }
+        shown.set_length(total);
+        shown.set_position(done);
     };
     let options = CheckOptions {
         vkey,
@@ -97,15 +100,22 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
         ..CheckOptions::default()
     };
     let report = check(store, options).await;
-    if let Some(bar) = bar {
-        bar.finish_and_clear();
-    }
+    bar.finish_and_clear();
     if args.json {
         println!("{}", json(&report));
     } else {
         print(&report, trusted);
     }
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
+}
+
+/// A bar on a terminal, and none elsewhere.
+fn progress_bar(doing: &'static str, what: &'static str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(&format!("{doing} {{wide_bar}} {{pos}}/{{len}} {what}"));
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// The key that a trust file has for the log in this folder.

@@ -133,6 +133,7 @@ fn times_are_read() {
     assert_eq!(parse_time("1794652800"), Ok(1_794_652_800_000_000));
     assert_eq!(parse_time("2026-11-14T10:40:00Z"), Ok(1_794_652_800_000_000));
     assert_eq!(parse_time("2026-11-14T11:40:00.5+01:00"), Ok(1_794_652_800_500_000));
+    assert_eq!(parse_time("2026-11-14"), Ok(1_794_614_400_000_000));
     assert!(parse_time("now").is_ok_and(|now| now > NOW - 100_000_000_000_000));
     for wrong in
         ["", "-1", "yesterday", "99999999999999999999", "18446744073709551615", "1969-01-01T00:00:00Z"]
