@@ -138,6 +138,8 @@ pub(crate) async fn find(
         log_proof: reader.tlog_proof(target.log_index, head).await?,
         announcements,
         http_signatures: opening.signatures,
+        anchors: Vec::new(),
+        beacon: None,
     })))
 }
 

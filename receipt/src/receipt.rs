@@ -15,6 +15,8 @@ pub const FORMAT: &str = "colophon-receipt-v1";
 /// The only value of `notice`.
 pub const NOTICE: &str =
     "This receipt can show who committed to these bytes, and when. It never shows that they are true.";
+/// A receipt has at most this many anchors.
+pub const MAX_ANCHORS: usize = 16;
 /// A receipt larger than this is refused unread.
 pub const MAX_BYTES: usize = 4 << 20;
 
@@ -39,6 +41,20 @@ pub struct Receipt {
     /// Signatures over the HTTP answer; only where both digest fields are opened.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub http_signatures: Vec<HttpSignature>,
+    /// What others signed over the checkpoint of `log_proof`; at most [`MAX_ANCHORS`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub anchors: Vec<Anchor>,
+    /// The timestamp token (RFC 3161) that the statement names as its beacon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beacon: Option<Bytes>,
+}
+
+/// Someone else's signature over a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Anchor {
+    /// DER of a timestamp token over SHA-256 of the checkpoint with the log's own signature line only.
+    Rfc3161(Bytes),
 }
 
 /// The record leaf with its fields, opened or withheld.

@@ -151,6 +151,15 @@ impl Note {
         &self.signatures
     }
 
+    /// The note with no other signature than the first one under `name`, byte for byte as its owner signed it: what others
+    /// added since does not change it. `None` where nobody of that name signed.
+    pub fn with_only(&self, name: &str) -> Option<String> {
+        let line = self.signatures.iter().find(|line| line.name == name)?;
+        let mut bytes = line.id.to_vec();
+        bytes.extend_from_slice(&line.signature);
+        Some(format!("{}\n\u{2014} {} {}\n", self.text, line.name, STANDARD.encode(bytes)))
+    }
+
     /// Says which of `keys` signed. A bad signature under a known key's name and id refuses the note, as does the
     /// absence of any good one; lines of unknown keys are listed and otherwise ignored.
     pub fn verify<'a>(&'a self, keys: &'a [VerifierKey]) -> Result<VerifiedNote<'a>, NoteError> {

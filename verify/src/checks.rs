@@ -25,6 +25,10 @@ pub const CHECKPOINT: &str = "checkpoint";
 pub const ANNOUNCEMENT: &str = "announcement";
 /// Further announcements hold as well, and each is needed.
 pub const OTHER_ANNOUNCEMENTS: &str = "other-announcements";
+/// Others' signatures over the checkpoint are good, and the trust file names whose they are.
+pub const ANCHORS: &str = "anchors";
+/// The statement's beacon is the timestamp that the receipt shows, by a TSA of the trust file.
+pub const BEACON: &str = "beacon";
 /// The signatures that left with the answer cover what they must and agree with the record.
 pub const HTTP_SIGNATURE: &str = "http-signature";
 /// The level claimed is the level that was verified.

@@ -3,6 +3,7 @@
 //! [`verify`] is pure computation: no network, no file, no clock but the `at` it is given. Every byte of a receipt is
 //! either checked or refused. [`cli`] puts a command line around it.
 
+mod anchors;
 pub mod bodies;
 pub mod checks;
 pub mod cli;
@@ -26,6 +27,7 @@ pub use report::{Binding, Check, Report, Status, Verdict};
 pub use text::time;
 pub use trust::Trust;
 
+use anchors::TimeSide;
 use checks::{Checks, LEVEL, RECEIPT_FORM, REQUIREMENTS, TIME};
 use copies::CopySide;
 use http::HttpSide;
@@ -50,18 +52,19 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     checks.add(RECEIPT_FORM, Ok("the known format in its only spelling".into()));
     let record = record::check(&receipt.record, &mut checks);
     let mut log = log::check(&receipt, record.as_ref(), trust, &mut checks);
+    let stamps = anchors::check(&receipt, &log, trust, &mut checks);
     let http = http::check(&receipt, record.as_ref(), &mut log, trust, &mut checks);
     check_level(record.as_ref(), &http, &mut checks);
     let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
-    check_time(record.as_ref(), &log, &http, at, &mut checks);
-    let complete = check_requirements(trust, &copies, &mut checks);
+    check_time(record.as_ref(), &log, &http, &stamps, at, &mut checks);
+    let complete = check_requirements(trust, &copies, &stamps, &mut checks);
 
     let result = match () {
         () if checks.any_failed() => Verdict::Bad,
         () if trust.is_some() && complete && !copies.not_compared => Verdict::Trusted,
         () => Verdict::ConsistentNotTrusted,
     };
-    let case = Case { record, log, http, copies, trusted_log: trust.is_some(), at };
+    let case = Case { record, log, stamps, http, copies, trusted_log: trust.is_some(), at };
     case.report(result, checks.0)
 }
 
@@ -69,6 +72,7 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
 pub(crate) struct Case {
     pub(crate) record: Option<Record>,
     pub(crate) log: LogSide,
+    pub(crate) stamps: TimeSide,
     pub(crate) http: HttpSide,
     pub(crate) copies: CopySide,
     pub(crate) trusted_log: bool,
@@ -80,6 +84,8 @@ impl Case {
         let leaf = self.record.as_ref().map(|record| &record.leaf);
         let statement = self.log.statement.as_ref();
         let verified_level = (result != Verdict::Bad && self.trusted_log).then(|| verified_level(&self.http));
+        // Of a bad receipt no bound counts, nor without a trust file.
+        let bounds = (result != Verdict::Bad).then_some(&self.stamps);
         let (proven, not_proven) = wording::lists(self, result, &checks);
         Report {
             result,
@@ -100,12 +106,13 @@ impl Case {
                 root: hex::encode(proof.checkpoint.root),
             }),
             time: report::Time {
-                lower: None,
-                upper: None,
-                source: wording::NO_TIME.into(),
+                lower: bounds.and_then(|stamps| stamps.lower()).map(|stamp| stamp.time),
+                upper: bounds.and_then(|stamps| stamps.upper()).map(|stamp| stamp.time),
+                source: bounds.map_or_else(|| wording::NO_TIME.into(), wording::bounds),
                 operator_completed: leaf.map(|leaf| leaf.completed_at),
                 operator_batch: statement.map(|statement| (statement.from, statement.to)),
             },
+            timestamps: self.stamps.report(),
             uniqueness: wording::NOT_UNIQUE.into(),
             binding: if result == Verdict::Bad { Binding::None } else { self.copies.binding() },
             proven,
@@ -122,6 +129,7 @@ fn refused(mut checks: Checks, why: String) -> Report {
     let case = Case {
         record: None,
         log: LogSide::default(),
+        stamps: TimeSide::default(),
         http: HttpSide::default(),
         copies: CopySide::default(),
         trusted_log: false,
@@ -154,33 +162,47 @@ fn check_level(record: Option<&Record>, http: &HttpSide, checks: &mut Checks) {
     }
 }
 
-fn check_time(record: Option<&Record>, log: &LogSide, http: &HttpSide, at: Option<u64>, checks: &mut Checks) {
+fn check_time(
+    record: Option<&Record>,
+    log: &LogSide,
+    http: &HttpSide,
+    stamps: &TimeSide,
+    at: Option<u64>,
+    checks: &mut Checks,
+) {
     let Some(at) = at else { return checks.skip(TIME, "no time was given (--at)") };
     // A batch's end is left out: the log may have been slow, and the reader's time that of the answer.
     let times = [record.map(|record| record.leaf.completed_at), log.statement.as_ref().map(|s| s.from)];
     let keys = log.announced.iter().map(|announced| announced.payload.not_before);
     let signed = http.signed.iter().filter_map(|signed| signed.base.input.created());
     let signed = signed.map(|seconds| seconds.saturating_mul(1_000_000));
-    let latest = times.into_iter().flatten().chain(keys).chain(signed).max().unwrap_or_default();
+    let latest =
+        times.into_iter().flatten().chain(keys).chain(signed).chain(stamps.times()).max().unwrap_or_default();
     let finding = if latest > at.saturating_add(CLOCK_TOLERANCE) {
         Err(format!("it says {}, which is after {}", text::time(latest), text::time(at)))
     } else {
-        Ok(format!("record, batch, keys and signatures begin no later than {}", text::time(at)))
+        Ok(format!("record, batch, keys, signatures and timestamps begin no later than {}", text::time(at)))
     };
     checks.add(TIME, finding);
 }
 
 /// Whether everything that the trust file requires is there. What is missing is not a fault of the receipt.
-fn check_requirements(trust: Option<&Trust>, copies: &CopySide, checks: &mut Checks) -> bool {
+fn check_requirements(
+    trust: Option<&Trust>,
+    copies: &CopySide,
+    stamps: &TimeSide,
+    checks: &mut Checks,
+) -> bool {
     let Some(trust) = trust else {
         checks.skip(REQUIREMENTS, "no trust file was given");
         return false;
     };
     let require = trust.require;
+    let timestamps = format!("{} timestamps (RFC 3161): {} count", require.timestamps, stamps.counted());
     let missing = [
         (require.request && !copies.has(Side::Request), "your copy of the request (--request)"),
         (require.response && !copies.has(Side::Response), "your copy of the response (--response)"),
-        (require.timestamps > 0, "timestamps (RFC 3161): this receipt has none"),
+        (stamps.counted() < require.timestamps as usize, timestamps.as_str()),
         (require.witnesses > 0, "witness cosignatures: this receipt has none"),
     ];
     let missing: Vec<&str> = missing.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();

@@ -19,7 +19,7 @@ use crate::trust::Trust;
 pub(crate) struct LogProof {
     pub(crate) index: u64,
     path: Vec<Hash>,
-    note: Note,
+    pub(crate) note: Note,
     pub(crate) checkpoint: Checkpoint,
 }
 

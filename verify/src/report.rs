@@ -96,7 +96,7 @@ pub struct Time {
     pub lower: Option<u64>,
     /// Not after, by an independent clock.
     pub upper: Option<u64>,
-    /// Whose clock the bounds are by.
+    /// Whose clock the bounds are by, in a sentence.
     pub source: String,
     /// When the exchange was completed, by the operator's own clock.
     pub operator_completed: Option<u64>,
@@ -113,6 +113,27 @@ pub struct Keys {
     pub statement: Option<String>,
     /// The keys that signed the answer on the wire.
     pub http: Vec<String>,
+}
+
+/// One timestamp of a receipt, its signature verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Timestamp {
+    /// What it bounds: the record's log entry was there before an `anchor`, and made after a `beacon`.
+    pub of: &'static str,
+    /// Its time (genTime), µs since the epoch, by the TSA's clock.
+    pub time: u64,
+    /// How far the TSA says that may be off, µs.
+    pub accuracy: Option<u64>,
+    /// The TSA, as its certificate names it, escaped; only where it leads to a root of the trust file.
+    pub tsa: Option<String>,
+    /// SHA-256 of that root's certificate.
+    pub root: Option<String>,
+    /// The TSA's policy.
+    pub policy: String,
+    /// The token's serial number at its TSA, in hexadecimal.
+    pub serial: String,
+    /// Whether revocation lists at hand cover every certificate of the chain. Otherwise revocation was not checked.
+    pub revocation_checked: bool,
 }
 
 /// What `verify` found. Of a bad receipt, everything but the result and the checks is only what it says of itself.
@@ -138,6 +159,8 @@ pub struct Report {
     pub log: Option<LogPosition>,
     /// When.
     pub time: Time,
+    /// The timestamps in the receipt, anchors first.
+    pub timestamps: Vec<Timestamp>,
     /// Under whose eyes the log is the only one.
     pub uniqueness: String,
     /// What ties the reader's copy to the record.

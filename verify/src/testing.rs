@@ -6,7 +6,7 @@ use colophon_receipt::checkpoint::{Checkpoint, TlogProof};
 use colophon_receipt::fields::{self, *};
 use colophon_receipt::merkle::{self, Hash, leaf_hash, sha256};
 use colophon_receipt::receipt::{
-    AnnouncementPart, BatchPart, Bytes, FORMAT, Field, HttpSignature, NOTICE, OpenedField, Receipt,
+    Anchor, AnnouncementPart, BatchPart, Bytes, FORMAT, Field, HttpSignature, NOTICE, OpenedField, Receipt,
     RecordPart, WithheldField,
 };
 use colophon_receipt::record::{FieldSet, Record, field_hash, salt, seal};
@@ -18,6 +18,7 @@ use colophon_signer::Ed25519Key;
 use colophon_signer::cose::sign_statement;
 use colophon_signer::httpsig::{Component, Params, signature_base, signature_value};
 use colophon_signer::note::{NoteAlgorithm, VerifierKey, sign_note};
+use colophon_signer::rfc3161::testing::Tsa;
 use colophon_signer::sf::push_bytes;
 
 use crate::{Trust, text};
@@ -72,6 +73,10 @@ pub struct Plan {
     pub nonce: Option<String>,
     /// The path recorded.
     pub path: String,
+    /// Timestamps over the checkpoint: the TSA and the time, µs.
+    pub anchors: Vec<(Tsa, u64)>,
+    /// The timestamp that the statement names.
+    pub beacon: Option<(Tsa, u64)>,
     /// Bends the statement before it is signed.
     pub statement: fn(&mut Statement),
     /// Bends the announcement before its proof of possession.
@@ -101,6 +106,8 @@ impl Default for Plan {
             response: br#"{"id":"chatcmpl-1","object":"chat.completion"}"#.to_vec(),
             nonce: None,
             path: "/v1/chat/completions".into(),
+            anchors: vec![],
+            beacon: None,
             statement: |_| {},
             announcement: |_| {},
             announced: |_| {},
@@ -215,6 +222,7 @@ impl Plan {
         }
         head.push_str("\r\n");
 
+        let log_proof = prove(stated_at, tree.len());
         let batch_path = merkle::inclusion_proof(&hashes, self.index).expect("the record is in the batch");
         let receipt = Receipt {
             format: FORMAT.into(),
@@ -225,9 +233,11 @@ impl Plan {
                 path: batch_path.iter().map(|hash| Bytes(hash.to_vec())).collect(),
             },
             statement: Bytes(entries[stated_at].clone()),
-            log_proof: prove(stated_at, tree.len()),
+            anchors: self.anchors(&log_proof),
+            log_proof,
             announcements,
             http_signatures,
+            beacon: self.beacon_token().map(Bytes),
         };
         let (request, response) = (self.request.clone(), self.response.clone());
         Made { receipt, vkey, request, response, head, trailers }
@@ -325,7 +335,7 @@ impl Plan {
             previous: payload_hash(announcement),
             from: NOW,
             to: NOW + 1_000_000,
-            beacon: None,
+            beacon: self.beacon_token().map(|token| sha256(&token)),
             cumulative_exchanges: count,
             cumulative_evidence: 0,
             policy: sha256(b"policy"),
@@ -352,6 +362,19 @@ impl Plan {
         let checkpoint = sign_note(&head.to_text(), &self.origin, log).expect("a note");
         let path = merkle::inclusion_proof(tree, index).expect("an entry of the tree");
         TlogProof { index: index as u64, path, checkpoint }.to_text()
+    }
+
+    /// Timestamps over the checkpoint in a proof.
+    fn anchors(&self, proof: &str) -> Vec<Anchor> {
+        let (_, checkpoint) = proof.split_once("\n\n").expect("a proof");
+        let imprint = sha256(checkpoint.as_bytes());
+        let anchor = |(tsa, time): &(Tsa, u64)| Anchor::Rfc3161(Bytes(tsa.token(&imprint, *time, None)));
+        self.anchors.iter().map(anchor).collect()
+    }
+
+    /// The beacon dates an earlier checkpoint.
+    fn beacon_token(&self) -> Option<Vec<u8>> {
+        self.beacon.as_ref().map(|(tsa, time)| tsa.token(&[9; 32], *time, Some(&[1, 2, 3])))
     }
 
     fn tags(&self) -> Vec<&'static str> {

@@ -2,7 +2,10 @@
 
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use colophon_signer::note::{NoteAlgorithm, NoteError, VerifierKey};
+use colophon_signer::rfc3161::{Roots, RootsError};
 use serde::Deserialize;
 
 /// The only value of `format`.
@@ -14,6 +17,8 @@ pub const MAX_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     logs: Vec<VerifierKey>,
+    /// Roots of time stamping authorities, and what they revoked.
+    pub tsa_roots: Roots,
     /// What a receipt has to come with to be trusted.
     pub require: Require,
 }
@@ -28,7 +33,7 @@ pub struct Require {
     /// The reader's copy of the response.
     #[serde(default)]
     pub response: bool,
-    /// RFC 3161 timestamps by roots of this file.
+    /// RFC 3161 timestamps over the receipt's checkpoint; of those by one root of this file one counts.
     #[serde(default)]
     pub timestamps: u32,
     /// Cosignatures by witnesses of this file.
@@ -59,6 +64,14 @@ pub enum TrustError {
     /// A log's key is a witness's, or is named otherwise than its log.
     #[error("logs[{0}]: the verifier key must be plain Ed25519 and have the name of its origin")]
     Log(usize),
+    /// A root of a time stamping authority is none.
+    #[error("tsa_roots[{index}]: {error}; give PEM, or DER in base64")]
+    TsaRoot {
+        /// Which entry.
+        index: usize,
+        /// What is wrong with it.
+        error: RootsError,
+    },
     /// The file trusts nobody.
     #[error("names no log")]
     Empty,
@@ -72,8 +85,8 @@ struct TrustFile {
     // Read by later versions; carried so that one file serves all.
     #[serde(default, rename = "witnesses")]
     _witnesses: Vec<String>,
-    #[serde(default, rename = "tsa_roots")]
-    _tsa_roots: Vec<String>,
+    #[serde(default)]
+    tsa_roots: Vec<String>,
     #[serde(default)]
     require: Require,
 }
@@ -103,18 +116,37 @@ impl Trust {
             }
             logs.push(key);
         }
-        if logs.is_empty() { Err(TrustError::Empty) } else { Ok(Trust { logs, require: file.require }) }
+        let mut tsa_roots = Roots::default();
+        for (index, entry) in file.tsa_roots.iter().enumerate() {
+            let added = tsa_root(entry).and_then(|roots| tsa_roots.extend(roots));
+            added.map_err(|error| TrustError::TsaRoot { index, error })?;
+        }
+        if logs.is_empty() {
+            Err(TrustError::Empty)
+        } else {
+            Ok(Trust { logs, tsa_roots, require: file.require })
+        }
     }
 
     /// Trust in these log keys and nothing else.
     pub fn in_logs(logs: Vec<VerifierKey>) -> Trust {
-        Trust { logs, require: Require::default() }
+        Trust { logs, tsa_roots: Roots::default(), require: Require::default() }
     }
 
     /// The keys of the log with this origin.
     pub fn keys_of(&self, origin: &str) -> Vec<VerifierKey> {
         self.logs.iter().filter(|key| key.name() == origin).cloned().collect()
     }
+}
+
+/// An entry of `tsa_roots`: PEM of certificates and CRLs, or one certificate's DER in base64.
+fn tsa_root(entry: &str) -> Result<Roots, RootsError> {
+    if entry.contains("-----BEGIN") {
+        return Roots::from_pem(entry);
+    }
+    let mut roots = Roots::default();
+    roots.add_der(BASE64_STANDARD.decode(entry).map_err(|_| RootsError::Pem("neither PEM nor base64"))?)?;
+    Ok(roots)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use colophon_receipt::Level;
 use colophon_receipt::fields;
 
+use crate::anchors::TimeSide;
 use crate::copies::DECODED;
 use crate::report::{Binding, Check, Verdict};
 use crate::text::{quoted, shown, time};
@@ -10,6 +11,18 @@ use crate::{Case, Side, checks, verified_level};
 
 pub(crate) const NO_TIME: &str = "No independent time.";
 pub(crate) const NOT_UNIQUE: &str = "none: the operator could keep a second log";
+
+/// The bounds of the commitment, by others' clocks.
+pub(crate) fn bounds(stamps: &TimeSide) -> String {
+    let after = stamps.lower().map(|stamp| format!("After {} ({})", time(stamp.time), stamp.tsa()));
+    let before = stamps.upper().map(|stamp| format!("{} ({})", time(stamp.time), stamp.tsa()));
+    match (after, before) {
+        (None, None) => NO_TIME.into(),
+        (Some(after), Some(before)) => format!("{after} and before {before}."),
+        (Some(after), None) => format!("{after}."),
+        (None, Some(before)) => format!("Before {before}."),
+    }
+}
 
 /// What is proven, and what is not.
 pub(crate) fn lists(case: &Case, result: Verdict, checks: &[Check]) -> (Vec<String>, Vec<String>) {
@@ -26,7 +39,8 @@ fn proven(case: &Case) -> Vec<String> {
     let key = case.log.statement_kid.map(hex::encode).unwrap_or_default();
     let shard = case.log.statement.as_ref().map(|statement| shown(&statement.shard)).unwrap_or_default();
     list.push(format!(
-        "The holder of key {key} (shard \"{shard}\") committed to these bytes as an exchange."
+        "The holder of key {key} (shard \"{shard}\") committed to these bytes as an exchange{}.",
+        dated(&case.stamps)
     ));
     if let (Some(log_key), Some(proof)) = (&case.log.log_key, &case.log.proof) {
         let (index, size) = (proof.index, proof.checkpoint.size);
@@ -63,6 +77,21 @@ fn proven(case: &Case) -> Vec<String> {
         Binding::BytesOnly | Binding::None => {}
     }
     list
+}
+
+/// The end of that sentence, where others have dated the commitment.
+fn dated(stamps: &TimeSide) -> String {
+    let after =
+        stamps.lower().map(|stamp| format!("after {} (timestamp by {})", time(stamp.time), stamp.tsa()));
+    let before = stamps.upper().map(|stamp| {
+        let at = time(stamp.time);
+        format!("before {at} (timestamp by {}); unchanged since {at}", stamp.tsa())
+    });
+    match (after, before) {
+        (None, None) => String::new(),
+        (Some(after), Some(before)) => format!(", {after} and {before}"),
+        (Some(bound), None) | (None, Some(bound)) => format!(", {bound}"),
+    }
 }
 
 fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
@@ -104,10 +133,7 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
             list.push(format!("What the withheld fields say: {}.", names.join(", ")));
         }
     }
-    list.push(format!(
-        "When it was: {NO_TIME} The exchange's own times are the operator's clock{}.",
-        expired(case).unwrap_or_default()
-    ));
+    list.push(when(case));
     list.push(format!("That it is the only record of the exchange: uniqueness {NOT_UNIQUE}."));
     list.push("That the answer is true, safe or unbiased.".into());
     list.push("That the named model produced it, or that the exchange took place.".into());
@@ -116,12 +142,30 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
     list
 }
 
+/// What the timestamps leave open. They date the commitment, never the exchange.
+fn when(case: &Case) -> String {
+    let open = match (case.stamps.lower(), case.stamps.upper()) {
+        (None, None) => format!("When it was: {NO_TIME}"),
+        (Some(_), Some(_)) => "When the exchange itself was: the timestamps date the commitment.".into(),
+        (None, Some(_)) => "How long before that it was: no timestamp says after when.".into(),
+        (Some(_), None) => "How long after that it was: no timestamp says before when.".into(),
+    };
+    format!("{open} The exchange's own times are the operator's clock{}.", expired(case).unwrap_or_default())
+}
+
 /// A key that is no longer valid may have leaked since; only a timestamp shows that the record is older.
 fn expired(case: &Case) -> Option<String> {
     let key = &case.log.announced.first()?.payload;
-    (case.at? > key.not_after).then(|| {
+    let upper = case.stamps.upper();
+    let open = match upper {
+        Some(_) => case.stamps.too_late(),
+        None => case.at? > key.not_after,
+    };
+    open.then(|| {
+        let earliest =
+            if upper.is_some() { "the earliest timestamp does not show" } else { "no timestamp shows" };
         format!(
-            ", and the key was valid only until {}: no timestamp shows that the record was made before",
+            ", and the key was valid only until {}: {earliest} that the record was made before",
             time(key.not_after)
         )
     })

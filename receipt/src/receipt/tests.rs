@@ -16,6 +16,8 @@ fn receipt() -> Receipt {
         log_proof: "proof\n".into(),
         announcements: vec![AnnouncementPart { statement: Bytes(vec![9]), log_proof: "p".into() }],
         http_signatures: vec![],
+        anchors: vec![],
+        beacon: None,
     }
 }
 
@@ -24,6 +26,25 @@ fn a_receipt_comes_back_exactly() {
     let json = receipt().to_json().unwrap();
     assert_eq!(Receipt::from_json(&json).unwrap(), receipt());
     assert!(json.ends_with(b"}\n"));
+}
+
+#[test]
+fn anchors_are_there_only_where_there_are_some() {
+    let json = String::from_utf8(receipt().to_json().unwrap()).unwrap();
+    assert!(!json.contains("anchors") && !json.contains("beacon"));
+    let dated =
+        Receipt { anchors: vec![Anchor::Rfc3161(Bytes(vec![1]))], beacon: Some(Bytes(vec![2])), ..receipt() };
+    let json = String::from_utf8(dated.to_json().unwrap()).unwrap();
+    assert!(json.ends_with(
+        "\"anchors\": [\n    {\n      \"rfc3161\": \"AQ==\"\n    }\n  ],\n  \"beacon\": \"Ag==\"\n}\n"
+    ));
+    assert_eq!(Receipt::from_json(json.as_bytes()).unwrap(), dated);
+    for wrong in
+        [json.replace("rfc3161", "rfc9999"), json.replace("\"beacon\": \"Ag==\"", "\"beacon\": null")]
+    {
+        assert_ne!(wrong, json);
+        assert!(Receipt::from_json(wrong.as_bytes()).is_err(), "{wrong}");
+    }
 }
 
 #[test]

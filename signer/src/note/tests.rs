@@ -33,6 +33,19 @@ fn the_reference_note_is_made_and_verified() {
 }
 
 #[test]
+fn what_others_add_does_not_change_what_one_signed() {
+    let (signer, _) = peter();
+    let own = sign_note(TEXT, "PeterNeumann", &signer).unwrap();
+    let (other, _) = key(2, "other", NoteAlgorithm::CosignatureV1);
+    let line = cosignature_line(TEXT, "other", 5, &other).unwrap();
+    for note in [own.clone(), format!("{own}{line}"), format!("{TEXT}\n{line}{LINE}")] {
+        let note = Note::parse(&note).unwrap();
+        assert_eq!(note.with_only("PeterNeumann").as_deref(), Some(own.as_str()));
+        assert_eq!(note.with_only("nobody"), None);
+    }
+}
+
+#[test]
 fn verifier_keys_read_and_write() {
     let (signer, vkey) = peter();
     assert_eq!(vkey.to_string(), VKEY);

@@ -116,6 +116,40 @@ fn the_text_for_people_is_the_one_in_the_golden_file() {
 }
 
 #[test]
+fn timestamps_are_told_as_in_the_golden_file() {
+    use base64::Engine as _;
+    let files = Files::new();
+    let tsa = colophon_signer::rfc3161::testing::Tsa::new(1, NOW);
+    let root = base64::prelude::BASE64_STANDARD.encode(&tsa.root.certificate);
+    let anchors = vec![(tsa.clone(), NOW + 30_000_000)];
+    let made = Plan { anchors, beacon: Some((tsa, NOW - 400_000_000)), ..Plan::default() }.make();
+    fs::write(files.path("receipt"), made.file()).unwrap();
+    let trust = made.trust_file(r#"{"timestamps":1}"#);
+    fs::write(files.path("trust"), trust.replace("\"tsa_roots\":[]", &format!("\"tsa_roots\":[\"{root}\"]")))
+        .unwrap();
+    let (code, out, _) = files.run("@receipt --trust @trust --response @response");
+    let golden = include_str!("golden/dated.txt");
+    assert_eq!((code, out.as_str()), (0, golden), "if this is meant, replace golden/dated.txt by:\n{out}");
+    let (_, out, _) = files.run("@receipt --trust @trust --json");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (&report["time"]["lower"], &report["time"]["upper"]),
+        (&(NOW - 400_000_000).into(), &(NOW + 30_000_000).into())
+    );
+    assert_eq!(
+        (&report["timestamps"][0]["of"], &report["timestamps"][0]["tsa"]),
+        (&"anchor".into(), &"Test TSA 1".into())
+    );
+    // A bad receipt has no bounds.
+    let (code, out, _) = files.run("@receipt --trust @trust --response @request --json");
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, &report["time"]["lower"], &report["time"]["upper"]),
+        (1, &serde_json::Value::Null, &serde_json::Value::Null)
+    );
+}
+
+#[test]
 fn colour_is_only_added() {
     let made = Plan::default().make();
     let report = crate::verify(&made.file(), None, &Bodies::default(), None);

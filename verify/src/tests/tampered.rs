@@ -1,6 +1,7 @@
 //! A good receipt whose file was changed afterwards, by someone without any key.
 
 use super::*;
+use colophon_signer::rfc3161::testing::Tsa;
 use proptest::prelude::*;
 
 fn samples() -> Vec<Made> {
@@ -27,6 +28,21 @@ fn every_byte_of_the_file_counts() {
                 assert_eq!(result(&bad, &made), Verdict::Bad, "byte {at} ^ {mask:#04x}");
             }
         }
+    }
+}
+
+#[test]
+fn every_byte_of_the_timestamps_counts() {
+    let tsa = Tsa::new(1, NOW);
+    let made =
+        Plan { anchors: vec![(tsa.clone(), NOW)], beacon: Some((tsa, NOW - 1)), ..Plan::default() }.make();
+    let good = made.file();
+    assert_eq!(result(&good, &made), Verdict::Trusted);
+    let start = good.windows(9).position(|window| window == b"\"anchors\"").unwrap();
+    for at in start..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 1;
+        assert_eq!(result(&bad, &made), Verdict::Bad, "byte {at}");
     }
 }
 
