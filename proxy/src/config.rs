@@ -137,7 +137,7 @@ pub struct LedgerOptions {
     /// Origin line of a new log, without its generation, e.g. logs.example.com/clinic
     #[arg(long, env = "COLOPHON_ORIGIN", value_name = "ORIGIN", value_parser = origin)]
     pub origin: Option<String>,
-    /// Private key of the log: a PKCS#8 PEM file of mode 0600, or env:NAME [default: made in --data]
+    /// Private key of the log: a PKCS#8 PEM file of mode 0600, env:NAME, or pkcs11:… (RFC 7512) [default: made in --data]
     #[arg(long, env = "COLOPHON_LOG_KEY", value_name = "KEY")]
     pub log_key: Option<KeySource>,
     /// Key that wraps the keys of the private openings: file:PATH or env:NAME, 64 hexadecimal digits [default: made in

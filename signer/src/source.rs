@@ -12,7 +12,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
+use self::uri::TokenUri;
 use crate::keys::{Ed25519Key, KeyError, Signer};
+
+#[cfg(feature = "pkcs11")]
+mod token;
+pub mod uri;
 
 /// An environment variable with a key is never longer than this many bytes.
 const MAX_VARIABLE: usize = 16 * 1024;
@@ -24,6 +29,8 @@ pub enum KeySource {
     File(PathBuf),
     /// An environment variable that holds PKCS#8: PEM, or base64 of PEM or DER.
     Env(String),
+    /// A key in a PKCS#11 token; opening one needs the feature `pkcs11`.
+    Token(Box<TokenUri>),
 }
 
 /// Why a key cannot be had from where it was said to be.
@@ -32,8 +39,7 @@ pub enum KeySource {
 pub struct SourceError {
     /// The source, as it was given.
     pub source_text: String,
-    /// What is wrong.
-    #[source]
+    /// What is wrong; its text is part of this error's.
     pub why: SourceProblem,
 }
 
@@ -49,13 +55,16 @@ pub enum SourceProblem {
     /// What is there is no key, or may not be used.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// The token, or its module, does not do it.
+    #[error("{0}")]
+    Token(String),
 }
 
 impl KeySource {
     /// Opens the key.
     ///
     /// # Errors
-    /// [`SourceError`]: it is not there, may be read by others, or is no Ed25519 key.
+    /// [`SourceError`]: it is not there, may be read by others, or is no Ed25519 key. A token may take seconds to say so.
     pub fn open(&self) -> Result<Arc<dyn Signer>, SourceError> {
         match self {
             KeySource::File(path) => match Ed25519Key::load(path) {
@@ -66,6 +75,7 @@ impl KeySource {
                 Ok(key) => Ok(Arc::new(key)),
                 Err(e) => Err(self.refused(e)),
             },
+            KeySource::Token(uri) => self.through_token(open_token(uri)),
         }
     }
 
@@ -84,7 +94,12 @@ impl KeySource {
                 "a program cannot make a key in its own environment; generate a file and put its text there"
                     .into(),
             ))),
+            KeySource::Token(uri) => self.through_token(generate_in_token(uri)),
         }
+    }
+
+    fn through_token(&self, token: Result<Arc<dyn Signer>, String>) -> Result<Arc<dyn Signer>, SourceError> {
+        token.map_err(|why| self.refused(SourceProblem::Token(why)))
     }
 
     fn refused(&self, why: impl Into<SourceProblem>) -> SourceError {
@@ -111,9 +126,16 @@ impl FromStr for KeySource {
             }
             Some(("env", name)) if is_variable(name) => Ok(KeySource::Env(name.to_owned())),
             Some(("env", _)) => Err(refused("`env:` is followed by the name of a variable".into())),
+            Some(("pkcs11", rest)) => match TokenUri::parse(rest) {
+                Ok(uri) => Ok(KeySource::Token(Box::new(uri))),
+                // The text may hold a PIN that should not be there: it is not repeated.
+                Err(why) => {
+                    Err(SourceError { source_text: "pkcs11: URI".into(), why: SourceProblem::Form(why) })
+                }
+            },
             Some((scheme, _)) => Err(refused(format!(
-                "`{scheme}:` is no key source of this program. It takes a path, file:PATH and env:NAME; a path with a \
-                 colon is written file:PATH"
+                "`{scheme}:` is no key source of this program. It takes a path, file:PATH, env:NAME and pkcs11:…; \
+                 a path with a colon is written file:PATH"
             ))),
         }
     }
@@ -124,6 +146,7 @@ impl fmt::Display for KeySource {
         match self {
             KeySource::File(path) => write!(f, "{}", path.display()),
             KeySource::Env(name) => write!(f, "env:{name}"),
+            KeySource::Token(uri) => write!(f, "{uri}"),
         }
     }
 }
@@ -172,6 +195,26 @@ fn from_text(text: &str) -> Result<Ed25519Key, KeyError> {
         Ok(pem) if pem.contains("-----BEGIN") => Ed25519Key::from_pkcs8_pem(pem.trim_start()),
         _ => Ed25519Key::from_pkcs8_der(&bytes),
     }
+}
+
+#[cfg(feature = "pkcs11")]
+fn open_token(uri: &TokenUri) -> Result<Arc<dyn Signer>, String> {
+    Ok(Arc::new(token::Token::open(uri)?))
+}
+
+#[cfg(feature = "pkcs11")]
+fn generate_in_token(uri: &TokenUri) -> Result<Arc<dyn Signer>, String> {
+    Ok(Arc::new(token::Token::generate(uri)?))
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn open_token(_: &TokenUri) -> Result<Arc<dyn Signer>, String> {
+    Err("this program was built without PKCS#11".into())
+}
+
+#[cfg(not(feature = "pkcs11"))]
+fn generate_in_token(uri: &TokenUri) -> Result<Arc<dyn Signer>, String> {
+    open_token(uri)
 }
 
 #[cfg(test)]

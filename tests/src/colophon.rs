@@ -33,11 +33,20 @@ pub struct Options {
     pub data: Option<PathBuf>,
     /// The state folder, likewise.
     pub state: Option<PathBuf>,
+    /// Variables of its environment.
+    pub env: Vec<(String, String)>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { args: Vec::new(), policy: None, batch_every: "200ms".to_owned(), data: None, state: None }
+        Self {
+            args: Vec::new(),
+            policy: None,
+            batch_every: "200ms".to_owned(),
+            data: None,
+            state: None,
+            env: Vec::new(),
+        }
     }
 }
 
@@ -259,6 +268,7 @@ fn spawn(folder: &Path, upstream: &str, options: &Options) -> Process {
     }
     command.args(&options.args);
     command.current_dir(folder).env("RUST_BACKTRACE", "1");
+    command.envs(options.env.iter().map(|(name, value)| (name, value)));
     Process::start(&mut command, &folder.join("log"))
 }
 

@@ -16,6 +16,7 @@ pub mod process;
 pub mod receipts;
 pub mod server;
 pub mod session;
+pub mod softhsm;
 pub mod text;
 pub mod upstream;
 pub mod websocket;

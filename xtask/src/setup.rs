@@ -1,9 +1,11 @@
 //! What the tests need besides cargo, installed under `target/setup` from the ordinary package registries, once for
 //! each set of pinned versions.
 
+mod debian;
 mod h2spec;
 mod npm;
 mod python;
+mod softhsm;
 
 use anyhow::Result;
 
@@ -20,6 +22,12 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
             return Err(error);
         }
         skipped.push(format!("h2spec, the HTTP/2 conformance suite: {error:#}"));
+    }
+    if let Err(error) = softhsm::ensure() {
+        if full {
+            return Err(error);
+        }
+        skipped.push(format!("keys in a PKCS#11 token (SoftHSM2): {error:#}"));
     }
     Ok(skipped)
 }

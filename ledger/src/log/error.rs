@@ -62,7 +62,10 @@ pub enum LogError {
         what: String,
     },
     /// The log belongs to another key.
-    #[error("the log's genesis names the key {genesis}, but the key given is {given}")]
+    #[error(
+        "the log's genesis names the key {genesis}, but the key given is {given}. With another key it would be another \
+         log: give the log its own key. To go on with a new one, see `colophon key rotate`"
+    )]
     Key {
         /// The verifier keys of the genesis leaf.
         genesis: String,

@@ -134,7 +134,10 @@ impl Opening {
 
     /// Redoes the newest entry, once everything that could contradict it was asked.
     async fn resume(mut self, n: u64) -> Result<Log, LogError> {
-        let adopting = self.check_identity()?;
+        let adopting = match self.check_identity() {
+            Err(foreign) => return Err(self.other_key().await.unwrap_or(foreign)),
+            Ok(adopting) => adopting,
+        };
         if adopting {
             self.last = None;
         }
@@ -209,6 +212,15 @@ impl Opening {
             state: state.path().to_owned(),
             what: what.to_owned(),
         })
+    }
+
+    /// Why nothing is known of this log here, if that is because the key given is not its key: the state is kept by key.
+    async fn other_key(&self) -> Option<LogError> {
+        let first = sequencer::read(&self.store, 0).await.ok()??.ok()?;
+        let genesis = Genesis::decode(first.leaves.first()?).ok()?;
+        let given = self.vkey(&genesis.origin).ok()?.to_string();
+        let known = genesis.vkeys.contains(&given);
+        (!known).then(|| LogError::Key { genesis: genesis.vkeys.join(", "), given })
     }
 
     fn check_origin(&self, stored: &str) -> Result<(), LogError> {

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
-    /// Make an Ed25519 key file (PKCS#8 PEM, mode 0600); an existing file is never overwritten
+    /// Make an Ed25519 key: a file (PKCS#8 PEM, mode 0600) or, with pkcs11:…, in a token. Nothing is overwritten
     Generate {
-        /// Where to make it: a path or file:PATH
+        /// Where to make it: a path, file:PATH or pkcs11:…
         #[arg(value_name = "KEY")]
         key: KeySource,
         /// Print JSON
@@ -19,7 +19,7 @@ pub(super) enum KeyCommand {
     },
     /// Show the public half of a key
     Show {
-        /// Where it is: a PKCS#8 PEM file, or env:NAME
+        /// Where it is: a PKCS#8 PEM file, env:NAME or pkcs11:…
         #[arg(value_name = "KEY")]
         key: KeySource,
         /// Also print it as a C2SP verifier key under this name (a log's origin)

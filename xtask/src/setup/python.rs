@@ -1,7 +1,7 @@
 //! A virtual environment with the packages of `tests/requirements.txt`.
 
+use std::fs;
 use std::process::Command;
-use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 
@@ -57,15 +57,7 @@ fn find() -> Result<(String, String)> {
 fn create(program: &str, dir: &std::path::Path) -> Result<()> {
     let venv = || run_quietly(Command::new(program).args(["-m", "venv", "--clear"]).arg(dir));
     let Err(first) = venv() else { return Ok(()) };
-    let is_root = run_quietly(Command::new("id").arg("-u")).is_ok_and(|uid| uid.trim() == "0");
-    let has_apt = crate::shell::answers("apt-get", "--version");
-    if !(is_root && has_apt) || env::var_os("COLOPHON_NO_APT").is_some() {
-        return Err(first.context("Python has no working `venv`. On Debian: apt-get install python3-venv"));
-    }
-    eprintln!("setup: installing Debian's python3-venv");
-    run_quietly(Command::new("apt-get").args(["update", "-qq"]))?;
-    let mut install = Command::new("apt-get");
-    install.args(["install", "-y", "-qq", "python3-venv"]).env("DEBIAN_FRONTEND", "noninteractive");
-    run_quietly(&mut install)?;
+    super::debian::install(&["python3-venv"])
+        .map_err(|how| first.context(format!("Python has no working `venv`; {how:#}")))?;
     venv().map(|_| ())
 }
