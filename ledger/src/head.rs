@@ -5,7 +5,7 @@ use std::sync::Arc;
 use colophon_receipt::Hash;
 use colophon_receipt::checkpoint::{Checkpoint, TextError};
 use colophon_signer::Signer;
-use colophon_signer::note::{self, Note, NoteAlgorithm, NoteError, VerifierKey};
+use colophon_signer::note::{self, Note, NoteAlgorithm, NoteError, NoteSignature, VerifierKey};
 
 use crate::store::{Store, StoreError, Swap};
 
@@ -73,6 +73,29 @@ impl SignedHead {
     /// Leaves in the tree.
     pub fn size(&self) -> u64 {
         self.checkpoint.size
+    }
+
+    /// The same head with witnesses' lines after the log's own, each once; what else the note had is left out.
+    ///
+    /// # Errors
+    /// When the note is none, which a head's never is.
+    pub fn with_cosignatures(&self, lines: &[NoteSignature]) -> Result<SignedHead, NoteError> {
+        let note = Note::parse(&self.note)?;
+        let own = note.signatures().iter().find(|line| line.signature == self.signature);
+        let own = own.ok_or(NoteError::Unsigned)?;
+        let mut text = format!("{}\n{own}\n", note.text());
+        for (at, line) in lines.iter().enumerate() {
+            if line != own && !lines[..at].contains(line) {
+                text.push_str(&format!("{line}\n"));
+            }
+        }
+        Ok(SignedHead { note: text, ..self.clone() })
+    }
+
+    /// The lines of the note that are not the log's own. Nothing about them is verified.
+    pub fn other_lines(&self) -> Vec<NoteSignature> {
+        let lines = Note::parse(&self.note).map(|note| note.signatures().to_vec()).unwrap_or_default();
+        lines.into_iter().filter(|line| line.signature != self.signature).collect()
     }
 }
 
@@ -162,6 +185,34 @@ pub(crate) async fn write(
     }
     // Others replaced it a hundred times meanwhile: with larger heads, or the next write will tell.
     Ok(Written::Current)
+}
+
+/// Adds the witnesses' lines of `cosigned` to `checkpoint`, if that still is this head; a newer line of a key takes the
+/// place of an older one. Where the store cannot compare and swap, nobody else of this process may write meanwhile.
+pub(crate) async fn cosign(
+    store: &Store,
+    cosigned: &SignedHead,
+    key: &VerifierKey,
+) -> Result<(), StoreError> {
+    for _ in 0..TRIES {
+        let Some((bytes, version)) = store.get_versioned(NAME, MAX_FILE).await? else { return Ok(()) };
+        let Stored::Head(stored) = judge(&bytes, key) else { return Ok(()) };
+        if stored.checkpoint != cosigned.checkpoint {
+            return Ok(());
+        }
+        let mut lines = cosigned.other_lines();
+        let newer = |line: &NoteSignature| lines.iter().any(|l| (&l.name, l.id) == (&line.name, line.id));
+        let kept: Vec<_> = stored.other_lines().into_iter().filter(|line| !newer(line)).collect();
+        lines.splice(0..0, kept);
+        let Ok(merged) = stored.with_cosignatures(&lines) else { return Ok(()) };
+        if merged.note == stored.note
+            || store.swap(NAME, merged.note.into_bytes(), version).await? == Swap::Done
+        {
+            return Ok(());
+        }
+    }
+    // It changes all the time: with larger heads, which get cosignatures of their own.
+    Ok(())
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::lookup::{self, Batches, Cache, Lookup};
 use crate::private::{CryptError, Kek, KekError, Vault};
 use crate::shard::Shard;
 use crate::wal::{self, Wal, WalError};
+use crate::witness::{Kept, WitnessStatus, Witnesses, Witnessing};
 use crate::{recover, store};
 use arc_swap::ArcSwap;
 use book::Book;
@@ -71,6 +72,8 @@ pub struct Config {
     pub policy: Hash,
     /// How long a shard's key counts.
     pub shard_key_life: Duration,
+    /// Who cosigns the log's checkpoints.
+    pub witnesses: Option<Witnessing>,
 }
 
 /// Why the ledger cannot be opened or read.
@@ -134,6 +137,9 @@ pub enum LedgerError {
          --private-key"
     )]
     PrivateKeyGone(PathBuf),
+    /// A witness has seen another history of the log; nothing was signed.
+    #[error("{0}")]
+    Witness(String),
     /// The operating system gave no randomness.
     #[error("no randomness from the operating system: {0}")]
     Random(#[from] getrandom::Error),
@@ -187,6 +193,9 @@ struct Inner {
     batches: Batches,
     /// Wakes the keeper before its time.
     full: Notify,
+    /// Checkpoints that witnesses have cosigned.
+    kept: Kept,
+    witnesses: Option<WitnessStatus>,
 }
 
 impl std::fmt::Debug for Ledger {
@@ -232,6 +241,14 @@ impl Ledger {
             },
         )
         .await?;
+        let witnesses = match &config.witnesses {
+            Some(witnessing) => {
+                let mut witnesses = Witnesses::new(witnessing, &log).await?;
+                witnesses.first_round(&log.head()).await.map_err(LedgerError::Witness)?;
+                Some(witnesses)
+            }
+            None => None,
+        };
         if token_made && log.head().size() > 1 {
             let file = folder.token_path();
             tracing::error!(
@@ -301,8 +318,13 @@ impl Ledger {
             cache: Mutex::new(Cache::default()),
             batches: Batches::default(),
             full: Notify::new(),
+            kept: witnesses.as_ref().map(Witnesses::kept).unwrap_or_default(),
+            witnesses: witnesses.as_ref().map(Witnesses::status),
         }));
-        let keeper = Keeper::start(ledger.clone(), log, shard, from);
+        let mut keeper = Keeper::start(ledger.clone(), log, shard, from);
+        if let Some(witnesses) = witnesses {
+            keeper.beside(witnesses.run(ledger.0.head.clone()));
+        }
         Ok((ledger, keeper))
     }
 
@@ -525,6 +547,16 @@ impl Ledger {
         self.0.head.borrow().clone()
     }
 
+    /// What is known about the witnesses, where there are some.
+    pub fn witnesses(&self) -> Option<&WitnessStatus> {
+        self.0.witnesses.as_ref()
+    }
+
+    /// The newest checkpoint that the witness policy's quorum has cosigned.
+    pub fn cosigned(&self) -> Option<Arc<SignedHead>> {
+        self.0.kept.newest()
+    }
+
     /// The token that permits reading the receipt of `id`.
     pub fn token(&self, id: &RecordId) -> String {
         self.0.tokens.token(id)
@@ -541,8 +573,8 @@ impl Ledger {
             return Ok(Lookup::Pending);
         }
         let cached = self.cache().get(id);
-        let Inner { reader, objects, vault, batches, .. } = &*self.0;
-        lookup::find(reader, &self.head(), objects, vault, batches, id, cached).await
+        let Inner { reader, objects, vault, batches, kept, .. } = &*self.0;
+        lookup::find(reader, &self.head(), kept, objects, vault, batches, id, cached).await
     }
 
     /// Forgets the ids of what is logged, in pieces: exchanges wait for the book meanwhile.

@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod check;
+pub mod cosigner;
 pub mod head;
 pub mod index;
 pub mod leaf;
@@ -20,6 +21,7 @@ pub mod store;
 pub mod tally;
 pub mod tiles;
 pub mod wal;
+pub mod witness;
 
 pub use head::SignedHead;
 pub use ledger::{Config, Counts, Keeper, Ledger, LedgerError, Open, Ticket, Unfinished};
@@ -27,3 +29,4 @@ pub use lookup::{ErasedRecord, Lookup};
 pub use private::Kek;
 pub use shard::Shard;
 pub use wal::WalError;
+pub use witness::Witnessing;

@@ -5,13 +5,13 @@
 //! completed by the next append or the next open: every step can be repeated.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use colophon_signer::Signer;
 use colophon_signer::note::VerifierKey;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tracing::debug;
 
 pub use self::error::LogError;
@@ -20,7 +20,7 @@ pub use crate::prove::LogReader;
 use crate::sequencer::{self, SeqEntry};
 use crate::signing;
 use crate::state::{Last, StateFile};
-use crate::store::{Store, clean_staging};
+use crate::store::{Store, StoreError, clean_staging};
 use crate::tiles::{Edge, LEVELS, TileId, WIDTH, Write};
 
 mod error;
@@ -73,6 +73,7 @@ pub struct Log {
     obsolete: Vec<TileId>,
     head: watch::Sender<Arc<SignedHead>>,
     reader: LogReader,
+    veto: Veto,
 }
 
 impl Log {
@@ -109,6 +110,20 @@ impl Log {
         self.reader.clone()
     }
 
+    /// What can stop this log from signing.
+    pub(crate) fn veto(&self) -> Veto {
+        self.veto.clone()
+    }
+
+    /// The log's folder, its key, and the lock under which `checkpoint` is written.
+    pub(crate) fn publication(&self) -> Publication {
+        Publication {
+            store: self.store.clone(),
+            key: self.publisher.vkey.clone(),
+            lock: self.publisher.lock.clone(),
+        }
+    }
+
     /// Appends leaves and returns once a signed checkpoint covers them.
     ///
     /// After an error the leaves may or may not be in the log. Calling again with the same leaves settles that: it
@@ -122,6 +137,7 @@ impl Log {
         if !sequencer::leaves_fit(&leaves) {
             return Err(LogError::Leaves);
         }
+        self.veto.check()?;
         let first_index = match self.settle(&leaves).await? {
             Some(first_index) => first_index,
             None => self.sequence(leaves).await?,
@@ -193,6 +209,7 @@ impl Log {
     }
 
     async fn publish(&mut self) -> Result<Arc<SignedHead>, LogError> {
+        self.veto.check()?;
         let head = self.publisher.publish(&self.store, &self.edge, self.next.saturating_sub(1)).await?;
         self.head.send_replace(head.clone());
         Ok(head)
@@ -237,9 +254,55 @@ async fn write_tiles(store: &Store, writes: Vec<Write>) -> Result<(), LogError> 
     Ok(stream::iter(puts).buffer_unordered(CONCURRENT_WRITES).try_collect().await?)
 }
 
+/// Where the log is published, for those who add to what stands there. The lock keeps the writers of `checkpoint` in this
+/// process apart, since a local folder has no compare-and-swap.
+#[derive(Clone, Debug)]
+pub(crate) struct Publication {
+    pub(crate) store: Store,
+    pub(crate) key: VerifierKey,
+    lock: Arc<Mutex<()>>,
+}
+
+impl Publication {
+    /// Adds the lines of `cosigned` to `checkpoint`, if that still is this head.
+    pub(crate) async fn cosign(&self, cosigned: &SignedHead) -> Result<(), StoreError> {
+        let _lock = self.lock.lock().await;
+        head::cosign(&self.store, cosigned, &self.key).await
+    }
+
+    /// The size that `checkpoint` is signed for now; other writers of the same store may be ahead.
+    pub(crate) async fn published_size(&self) -> Result<u64, StoreError> {
+        Ok(match head::read(&self.store, &self.key).await? {
+            head::Stored::Head(head) => head.size(),
+            head::Stored::Missing | head::Stored::Garbled(_) => 0,
+        })
+    }
+}
+
+/// Set once it is known that this log's key stands for another history too: then nothing more is signed.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Veto(Arc<OnceLock<String>>);
+
+impl Veto {
+    /// Nothing more is signed, because of `why`; the first reason stays.
+    pub(crate) fn set(&self, why: String) {
+        let _ = self.0.set(why);
+    }
+
+    /// The reason, if there is one.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+
+    fn check(&self) -> Result<(), LogError> {
+        self.reason().map_or(Ok(()), |why| Err(LogError::Contradiction(why.to_owned())))
+    }
+}
+
 /// What signs heads: the only place where the log's key is used.
 struct Publisher {
     vkey: VerifierKey,
+    lock: Arc<Mutex<()>>,
     key: Arc<dyn Signer>,
     state: Option<StateFile>,
     last: Last,
@@ -263,6 +326,7 @@ impl Publisher {
         let name = self.vkey.name().to_owned();
         let signed = signing::with(&self.key, move |key| SignedHead::sign(&name, size, root, key)).await;
         let head = Arc::new(signed.map_err(LogError::from_signing)?);
+        let _lock = self.lock.lock().await;
         match head::write(store, &head, &self.vkey).await? {
             Written::Current => Ok(head),
             Written::Fork => Err(LogError::Contradiction(format!(

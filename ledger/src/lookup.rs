@@ -11,6 +11,7 @@ use crate::ledger::keeper::{batch_name, private_name};
 use crate::ledger::objects::Objects;
 use crate::log::LogReader;
 use crate::private::{Found, Opening, Vault};
+use crate::witness::Kept;
 use colophon_receipt::erasure::ErasureId;
 use colophon_receipt::merkle;
 use colophon_receipt::receipt::{
@@ -95,10 +96,13 @@ pub(crate) async fn locate(objects: &Objects, id: &RecordId) -> Result<Option<(T
     damaged.map_or(Ok(None), Err)
 }
 
-/// The receipt of `id`, whose place is `known` or looked for.
+/// The receipt of `id`, whose place is `known` or looked for. Its proofs lead to a cosigned checkpoint where there is one
+/// that covers it, otherwise to `head`.
+#[allow(clippy::too_many_arguments, reason = "the parts of a ledger that a look-up reads")]
 pub(crate) async fn find(
     reader: &LogReader,
     head: &SignedHead,
+    kept: &Kept,
     objects: &Objects,
     vault: &Vault,
     batches: &Batches,
@@ -114,6 +118,9 @@ pub(crate) async fn find(
         }
     };
     let Some((target, slot)) = place else { return Ok(Lookup::Unknown) };
+    // Announcements stand before what they are for.
+    let cosigned = kept.covering(target.log_index);
+    let head = cosigned.as_deref().unwrap_or(head);
     let statement = reader.entry(target.log_index, &head.checkpoint).await?;
     let (leaf, batch) = batch_part(objects, batches, &target, slot, &statement, id).await?;
     let opening = match vault.opening(&target.shard, target.seq, slot, id).await? {

@@ -140,20 +140,25 @@ impl LogReader {
     /// # Errors
     /// [`LogError::Contradiction`] when it is not.
     pub async fn consistency(&self, old: &Checkpoint, head: &Checkpoint) -> Result<Vec<Hash>, LogError> {
-        if old.size > head.size {
-            return Err(LogError::Range { index: old.size, size: head.size });
-        }
-        let mut path = Vec::new();
-        if old.size > 0 && old.size < head.size {
-            let mut nodes = self.nodes(head).await?;
-            self.authenticate(&mut nodes, old.size - 1).await?;
-            path = nodes.consistency(old.size).ok_or_else(|| self.unproven(head))?;
-        }
+        let path = self.consistency_path(old.size, head).await?;
         verify_consistency(old.size, &old.root, head.size, &head.root, &path).map_err(|e| {
             let (old, new) = (old.size, head.size);
             LogError::Contradiction(format!("the tree of {old} leaves is no prefix of that of {new}: {e}"))
         })?;
         Ok(path)
+    }
+
+    /// The proof that this log's own tree of `old` leaves is a prefix of `head`: for someone who knows that tree's root.
+    pub async fn consistency_path(&self, old: u64, head: &Checkpoint) -> Result<Vec<Hash>, LogError> {
+        if old > head.size {
+            return Err(LogError::Range { index: old, size: head.size });
+        }
+        if old == 0 || old == head.size {
+            return Ok(Vec::new());
+        }
+        let mut nodes = self.nodes(head).await?;
+        self.authenticate(&mut nodes, old - 1).await?;
+        nodes.consistency(old).ok_or_else(|| self.unproven(head))
     }
 
     /// The inclusion proof of leaf `index` as a C2SP tlog-proof text, checkpoint included.

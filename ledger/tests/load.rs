@@ -35,6 +35,7 @@ fn config(dir: &Path) -> Config {
         private_key: None,
         policy: [9; 32],
         shard_key_life: Duration::from_secs(86400),
+        witnesses: None,
     }
 }
 

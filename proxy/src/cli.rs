@@ -10,9 +10,12 @@ mod receipt;
 mod serve;
 mod settings;
 mod term;
+mod witness;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
+
+pub(crate) use self::witness::read_policy;
 
 /// A transparent reverse proxy that gives every answer of an LLM server a colophon: who made it, from what, when.
 ///
@@ -38,6 +41,8 @@ enum Command {
     /// Check or show a log folder
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Cosign the checkpoints of other logs, as a witness (c2sp.org/tlog-witness)
+    Witness(witness::WitnessArgs),
     /// Look at policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -79,6 +84,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Verify(args) => return colophon_verify::cli::run(&args),
         Command::Receipt(command) => runtime(receipt::run(command)),
         Command::Log(command) => runtime(log::run(command)),
+        Command::Witness(args) => runtime(witness::run(args)),
         Command::Policy(command) => policy::run(command),
         Command::Key(command) => key::run(command),
     };

@@ -161,6 +161,20 @@ pub struct LedgerOptions {
     pub adopt: bool,
 }
 
+/// Who cosigns the log's checkpoints.
+#[derive(Clone, Debug, Args)]
+pub struct WitnessOptions {
+    /// C2SP tlog-policy file: the witnesses to submit every checkpoint to, and the quorum
+    #[arg(long = "witness-policy", env = "COLOPHON_WITNESS_POLICY", value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+    /// How often checkpoints are submitted to witnesses at most
+    #[arg(id = "witness_every", long = "witness-every", env = "COLOPHON_WITNESS_EVERY", value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub every: Duration,
+    /// PEM file of the CAs that may sign the witnesses' certificates, instead of the system's
+    #[arg(id = "witness_ca", long = "witness-ca", env = "COLOPHON_WITNESS_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
 /// Takes what can stand in every answer's `Colophon-Log`, which is a structured-field string under a signature.
 fn origin(text: &str) -> Result<String, String> {
     let usable = |b: u8| b.is_ascii_graphic() && !b"\"\\+".contains(&b);

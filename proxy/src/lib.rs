@@ -18,6 +18,7 @@ pub mod meaning;
 pub mod metrics;
 pub mod observe;
 pub mod own;
+pub mod post;
 pub mod problem;
 pub mod request_body;
 pub mod response_body;

@@ -1,9 +1,11 @@
 //! Prometheus metrics of the process.
 
 use colophon_ledger::Ledger;
+use colophon_ledger::witness::WitnessCounts;
 use colophon_receipt::{Level, Outcome};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -106,6 +108,47 @@ impl Collector for LedgerCollector {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
         }
-        Ok(())
+        self.0
+            .witnesses()
+            .map_or(Ok(()), |status| witnesses(&status.witnesses(), status.quorum_size(), encoder))
     }
+}
+
+/// What is known about the witnesses.
+fn witnesses(
+    witnesses: &[WitnessCounts],
+    quorum_size: u64,
+    mut encoder: DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let gauge = |value: u64| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    let metric = gauge(quorum_size);
+    let help = "Leaves of the newest checkpoint that the quorum has cosigned";
+    metric.encode(encoder.encode_descriptor("witness_quorum_size", help, None, metric.metric_type())?)?;
+    type Counted = fn(&WitnessCounts) -> u64;
+    let counters: [(&str, &str, Counted); 2] = [
+        ("witness_cosigned", "Cosignatures that came and were verified", |w| w.cosigned),
+        ("witness_failed", "Submissions that gave no cosignature", |w| w.failed),
+    ];
+    for (name, help, value) in counters {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for witness in witnesses {
+            let labels = [("witness", witness.name.as_str())];
+            ConstCounter::new(value(witness)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let gauges: [(&str, &str, Counted); 3] = [
+        ("witness_size", "Leaves that the witness has cosigned for this process", |w| w.size),
+        ("witness_cosigned_at_seconds", "When it last did, by this machine's clock", |w| w.at),
+        ("witness_contradicts", "1 where it has seen another history of the log", |w| {
+            u64::from(w.contradicts)
+        }),
+    ];
+    for (name, help, value) in gauges {
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for witness in witnesses {
+            let labels = [("witness", witness.name.as_str())];
+            gauge(value(witness)).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }

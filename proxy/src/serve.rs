@@ -1,13 +1,15 @@
 //! One life of the proxy: build, run, drain.
 
 use crate::app::App;
-use crate::config::{LedgerOptions, Limits, ListenOptions, UpstreamOptions, duration};
+use crate::cli::read_policy;
+use crate::config::{LedgerOptions, Limits, ListenOptions, UpstreamOptions, WitnessOptions, duration};
 use crate::forward::Upstream;
+use crate::post::HttpPost;
 use crate::tls::ServerCertificate;
 use crate::{accept, admin};
 use anyhow::Context as _;
 use clap::Args;
-use colophon_ledger::{Keeper, Kek, Ledger};
+use colophon_ledger::{Keeper, Kek, Ledger, Witnessing};
 use colophon_policies::{MAX_POLICY_BYTES, Policy};
 use colophon_signer::{KeySource, Signer};
 use std::io::Read as _;
@@ -38,6 +40,9 @@ pub struct ServeOptions {
     /// Records.
     #[command(flatten)]
     pub ledger: LedgerOptions,
+    /// Witnesses.
+    #[command(flatten)]
+    pub witness: WitnessOptions,
     /// Limits.
     #[command(flatten)]
     pub limits: Limits,
@@ -78,7 +83,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let upstream = Upstream::new(&options.upstream)?;
     let listener = bind("--listen", options.listen.listen).await?;
     let admin_listener = bind("--admin", options.listen.admin).await?;
-    let (ledger, keeper) = open_ledger(&options.ledger, &policy).await?;
+    let (ledger, keeper) = open_ledger(options, &policy).await?;
     let app = App::new(
         ledger,
         policy,
@@ -172,7 +177,8 @@ async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{flag} {address}: cannot listen there"))
 }
 
-async fn open_ledger(options: &LedgerOptions, policy: &Policy) -> anyhow::Result<(Ledger, Keeper)> {
+async fn open_ledger(all: &ServeOptions, policy: &Policy) -> anyhow::Result<(Ledger, Keeper)> {
+    let options = &all.ledger;
     let log_key = log_key(options).await?;
     let private_key = options.private_key.as_ref().map(Kek::load).transpose().context("--private-key")?;
     let config = colophon_ledger::Config {
@@ -189,8 +195,33 @@ async fn open_ledger(options: &LedgerOptions, policy: &Policy) -> anyhow::Result
         private_key: private_key.map(Arc::new),
         policy: policy.digest(),
         shard_key_life: SHARD_KEY_LIFE,
+        witnesses: witnessing(&all.witness)?,
     };
     Ok(Ledger::open(config).await?)
+}
+
+/// The witnesses of `--witness-policy`, and the way to them.
+fn witnessing(options: &WitnessOptions) -> anyhow::Result<Option<Witnessing>> {
+    let Some(path) = &options.policy else { return Ok(None) };
+    let policy = read_policy(path).context("--witness-policy")?;
+    for witness in &policy.witnesses {
+        let Some(url) = &witness.url else {
+            tracing::warn!(witness = witness.key.name(), "has no URL in --witness-policy: it is not asked");
+            continue;
+        };
+        let usable = url.parse::<http::Uri>().is_ok_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.authority().is_some()
+                && uri.query().is_none()
+        });
+        anyhow::ensure!(
+            usable,
+            "--witness-policy {}: `{url}` is no submission prefix: http://host/path or https://host/path",
+            path.display()
+        );
+    }
+    let post = Arc::new(HttpPost::new(options.ca.as_deref()).context("--witness-ca")?);
+    Ok(Some(Witnessing { policy: Arc::new(policy), every: options.every, post }))
 }
 
 /// A batch is closed early at this many records: the limit of the format.

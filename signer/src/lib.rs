@@ -3,6 +3,7 @@
 //! * [`keys`]: Ed25519 (RFC 8032) behind one trait, keys at rest as PKCS#8 (RFC 8410, RFC 5958).
 //! * [`source`]: where a private key is found: a file, the environment, a PKCS#11 token.
 //! * [`note`]: C2SP signed notes and Ed25519 cosignatures, for checkpoints.
+//! * [`policy`]: C2SP tlog-policy files: which witnesses are enough.
 //! * [`cose`]: COSE_Sign1 (RFC 9052), for log leaves.
 //! * [`httpsig`]: HTTP Message Signatures (RFC 9421), for answers on the wire.
 //! * [`rfc3161`]: timestamps by others (RFC 3161), for checkpoints.
@@ -15,6 +16,7 @@ pub mod cose;
 pub mod httpsig;
 pub mod keys;
 pub mod note;
+pub mod policy;
 pub mod rfc3161;
 pub mod sf;
 pub mod source;

@@ -3,6 +3,8 @@
 //! A note is a text that ends in a newline, a blank line, and signature lines `— <name> <base64(key id ‖ signature)>`.
 //! The log signs its checkpoints with plain Ed25519 (type 0x01); witnesses cosign them with a time (type 0x04).
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use colophon_receipt::merkle::sha256;
@@ -73,9 +75,8 @@ pub fn cosignature_line(text: &str, name: &str, time: u64, signer: &dyn Signer) 
 }
 
 fn line(key: &VerifierKey, signature: &[u8]) -> String {
-    let mut bytes = key.id().to_vec();
-    bytes.extend_from_slice(signature);
-    format!("\u{2014} {} {}\n", key.name(), STANDARD.encode(bytes))
+    let line = NoteSignature { name: key.name().to_owned(), id: key.id(), signature: signature.to_vec() };
+    format!("{line}\n")
 }
 
 /// The message that an Ed25519 cosigner signs.
@@ -92,6 +93,14 @@ pub struct NoteSignature {
     pub id: [u8; 4],
     /// What follows the id: the signature in the key's own form.
     pub signature: Vec<u8>,
+}
+
+/// The line, without its newline.
+impl fmt::Display for NoteSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = [&self.id[..], &self.signature].concat();
+        write!(f, "\u{2014} {} {}", self.name, STANDARD.encode(bytes))
+    }
 }
 
 /// A parsed note. Parsing proves nothing: [`Note::verify`] does.
@@ -212,7 +221,11 @@ impl<'a> VerifiedNote<'a> {
 }
 
 impl NoteSignature {
-    fn parse(line: &str) -> Result<NoteSignature, NoteError> {
+    /// Reads a line, without its newline.
+    ///
+    /// # Errors
+    /// [`NoteError::Malformed`] when it is none.
+    pub fn parse(line: &str) -> Result<NoteSignature, NoteError> {
         let line =
             line.strip_prefix("\u{2014} ").ok_or(NoteError::Malformed("signature line without em dash"))?;
         let (name, encoded) =

@@ -21,6 +21,8 @@ pub const STATEMENT_SIGNATURE: &str = "statement-signature";
 pub const LOG_INCLUSION: &str = "log-inclusion";
 /// A key of the trust file signed the tree.
 pub const CHECKPOINT: &str = "checkpoint";
+/// Witnesses of the trust file have cosigned the tree.
+pub const WITNESSES: &str = "witnesses";
 /// The log announced the statement's key, and its holder asked for that.
 pub const ANNOUNCEMENT: &str = "announcement";
 /// Further announcements hold as well, and each is needed.

@@ -57,7 +57,7 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     check_level(record.as_ref(), &http, &mut checks);
     let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
     check_time(record.as_ref(), &log, &http, &stamps, at, &mut checks);
-    let complete = check_requirements(trust, &copies, &stamps, &mut checks);
+    let complete = check_requirements(trust, &log, &copies, &stamps, &mut checks);
 
     let result = match () {
         () if checks.any_failed() => Verdict::Bad,
@@ -113,7 +113,17 @@ impl Case {
                 operator_batch: statement.map(|statement| (statement.from, statement.to)),
             },
             timestamps: self.stamps.report(),
-            uniqueness: wording::NOT_UNIQUE.into(),
+            uniqueness: wording::uniqueness(self, result),
+            witnesses: self
+                .log
+                .cosigned
+                .iter()
+                .map(|(key, at)| report::Cosignature {
+                    vkey: text::shown(key.to_string()),
+                    at: at.saturating_mul(1_000_000),
+                })
+                .collect(),
+            witnesses_not_checked: self.log.unknown_witnesses.iter().map(text::shown).collect(),
             binding: if result == Verdict::Bad { Binding::None } else { self.copies.binding() },
             proven,
             not_proven,
@@ -176,8 +186,10 @@ fn check_time(
     let keys = log.announced.iter().map(|announced| announced.payload.not_before);
     let signed = http.signed.iter().filter_map(|signed| signed.base.input.created());
     let signed = signed.map(|seconds| seconds.saturating_mul(1_000_000));
+    let cosigned = log.cosigned.iter().map(|(_, at)| at.saturating_mul(1_000_000));
+    let others = stamps.times().chain(cosigned);
     let latest =
-        times.into_iter().flatten().chain(keys).chain(signed).chain(stamps.times()).max().unwrap_or_default();
+        times.into_iter().flatten().chain(keys).chain(signed).chain(others).max().unwrap_or_default();
     let finding = if latest > at.saturating_add(CLOCK_TOLERANCE) {
         Err(format!("it says {}, which is after {}", text::time(latest), text::time(at)))
     } else {
@@ -189,6 +201,7 @@ fn check_time(
 /// Whether everything that the trust file requires is there. What is missing is not a fault of the receipt.
 fn check_requirements(
     trust: Option<&Trust>,
+    log: &LogSide,
     copies: &CopySide,
     stamps: &TimeSide,
     checks: &mut Checks,
@@ -198,12 +211,16 @@ fn check_requirements(
         return false;
     };
     let require = trust.require;
+    let cosigned: Vec<_> = log.cosigned.iter().map(|(key, _)| key.clone()).collect();
     let timestamps = format!("{} timestamps (RFC 3161): {} count", require.timestamps, stamps.counted());
     let missing = [
         (require.request && !copies.has(Side::Request), "your copy of the request (--request)"),
         (require.response && !copies.has(Side::Response), "your copy of the response (--response)"),
         (stamps.counted() < require.timestamps as usize, timestamps.as_str()),
-        (require.witnesses > 0, "witness cosignatures: this receipt has none"),
+        (
+            !trust.are_enough(&cosigned),
+            "cosignatures by more of its witnesses than have cosigned this checkpoint (ask for the receipt again later)",
+        ),
     ];
     let missing: Vec<&str> = missing.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
     if missing.is_empty() {

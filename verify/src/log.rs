@@ -6,10 +6,11 @@ use colophon_receipt::receipt::{AnnouncementPart, Receipt};
 use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Announcement, STATEMENT_TYPE, Statement, payload_hash};
 use colophon_signer::PublicKey;
 use colophon_signer::cose::Sign1;
-use colophon_signer::note::{Note, VerifierKey};
+use colophon_signer::note::{Note, NoteSignature, VerifiedSignature, VerifierKey};
 
 use crate::checks::{
     ANNOUNCEMENT, BATCH, CHECKPOINT, Checks, Finding, LOG_INCLUSION, STATEMENT, STATEMENT_SIGNATURE,
+    WITNESSES,
 };
 use crate::record::Record;
 use crate::text::{quoted, time};
@@ -38,6 +39,10 @@ pub(crate) struct LogSide {
     pub(crate) proof: Option<LogProof>,
     /// The log's key, once its signature was verified.
     pub(crate) log_key: Option<VerifierKey>,
+    /// The witnesses of the trust file that cosigned the statement's checkpoint, and when, in seconds since the epoch.
+    pub(crate) cosigned: Vec<(VerifierKey, u64)>,
+    /// The names on cosignature lines that could not be checked.
+    pub(crate) unknown_witnesses: Vec<String>,
     /// The announcement of the statement's key first; as many as could be read.
     pub(crate) announced: Vec<Announced>,
 }
@@ -61,25 +66,58 @@ impl LogProof {
         .map_err(|error| format!("entry {} of {}: {error}", self.index, self.checkpoint.size))
     }
 
-    /// The trusted key that signed the checkpoint. Lines of other keys are refused: nothing vouches for them.
-    fn check_signature(&self, trust: &Trust) -> Result<VerifierKey, String> {
+    /// The trusted key that signed the checkpoint. The log's own line comes first. Lines that witnesses may have added
+    /// follow it: those of known witnesses have to be good, those of others vouch for nothing. Anything else is refused.
+    fn check_signature(&self, trust: &Trust) -> Result<Signed, String> {
         let origin = &self.checkpoint.origin;
         let keys = trust.keys_of(origin);
         if keys.is_empty() {
             return Err(format!("the trust file names no log {}", quoted(origin)));
         }
-        let verified = self.note.verify(&keys).map_err(|error| format!("checkpoint: {error}"))?;
-        if let Some(unknown) = verified.unknown.first() {
+        let known = [keys.as_slice(), trust.witnesses()].concat();
+        let verified = self.note.verify(&known).map_err(|error| format!("checkpoint: {error}"))?;
+        if let Some(unknown) = verified.unknown.iter().find(|line| !may_be_cosignature(line)) {
             return Err(format!(
                 "checkpoint: a signature line by {}, whom the trust file does not name",
                 quoted(&unknown.name)
             ));
         }
-        match verified.signed.first() {
-            Some(signed) if verified.signed.len() == self.note.signatures().len() => Ok(signed.key.clone()),
-            _ => Err("checkpoint: two signature lines by one key".into()),
+        let lines = self.note.signatures();
+        let named = |at: usize| (&lines[at].name, lines[at].id);
+        if (0..lines.len()).any(|at| (0..at).any(|before| named(before) == named(at))) {
+            return Err("checkpoint: two signature lines by one key".into());
         }
+        let own = verified.signed.iter().filter(|signed| keys.contains(signed.key));
+        let Some(log_key) =
+            own.map(|signed| signed.key).find(|key| lines.first().is_some_and(|l| key.names(l)))
+        else {
+            return Err("checkpoint: its first signature line is not the log's own".into());
+        };
+        let witness = |signed: &VerifiedSignature<'_>| {
+            let time = signed.time.filter(|_| trust.witnesses().contains(signed.key))?;
+            Some((signed.key.clone(), time))
+        };
+        Ok(Signed {
+            log_key: log_key.clone(),
+            cosigned: verified.signed.iter().filter_map(witness).collect(),
+            unknown: verified.unknown.iter().map(|line| line.name.clone()).collect(),
+        })
     }
+}
+
+/// Who signed a checkpoint.
+struct Signed {
+    log_key: VerifierKey,
+    /// The witnesses of the trust file, and when by their clocks, in seconds since the epoch.
+    cosigned: Vec<(VerifierKey, u64)>,
+    /// The names on lines that may be other witnesses' cosignatures: nothing about them was checked.
+    unknown: Vec<String>,
+}
+
+/// Whether a line has the length of a cosignature (c2sp.org/tlog-cosignature): a time, and an Ed25519 or ML-DSA-44
+/// signature.
+fn may_be_cosignature(line: &NoteSignature) -> bool {
+    matches!(line.signature.len(), 72 | 2428)
 }
 
 impl Announced {
@@ -210,14 +248,16 @@ pub(crate) fn check(
             match trust.map(|trust| proof.check_signature(trust)) {
                 None => checks
                     .skip(CHECKPOINT, "no trust file was given, so the log's signature cannot be checked"),
-                Some(Ok(key)) => {
-                    checks.add(CHECKPOINT, Ok(format!("signed by {}", quoted(key.to_string()))));
-                    side.log_key = Some(key);
+                Some(Ok(signed)) => {
+                    checks.add(CHECKPOINT, Ok(format!("signed by {}", quoted(signed.log_key.to_string()))));
+                    side.log_key = Some(signed.log_key);
+                    (side.cosigned, side.unknown_witnesses) = (signed.cosigned, signed.unknown);
                 }
                 Some(Err(error)) => drop(checks.add(CHECKPOINT, Err(error))),
             }
         }
     }
+    check_witnesses(&side, trust, checks);
     match (&announced, &proof) {
         (Err(error), _) => drop(checks.add(ANNOUNCEMENT, Err(error.clone()))),
         (Ok(_), Err(_)) => checks.skip(ANNOUNCEMENT, "needs the log proof"),
@@ -241,6 +281,30 @@ pub(crate) fn check(
     side.proof = proof.ok();
     side.announced = announced.ok().map(|(_, announced)| announced).into_iter().collect();
     side
+}
+
+/// Says who cosigned; that these are enough is for the requirements. Where nobody asks and nobody did, there is no check.
+fn check_witnesses(side: &LogSide, trust: Option<&Trust>, checks: &mut Checks) {
+    let asked = trust.is_some_and(|trust| !trust.witnesses().is_empty());
+    let unknown: Vec<String> = side.unknown_witnesses.iter().map(quoted).collect();
+    let others = match unknown.as_slice() {
+        [] => String::new(),
+        names => format!("; not checked, since the trust file does not name them: {}", names.join(", ")),
+    };
+    let by = |(key, time): &(VerifierKey, u64)| {
+        let at = crate::text::time(time.saturating_mul(1_000_000));
+        format!("{} at {at} by its clock", quoted(key.name()))
+    };
+    let cosigned: Vec<String> = side.cosigned.iter().map(by).collect();
+    if !cosigned.is_empty() {
+        checks.add(WITNESSES, Ok(format!("cosigned by {}{others}", cosigned.join(", "))));
+    } else if asked && side.log_key.is_some() {
+        checks.skip(WITNESSES, format!("no witness of the trust file has cosigned the checkpoint{others}"));
+    } else if asked {
+        checks.skip(WITNESSES, "needs the checkpoint");
+    } else if !unknown.is_empty() {
+        checks.skip(WITNESSES, format!("the trust file names no witness{others}"));
+    }
 }
 
 fn check_batch(receipt: &Receipt, record: &Record, statement: &Statement) -> Finding {

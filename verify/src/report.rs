@@ -104,6 +104,15 @@ pub struct Time {
     pub operator_batch: Option<(u64, u64)>,
 }
 
+/// A witness that cosigned the tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cosignature {
+    /// Its verifier key, from the trust file.
+    pub vkey: String,
+    /// When, by the witness's own clock, in µs since the epoch.
+    pub at: u64,
+}
+
 /// The keys that were used. Key ids are the SHA-256 of the public key in hexadecimal.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Keys {
@@ -163,6 +172,10 @@ pub struct Report {
     pub timestamps: Vec<Timestamp>,
     /// Under whose eyes the log is the only one.
     pub uniqueness: String,
+    /// The witnesses of the trust file that cosigned the tree.
+    pub witnesses: Vec<Cosignature>,
+    /// The names on cosignature lines of others, escaped: nothing about them was checked.
+    pub witnesses_not_checked: Vec<String>,
     /// What ties the reader's copy to the record.
     pub binding: Binding,
     /// What follows from the checks, in the standard wording.

@@ -17,7 +17,7 @@ use colophon_receipt::{Level, Outcome};
 use colophon_signer::Ed25519Key;
 use colophon_signer::cose::sign_statement;
 use colophon_signer::httpsig::{Component, Params, signature_base, signature_value};
-use colophon_signer::note::{NoteAlgorithm, VerifierKey, sign_note};
+use colophon_signer::note::{NoteAlgorithm, VerifierKey, cosignature_line, sign_note};
 use colophon_signer::rfc3161::testing::Tsa;
 use colophon_signer::sf::push_bytes;
 
@@ -87,6 +87,8 @@ pub struct Plan {
     pub covered: fn(&mut Covered),
     /// Bends a record leaf before the batch is built over it.
     pub leaf: fn(&mut colophon_receipt::record::RecordLeaf),
+    /// Makes the published checkpoint from its text and the signed note: for witnesses' lines.
+    pub cosign: fn(&str, String) -> String,
 }
 
 impl Default for Plan {
@@ -113,6 +115,7 @@ impl Default for Plan {
             announced: |_| {},
             covered: |_| {},
             leaf: |_| {},
+            cosign: |_, note| note,
         }
     }
 }
@@ -152,6 +155,18 @@ impl Made {
             self.vkey
         )
     }
+}
+
+/// The verifier key of the witness of this number.
+pub fn witness(number: u8) -> VerifierKey {
+    let name = format!("witness.example/{number}");
+    VerifierKey::new(&name, NoteAlgorithm::CosignatureV1, key(number).public_key()).expect("a key name")
+}
+
+/// The line of the witness of this number, a minute after [`NOW`].
+pub fn cosignature(number: u8, text: &str) -> String {
+    let time = NOW / 1_000_000 + 60;
+    cosignature_line(text, witness(number).name(), time, &key(number)).expect("a line")
 }
 
 /// The key of this number.
@@ -359,7 +374,9 @@ impl Plan {
     fn prove(&self, tree: &[Hash], index: usize, log: &Ed25519Key) -> String {
         let head =
             Checkpoint { origin: self.origin.clone(), size: tree.len() as u64, root: merkle::root(tree) };
-        let checkpoint = sign_note(&head.to_text(), &self.origin, log).expect("a note");
+        let text = head.to_text();
+        let checkpoint = sign_note(&text, &self.origin, log).expect("a note");
+        let checkpoint = (self.cosign)(&text, checkpoint);
         let path = merkle::inclusion_proof(tree, index).expect("an entry of the tree");
         TlogProof { index: index as u64, path, checkpoint }.to_text()
     }

@@ -7,6 +7,7 @@ use crate::testing::{Made, NOW, Plan, Signing, key};
 mod copies;
 mod forged;
 mod tampered;
+mod witnesses;
 
 fn run(made: &Made) -> Report {
     verify(&made.file(), Some(&made.trust()), &Bodies::default(), None)

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use colophon_signer::note::{NoteAlgorithm, NoteError, VerifierKey};
+use colophon_signer::policy::{PolicyError, TlogPolicy};
 use colophon_signer::rfc3161::{Roots, RootsError};
 use serde::Deserialize;
 
@@ -17,6 +18,8 @@ pub const MAX_BYTES: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     logs: Vec<VerifierKey>,
+    witnesses: Vec<VerifierKey>,
+    policy: Option<TlogPolicy>,
     /// Roots of time stamping authorities, and what they revoked.
     pub tsa_roots: Roots,
     /// What a receipt has to come with to be trusted.
@@ -64,6 +67,20 @@ pub enum TrustError {
     /// A log's key is a witness's, or is named otherwise than its log.
     #[error("logs[{0}]: the verifier key must be plain Ed25519 and have the name of its origin")]
     Log(usize),
+    /// A witness's key is not one.
+    #[error("witnesses[{index}]: {error}")]
+    WitnessKey {
+        /// Which entry.
+        index: usize,
+        /// What is wrong with it.
+        error: NoteError,
+    },
+    /// A witness's key is of another type, stands there twice, or is a log's.
+    #[error("the witness {0}: {1}")]
+    Witness(String, &'static str),
+    /// The witness policy is none.
+    #[error("witness_policy: {0}")]
+    Policy(#[from] PolicyError),
     /// A root of a time stamping authority is none.
     #[error("tsa_roots[{index}]: {error}; give PEM, or DER in base64")]
     TsaRoot {
@@ -82,9 +99,10 @@ pub enum TrustError {
 struct TrustFile {
     format: String,
     logs: Vec<LogEntry>,
-    // Read by later versions; carried so that one file serves all.
-    #[serde(default, rename = "witnesses")]
-    _witnesses: Vec<String>,
+    #[serde(default)]
+    witnesses: Vec<String>,
+    #[serde(default)]
+    witness_policy: Option<String>,
     #[serde(default)]
     tsa_roots: Vec<String>,
     #[serde(default)]
@@ -116,21 +134,53 @@ impl Trust {
             }
             logs.push(key);
         }
+        let policy = file.witness_policy.map(|text| TlogPolicy::parse(text.as_bytes())).transpose()?;
+        for log in policy.iter().flat_map(|policy| &policy.logs) {
+            if !logs.contains(&log.key) {
+                logs.push(log.key.clone());
+            }
+        }
+        if logs.is_empty() {
+            return Err(TrustError::Empty);
+        }
+        let mut witnesses = Vec::new();
+        for (index, text) in file.witnesses.iter().enumerate() {
+            let key = VerifierKey::from_str(text).map_err(|error| TrustError::WitnessKey { index, error })?;
+            add_witness(&mut witnesses, key, &logs)?;
+        }
+        for witness in policy.iter().flat_map(|policy| &policy.witnesses) {
+            if !witnesses.contains(&witness.key) {
+                add_witness(&mut witnesses, witness.key.clone(), &logs)?;
+            }
+        }
         let mut tsa_roots = Roots::default();
         for (index, entry) in file.tsa_roots.iter().enumerate() {
             let added = tsa_root(entry).and_then(|roots| tsa_roots.extend(roots));
             added.map_err(|error| TrustError::TsaRoot { index, error })?;
         }
-        if logs.is_empty() {
-            Err(TrustError::Empty)
-        } else {
-            Ok(Trust { logs, tsa_roots, require: file.require })
-        }
+        Ok(Trust { logs, witnesses, policy, tsa_roots, require: file.require })
     }
 
     /// Trust in these log keys and nothing else.
     pub fn in_logs(logs: Vec<VerifierKey>) -> Trust {
-        Trust { logs, tsa_roots: Roots::default(), require: Require::default() }
+        Trust {
+            logs,
+            witnesses: Vec::new(),
+            policy: None,
+            tsa_roots: Roots::default(),
+            require: Require::default(),
+        }
+    }
+
+    /// The keys of the witnesses, none twice.
+    pub fn witnesses(&self) -> &[VerifierKey] {
+        &self.witnesses
+    }
+
+    /// Whether these are the cosignatures that the file asks for: so many as it requires, and its policy's quorum.
+    pub fn are_enough(&self, cosigned: &[VerifierKey]) -> bool {
+        let quorum = self.policy.as_ref().is_none_or(|policy| policy.is_met(|key| cosigned.contains(key)));
+        quorum && cosigned.len() as u64 >= u64::from(self.require.witnesses)
     }
 
     /// The keys of the log with this origin.
@@ -147,6 +197,27 @@ fn tsa_root(entry: &str) -> Result<Roots, RootsError> {
     let mut roots = Roots::default();
     roots.add_der(BASE64_STANDARD.decode(entry).map_err(|_| RootsError::Pem("neither PEM nor base64"))?)?;
     Ok(roots)
+}
+
+/// One key is one witness, under whatever name, and no log is its own.
+fn add_witness(
+    witnesses: &mut Vec<VerifierKey>,
+    key: VerifierKey,
+    logs: &[VerifierKey],
+) -> Result<(), TrustError> {
+    let same = |other: &VerifierKey| other.public_key() == key.public_key();
+    let wrong = match () {
+        () if key.algorithm() != NoteAlgorithm::CosignatureV1 => {
+            "its verifier key must be an Ed25519 cosignature key (type 0x04)"
+        }
+        () if witnesses.iter().any(same) => "its key stands there twice",
+        () if logs.iter().any(same) => "its key is a log's: no log is its own witness",
+        () => {
+            witnesses.push(key);
+            return Ok(());
+        }
+    };
+    Err(TrustError::Witness(key.name().to_owned(), wrong))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use colophon_receipt::Level;
 use colophon_receipt::fields;
+use colophon_signer::note::VerifierKey;
 
 use crate::anchors::TimeSide;
 use crate::copies::DECODED;
@@ -21,6 +22,17 @@ pub(crate) fn bounds(stamps: &TimeSide) -> String {
         (Some(after), Some(before)) => format!("{after} and before {before}."),
         (Some(after), None) => format!("{after}."),
         (None, Some(before)) => format!("Before {before}."),
+    }
+}
+
+/// Under whose eyes the log is the only one.
+pub(crate) fn uniqueness(case: &Case, result: Verdict) -> String {
+    let names: Vec<String> =
+        case.log.cosigned.iter().map(|(key, _)| format!("\"{}\"", shown(key.name()))).collect();
+    match result {
+        Verdict::Bad => NOT_UNIQUE.into(),
+        _ if names.is_empty() => NOT_UNIQUE.into(),
+        _ => format!("under the witnesses listed: {}", names.join(", ")),
     }
 }
 
@@ -48,6 +60,16 @@ fn proven(case: &Case) -> Vec<String> {
         list.push(format!(
             "The log \"{name}\" announced that key and holds the commitment as entry {index} of {size}, \
              under a tree head that the log's key {id} signed; it cannot be changed there unseen by whoever has this receipt."
+        ));
+    }
+    if !case.log.cosigned.is_empty() {
+        let by = |(key, at): &(VerifierKey, u64)| {
+            format!("\"{}\" (at {} by its clock)", shown(key.name()), time(at.saturating_mul(1_000_000)))
+        };
+        let by: Vec<String> = case.log.cosigned.iter().map(by).collect();
+        list.push(format!(
+            "The log is unique under {}: each has cosigned that tree head, and cosigns only one history of a log.",
+            by.join(" and ")
         ));
     }
     if verified_level(&case.http) >= Level::Sign {
@@ -134,7 +156,12 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
         }
     }
     list.push(when(case));
-    list.push(format!("That it is the only record of the exchange: uniqueness {NOT_UNIQUE}."));
+    list.push(match case.log.cosigned.is_empty() {
+        true => format!("That it is the only record of the exchange: uniqueness {NOT_UNIQUE}."),
+        false => "That it is the only record of the exchange: the operator could keep a second log that the witnesses \
+                  listed never saw. A witness's time is its own word."
+            .into(),
+    });
     list.push("That the answer is true, safe or unbiased.".into());
     list.push("That the named model produced it, or that the exchange took place.".into());
     list.push("That the user is who they claim.".into());

@@ -34,6 +34,8 @@ pub struct Keeper {
     ledger: Ledger,
     stop: oneshot::Sender<()>,
     task: JoinSet<Result<(), LedgerError>>,
+    /// What goes on beside it and may be stopped at any moment.
+    beside: JoinSet<()>,
 }
 
 impl Keeper {
@@ -56,7 +58,12 @@ impl Keeper {
             ended.ended_as_asked();
             result
         });
-        Keeper { ledger, stop, task }
+        Keeper { ledger, stop, task, beside: JoinSet::new() }
+    }
+
+    /// Runs something beside the keeper until that is closed or dropped; it may be stopped at any moment.
+    pub(super) fn beside(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        self.beside.spawn(work);
     }
 
     /// Refuses new exchanges, logs what is finished, ends the shard with a close leaf and empties the WAL. Exchanges still
@@ -67,11 +74,13 @@ impl Keeper {
     pub async fn close(mut self) -> Result<(), LedgerError> {
         self.ledger.book().close();
         let _ = self.stop.send(());
-        match self.task.join_next().await {
+        let ended = match self.task.join_next().await {
             Some(Ok(result)) => result,
             // It panicked; the WAL has everything.
             Some(Err(_)) | None => Err(LedgerError::Unlogged(self.ledger.book().unlogged())),
-        }
+        };
+        self.beside.shutdown().await;
+        ended
     }
 }
 

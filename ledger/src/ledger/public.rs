@@ -11,7 +11,7 @@ const MAX_FILE: u64 = 256 * (2 + 65_535);
 const PROBE: usize = 64 * 1024;
 
 impl Ledger {
-    /// A file of the public log, `<generation>/checkpoint` or `<generation>/tile/…`; nothing else of the store.
+    /// A file of the public log, `<generation>/checkpoint`, `<generation>/cosigned` or `<generation>/tile/…`; nothing else of the store.
     pub async fn public_log_file(&self, file: &str) -> Result<Option<Bytes>, LedgerError> {
         if !is_public(file) {
             return Ok(None);
@@ -46,14 +46,14 @@ impl Ledger {
     }
 }
 
-/// C2SP tlog-tiles paths under a generation, and no others: `checkpoint`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>…`.
+/// C2SP tlog-tiles paths under a generation, and no others: `checkpoint`, `cosigned`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>…`.
 fn is_public(file: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let Some((generation, rest)) = file.split_once('/') else { return false };
     if !digits(generation) {
         return false;
     }
-    if rest == "checkpoint" {
+    if matches!(rest, "checkpoint" | "cosigned") {
         return true;
     }
     let Some(tile) = rest.strip_prefix("tile/") else { return false };
@@ -72,9 +72,13 @@ mod tests {
 
     #[test]
     fn only_the_log_is_public() {
-        for public in
-            ["1/checkpoint", "1/tile/0/000", "1/tile/0/x001/234.p/17", "12/tile/entries/x001/x002/003"]
-        {
+        for public in [
+            "1/checkpoint",
+            "1/cosigned",
+            "1/tile/0/000",
+            "1/tile/0/x001/234.p/17",
+            "12/tile/entries/x001/x002/003",
+        ] {
             assert!(is_public(public), "{public}");
         }
         for private in [

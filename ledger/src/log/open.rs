@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::identity::Identity;
-use super::{Log, LogConfig, LogError, Publisher, write_tiles};
+use super::{Log, LogConfig, LogError, Publisher, Veto, write_tiles};
 use crate::head::{self, Stored};
 use crate::prove::{LogReader, fetch};
 use crate::sequencer::{self, SeqEntry};
@@ -177,7 +177,8 @@ impl Opening {
             ..Last::nothing(vkey.name().to_owned(), token)
         });
         write_tiles(&self.store, writes).await?;
-        let mut publisher = Publisher { vkey, key: self.config.key, state: self.state, last };
+        let mut publisher =
+            Publisher { vkey, lock: Arc::default(), key: self.config.key, state: self.state, last };
         let head = publisher.publish(&self.store, &after, n).await?;
         Ok(Log {
             reader: LogReader::new(self.store.clone()),
@@ -189,6 +190,7 @@ impl Opening {
             pending: None,
             obsolete: Vec::new(),
             head: watch::Sender::new(head),
+            veto: Veto::default(),
         })
     }
 

@@ -27,6 +27,13 @@ pub(super) struct ServeArgs {
     /// YAML file with the same settings as the flags, e.g. `upstream: http://127.0.0.1:8000`; flags and environment win
     #[arg(long, env = "COLOPHON_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Args)]
+pub(super) struct LogArgs {
     /// How log lines look
     #[arg(long, env = "COLOPHON_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -36,7 +43,7 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    set_up_log(&args)?;
+    set_up_log(&args.log)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -73,7 +80,7 @@ fn hard_stop(app: &App) -> ExitCode {
     ExitCode::from(1)
 }
 
-fn set_up_log(args: &ServeArgs) -> anyhow::Result<()> {
+pub(super) fn set_up_log(args: &LogArgs) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&args.log).with_context(|| format!("--log {}", args.log))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match args.log_format {

@@ -64,7 +64,7 @@ impl VerifierKey {
     }
 
     /// Whether `signature` claims to be by this key.
-    pub(super) fn names(&self, signature: &NoteSignature) -> bool {
+    pub fn names(&self, signature: &NoteSignature) -> bool {
         signature.id == self.id && signature.name == self.name
     }
 }

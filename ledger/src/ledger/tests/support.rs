@@ -33,6 +33,7 @@ pub(crate) fn config(data: &Path) -> Config {
         private_key: None,
         policy: [9; 32],
         shard_key_life: Duration::from_secs(86400),
+        witnesses: None,
     }
 }
 
