@@ -165,7 +165,12 @@ pub struct LedgerOptions {
 #[derive(Clone, Debug, Args)]
 pub struct WitnessOptions {
     /// C2SP tlog-policy file: the witnesses to submit every checkpoint to, and the quorum
-    #[arg(long = "witness-policy", env = "COLOPHON_WITNESS_POLICY", value_name = "FILE")]
+    #[arg(
+        id = "witness_policy",
+        long = "witness-policy",
+        env = "COLOPHON_WITNESS_POLICY",
+        value_name = "FILE"
+    )]
     pub policy: Option<PathBuf>,
     /// How often checkpoints are submitted to witnesses at most
     #[arg(id = "witness_every", long = "witness-every", env = "COLOPHON_WITNESS_EVERY", value_name = "TIME", default_value = "10s", value_parser = duration)]

@@ -21,6 +21,7 @@ pub mod text;
 pub mod upstream;
 pub mod websocket;
 pub mod wire;
+pub mod witness;
 
 use std::time::{Duration, Instant};
 

@@ -3,8 +3,8 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use colophon_signer::Ed25519Key;
 use colophon_signer::note::{Note, NoteAlgorithm, VerifierKey, cosignature_line};
-use colophon_signer::{Ed25519Key, Signer};
 use futures_util::FutureExt as _;
 use tempfile::TempDir;
 

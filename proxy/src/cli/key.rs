@@ -25,6 +25,9 @@ pub(super) enum KeyCommand {
         /// Also print it as a C2SP verifier key under this name (a log's origin)
         #[arg(long, value_name = "ORIGIN")]
         origin: Option<String>,
+        /// Also print it as the verifier key of a witness of this name (c2sp.org/tlog-cosignature)
+        #[arg(long, value_name = "NAME", conflicts_with = "origin")]
+        witness: Option<String>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -40,12 +43,16 @@ pub(super) fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
             }
             show(made.public_key(), None, json)
         }
-        KeyCommand::Show { key, origin, json } => show(key.open()?.public_key(), origin.as_deref(), json),
+        KeyCommand::Show { key, origin, witness, json } => {
+            let log = origin.map(|name| (name, NoteAlgorithm::Ed25519));
+            let named = log.or(witness.map(|name| (name, NoteAlgorithm::CosignatureV1)));
+            show(key.open()?.public_key(), named, json)
+        }
     }
 }
 
-fn show(public: PublicKey, origin: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
-    let vkey = origin.map(|origin| VerifierKey::new(origin, NoteAlgorithm::Ed25519, public)).transpose()?;
+fn show(public: PublicKey, named: Option<(String, NoteAlgorithm)>, json: bool) -> anyhow::Result<ExitCode> {
+    let vkey = named.map(|(name, algorithm)| VerifierKey::new(&name, algorithm, public)).transpose()?;
     if json {
         let mut object = serde_json::json!({
             "algorithm": "ed25519",

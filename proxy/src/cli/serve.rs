@@ -27,13 +27,6 @@ pub(super) struct ServeArgs {
     /// YAML file with the same settings as the flags, e.g. `upstream: http://127.0.0.1:8000`; flags and environment win
     #[arg(long, env = "COLOPHON_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
-    #[command(flatten)]
-    log: LogArgs,
-}
-
-/// What is logged, and how.
-#[derive(Debug, Args)]
-pub(super) struct LogArgs {
     /// How log lines look
     #[arg(long, env = "COLOPHON_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -42,8 +35,25 @@ pub(super) struct LogArgs {
     log: String,
 }
 
+/// What is logged, and how, where `--log` means something else.
+#[derive(Debug, Args)]
+pub(super) struct LogArgs {
+    /// How log lines look
+    #[arg(long, env = "COLOPHON_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, or a tracing filter
+    #[arg(long, env = "COLOPHON_LOG", value_name = "FILTER", default_value = "info")]
+    log_filter: String,
+}
+
+impl LogArgs {
+    pub(super) fn set_up(&self) -> anyhow::Result<()> {
+        set_up_log(&self.log_filter, self.log_format)
+    }
+}
+
 pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    set_up_log(&args.log)?;
+    set_up_log(&args.log, args.log_format)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -80,10 +90,10 @@ fn hard_stop(app: &App) -> ExitCode {
     ExitCode::from(1)
 }
 
-pub(super) fn set_up_log(args: &LogArgs) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&args.log).with_context(|| format!("--log {}", args.log))?;
+fn set_up_log(filter: &str, format: LogFormat) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).with_context(|| format!("--log {filter}"))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match args.log_format {
+    match format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => builder.json().init(),
     }

@@ -1,13 +1,13 @@
 //! `colophon witness`: cosigns other logs' checkpoints (c2sp.org/tlog-witness).
 
-use super::serve::{LogArgs, set_up_log};
+use super::serve::LogArgs;
 use super::term;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
 use colophon_ledger::cosigner::{Cosigner, CosignerConfig, Reply};
 use colophon_ledger::witness::protocol::{ADD_CHECKPOINT, MAX_REQUEST};
-use colophon_signer::Ed25519Key;
+use colophon_signer::KeySource;
 use colophon_signer::note::VerifierKey;
 use colophon_signer::policy::{self, TlogPolicy};
 use http::header::{self, HeaderValue};
@@ -46,9 +46,9 @@ pub(super) struct WitnessArgs {
     /// Name of this witness, a URL without its scheme such as witness.example/w1
     #[arg(long, env = "COLOPHON_WITNESS_NAME", value_name = "NAME")]
     name: String,
-    /// Private key (PKCS#8 PEM) of this witness, used for nothing else
-    #[arg(long, env = "COLOPHON_WITNESS_KEY", value_name = "FILE")]
-    key: PathBuf,
+    /// Private key of this witness, used for nothing else: a PKCS#8 PEM file, or env:NAME
+    #[arg(long, env = "COLOPHON_WITNESS_KEY", value_name = "KEY")]
+    key: KeySource,
     /// Folder that remembers what was cosigned; never restore it from an older copy
     #[arg(long, env = "COLOPHON_WITNESS_STATE", value_name = "DIR")]
     state: PathBuf,
@@ -66,17 +66,17 @@ pub(super) struct WitnessArgs {
 }
 
 pub(super) async fn run(args: WitnessArgs) -> anyhow::Result<ExitCode> {
-    set_up_log(&args.log)?;
+    args.log.set_up()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let key = Ed25519Key::load(&args.key)
-        .with_context(|| format!("cannot read the witness's key {}", args.key.display()))?;
+    let source = args.key.clone();
+    let key = tokio::task::spawn_blocking(move || source.open()).await?.context("--key")?;
     let mut logs = args.logs.clone();
     if let Some(path) = &args.logs_file {
         logs.extend(read_policy(path)?.logs.into_iter().map(|log| log.key));
     }
     let (name, folder) = (args.name.clone(), args.state.clone());
-    let config = CosignerConfig { name, key: Arc::new(key), logs, folder };
+    let config = CosignerConfig { name, key, logs, folder };
     let witness = tokio::task::spawn_blocking(|| Cosigner::open(config)).await??;
     let listener = TcpListener::bind(args.listen)
         .await

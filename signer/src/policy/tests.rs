@@ -1,5 +1,5 @@
 use super::*;
-use crate::keys::{Ed25519Key, Signer};
+use crate::keys::Ed25519Key;
 
 fn key(number: u8, name: &str, algorithm: NoteAlgorithm) -> VerifierKey {
     let key = Ed25519Key::from_seed(&[number; 32]).unwrap();

@@ -1,6 +1,5 @@
 //! Cosignatures in a receipt's checkpoints.
 
-use colophon_signer::Signer as _;
 use colophon_signer::note::{NoteAlgorithm, NoteSignature, VerifierKey, cosignature_line, signature_line};
 
 use super::*;
