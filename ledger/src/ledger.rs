@@ -21,6 +21,7 @@ use crate::log::{Log, LogConfig, LogError, LogReader};
 use crate::lookup::{self, Batches, Cache, Lookup};
 use crate::private::{CryptError, Kek, KekError, Vault};
 use crate::shard::Shard;
+use crate::store::{Access, Location};
 use crate::wal::{self, Wal, WalError};
 use crate::witness::{Kept, WitnessStatus, Witnesses, Witnessing};
 use crate::{recover, store};
@@ -33,8 +34,9 @@ use colophon_receipt::statement::Counters;
 use colophon_signer::{KeyError, SignError, Signer};
 use folder::Folder;
 use ids::{Clock, Ids, Tokens};
+use object_store::ObjectStore;
 use objects::Objects;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -46,8 +48,10 @@ pub(crate) const PIECE: usize = 1024;
 /// How a ledger is set up.
 #[derive(Clone)]
 pub struct Config {
-    /// The data folder: log, batches, index, openings, WAL, keys.
+    /// The data folder: WAL and keys; log, batches, index and openings too where they have no store of their own.
     pub data: PathBuf,
+    /// Where log, batches, index and openings are, if not in the data folder.
+    pub stores: Stores,
     /// Where the last signed tree head is remembered outside the data folder.
     pub state: Option<PathBuf>,
     /// The shard's name, such as the host's: letters, digits, `.`, `_` and `-`.
@@ -74,6 +78,32 @@ pub struct Config {
     pub shard_key_life: Duration,
     /// Who cosigns the log's checkpoints.
     pub witnesses: Option<Witnessing>,
+}
+
+/// Where a ledger keeps what it makes.
+#[derive(Clone, Debug, Default)]
+pub struct Stores {
+    /// Log, batches and index; absent: the data folder.
+    pub public: Option<Location>,
+    /// Openings; absent: `private/` in the data folder.
+    pub private: Option<Location>,
+    /// How buckets are reached.
+    pub access: Access,
+}
+
+impl Stores {
+    /// Opens the store of log, batches and index.
+    ///
+    /// # Errors
+    /// [`store::StoreError`] for a folder or settings that cannot be used.
+    pub fn open_public(&self, data: &Path) -> Result<Arc<dyn ObjectStore>, store::StoreError> {
+        self.public.as_ref().map_or_else(|| store::local(data), |location| location.open(&self.access))
+    }
+
+    fn open_private(&self, folder: &Folder) -> Result<Arc<dyn ObjectStore>, store::StoreError> {
+        let open = |location: &Location| location.open(&self.access);
+        self.private.as_ref().map_or_else(|| store::local(&folder.private()), open)
+    }
 }
 
 /// Why the ledger cannot be opened or read.
@@ -103,14 +133,14 @@ pub enum LedgerError {
     #[error(transparent)]
     Store(#[from] store::StoreError),
     /// A read or write failed; trying again may help.
-    #[error("{action} {name}: {source}")]
+    #[error("{action} {name}: {error}{}", store::advice(error))]
     Objects {
         /// What was attempted.
         action: &'static str,
         /// The object.
         name: String,
-        /// The backend's own error.
-        source: Box<object_store::Error>,
+        /// The backend's own error, whose text is in this one's.
+        error: Box<object_store::Error>,
     },
     /// Something stored is not what was written.
     #[error("{what} is damaged: {why}")]
@@ -209,8 +239,8 @@ impl Ledger {
     /// WAL logged. The [`Keeper`] runs on the current tokio runtime until it is closed or dropped.
     pub async fn open(config: Config) -> Result<(Ledger, Keeper), LedgerError> {
         let folder = Folder::open(&config.data)?;
-        let store = store::local(folder.root())?;
-        let private = store::local(&folder.private())?;
+        let store = config.stores.open_public(folder.root())?;
+        let private = config.stores.open_private(&folder)?;
         Ledger::open_stores(config, folder, Objects(store), Objects(private)).await
     }
 
@@ -237,6 +267,7 @@ impl Ledger {
                 key: config.log_key.clone(),
                 state: config.state.clone(),
                 adopt: config.adopt,
+                several_writers: false,
                 now: Clock::new(0).now(),
             },
         )
@@ -257,7 +288,8 @@ impl Ledger {
                  handed out before is refused (403) until the old file is put back"
             );
         }
-        let removed = log.clean_staging(folder.root());
+        let root = config.stores.public.as_ref().map_or(Some(folder.root()), Location::folder);
+        let removed = root.map_or(0, |root| log.clean_staging(root));
         if removed > 0 {
             tracing::info!(removed, "half-written files of a process that died are gone");
         }

@@ -24,9 +24,10 @@ pub mod wal;
 pub mod witness;
 
 pub use head::SignedHead;
-pub use ledger::{Config, Counts, Keeper, Ledger, LedgerError, Open, Ticket, Unfinished};
+pub use ledger::{Config, Counts, Keeper, Ledger, LedgerError, Open, Stores, Ticket, Unfinished};
 pub use lookup::{ErasedRecord, Lookup};
 pub use private::Kek;
 pub use shard::Shard;
+pub use store::{Access, Location};
 pub use wal::WalError;
 pub use witness::Witnessing;

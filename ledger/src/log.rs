@@ -44,8 +44,30 @@ pub struct LogConfig {
     pub state: Option<PathBuf>,
     /// Continue a log that this machine's state does not know.
     pub adopt: bool,
+    /// Others write this log too: the store has to have conditional create.
+    pub several_writers: bool,
     /// The time for a new log's genesis, µs since the epoch.
     pub now: u64,
+}
+
+/// Whether there is a log of `generation` in `store`, whoever's.
+///
+/// # Errors
+/// When the store cannot be asked.
+pub async fn is_begun(store: Arc<dyn ObjectStore>, generation: u32) -> Result<bool, LogError> {
+    Ok(Store::new(store, format!("log/{generation}")).exists(&SeqEntry::name(0)).await?)
+}
+
+/// The text of `checkpoint`, its signature unseen; `None` when there is none, or it is no text.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn checkpoint_note(
+    store: Arc<dyn ObjectStore>,
+    generation: u32,
+) -> Result<Option<String>, LogError> {
+    let bytes = Store::new(store, format!("log/{generation}")).get(head::NAME, head::MAX_FILE).await?;
+    Ok(bytes.and_then(|bytes| String::from_utf8(bytes.into()).ok()))
 }
 
 /// Where appended leaves are.

@@ -12,6 +12,10 @@ use object_store::{
     Error as ObjectError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion,
 };
 
+pub mod location;
+
+pub use location::{Access, Location};
+
 /// Staging files of a process that died are removed once they are this old: a live writer needs seconds.
 const STAGING_AGE: Duration = Duration::from_secs(10 * 60);
 
@@ -19,14 +23,14 @@ const STAGING_AGE: Duration = Duration::from_secs(10 * 60);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The backend failed; trying again may help.
-    #[error("{action} {path}: {source}")]
+    #[error("{action} {path}: {error}{}", advice(error))]
     Backend {
         /// What was attempted, as in "reading".
         action: &'static str,
         /// The object.
         path: String,
-        /// The backend's own error.
-        source: Box<ObjectError>,
+        /// The backend's own error, whose text is in this one's.
+        error: Box<ObjectError>,
     },
     /// An object is longer than anything the format puts there.
     #[error("{path} has {size} bytes, at most {limit} are allowed")]
@@ -39,11 +43,42 @@ pub enum StoreError {
         limit: u64,
     },
     /// The backend accepted a create of an object that existed.
-    #[error("the object store does not support conditional create (PutMode::Create), which sequencing needs")]
+    #[error(
+        "the object store does not support conditional create (`If-None-Match: *`): two writers would overwrite each \
+         other's log entries. Use a store that does, or let one `colophon serve` alone write this log"
+    )]
     NoConditionalCreate,
+    /// Settings that no store can be opened with.
+    #[error("the store {location} cannot be opened: {why}")]
+    Settings {
+        /// The store's URL.
+        location: String,
+        /// What is wrong.
+        why: String,
+    },
     /// The operating system gave no randomness.
     #[error("no randomness from the operating system: {0}")]
     Random(#[from] getrandom::Error),
+}
+
+/// What to do about an error that trying again does not help.
+pub(crate) fn advice(error: &ObjectError) -> &'static str {
+    match error {
+        ObjectError::Unauthenticated { .. } | ObjectError::PermissionDenied { .. } => {
+            ". The store refuses these credentials, or what they may do: look at the AWS_…, GOOGLE_… or AZURE_… \
+             variables and at the bucket's policy"
+        }
+        ObjectError::NotFound { .. } => {
+            ". There is no such bucket or account there: look at the store's URL, region and endpoint, and at the AWS_…, \
+             GOOGLE_… or AZURE_… variables"
+        }
+        // The providers' own error, where no key is set: the machine's identity was asked for.
+        error if error.to_string().contains("169.254.169.254") => {
+            ". No credentials are set, and this machine has no identity of its own: set the AWS_…, GOOGLE_… or AZURE_… \
+             variables"
+        }
+        _ => "",
+    }
 }
 
 /// Opens a local folder as a store that syncs every write to disk. The folder is created if missing.
@@ -54,7 +89,7 @@ pub fn local(root: &FsPath) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let failed = |source| StoreError::Backend {
         action: "opening",
         path: root.display().to_string(),
-        source: Box::new(source),
+        error: Box::new(source),
     };
     let create = |e| failed(ObjectError::Generic { store: "LocalFileSystem", source: Box::new(e) });
     std::fs::create_dir_all(root).map_err(create)?;
@@ -108,11 +143,18 @@ pub(crate) enum Swap {
 pub(crate) struct Store {
     inner: Arc<dyn ObjectStore>,
     prefix: String,
+    /// The backend has no conditional create, and there is no other writer.
+    unconditional: bool,
 }
 
 impl Store {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>, prefix: String) -> Store {
-        Store { inner, prefix }
+        Store { inner, prefix, unconditional: false }
+    }
+
+    /// The same, for a backend without conditional create that has one writer.
+    pub(crate) fn unconditional(self) -> Store {
+        Store { unconditional: true, ..self }
     }
 
     /// The path of `name` from the root of the store, as errors show it.
@@ -126,7 +168,7 @@ impl Store {
 
     fn failed(&self, action: &'static str, name: &str) -> impl FnOnce(ObjectError) -> StoreError {
         let path = self.full(name);
-        move |source| StoreError::Backend { action, path, source: Box::new(source) }
+        move |source| StoreError::Backend { action, path, error: Box::new(source) }
     }
 
     /// Reads an object of at most `limit` bytes; `None` when there is none.
@@ -170,8 +212,13 @@ impl Store {
         put.map(drop).map_err(self.failed("writing", name))
     }
 
-    /// Writes an object if there is none; `false` when there is one. After an error it may or may not exist.
+    /// Writes an object if there is none; `false` when there is one, which may be this very one, from a try whose answer
+    /// was lost. After an error it may or may not exist.
     pub(crate) async fn create(&self, name: &str, bytes: Vec<u8>) -> Result<bool, StoreError> {
+        if self.unconditional {
+            let exists = self.exists(name).await?;
+            return if exists { Ok(false) } else { self.put(name, bytes).await.map(|()| true) };
+        }
         let options = PutOptions::from(PutMode::Create);
         match self.inner.put_opts(&self.path(name), PutPayload::from(bytes), options).await {
             Ok(_) => Ok(true),
@@ -230,9 +277,24 @@ impl Store {
         let mut nonce = [0; 8];
         getrandom::fill(&mut nonce)?;
         let name = format!("probe-{}", hex::encode(nonce));
-        let first = self.create(&name, b"probe\n".to_vec()).await?;
-        let second = self.create(&name, b"probe\n".to_vec()).await;
+        let (first, second) = (b"first\n".to_vec(), b"second\n".to_vec());
+        // What it answers does not matter: sent twice, it refuses itself.
+        match self.create(&name, first.clone()).await {
+            Err(e) if e.is_not_implemented() => return Err(StoreError::NoConditionalCreate),
+            created => created?,
+        };
+        let again = self.create(&name, second).await;
+        let held = self.get(&name, 64).await;
         self.delete(&name).await?;
-        if first && !second? { Ok(()) } else { Err(StoreError::NoConditionalCreate) }
+        let refused = !again? && held?.is_some_and(|bytes| bytes == first);
+        if refused { Ok(()) } else { Err(StoreError::NoConditionalCreate) }
+    }
+}
+
+impl StoreError {
+    /// Whether the backend says of itself that it cannot do this at all.
+    fn is_not_implemented(&self) -> bool {
+        let StoreError::Backend { error, .. } = self else { return false };
+        matches!(**error, ObjectError::NotImplemented { .. } | ObjectError::NotSupported { .. })
     }
 }

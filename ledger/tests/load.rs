@@ -7,7 +7,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test, which may fail loudly")]
 
-use colophon_ledger::{Config, Ledger, Lookup, Open};
+use colophon_ledger::{Config, Ledger, Lookup, Open, Stores};
 use colophon_receipt::record::{FieldSet, Record, RecordId, seal};
 use colophon_receipt::{Level, Outcome};
 use colophon_signer::Ed25519Key;
@@ -23,6 +23,7 @@ const BURST: u64 = 20;
 fn config(dir: &Path) -> Config {
     Config {
         data: dir.join("data"),
+        stores: Stores::default(),
         state: Some(dir.join("state")),
         name: "host".into(),
         origin: Some("log.example/load".into()),

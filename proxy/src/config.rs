@@ -1,11 +1,18 @@
 //! What `serve` was told, made definite: flags, environment and one YAML file say the same things, in that order.
 
 use clap::{Args, ValueEnum};
+use colophon_ledger::{Access, Location, Stores};
 use colophon_signer::KeySource;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// How often batches are closed on a local disk.
+const BATCH_EVERY_DISK: Duration = Duration::from_secs(1);
+
+/// How often they are on an object store.
+const BATCH_EVERY_BUCKET: Duration = Duration::from_secs(10);
 
 /// Longest origin of a new log, in bytes: it stands in every answer.
 const MAX_ORIGIN: usize = 200;
@@ -121,12 +128,48 @@ pub struct ListenOptions {
     pub tls_key: Option<PathBuf>,
 }
 
+/// Where log, batches and openings are kept.
+#[derive(Clone, Debug, Args)]
+pub struct StoreOptions {
+    /// Store of the log, the batches and the index: file:///folder, s3://bucket/prefix, gs://… or az://… [default: --data]
+    #[arg(long, env = "COLOPHON_STORE", value_name = "URL")]
+    pub store: Option<Location>,
+    /// Store of the private openings, in a bucket of its own [default: private/ in --data]
+    #[arg(long, env = "COLOPHON_PRIVATE", value_name = "URL")]
+    pub private: Option<Location>,
+    /// URL of the object store's service, for S3-compatible servers; AWS_ENDPOINT_URL says the same
+    #[arg(long, env = "COLOPHON_STORE_ENDPOINT", value_name = "URL")]
+    pub store_endpoint: Option<String>,
+    /// PEM file of the CAs that may sign the object store's certificate, instead of the system's
+    #[arg(long, env = "COLOPHON_STORE_CA", value_name = "FILE")]
+    pub store_ca: Option<PathBuf>,
+}
+
+impl StoreOptions {
+    /// As the ledger wants them.
+    pub fn stores(&self) -> Stores {
+        let access = Access { endpoint: self.store_endpoint.clone(), ca: self.store_ca.clone() };
+        Stores { public: self.store.clone(), private: self.private.clone(), access }
+    }
+
+    /// How often batches are closed where nobody says: requests to an object store cost money.
+    pub fn batch_every(&self) -> Duration {
+        match &self.store {
+            Some(Location::Bucket(_)) => BATCH_EVERY_BUCKET,
+            Some(Location::Folder(_)) | None => BATCH_EVERY_DISK,
+        }
+    }
+}
+
 /// Where records are kept.
 #[derive(Clone, Debug, Args)]
 pub struct LedgerOptions {
-    /// Folder of the WAL, the log and the private openings
+    /// Folder of the WAL and the keys; of log, batches and private openings too, unless they have a store
     #[arg(long, env = "COLOPHON_DATA", value_name = "DIR", default_value = "./colophon-data")]
     pub data: PathBuf,
+    /// Stores.
+    #[command(flatten)]
+    pub stores: StoreOptions,
     /// Folder outside --data that remembers the newest signed tree head, so that a restored copy of --data is noticed
     /// [default: $XDG_STATE_HOME/colophon or ~/.local/state/colophon]
     #[arg(long, env = "COLOPHON_STATE", value_name = "DIR")]
@@ -144,9 +187,9 @@ pub struct LedgerOptions {
     /// --data, where a thief of the data finds it too]
     #[arg(long, env = "COLOPHON_PRIVATE_KEY", value_name = "KEY")]
     pub private_key: Option<KeySource>,
-    /// How often a batch is closed
-    #[arg(long, env = "COLOPHON_BATCH_EVERY", value_name = "TIME", default_value = "1s", value_parser = duration)]
-    pub batch_every: Duration,
+    /// How often a batch is closed [default: 1s on a local disk, 10s on an object store]
+    #[arg(long, env = "COLOPHON_BATCH_EVERY", value_name = "TIME", value_parser = duration)]
+    pub batch_every: Option<Duration>,
     /// How often a quiet shard signs that it is alive
     #[arg(long, env = "COLOPHON_HEARTBEAT", value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub heartbeat: Duration,

@@ -9,7 +9,7 @@ use crate::tls::ServerCertificate;
 use crate::{accept, admin};
 use anyhow::Context as _;
 use clap::Args;
-use colophon_ledger::{Keeper, Kek, Ledger, Witnessing};
+use colophon_ledger::{Keeper, Kek, Ledger, Stores, Witnessing};
 use colophon_policies::{MAX_POLICY_BYTES, Policy};
 use colophon_signer::{KeySource, Signer};
 use std::io::Read as _;
@@ -179,15 +179,17 @@ async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
 
 async fn open_ledger(all: &ServeOptions, policy: &Policy) -> anyhow::Result<(Ledger, Keeper)> {
     let options = &all.ledger;
-    let log_key = log_key(options).await?;
+    let stores = options.stores.stores();
+    let log_key = log_key(options, &stores).await?;
     let private_key = options.private_key.as_ref().map(Kek::load).transpose().context("--private-key")?;
     let config = colophon_ledger::Config {
         data: options.data.clone(),
+        stores,
         state: options.state.clone().or_else(default_state),
         name: options.name.clone().unwrap_or_else(host_name),
         origin: options.origin.clone(),
         log_key,
-        batch_every: options.batch_every,
+        batch_every: options.batch_every.unwrap_or_else(|| options.stores.batch_every()),
         heartbeat: options.heartbeat,
         max_batch: MAX_BATCH,
         max_backlog: options.max_backlog,
@@ -231,7 +233,20 @@ const MAX_BATCH: usize = 65_536;
 const SHARD_KEY_LIFE: Duration = Duration::from_secs(86_400);
 
 /// The log's key: the one named, or one kept in the data folder, made at first. A token may take its time.
-async fn log_key(options: &LedgerOptions) -> anyhow::Result<Arc<dyn Signer>> {
+async fn log_key(options: &LedgerOptions, stores: &Stores) -> anyhow::Result<Arc<dyn Signer>> {
+    let path = options.data.join("keys").join("log.pem");
+    if options.log_key.is_none() && !path.exists() {
+        // With another key it would be another log.
+        anyhow::ensure!(
+            !holds_log(&options.data, stores).await?,
+            "{}: there is a log, but its key {} is gone; put it back, or name it with --log-key",
+            stores
+                .public
+                .as_ref()
+                .map_or_else(|| format!("--data {}", options.data.display()), |s| format!("--store {s}")),
+            path.display()
+        );
+    }
     let options = options.clone();
     tokio::task::spawn_blocking(move || open_log_key(&options)).await?
 }
@@ -246,19 +261,20 @@ fn open_log_key(options: &LedgerOptions) -> anyhow::Result<Arc<dyn Signer>> {
     if path.exists() {
         return load(&source);
     }
-    // With another key it would be another log.
-    anyhow::ensure!(
-        !options.data.join("log").exists(),
-        "--data {}: there is a log, but its key {} is gone; put it back, or name it with --log-key",
-        options.data.display(),
-        path.display()
-    );
     let folder = options.data.join("keys");
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("--data {}: cannot create {}", options.data.display(), folder.display()))?;
     let key = source.generate()?;
     tracing::info!(path = %path.display(), "made a log key; keep a copy of it in a safe place");
     Ok(key)
+}
+
+/// Whether somebody has begun a log where this one is to be.
+async fn holds_log(data: &Path, stores: &Stores) -> anyhow::Result<bool> {
+    if stores.public.is_none() {
+        return Ok(data.join("log").exists());
+    }
+    Ok(colophon_ledger::log::is_begun(stores.open_public(data)?, 1).await?)
 }
 
 /// Where an XDG system keeps state, if this one has a home.

@@ -275,7 +275,8 @@ fn spawn(folder: &Path, upstream: &str, options: &Options) -> Process {
 /// `colophon` with arguments, and without what the machine's owner has set for a proxy of their own.
 pub fn command(args: &[&str]) -> Command {
     let mut command = Command::new(paths::program("colophon"));
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("COLOPHON_")) {
+    let owners = ["COLOPHON_", "AWS_", "GOOGLE_", "AZURE_"];
+    for (name, _) in std::env::vars().filter(|(name, _)| owners.iter().any(|own| name.starts_with(own))) {
         command.env_remove(name);
     }
     command.args(args);
@@ -284,7 +285,14 @@ pub fn command(args: &[&str]) -> Command {
 
 /// Runs `colophon` with other arguments: its exit code, and what it said.
 pub fn run(args: &[&str]) -> (i32, String) {
-    let output = crate::process::run(&mut command(args), PATIENCE);
+    run_with(args, &[])
+}
+
+/// The same, with environment variables.
+pub fn run_with(args: &[&str], env: &[(String, String)]) -> (i32, String) {
+    let mut command = command(args);
+    command.envs(env.iter().map(|(name, value)| (name, value)));
+    let output = crate::process::run(&mut command, PATIENCE);
     let said = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
 }

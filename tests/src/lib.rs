@@ -14,6 +14,7 @@ pub mod openmetrics;
 pub mod paths;
 pub mod process;
 pub mod receipts;
+pub mod s3;
 pub mod server;
 pub mod session;
 pub mod softhsm;

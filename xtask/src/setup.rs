@@ -6,6 +6,7 @@ mod h2spec;
 mod npm;
 mod python;
 mod softhsm;
+mod versitygw;
 
 use anyhow::Result;
 
@@ -28,6 +29,13 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
             return Err(error);
         }
         skipped.push(format!("keys in a PKCS#11 token (SoftHSM2): {error:#}"));
+    }
+    if full {
+        versitygw::ensure()?;
+    } else {
+        skipped.push(
+            "the tests on a real S3 server (versitygw): they are part of `cargo xtask test --full`".into(),
+        );
     }
     Ok(skipped)
 }

@@ -75,5 +75,5 @@ impl Objects {
 
 fn failed(action: &'static str, name: &str) -> impl FnOnce(Error) -> LedgerError {
     let name = name.to_owned();
-    move |source| LedgerError::Objects { action, name, source: Box::new(source) }
+    move |source| LedgerError::Objects { action, name, error: Box::new(source) }
 }

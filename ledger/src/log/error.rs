@@ -12,7 +12,7 @@ use crate::store::StoreError;
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// Storage failed: a full disk, a read-only folder, a lost network. The log stays usable; try again.
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] StoreError),
     /// The state outside the store could not be read or written. Nothing was signed.
     #[error("the log's state outside the store: {0}")]

@@ -16,7 +16,7 @@ use crate::head::{self, Stored};
 use crate::prove::{LogReader, fetch};
 use crate::sequencer::{self, SeqEntry};
 use crate::state::{Last, StateFile};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::tiles::{Edge, TileId};
 
 /// What is known before the first leaf is looked at.
@@ -29,8 +29,17 @@ struct Opening {
 }
 
 pub(super) async fn open(inner: Arc<dyn ObjectStore>, config: LogConfig) -> Result<Log, LogError> {
-    let store = Store::new(inner, format!("log/{}", config.generation));
-    store.probe_create().await?;
+    let mut store = Store::new(inner, format!("log/{}", config.generation));
+    match store.probe_create().await {
+        Err(StoreError::NoConditionalCreate) if !config.several_writers => {
+            warn!(
+                "THE STORE HAS NO CONDITIONAL CREATE: nothing but care keeps a second writer from overwriting this \
+                 log's entries. Let no other `colophon serve` write to it"
+            );
+            store = store.unconditional();
+        }
+        probed => probed?,
+    }
     let key = config.key.public_key();
     // Locked before it is read, for as long as the log lives: what it says stays true until it is written.
     let state = match &config.state {

@@ -211,7 +211,7 @@ fn options(upstream: u16, port: u16, folder: &Path) -> anyhow::Result<ServeOptio
     let mut options = ServeOptions::from_arg_matches(&command.try_get_matches_from(typed)?)?;
     options.ledger.data = folder.join("data");
     options.ledger.state = Some(folder.join("state"));
-    options.ledger.batch_every = duration("500ms").map_err(anyhow::Error::msg)?;
+    options.ledger.batch_every = Some(duration("500ms").map_err(anyhow::Error::msg)?);
     Ok(options)
 }
 

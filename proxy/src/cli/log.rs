@@ -6,8 +6,11 @@ use super::term;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use colophon_ledger::check::{CheckOptions, Report, check};
+use colophon_ledger::log::{checkpoint_note, is_begun};
 use colophon_ledger::show::Show;
+use colophon_ledger::{Access, Location};
 use colophon_verify::Trust;
+use futures_util::TryStreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use object_store::ObjectStore;
 use std::io::IsTerminal as _;
@@ -36,11 +39,24 @@ pub(super) enum LogCommand {
     Count(count::CountArgs),
 }
 
+/// Where the log is.
+#[derive(Debug, Args)]
+struct Place {
+    /// The data folder, or the store's URL (s3://…, gs://…, az://…, file://…)
+    #[arg(value_name = "DIR|URL", default_value = "./colophon-data")]
+    place: String,
+    /// URL of the object store's service
+    #[arg(long, env = "COLOPHON_STORE_ENDPOINT", value_name = "URL")]
+    store_endpoint: Option<String>,
+    /// PEM file of the CAs that may sign the object store's certificate
+    #[arg(long, env = "COLOPHON_STORE_CA", value_name = "FILE")]
+    store_ca: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// The data folder
-    #[arg(value_name = "DIR", default_value = "./colophon-data")]
-    data: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// Trust file with the log's key, from elsewhere; without it the folder's own genesis is believed
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
@@ -54,9 +70,8 @@ pub(super) struct CheckArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
-    /// The data folder
-    #[arg(value_name = "DIR", default_value = "./colophon-data")]
-    data: PathBuf,
+    #[command(flatten)]
+    place: Place,
     /// First leaf
     #[arg(long, value_name = "N", default_value_t = 0)]
     from: u64,
@@ -77,15 +92,35 @@ pub(super) async fn run(command: LogCommand) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn open(data: &Path) -> anyhow::Result<Arc<dyn ObjectStore>> {
-    let log = data.join("log");
-    anyhow::ensure!(log.is_dir(), "{} holds no log (there is no folder {})", data.display(), log.display());
-    Ok(colophon_ledger::store::local(data)?)
+impl Place {
+    async fn open(&self) -> anyhow::Result<Arc<dyn ObjectStore>> {
+        let access = Access { endpoint: self.store_endpoint.clone(), ca: self.store_ca.clone() };
+        let location = match self.place.contains("://") {
+            true => self.place.parse::<Location>().map_err(anyhow::Error::msg)?,
+            false => Location::Folder(self.place.clone().into()),
+        };
+        // A folder that is only looked at is not made.
+        let found = location.folder().is_none_or(|folder| folder.join("log").is_dir());
+        anyhow::ensure!(found, "{} holds no log (there is no folder `log` in it)", self.place);
+        let store = location.open(&access)?;
+        let begun = location.folder().is_some() || is_begun(store.clone(), 1).await?;
+        anyhow::ensure!(begun, "{} holds no log (or there is no such bucket)", self.place);
+        Ok(store)
+    }
+}
+
+/// Whether the store holds batches, or only the public log.
+async fn has_batches(store: &Arc<dyn ObjectStore>) -> anyhow::Result<bool> {
+    let folder = object_store::path::Path::from("shard");
+    Ok(store.list(Some(&folder)).try_next().await?.is_some())
 }
 
 async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let store = open(&args.data)?;
-    let vkey = args.trust.as_deref().map(|trust| trusted_key(trust, &args.data)).transpose()?;
+    let store = args.place.open().await?;
+    let vkey = match &args.trust {
+        Some(trust) => Some(trusted_key(trust, &store, &args.place.place).await?),
+        None => None,
+    };
     let trusted = vkey.is_some();
     let bar = progress_bar("checking", "leaves");
     let shown = bar.clone();
@@ -119,13 +154,12 @@ fn progress_bar(doing: &'static str, what: &'static str) -> ProgressBar {
 }
 
 /// The key that a trust file has for the log in this folder.
-fn trusted_key(trust: &Path, data: &Path) -> anyhow::Result<String> {
+async fn trusted_key(trust: &Path, store: &Arc<dyn ObjectStore>, place: &str) -> anyhow::Result<String> {
     let file = std::fs::read(trust).with_context(|| format!("cannot read {}", trust.display()))?;
     let known =
         Trust::from_json(&file).with_context(|| format!("{} is not a trust file", trust.display()))?;
-    let checkpoint = data.join("log/1/checkpoint");
-    let note = std::fs::read_to_string(&checkpoint)
-        .with_context(|| format!("cannot read {}", checkpoint.display()))?;
+    let note = checkpoint_note(store.clone(), 1).await?;
+    let note = note.with_context(|| format!("{place} has no readable log/1/checkpoint"))?;
     let origin = note.lines().next().unwrap_or_default();
     let key = known.keys_of(origin).into_iter().next();
     let key =
@@ -194,7 +228,7 @@ fn json(report: &Report) -> serde_json::Value {
 }
 
 async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
-    let store = open(&args.data)?;
+    let store = args.place.open().await?;
     let to = args.from.saturating_add(args.limit);
     let mut leaves = Show::open(store, 1, args.from..to).await?;
     println!(

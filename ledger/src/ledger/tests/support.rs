@@ -21,6 +21,7 @@ use std::path::Path;
 pub(crate) fn config(data: &Path) -> Config {
     Config {
         data: data.join("data"),
+        stores: Stores::default(),
         state: Some(data.join("state")),
         name: "host".into(),
         origin: Some("log.example/test".into()),

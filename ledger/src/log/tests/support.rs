@@ -150,6 +150,7 @@ pub(crate) fn config(state: Option<&FsPath>) -> LogConfig {
         key: key(),
         state: state.map(FsPath::to_owned),
         adopt: false,
+        several_writers: false,
         now: 1_700_000_000_000_000,
     }
 }

@@ -24,9 +24,8 @@ const STRIDE: u64 = 256;
 
 #[derive(Debug, Args)]
 pub(crate) struct CountArgs {
-    /// The data folder
-    #[arg(value_name = "DIR", default_value = "./colophon-data")]
-    data: PathBuf,
+    #[command(flatten)]
+    place: super::Place,
     /// Start: RFC 3339, a date (UTC) or Unix seconds [default: the log's beginning]
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     from: Option<u64>,
@@ -51,7 +50,7 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
     let window =
         Window { from: args.from.unwrap_or(0), to: args.to.unwrap_or(u64::MAX), shard: args.shard.clone() };
     anyhow::ensure!(window.from <= window.to, "--from is after --to");
-    let store = super::open(&args.data)?;
+    let store = args.place.open().await?;
     let (reader, head) = LogReader::open(store.clone(), 1).await?;
     let origin = head.checkpoint.origin.clone();
     let keys = match args.trust.as_deref() {
@@ -76,7 +75,8 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
     }
     bar.finish_and_clear();
     let count = counting.finish();
-    let tally = match args.public_only || count.totals.batches == 0 || !args.data.join("shard").is_dir() {
+    let public = args.public_only || count.totals.batches == 0 || !super::has_batches(&store).await?;
+    let tally = match public {
         true => None,
         false => Some(tally(Tally::new(store, window.from, window.to), &count).await),
     };
