@@ -25,6 +25,7 @@ pub mod witness;
 
 pub use head::SignedHead;
 pub use ledger::{Config, Counts, Keeper, Ledger, LedgerError, Open, Stores, Ticket, Unfinished};
+pub use lookup::archive::Archive;
 pub use lookup::{ErasedRecord, Lookup};
 pub use private::Kek;
 pub use shard::Shard;

@@ -23,6 +23,7 @@ use colophon_signer::cose::Sign1;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+pub mod archive;
 mod batches;
 
 pub(crate) use batches::Batches;

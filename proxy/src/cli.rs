@@ -1,7 +1,9 @@
 //! The command line: what was typed, and who does it.
 
+mod account;
 mod demo;
 mod demo_server;
+mod export;
 mod get;
 mod key;
 mod log;

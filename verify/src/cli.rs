@@ -13,6 +13,7 @@ use colophon_receipt::receipt::MAX_BYTES;
 use crate::text::{line, quoted};
 use crate::{Bodies, Body, BodyReader, Report, Side, Trust, Verdict, checks, trust};
 
+mod folder;
 mod print;
 
 /// Wrong usage, or a file that cannot be read.
@@ -21,7 +22,7 @@ const USAGE: u8 = 2;
 /// What to verify, and against what.
 #[derive(clap::Args, Clone, Debug)]
 pub struct VerifyArgs {
-    /// The receipt's file; `-` is standard input
+    /// The receipt's file; `-` is standard input. An export (a folder, or `.tar.zst`) is verified as a whole
     #[arg(value_name = "RECEIPT")]
     pub receipt: PathBuf,
     /// Trust file (log keys and what to require), from a source other than the receipt; without it the best result is
@@ -54,6 +55,9 @@ pub fn run(args: &VerifyArgs) -> ExitCode {
 
 /// The same with the outputs given. A closed output does not change the verdict.
 fn run_to(args: &VerifyArgs, colour: bool, out: &mut impl Write, err: &mut impl Write) -> u8 {
+    if folder::is_export(&args.receipt) {
+        return folder::run_to(args, colour, out, err);
+    }
     match report(args) {
         Err(error) => {
             let _ = writeln!(err, "error: {error}");
@@ -90,18 +94,7 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
     }
     // One byte more than allowed, so that the verifier sees that it is too long.
     let receipt = read(&args.receipt, MAX_BYTES + 1, "the receipt")?;
-    let trust = match &args.trust {
-        None => None,
-        Some(path) => {
-            let file = read(path, trust::MAX_BYTES + 1, "the trust file")?;
-            let hint =
-                "it should be the JSON that the log's owner publishes, such as /.well-known/colophon/keys";
-            let trust = Trust::from_json(&file).map_err(|error| {
-                format!("the trust file {}: {}; {hint}", shown(path), line(&error.to_string()))
-            })?;
-            Some(trust)
-        }
-    };
+    let trust = read_trust(args)?;
     let body = |path: &Option<PathBuf>, side, what| {
         path.as_ref().map(|path| read_body(path, side, what)).transpose()
     };
@@ -111,6 +104,16 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
         nonce: args.nonce.clone().map(String::into_bytes),
     };
     Ok(crate::verify(&receipt, trust.as_ref(), &bodies, args.at))
+}
+
+/// The trust file, if one was named.
+fn read_trust(args: &VerifyArgs) -> Result<Option<Trust>, String> {
+    let Some(path) = &args.trust else { return Ok(None) };
+    let file = read(path, trust::MAX_BYTES + 1, "the trust file")?;
+    let hint = "it should be the JSON that the log's owner publishes, such as /.well-known/colophon/keys";
+    let trust = Trust::from_json(&file)
+        .map_err(|error| format!("the trust file {}: {}; {hint}", shown(path), line(&error.to_string())))?;
+    Ok(Some(trust))
 }
 
 fn read(path: &Path, max: usize, what: &str) -> Result<Vec<u8>, String> {

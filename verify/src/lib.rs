@@ -9,6 +9,7 @@ pub mod checks;
 pub mod cli;
 mod copies;
 pub mod count;
+pub mod folder;
 mod http;
 mod log;
 mod record;

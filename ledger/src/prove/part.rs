@@ -4,9 +4,15 @@ use bytes::Bytes;
 
 use super::LogReader;
 use crate::log::LogError;
+use crate::store::Store;
 use crate::tiles::{MAX_BUNDLE, TileId};
 
 impl LogReader {
+    /// The log's folder.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// A tile or bundle of the tree with this width, by the name that it has in the store: where the partial file is gone,
     /// the full one has what it had. Nothing of it is verified.
     ///

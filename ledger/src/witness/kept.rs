@@ -8,7 +8,7 @@ use colophon_signer::policy::TlogPolicy;
 
 use crate::head::{self, SignedHead};
 use crate::log::Publication;
-use crate::store::StoreError;
+use crate::store::{Store, StoreError};
 
 /// The newest checkpoint for which the quorum is met, relative to the log's folder. Public, like `checkpoint`.
 pub(crate) const COSIGNED: &str = "cosigned";
@@ -25,6 +25,18 @@ pub(crate) fn name(size: u64) -> String {
 pub(crate) struct Kept(Arc<Mutex<BTreeMap<u64, Arc<SignedHead>>>>);
 
 impl Kept {
+    /// Only the newest one that the log in `store` has, whoever cosigned it: for those who read a log that others write.
+    pub(crate) async fn newest_of(store: &Store, keys: &[VerifierKey]) -> Result<Kept, StoreError> {
+        let kept = Kept::default();
+        let bytes = store.get(COSIGNED, head::MAX_FILE).await?;
+        let text = bytes.and_then(|bytes| String::from_utf8(bytes.into()).ok());
+        let head = text.and_then(|text| keys.iter().find_map(|key| SignedHead::parse(&text, key).ok()));
+        if let Some(head) = head {
+            kept.insert(Arc::new(head));
+        }
+        Ok(kept)
+    }
+
     /// Reads what an earlier life of the log left. What the policy of today is not satisfied with is not used.
     pub(super) async fn load(
         &self,

@@ -11,9 +11,7 @@ use colophon_ledger::show::Show;
 use colophon_ledger::{Access, Location};
 use colophon_verify::Trust;
 use futures_util::TryStreamExt as _;
-use indicatif::{ProgressBar, ProgressStyle};
 use object_store::ObjectStore;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -41,10 +39,10 @@ pub(super) enum LogCommand {
 
 /// Where the log is.
 #[derive(Debug, Args)]
-struct Place {
+pub(super) struct Place {
     /// The data folder, or the store's URL (s3://…, gs://…, az://…, file://…)
     #[arg(value_name = "DIR|URL", default_value = "./colophon-data")]
-    place: String,
+    pub(super) place: String,
     /// URL of the object store's service
     #[arg(long, env = "COLOPHON_STORE_ENDPOINT", value_name = "URL")]
     store_endpoint: Option<String>,
@@ -93,12 +91,21 @@ pub(super) async fn run(command: LogCommand) -> anyhow::Result<ExitCode> {
 }
 
 impl Place {
-    async fn open(&self) -> anyhow::Result<Arc<dyn ObjectStore>> {
-        let access = Access { endpoint: self.store_endpoint.clone(), ca: self.store_ca.clone() };
-        let location = match self.place.contains("://") {
+    /// How buckets are reached.
+    pub(super) fn access(&self) -> Access {
+        Access { endpoint: self.store_endpoint.clone(), ca: self.store_ca.clone() }
+    }
+
+    /// The place, read.
+    pub(super) fn location(&self) -> anyhow::Result<Location> {
+        Ok(match self.place.contains("://") {
             true => self.place.parse::<Location>().map_err(anyhow::Error::msg)?,
             false => Location::Folder(self.place.clone().into()),
-        };
+        })
+    }
+
+    pub(super) async fn open(&self) -> anyhow::Result<Arc<dyn ObjectStore>> {
+        let (access, location) = (self.access(), self.location()?);
         // A folder that is only looked at is not made.
         let found = location.folder().is_none_or(|folder| folder.join("log").is_dir());
         anyhow::ensure!(found, "{} holds no log (there is no folder `log` in it)", self.place);
@@ -122,7 +129,7 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
         None => None,
     };
     let trusted = vkey.is_some();
-    let bar = progress_bar("checking", "leaves");
+    let bar = term::progress_bar("checking", "leaves");
     let shown = bar.clone();
     let progress = move |done, total| {
         shown.set_length(total);
@@ -142,15 +149,6 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
         print(&report, trusted);
     }
     Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
-}
-
-/// A bar on a terminal, and none elsewhere.
-fn progress_bar(doing: &'static str, what: &'static str) -> ProgressBar {
-    if !std::io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let style = ProgressStyle::with_template(&format!("{doing} {{wide_bar}} {{pos}}/{{len}} {what}"));
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 /// The key that a trust file has for the log in this folder.

@@ -1,5 +1,7 @@
 //! `colophon receipt`.
 
+mod export;
+
 use super::{get, term};
 use anyhow::Context as _;
 use clap::Subcommand;
@@ -30,10 +32,18 @@ pub(super) enum ReceiptCommand {
         #[arg(long, value_name = "TIME", default_value = "30s", value_parser = crate::config::duration)]
         wait: Duration,
     },
+    /// Write the receipts of an interval, the log's part and a README for an auditor into one folder or archive
+    ///
+    /// `colophon-verify` checks it as a whole. Exit codes: 0 written and whole, 1 written, but something is missing or
+    /// wrong, 2 wrong usage or a folder that cannot be read.
+    Export(export::ExportArgs),
 }
 
 pub(super) async fn run(command: ReceiptCommand) -> anyhow::Result<ExitCode> {
-    let ReceiptCommand::Get { receipt, server, output, ca, wait } = command;
+    let (receipt, server, output, ca, wait) = match command {
+        ReceiptCommand::Get { receipt, server, output, ca, wait } => (receipt, server, output, ca, wait),
+        ReceiptCommand::Export(args) => return export::run(args).await,
+    };
     let url = url(&receipt, &server);
     let json = fetch(&url, ca.as_deref(), wait).await?;
     match output {

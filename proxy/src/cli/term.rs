@@ -1,5 +1,6 @@
 //! Colour where a person is looking.
 
+use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 
 fn paint(code: &str, text: &str, terminal: bool) -> String {
@@ -47,6 +48,15 @@ fn obeyed(c: char) -> bool {
     let reorders =
         matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || reorders
+}
+
+/// A bar on a terminal, and none elsewhere.
+pub(super) fn progress_bar(doing: &'static str, what: &'static str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(&format!("{doing} {{wide_bar}} {{pos}}/{{len}} {what}"));
+    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 #[cfg(test)]

@@ -5,21 +5,21 @@ use colophon_signer::Ed25519Key;
 use colophon_signer::cose::sign_statement;
 use colophon_signer::note::NoteAlgorithm;
 
-const ORIGIN: &str = "log.example/1";
-const SECOND: u64 = 1_000_000;
+pub(crate) const ORIGIN: &str = "log.example/1";
+pub(crate) const SECOND: u64 = 1_000_000;
 
-fn log_key() -> Ed25519Key {
+pub(crate) fn log_key() -> Ed25519Key {
     Ed25519Key::from_seed(&[1; 32]).unwrap()
 }
 
 /// A log being written, by good keys.
-struct Scene {
-    entries: Vec<Vec<u8>>,
+pub(crate) struct Scene {
+    pub(crate) entries: Vec<Vec<u8>>,
 }
 
 /// A shard that writes into it.
 #[derive(Clone)]
-struct Life {
+pub(crate) struct Life {
     name: String,
     key: u8,
     seq: u64,
@@ -39,12 +39,18 @@ impl Life {
 }
 
 impl Scene {
-    fn new() -> Scene {
+    pub(crate) fn new() -> Scene {
         let genesis = Genesis { origin: ORIGIN.into(), vkeys: vec![], inception: 0, predecessor: None };
         Scene { entries: vec![genesis.encode()] }
     }
 
-    fn announce(&mut self, name: &str, key: u8, at: u64, predecessor: Option<Predecessor>) -> Life {
+    pub(crate) fn announce(
+        &mut self,
+        name: &str,
+        key: u8,
+        at: u64,
+        predecessor: Option<Predecessor>,
+    ) -> Life {
         let mut life =
             Life { name: name.into(), key, seq: 0, previous: [0; 32], to: at, counters: Counters::default() };
         let mut announcement = Announcement {
@@ -65,7 +71,7 @@ impl Scene {
     }
 
     /// A statement of one second with `records`, changed before it is signed.
-    fn state(&mut self, life: &mut Life, records: u64, change: impl FnOnce(&mut Statement)) {
+    pub(crate) fn state(&mut self, life: &mut Life, records: u64, change: impl FnOnce(&mut Statement)) {
         life.counters.received += records + 1;
         life.counters.recorded += records;
         life.counters.passed += 1;
@@ -89,7 +95,7 @@ impl Scene {
         self.entries.push(sign_statement(&payload, STATEMENT_TYPE, ORIGIN, &life.name, &life.key()).unwrap());
     }
 
-    fn close(&mut self, life: &Life) {
+    pub(crate) fn close(&mut self, life: &Life) {
         let close = ShardClose {
             shard: life.name.clone(),
             seq: life.seq - 1,

@@ -1,16 +1,13 @@
 //! `colophon log count`.
 
+use super::super::account::{IntervalArgs, Log};
+use super::super::export::{self, Export, Sink};
 use super::super::term;
-use anyhow::Context as _;
 use clap::Args;
-use colophon_ledger::SignedHead;
-use colophon_ledger::log::LogReader;
 use colophon_ledger::tally::Tally;
-use colophon_signer::note::VerifierKey;
-use colophon_verify::cli::parse_time;
-use colophon_verify::count::{Count, Counting, Sidecar, Window};
-use colophon_verify::{Trust, time};
-use std::path::{Path, PathBuf};
+use colophon_verify::count::{Count, Sidecar, Window};
+use colophon_verify::time;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Exit code of a broken account.
@@ -19,98 +16,61 @@ const BROKEN: u8 = 1;
 /// Exit code of an account that only the log's own genesis vouches for.
 const NOT_TRUSTED: u8 = 3;
 
-/// Entries read at once: a full bundle.
-const STRIDE: u64 = 256;
-
 #[derive(Debug, Args)]
 pub(crate) struct CountArgs {
     #[command(flatten)]
     place: super::Place,
-    /// Start: RFC 3339, a date (UTC) or Unix seconds [default: the log's beginning]
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    from: Option<u64>,
-    /// End [default: the log's end]
-    #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    to: Option<u64>,
-    /// Only this shard (`name/incarnation`), or all shards of this name
-    #[arg(long, value_name = "SHARD")]
-    shard: Option<String>,
-    /// Trust file with the log's key, from elsewhere; without it the log's own genesis is believed
-    #[arg(long, value_name = "FILE")]
-    trust: Option<PathBuf>,
+    #[command(flatten)]
+    interval: IntervalArgs,
     /// Only the public log: do not read the batch files
     #[arg(long)]
     public_only: bool,
+    /// Folder (or FILE.tar.zst) to write what shows the count to: signed statements, announcements, closes and their
+    /// proofs. `colophon-verify` checks it
+    #[arg(long, value_name = "DIR")]
+    proof: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
-    let window =
-        Window { from: args.from.unwrap_or(0), to: args.to.unwrap_or(u64::MAX), shard: args.shard.clone() };
-    anyhow::ensure!(window.from <= window.to, "--from is after --to");
-    let store = args.place.open().await?;
-    let (reader, head) = LogReader::open(store.clone(), 1).await?;
-    let origin = head.checkpoint.origin.clone();
-    let keys = match args.trust.as_deref() {
-        Some(trust) => trusted_keys(trust, &origin)?,
-        None => reader.genesis_keys(&head.checkpoint).await?,
-    };
-    if !keys.iter().any(|key| SignedHead::parse(&head.note, key).is_ok()) {
-        eprintln!("{} no key of {} signed the checkpoint", term::red("error:"), term::safe_line(&origin));
+    let window = args.interval.window()?;
+    let log = Log::open(args.place.open().await?, args.interval.trust.as_deref()).await?;
+    if !log.signed {
+        let origin = term::safe_line(log.origin());
+        eprintln!("{} no key of {origin} signed the checkpoint", term::red("error:"));
         return Ok(ExitCode::from(BROKEN));
     }
-    let mut counting = Counting::new(&origin, &keys, window.clone(), 0);
-    let bar = super::progress_bar("counting", "log entries");
-    bar.set_length(head.size());
-    let mut next = 0;
-    while next < head.size() {
-        let end = (next + STRIDE).min(head.size());
-        for entry in reader.entries(next..end, &head.checkpoint).await? {
-            counting.entry(&entry);
-        }
-        bar.set_position(end);
-        next = end;
-    }
-    bar.finish_and_clear();
-    let count = counting.finish();
-    let public = args.public_only || count.totals.batches == 0 || !super::has_batches(&store).await?;
+    let count = log.count(window.clone()).await?;
+    let public = args.public_only || count.totals.batches == 0 || !super::has_batches(&log.store).await?;
     let tally = match public {
         true => None,
-        false => Some(tally(Tally::new(store, window.from, window.to), &count).await),
+        false => Some(tally(Tally::new(log.store.clone(), window.from, window.to), &count).await),
     };
-    let trusted = args.trust.is_some();
+    if let Some(path) = &args.proof {
+        let mut sink = Sink::create(path)?;
+        let export =
+            Export { log: &log, count: &count, window: &window, trust: args.interval.trust.as_deref() };
+        export.write(&mut sink, None).await?;
+        sink.finish()?;
+        export::check(path, args.interval.trust.as_deref())?;
+    }
     if args.json {
-        println!("{}", json(&origin, &window, &count, tally.as_ref(), trusted));
+        println!("{}", json(log.origin(), &window, &count, tally.as_ref(), log.trusted));
     } else {
-        print(&origin, &window, &count, tally.as_ref(), trusted);
+        print(log.origin(), &window, &count, tally.as_ref(), log.trusted);
     }
     let whole = count.is_unbroken() && tally.as_ref().is_none_or(|tally| tally.unread.is_empty());
-    Ok(match (whole, trusted) {
+    Ok(match (whole, log.trusted) {
         (false, _) => ExitCode::from(BROKEN),
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(NOT_TRUSTED),
     })
 }
 
-/// The keys that a trust file has for this log.
-fn trusted_keys(trust: &Path, origin: &str) -> anyhow::Result<Vec<VerifierKey>> {
-    let file = std::fs::read(trust).with_context(|| format!("cannot read {}", trust.display()))?;
-    let known =
-        Trust::from_json(&file).with_context(|| format!("{} is not a trust file", trust.display()))?;
-    let keys = known.keys_of(origin);
-    anyhow::ensure!(
-        !keys.is_empty(),
-        "{} has no key for the log {}",
-        trust.display(),
-        term::safe_line(origin)
-    );
-    Ok(keys)
-}
-
 async fn tally(mut tally: Tally, count: &Count) -> Tally {
-    let bar = super::progress_bar("reading", "batches");
+    let bar = term::progress_bar("reading", "batches");
     bar.set_length(count.totals.batches);
     for counted in &count.counted {
         tally.add(&counted.statement).await;

@@ -1,0 +1,84 @@
+//! The receipts of a ledger's folder, made beside it or long after: nothing is written, and no ledger runs.
+
+use super::{Batches, Lookup, damage, find};
+use crate::head::SignedHead;
+use crate::index::Target;
+use crate::ledger::LedgerError;
+use crate::ledger::keeper::batch_name;
+use crate::ledger::objects::Objects;
+use crate::log::LogReader;
+use crate::private::{Kek, Vault};
+use crate::witness::Kept;
+use colophon_receipt::record::{RecordId, RecordLeaf};
+use colophon_receipt::statement::Statement;
+use object_store::ObjectStore;
+use std::sync::Arc;
+
+/// The stores of a ledger, for reading.
+pub struct Archive {
+    reader: LogReader,
+    head: SignedHead,
+    kept: Kept,
+    objects: Objects,
+    vault: Vault,
+    batches: Batches,
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archive").field("size", &self.head.size()).finish_non_exhaustive()
+    }
+}
+
+impl Archive {
+    /// Takes up the stores of log and batches, and of the private openings, which `key` opens. The log is read as
+    /// `reader` at `head`.
+    ///
+    /// # Errors
+    /// When there are no private openings, or the key is not theirs.
+    pub async fn open(
+        store: Arc<dyn ObjectStore>,
+        private: Arc<dyn ObjectStore>,
+        key: Arc<Kek>,
+        reader: LogReader,
+        head: SignedHead,
+    ) -> Result<Archive, LedgerError> {
+        let private = Objects(private);
+        if !Vault::is_sealed(&private).await? {
+            return Err(damage(
+                "the private store",
+                "it holds no sealed openings, and without them are no receipts",
+            ));
+        }
+        let vault = Vault::open(private, key).await?;
+        let keys = reader.genesis_keys(&head.checkpoint).await?;
+        let kept = Kept::newest_of(reader.store(), &keys).await?;
+        Ok(Archive { reader, head, kept, objects: Objects(store), vault, batches: Batches::default() })
+    }
+
+    /// The records of a statement's batch in the order of its tree.
+    ///
+    /// # Errors
+    /// When the batch file is missing, or not the one that the statement signs.
+    pub async fn records(&self, statement: &Statement) -> Result<Vec<RecordId>, LedgerError> {
+        if statement.count == 0 {
+            return Ok(Vec::new());
+        }
+        let name = batch_name(&statement.shard, statement.seq);
+        let batch = self.batches.get(&self.objects, &name, statement.count, &statement.root).await?;
+        let leaves = (0..batch.len() as u32).map(|slot| {
+            let leaf = batch.leaf(slot).ok_or_else(|| damage(&name, "it is cut"))?;
+            Ok(RecordLeaf::decode(leaf).map_err(|e| damage(&name, e))?.id)
+        });
+        leaves.collect()
+    }
+
+    /// The receipt of the record `id` in `slot` of the batch `target`.
+    ///
+    /// # Errors
+    /// As [`crate::Ledger::lookup`].
+    pub async fn receipt(&self, id: &RecordId, target: Target, slot: u32) -> Result<Lookup, LedgerError> {
+        let known = Some((target, slot));
+        find(&self.reader, &self.head, &self.kept, &self.objects, &self.vault, &self.batches, id, known).await
+    }
+}

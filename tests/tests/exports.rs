@@ -1,0 +1,176 @@
+//! Exports for an auditor: made from a data folder, checked as a whole by the program that strangers use, and spoilt in
+//! every way that matters.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use colophon_tests::client::{get, post};
+use colophon_tests::colophon::{self, Colophon};
+use colophon_tests::receipts::Fetched;
+use colophon_tests::upstream::Upstream;
+use colophon_tests::{PATIENCE, log, paths, process};
+
+fn saying(body: &str) -> Upstream {
+    Upstream::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()))
+}
+
+/// A proxy that has recorded this many exchanges in two lives and stopped, and its trust file.
+fn recorded(exchanges: usize) -> (Colophon, PathBuf) {
+    let upstream = saying("{}");
+    let mut colophon = Colophon::signing(&upstream.url());
+    let ask = |colophon: &Colophon| {
+        let response = post(colophon.listen(), "/v1/chat/completions", "{}");
+        Fetched::of(&response, colophon.listen());
+    };
+    (1..exchanges).for_each(|_| ask(&colophon));
+    let trust = colophon.folder().join("trust.json");
+    fs::write(&trust, get(colophon.listen(), "/.well-known/colophon/keys").body).unwrap();
+    colophon.kill();
+    colophon.restart();
+    ask(&colophon);
+    assert!(colophon.stop().success());
+    (colophon, trust)
+}
+
+fn export(colophon: &Colophon, to: &Path, trust: &Path, more: &[&str]) -> (i32, String) {
+    let (data, to, trust) = (colophon.data(), to.display().to_string(), trust.display().to_string());
+    let data = data.display().to_string();
+    colophon::run(&[&["receipt", "export", &data, "-o", &to, "--trust", &trust], more].concat())
+}
+
+/// `colophon-verify --json`: its exit code and the report.
+fn verify(export: &Path, trust: Option<&Path>) -> (i32, serde_json::Value) {
+    let mut command = Command::new(paths::program("colophon-verify"));
+    command.arg(export).arg("--json");
+    if let Some(trust) = trust {
+        command.arg("--trust").arg(trust);
+    }
+    let output = process::run(&mut command, PATIENCE);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let report = serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::String(said));
+    (output.status.code().unwrap_or(-1), report)
+}
+
+fn receipts(export: &Path) -> Vec<PathBuf> {
+    log::files(&export.join("receipts"))
+}
+
+#[test]
+fn an_export_is_verified_as_a_whole() {
+    let (colophon, trust) = recorded(4);
+    let folder = colophon.folder().join("export");
+    let (code, said) = export(&colophon, &folder, &trust, &[]);
+    assert!(code == 0 && said.contains("4 receipts of 4 recorded"), "{code} {said}");
+    assert_eq!(receipts(&folder).len(), 4);
+    let readme = fs::read_to_string(folder.join("README.md")).unwrap();
+    assert!(readme.contains("colophon-verify") && readme.contains("4 recorded exchanges"), "{readme}");
+
+    let (code, report) = verify(&folder, Some(&trust));
+    assert_eq!(
+        (code, &report["result"], &report["unbroken"]),
+        (0, &"trusted".into(), &true.into()),
+        "{report}"
+    );
+    assert_eq!(report["receipts"]["trusted"], 4);
+    let (code, report) = verify(&folder, None);
+    assert_eq!((code, &report["result"]), (3, &"consistent-not-trusted".into()), "{report}");
+    // A trust file that came along vouches for nothing.
+    let (code, report) = verify(&folder, Some(&folder.join("trust.json")));
+    assert_eq!((code, &report["result"]), (3, &"consistent-not-trusted".into()), "{report}");
+
+    let packed = colophon.folder().join("export.tar.zst");
+    assert_eq!(export(&colophon, &packed, &trust, &[]).0, 0);
+    let (code, report) = verify(&packed, Some(&trust));
+    assert_eq!((code, &report["receipts"]["trusted"]), (0, &4.into()), "{report}");
+    // Neither is written over.
+    assert_eq!(export(&colophon, &packed, &trust, &[]).0, 2);
+    assert_eq!(export(&colophon, &folder, &trust, &[]).0, 2);
+    let stranger = Colophon::signing(&saying("{}").url());
+    let strange = colophon.folder().join("strange.json");
+    fs::write(&strange, get(stranger.listen(), "/.well-known/colophon/keys").body).unwrap();
+    assert_eq!(verify(&packed, Some(&strange)).0, 1);
+    assert_eq!(export(&colophon, &colophon.folder().join("x"), &strange, &[]).0, 2);
+
+    // What a person sees.
+    let mut command = Command::new(paths::program("colophon-verify"));
+    let output = process::run(command.arg(&packed).arg("--trust").arg(&trust), PATIENCE);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for says in
+        ["TRUSTED", "recorded   4 in", "without a close", "4 verified, 4 trusted", "bypassed the sidecars"]
+    {
+        assert!(said.contains(says), "{says}: {said}");
+    }
+}
+
+#[test]
+fn what_is_missing_doubled_or_foreign_is_found() {
+    let (colophon, trust) = recorded(3);
+    let folder = colophon.folder().join("export");
+    assert_eq!(export(&colophon, &folder, &trust, &[]).0, 0);
+    let files = receipts(&folder);
+    let first = fs::read(&files[0]).unwrap();
+
+    fs::remove_file(&files[0]).unwrap();
+    let (code, report) = verify(&folder, Some(&trust));
+    assert_eq!((code, &report["receipts"]["missing"]), (3, &1.into()), "{report}");
+    assert!(report["missing"][0].as_str().unwrap().contains("1 of the 1 records"), "{report}");
+    fs::write(&files[0], &first).unwrap();
+
+    // The same receipt twice, under its name in another folder.
+    let twice = folder.join("receipts/other").join(files[0].file_name().unwrap());
+    fs::create_dir_all(twice.parent().unwrap()).unwrap();
+    fs::write(&twice, &first).unwrap();
+    let (code, report) = verify(&folder, Some(&trust));
+    assert_eq!((code, &report["receipts"]["bad"]), (1, &1.into()), "{report}");
+    assert!(report["faults"][0].as_str().unwrap().contains("a second receipt"), "{report}");
+    fs::rename(&twice, folder.join("receipts/other/another-name.json")).unwrap();
+    let (code, report) = verify(&folder, Some(&trust));
+    assert!(code == 1 && report["faults"][0].as_str().unwrap().contains("named after another"), "{report}");
+    fs::remove_dir_all(folder.join("receipts/other")).unwrap();
+
+    // A receipt that is good, of the same log, but of another interval.
+    let part = colophon.folder().join("part");
+    let statement = report["count"]["sidecars"][0]["from"].as_u64().unwrap();
+    let to = (statement / 1_000_000).to_string();
+    assert_eq!(export(&colophon, &part, &trust, &["--to", &to]).0, 0);
+    let inside = receipts(&part).len();
+    let foreign = part.join("receipts").join(files[2].file_name().unwrap());
+    fs::create_dir_all(part.join("receipts")).unwrap();
+    fs::copy(&files[2], &foreign).unwrap();
+    let (code, report) = verify(&part, Some(&trust));
+    assert_eq!((code, &report["receipts"]["bad"]), (1, &1.into()), "{inside}: {report}");
+    assert!(report["faults"][0].as_str().unwrap().contains("no batch of this account"), "{report}");
+
+    // One byte of one receipt, and of the log's entries.
+    let entries =
+        log::files(&folder.join("log")).into_iter().find(|file| file.to_string_lossy().contains("entries"));
+    for file in [files[1].clone(), entries.unwrap()] {
+        let good = fs::read(&file).unwrap();
+        let mut bad = good.clone();
+        let at = bad.len() / 2;
+        bad[at] ^= 1;
+        fs::write(&file, bad).unwrap();
+        assert_eq!(verify(&folder, Some(&trust)).0, 1, "{}", file.display());
+        fs::write(&file, good).unwrap();
+    }
+    assert_eq!(verify(&folder, Some(&trust)).0, 0);
+    // Not an export at all.
+    assert_eq!(verify(&colophon.data(), Some(&trust)).0, 2);
+}
+
+#[test]
+fn the_proof_of_a_count_is_checked_by_others() {
+    let (colophon, trust) = recorded(3);
+    let (data, proof) = (colophon.data().display().to_string(), colophon.folder().join("proof"));
+    let (to, by) = (proof.display().to_string(), trust.display().to_string());
+    let (code, said) = colophon::run(&["log", "count", &data, "--proof", &to, "--trust", &by]);
+    assert_eq!(code, 0, "{said}");
+    let (code, report) = verify(&proof, Some(&trust));
+    assert_eq!((code, &report["count"]["totals"]["recorded"]), (0, &3.into()), "{report}");
+    assert_eq!(report["receipts"]["expected"], false);
+    // The receipts are not needed for it, nor is the key to the openings: only for an export of receipts.
+    fs::remove_file(colophon.data().join("keys/private")).unwrap();
+    let (code, said) = export(&colophon, &colophon.folder().join("export"), &trust, &[]);
+    assert!(code == 2 && said.contains("--private-key"), "{code} {said}");
+}

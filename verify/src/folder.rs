@@ -1,0 +1,129 @@
+//! An export as a whole: a folder, or the same as `.tar.zst`, with a part of a log and the receipts of an interval.
+//!
+//! What the folder says of itself only tells where to look. The account is derived anew: the entries lead to the signed
+//! checkpoint, their statements say how many records there have to be, and each receipt is verified and belongs to
+//! exactly one of these places. Memory and reads are bounded whatever the archive says.
+
+mod account;
+pub mod manifest;
+mod receipts;
+mod report;
+mod source;
+
+use std::path::Path;
+
+use self::account::Account;
+pub use self::manifest::Manifest;
+use self::receipts::Receipts;
+pub use self::report::FolderReport;
+pub(crate) use self::source::ZSTD;
+use self::source::{Item, Source};
+use crate::Trust;
+
+/// The name of the manifest in an export.
+pub const MANIFEST: &str = "export.json";
+/// The folder of the receipts in an export.
+pub const RECEIPTS: &str = "receipts";
+/// Files for people, which nothing is read from.
+const FOR_PEOPLE: [&str; 2] = ["README.md", "trust.json"];
+/// The log's part of an export takes at most this many bytes; a month of batches every second is about 1 GB, so exports
+/// of busy logs are best made by the day.
+const MAX_LOG: usize = 512 << 20;
+/// Files named in a report.
+const MAX_NAMED: usize = 100;
+
+/// Why an export could not be looked at; what is wrong *in* it is in the report.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// A file of it cannot be read, or the archive is broken or not one.
+    #[error("cannot read {name}: {source}")]
+    Read {
+        /// The file.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It holds something that no export does, or more than one may.
+    #[error("{0}")]
+    Form(String),
+}
+
+/// Checks the export at `path`. `trust` has to come from elsewhere; `at` is as for [`crate::verify`]. `progress` is
+/// called with (receipts verified, records that the statements count).
+///
+/// # Errors
+/// [`FolderError`] when it is not a readable export at all.
+pub fn check(
+    path: &Path,
+    trust: Option<&Trust>,
+    at: Option<u64>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<FolderReport, FolderError> {
+    let mut source = Source::open(path)?;
+    let mut log = LogPart::default();
+    let mut report = FolderReport::default();
+    // The receipts come last, in folders by the reader's order, in archives by the writer's.
+    let mut first_receipt = None;
+    while let Some(item) = source.next()? {
+        if item.name.starts_with("receipts/") {
+            first_receipt = Some(item);
+            break;
+        }
+        log.take(item, &mut report)?;
+    }
+    let manifest = log.manifest.take().ok_or_else(|| FolderError::Form(format!("it has no {MANIFEST}")))?;
+    let account = Account::derive(&manifest, &log.files, trust, &mut report);
+    drop(log);
+    let mut receipts = Receipts::new(&account, trust, at);
+    let mut next = first_receipt;
+    while let Some(item) = next {
+        if item.name.starts_with("receipts/") {
+            receipts.take(item, &mut report);
+            progress(report.receipts.verified, account.records);
+        } else {
+            report.unread(&item.name);
+        }
+        next = source.next()?;
+    }
+    receipts.finish(&manifest, &mut report);
+    progress(report.receipts.verified, account.records);
+    report.judge(&manifest, account, trust);
+    Ok(report)
+}
+
+/// The files beside the receipts.
+#[derive(Default)]
+struct LogPart {
+    manifest: Option<Manifest>,
+    files: std::collections::BTreeMap<String, Vec<u8>>,
+    bytes: usize,
+}
+
+impl LogPart {
+    fn take(&mut self, item: Item, report: &mut FolderReport) -> Result<(), FolderError> {
+        let Item { name, bytes } = item;
+        if name == MANIFEST {
+            let manifest = Manifest::from_json(&bytes).map_err(FolderError::Form)?;
+            if self.manifest.replace(manifest).is_some() {
+                return Err(FolderError::Form(format!("it has two {MANIFEST}")));
+            }
+        } else if name.starts_with("log/") {
+            self.bytes = self.bytes.saturating_add(bytes.len());
+            if self.bytes > MAX_LOG {
+                let mib = MAX_LOG >> 20;
+                return Err(FolderError::Form(format!(
+                    "its log part is longer than {mib} MiB; export less at once"
+                )));
+            }
+            if self.files.insert(name, bytes).is_some() {
+                return Err(FolderError::Form("it has a file of the log twice".into()));
+            }
+        } else if !FOR_PEOPLE.contains(&name.as_str()) {
+            report.unread(&name);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! The receipts of an export: each verified, each in a place of its own.
+
+use std::thread;
+
+use colophon_receipt::merkle::leaf_hash;
+use colophon_receipt::receipt::Receipt;
+
+use super::account::Account;
+use super::source::Item;
+use super::{FolderReport, Manifest};
+use crate::text::quoted;
+use crate::{Bodies, Report, Trust, Verdict};
+
+/// Receipts verified at once, shared out over the cores.
+const TOGETHER: usize = 256;
+
+/// Receipts as they come.
+pub(super) struct Receipts<'a> {
+    account: &'a Account,
+    trust: Option<&'a Trust>,
+    at: Option<u64>,
+    waiting: Vec<Item>,
+    /// For each counted statement, which of its records were seen.
+    seen: Vec<Vec<u64>>,
+}
+
+impl<'a> Receipts<'a> {
+    pub(super) fn new(account: &'a Account, trust: Option<&'a Trust>, at: Option<u64>) -> Receipts<'a> {
+        let seen = vec![Vec::new(); account.count.counted.len()];
+        Receipts { account, trust, at, waiting: Vec::new(), seen }
+    }
+
+    pub(super) fn take(&mut self, item: Item, report: &mut FolderReport) {
+        self.waiting.push(item);
+        if self.waiting.len() >= TOGETHER {
+            self.verify(report);
+        }
+    }
+
+    /// Verifies what waits and says which records have no receipt.
+    pub(super) fn finish(mut self, manifest: &Manifest, report: &mut FolderReport) {
+        self.verify(report);
+        if !manifest.receipts && report.receipts.verified == 0 {
+            return;
+        }
+        report.receipts.expected = true;
+        for (counted, seen) in self.account.count.counted.iter().zip(&self.seen) {
+            let statement = &counted.statement;
+            let found: u64 = seen.iter().map(|word| u64::from(word.count_ones())).sum();
+            let missing = statement.count.saturating_sub(found);
+            if missing > 0 {
+                report.missing(&statement.shard, statement.seq, missing, statement.count);
+            }
+        }
+    }
+
+    fn verify(&mut self, report: &mut FolderReport) {
+        let items = std::mem::take(&mut self.waiting);
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let share = items.len().div_ceil(cores).max(1);
+        let (trust, at) = (self.trust, self.at);
+        let verified: Vec<(Report, Option<Receipt>)> = thread::scope(|scope| {
+            let shares: Vec<_> = items
+                .chunks(share)
+                .map(|items| {
+                    scope.spawn(move || items.iter().map(|item| one(item, trust, at)).collect::<Vec<_>>())
+                })
+                .collect();
+            shares.into_iter().flat_map(|share| share.join().unwrap_or_default()).collect()
+        });
+        if verified.len() != items.len() {
+            report.fault("receipts could not be verified: a thread of the verifier failed");
+        }
+        for (item, (found, receipt)) in items.iter().zip(verified) {
+            self.place(&item.name, &found, receipt, report);
+        }
+    }
+
+    fn place(&mut self, name: &str, found: &Report, receipt: Option<Receipt>, report: &mut FolderReport) {
+        report.receipts.verified += 1;
+        let Some(receipt) = receipt.filter(|_| found.result != Verdict::Bad) else {
+            let failed: Vec<&str> = found.failed().map(|check| check.name).collect();
+            return report.bad(name, &format!("{} failed", failed.join(", ")));
+        };
+        report.receipts.trusted += u64::from(found.result == Verdict::Trusted);
+        report.receipts.dated += u64::from(found.time.upper.is_some());
+        let file = name.rsplit('/').next().and_then(|file| file.strip_suffix(".json"));
+        if file != found.record.as_deref() {
+            return report.bad(name, "it is named after another record");
+        }
+        let Some(at) = self.account.places.get(&leaf_hash(&receipt.statement.0)) else {
+            return report
+                .bad(name, "it belongs to no batch of this account: another log, interval or shard");
+        };
+        let index = receipt.batch.index;
+        let count = self.account.count.counted.get(*at).map_or(0, |counted| counted.statement.count);
+        let Some(seen) = self.seen.get_mut(*at).filter(|_| index < count) else { return };
+        let (word, bit) = ((index / 64) as usize, 1u64 << (index % 64));
+        if seen.len() <= word {
+            seen.resize(word + 1, 0);
+        }
+        if let Some(word) = seen.get_mut(word) {
+            if *word & bit != 0 {
+                let record = quoted(found.record.as_deref().unwrap_or_default());
+                return report.bad(name, &format!("a second receipt of record {record}"));
+            }
+            *word |= bit;
+        }
+    }
+}
+
+fn one(item: &Item, trust: Option<&Trust>, at: Option<u64>) -> (Report, Option<Receipt>) {
+    (crate::verify(&item.bytes, trust, &Bodies::default(), at), Receipt::from_json(&item.bytes).ok())
+}
