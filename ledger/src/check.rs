@@ -21,7 +21,7 @@ use crate::tiles::{self, Edge, MAX_BUNDLE, MAX_TILE, TileId, WIDTH, Write};
 mod batches;
 mod finding;
 mod sequence;
-mod statements;
+pub(crate) mod statements;
 
 /// Findings kept; more are counted.
 const MAX_FINDINGS: usize = 10_000;

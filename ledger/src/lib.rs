@@ -9,6 +9,7 @@ pub mod leaf;
 pub mod ledger;
 pub mod log;
 pub mod lookup;
+pub mod monitor;
 pub mod private;
 pub mod prove;
 mod recover;

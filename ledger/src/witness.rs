@@ -18,7 +18,7 @@ use bytes::Bytes;
 use colophon_signer::policy::TlogPolicy;
 use futures_util::future::BoxFuture;
 
-pub(crate) use self::kept::Kept;
+pub(crate) use self::kept::{COSIGNED, Kept};
 pub use self::status::{WitnessCounts, WitnessStatus};
 pub(crate) use self::task::Witnesses;
 

@@ -7,6 +7,7 @@ mod export;
 mod get;
 mod key;
 mod log;
+mod monitor;
 mod policy;
 mod receipt;
 mod serve;
@@ -43,6 +44,8 @@ enum Command {
     /// Check or show a log folder
     #[command(subcommand)]
     Log(log::LogCommand),
+    /// Follow logs from outside: consistency, forks, gaps, silence, broken promises
+    Monitor(monitor::MonitorArgs),
     /// Cosign the checkpoints of other logs, as a witness (c2sp.org/tlog-witness)
     Witness(witness::WitnessArgs),
     /// Look at policies
@@ -86,6 +89,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Verify(args) => return colophon_verify::cli::run(&args),
         Command::Receipt(command) => runtime(receipt::run(command)),
         Command::Log(command) => runtime(log::run(command)),
+        Command::Monitor(args) => runtime(monitor::run(args)),
         Command::Witness(args) => runtime(witness::run(args)),
         Command::Policy(command) => policy::run(command),
         Command::Key(command) => key::run(command),

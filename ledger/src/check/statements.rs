@@ -12,6 +12,8 @@ use colophon_signer::note::VerifierKey;
 use super::{Finding, Report};
 use crate::leaf::Leaf;
 
+pub(crate) mod saved;
+
 /// One shard as the log has shown it so far.
 struct Shard {
     key: PublicKey,
@@ -28,7 +30,7 @@ struct Shard {
 
 /// Follows every shard through the log.
 #[derive(Default)]
-pub(super) struct Statements {
+pub(crate) struct Statements {
     origin: String,
     log_keys: Vec<PublicKey>,
     shards: HashMap<String, Shard>,
@@ -36,7 +38,7 @@ pub(super) struct Statements {
 
 impl Statements {
     /// Takes leaf 0 in. Returns the log's verifier keys.
-    pub(super) fn genesis(&mut self, leaf: &[u8], report: &mut Report) -> Vec<VerifierKey> {
+    pub(crate) fn genesis(&mut self, leaf: &[u8], report: &mut Report) -> Vec<VerifierKey> {
         let genesis = match Genesis::decode(leaf) {
             Ok(genesis) => genesis,
             Err(e) => {
@@ -61,7 +63,7 @@ impl Statements {
     }
 
     /// Takes leaf `index` in, for `index` above 0. Returns the statement whose batch is to be looked at.
-    pub(super) fn leaf(&mut self, index: u64, bytes: &[u8], report: &mut Report) -> Option<Statement> {
+    pub(crate) fn leaf(&mut self, index: u64, bytes: &[u8], report: &mut Report) -> Option<Statement> {
         let leaf = match Leaf::parse(bytes) {
             Ok(leaf) => leaf,
             Err(e) => {
