@@ -15,23 +15,26 @@ pub use keeper::Keeper;
 pub use ticket::{Open, Ticket, Unfinished};
 
 pub(crate) use book::Pending;
+pub(crate) use public::is_public;
 
+use crate::destination::{Destination, LogAt, Own};
 use crate::head::SignedHead;
-use crate::log::{Log, LogConfig, LogError, LogReader};
+use crate::log::{LogError, LogReader};
 use crate::lookup::{self, Batches, Cache, Lookup};
 use crate::private::{CryptError, Kek, KekError, Vault};
+use crate::service::PREDECESSOR_CODE;
 use crate::shard::Shard;
 use crate::store::{Access, Location};
 use crate::wal::{self, Wal, WalError};
 use crate::witness::{Kept, WitnessStatus, Witnesses, Witnessing};
-use crate::{recover, store};
+use crate::{recover, remote, store};
 use arc_swap::ArcSwap;
 use book::Book;
 use colophon_receipt::Hash;
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{Record, RecordId, RecordLeaf};
 use colophon_receipt::statement::Counters;
-use colophon_signer::{KeyError, SignError, Signer};
+use colophon_signer::{KeyError, SignError};
 use folder::Folder;
 use ids::{Clock, Ids, Tokens};
 use object_store::ObjectStore;
@@ -44,6 +47,9 @@ use tokio::sync::{Notify, watch};
 
 /// Logged records that are let go of under one lock.
 pub(crate) const PIECE: usize = 1024;
+
+/// How often a start looks for what the life before had logged last.
+const LOOKS: usize = 5;
 
 /// How a ledger is set up.
 #[derive(Clone)]
@@ -58,8 +64,8 @@ pub struct Config {
     pub name: String,
     /// The log's origin; absent: the one it has, or a new one.
     pub origin: Option<String>,
-    /// The log's key.
-    pub log_key: Arc<dyn Signer>,
+    /// Who keeps the log.
+    pub log: LogAt,
     /// How often a batch is closed.
     pub batch_every: Duration,
     /// How often a shard without exchanges signs a statement.
@@ -87,6 +93,9 @@ pub struct Stores {
     pub public: Option<Location>,
     /// Openings; absent: `private/` in the data folder.
     pub private: Option<Location>,
+    /// The secret behind receipts' links, 32 bytes, where several processes answer from one store; absent: one kept in
+    /// the data folder, made at first.
+    pub token_key: Option<PathBuf>,
     /// How buckets are reached.
     pub access: Access,
 }
@@ -184,6 +193,28 @@ pub enum LedgerError {
     Unlogged(usize),
 }
 
+impl LedgerError {
+    /// Whether the log is kept elsewhere and does not answer.
+    pub fn is_away(&self) -> bool {
+        match self {
+            LedgerError::Log(LogError::Away(_)) => true,
+            // The log role is the only store that is read before there is a ledger to read from it.
+            LedgerError::Log(LogError::Store(store::StoreError::Backend { error, .. })) => {
+                matches!(**error, object_store::Error::Generic { store: remote::STORE, .. })
+            }
+            _ => false,
+        }
+    }
+
+    /// Why the log role does not take what was sent, by name.
+    fn refused(&self) -> Option<&str> {
+        match self {
+            LedgerError::Log(LogError::Refused { code, .. }) => Some(code),
+            _ => None,
+        }
+    }
+}
+
 /// What the ledger counted since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -206,6 +237,8 @@ struct Inner {
     vkey: String,
     head: watch::Receiver<Arc<SignedHead>>,
     reader: LogReader,
+    /// Where the log's public files are.
+    log_files: Objects,
     objects: Objects,
     vault: Vault,
     shard: ArcSwap<Shard>,
@@ -255,26 +288,24 @@ impl Ledger {
             return Err(LedgerError::Name(config.name));
         }
         config.max_batch = config.max_batch.clamp(1, crate::batch::MAX_RECORDS);
-        let (token_key, token_made) = folder.token_key()?;
+        let (token_key, token_made) = match &config.stores.token_key {
+            Some(shared) => (folder::shared_token_key(shared)?, false),
+            None => folder.token_key()?,
+        };
         let tokens = Tokens::new(&token_key);
         let vault = open_vault(&config, &folder, private).await?;
         let replay = wal::replay(&folder.wal())?;
-        let mut log = Log::open(
-            objects.0.clone(),
-            LogConfig {
-                generation: 1,
-                origin: config.origin.clone(),
-                key: config.log_key.clone(),
-                state: config.state.clone(),
-                adopt: config.adopt,
-                several_writers: false,
-                now: Clock::new(0).now(),
-            },
-        )
-        .await?;
-        let witnesses = match &config.witnesses {
-            Some(witnessing) => {
-                let mut witnesses = Witnesses::new(witnessing, &log).await?;
+        let own = Own {
+            store: objects.0.clone(),
+            origin: config.origin.clone(),
+            state: config.state.clone(),
+            adopt: config.adopt,
+            now: Clock::new(0).now(),
+        };
+        let mut log = Destination::open(&config.log, own, folder.log_head()).await?;
+        let witnesses = match config.witnesses.as_ref().zip(log.own()) {
+            Some((witnessing, log)) => {
+                let mut witnesses = Witnesses::new(witnessing, log).await?;
                 witnesses.first_round(&log.head()).await.map_err(LedgerError::Witness)?;
                 Some(witnesses)
             }
@@ -294,8 +325,21 @@ impl Ledger {
             tracing::info!(removed, "half-written files of a process that died are gone");
         }
         let last_shard = folder.last_shard()?;
-        let past =
-            recover::look_back(&log.reader(), &log.head(), &objects, last_shard.clone(), &replay).await?;
+        let newest = replay.done.iter().map(|done| done.completed_at).max().unwrap_or(0);
+        let life = config.shard_key_life;
+        let mut tries = 0;
+        let (past, clock, now, shard) = loop {
+            let past =
+                recover::look_back(&log.reader(), &log.head(), &objects, last_shard.clone(), &replay).await?;
+            let clock = Clock::new(past.to.unwrap_or(0).max(newest));
+            let now = clock.now();
+            match Shard::announce(&mut log, &config.name, now, life, past.predecessor.clone()).await {
+                // A statement of the life before was still on its way to the log: it counts, so look again.
+                Err(error) if error.refused() == Some(PREDECESSOR_CODE) && tries < LOOKS => tries += 1,
+                announced => break (past, clock, now, announced?),
+            }
+            log.refresh().await?;
+        };
         if let Some((shard, _)) = last_shard.filter(|(name, _)| past.is_lost(name, &replay)) {
             tracing::error!(
                 shard,
@@ -304,13 +348,6 @@ impl Ledger {
                  records may be lost"
             );
         }
-        let newest = replay.done.iter().map(|done| done.completed_at).max().unwrap_or(0);
-        let clock = Clock::new(past.to.unwrap_or(0).max(newest));
-        let now = clock.now();
-        let life = config.shard_key_life;
-        let shard =
-            Shard::announce(&mut log, &config.log_key, &config.name, now, life, past.predecessor.clone())
-                .await?;
         let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT);
         // Before the folder names the shard: a shard that it names and that has no segment has lost it.
         wal.set_shard(&shard.name, shard.announced);
@@ -336,6 +373,7 @@ impl Ledger {
             vkey: log.vkey(),
             head: log.heads(),
             reader: log.reader(),
+            log_files: log.files().map_or_else(|| objects.clone(), Objects),
             objects,
             vault,
             shard: ArcSwap::new(shard.clone()),

@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use colophon_receipt::checkpoint::Checkpoint;
 use colophon_signer::Signer;
 use colophon_signer::note::VerifierKey;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -79,6 +80,15 @@ pub struct Appended {
     pub head: Arc<SignedHead>,
 }
 
+/// Decides what a writer appends, told all that is appended before.
+pub(crate) trait Source {
+    /// What is to be appended now; nothing ends the append.
+    fn leaves(&mut self) -> Vec<Vec<u8>>;
+
+    /// These leaves are in the log, ours or others'.
+    fn applied(&mut self, first_index: u64, leaves: &[Vec<u8>]);
+}
+
 /// The writer of a log.
 pub struct Log {
     store: Store,
@@ -127,6 +137,16 @@ impl Log {
         self.head.subscribe()
     }
 
+    /// The tree of all that is appended so far, unsigned.
+    pub(crate) fn tree(&self) -> Checkpoint {
+        Checkpoint { origin: self.origin().to_owned(), size: self.edge.size(), root: self.edge.root() }
+    }
+
+    /// The log's folder.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// A reader of this log.
     pub fn reader(&self) -> LogReader {
         self.reader.clone()
@@ -170,6 +190,68 @@ impl Log {
         Ok(Appended { first_index, head })
     }
 
+    /// Reads what other writers appended, and what became of an append of ours that failed.
+    ///
+    /// # Errors
+    /// As [`Log::append`].
+    pub(crate) async fn catch_up(&mut self, source: &mut impl Source) -> Result<(), LogError> {
+        while let Some(found) = self.read(self.next).await? {
+            self.apply(&found).await?;
+            source.applied(found.previous_size, &found.leaves);
+        }
+        Ok(())
+    }
+
+    /// Appends what `source` decides, which it decides again whenever another writer was faster. Returns a signed head
+    /// that covers all it was told of.
+    ///
+    /// # Errors
+    /// As [`Log::append`]. What was appended all the same is told to `source` by the next [`Log::catch_up`].
+    pub(crate) async fn append_from(
+        &mut self,
+        source: &mut impl Source,
+    ) -> Result<Arc<SignedHead>, LogError> {
+        self.veto.check()?;
+        loop {
+            let leaves = source.leaves();
+            if leaves.is_empty() {
+                break;
+            }
+            if !sequencer::leaves_fit(&leaves) {
+                return Err(LogError::Leaves);
+            }
+            let entry = self.entry(leaves);
+            let found = self.create(&entry).await?;
+            self.apply(&found).await?;
+            source.applied(found.previous_size, &found.leaves);
+        }
+        self.pending = None;
+        if self.head().size() < self.edge.size() {
+            self.publish().await?;
+            self.clean().await;
+        }
+        Ok(self.head())
+    }
+
+    /// The next entry, with these leaves.
+    fn entry(&self, leaves: Vec<Vec<u8>>) -> SeqEntry {
+        SeqEntry {
+            n: self.next,
+            previous_size: self.edge.size(),
+            previous_root: self.edge.root(),
+            writer: self.writer,
+            leaves,
+        }
+    }
+
+    /// Creates `entry`, or reads the one of another writer that was faster.
+    async fn create(&mut self, entry: &SeqEntry) -> Result<SeqEntry, LogError> {
+        self.pending = Some(entry.clone());
+        let created = self.store.create(&SeqEntry::name(entry.n), entry.encode()).await?;
+        let found = if created { Some(entry.clone()) } else { self.read(entry.n).await? };
+        found.ok_or_else(|| LogError::corrupt(self.store.full(&SeqEntry::name(entry.n)), "it came and went"))
+    }
+
     /// Finds out what became of the append before, if it failed. Returns where the leaves are, if they were these.
     async fn settle(&mut self, leaves: &[Vec<u8>]) -> Result<Option<u64>, LogError> {
         let Some(pending) = self.pending.clone() else { return Ok(None) };
@@ -184,29 +266,15 @@ impl Log {
 
     /// Creates the next entry, however many other writers come first. Returns the index of its first leaf.
     async fn sequence(&mut self, leaves: Vec<Vec<u8>>) -> Result<u64, LogError> {
-        let mut entry = SeqEntry {
-            n: self.next,
-            previous_size: self.edge.size(),
-            previous_root: self.edge.root(),
-            writer: self.writer,
-            leaves,
-        };
+        let mut entry = self.entry(leaves);
         loop {
-            self.pending = Some(entry.clone());
-            let created = self.store.create(&SeqEntry::name(entry.n), entry.encode()).await?;
-            let found = if created { Some(entry.clone()) } else { self.read(entry.n).await? };
-            let Some(found) = found else {
-                let name = self.store.full(&SeqEntry::name(entry.n));
-                return Err(LogError::corrupt(name, "it came and went"));
-            };
+            let found = self.create(&entry).await?;
             self.apply(&found).await?;
             if found == entry {
                 return Ok(entry.previous_size);
             }
             debug!(n = entry.n, "another writer was faster");
-            entry.n = self.next;
-            entry.previous_size = self.edge.size();
-            entry.previous_root = self.edge.root();
+            entry = self.entry(entry.leaves);
         }
     }
 

@@ -1,13 +1,11 @@
 //! A shard: one life of one sidecar, with its own key, announced in the log (DESIGN sections 1 and 3).
 
+use crate::destination::Destination;
 use crate::ledger::LedgerError;
-use crate::log::Log;
-use crate::signing;
 use colophon_receipt::Hash;
 use colophon_receipt::merkle::sha256;
-use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Announcement, Predecessor, payload_hash};
-use colophon_signer::cose::sign_statement;
-use colophon_signer::{Ed25519Key, PublicKey, Signer};
+use colophon_receipt::statement::{Announcement, Predecessor, payload_hash};
+use colophon_signer::{Ed25519Key, PublicKey};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,8 +46,7 @@ pub fn tag(name: &str) -> [u8; 2] {
 impl Shard {
     /// Makes a key for a new life of `name` at `now` (µs) and announces it in the log, signed by the log's key.
     pub(crate) async fn announce(
-        log: &mut Log,
-        log_key: &Arc<dyn Signer>,
+        log: &mut Destination,
         name: &str,
         now: u64,
         life: Duration,
@@ -72,15 +69,8 @@ impl Shard {
             attestation: None,
         };
         announcement.proof = key.sign(&announcement.proof_message());
+        let announced = log.announce(&announcement).await?;
         let payload = announcement.encode();
-        let cose = {
-            let (payload, origin, name) = (payload.clone(), announcement.origin.clone(), name.clone());
-            signing::with(log_key, move |key| {
-                sign_statement(&payload, ANNOUNCEMENT_TYPE, &origin, &name, key)
-            })
-            .await?
-        };
-        let announced = log.append(vec![cose]).await?.first_index;
         tracing::info!(shard = name, log_index = announced, "shard announced");
         Ok(Shard {
             tag: tag(&name),

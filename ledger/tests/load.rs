@@ -7,7 +7,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test, which may fail loudly")]
 
-use colophon_ledger::{Config, Ledger, Lookup, Open, Stores};
+use colophon_ledger::{Config, Ledger, LogAt, Lookup, Open, Stores};
 use colophon_receipt::record::{FieldSet, Record, RecordId, seal};
 use colophon_receipt::{Level, Outcome};
 use colophon_signer::Ed25519Key;
@@ -27,7 +27,7 @@ fn config(dir: &Path) -> Config {
         state: Some(dir.join("state")),
         name: "host".into(),
         origin: Some("log.example/load".into()),
-        log_key: Arc::new(Ed25519Key::from_seed(&[7; 32]).unwrap()),
+        log: LogAt::Here(Arc::new(Ed25519Key::from_seed(&[7; 32]).unwrap())),
         batch_every: Duration::from_millis(1000),
         heartbeat: Duration::from_secs(60),
         max_batch: 65_536,

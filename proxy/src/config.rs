@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use colophon_ledger::{Access, Location, Stores};
 use colophon_signer::KeySource;
+use colophon_signer::note::VerifierKey;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -137,6 +138,10 @@ pub struct StoreOptions {
     /// Store of the private openings, in a bucket of its own [default: private/ in --data]
     #[arg(long, env = "COLOPHON_PRIVATE", value_name = "URL")]
     pub private: Option<Location>,
+    /// File of 32 random bytes behind the links to receipts, the same for all who share the stores [default: made in
+    /// --data]
+    #[arg(long, env = "COLOPHON_TOKEN_KEY", value_name = "FILE")]
+    pub token_key: Option<PathBuf>,
     /// URL of the object store's service, for S3-compatible servers; AWS_ENDPOINT_URL says the same
     #[arg(long, env = "COLOPHON_STORE_ENDPOINT", value_name = "URL")]
     pub store_endpoint: Option<String>,
@@ -149,7 +154,8 @@ impl StoreOptions {
     /// As the ledger wants them.
     pub fn stores(&self) -> Stores {
         let access = Access { endpoint: self.store_endpoint.clone(), ca: self.store_ca.clone() };
-        Stores { public: self.store.clone(), private: self.private.clone(), access }
+        let token_key = self.token_key.clone();
+        Stores { public: self.store.clone(), private: self.private.clone(), token_key, access }
     }
 
     /// How often batches are closed where nobody says: requests to an object store cost money.
@@ -159,6 +165,65 @@ impl StoreOptions {
             Some(Location::Folder(_)) | None => BATCH_EVERY_DISK,
         }
     }
+}
+
+/// What this process is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// The proxy; it keeps its own log too, unless --log-url names one.
+    #[default]
+    All,
+    /// The log of many sidecars, and no proxy.
+    Log,
+}
+
+/// The log that another process keeps.
+#[derive(Clone, Debug, Args)]
+pub struct LogUrlOptions {
+    /// Post statements to this log (`--role log`) instead of keeping one; several replicas: several times, or commas
+    #[arg(long = "log-url", env = "COLOPHON_LOG_URL", value_name = "URL", value_delimiter = ',')]
+    pub urls: Vec<String>,
+    /// File with the bearer token for --log-url; with --role log, the tokens that may post: a line each, TOKEN [NAME]
+    #[arg(
+        id = "log_token_file",
+        long = "log-token-file",
+        env = "COLOPHON_LOG_TOKEN_FILE",
+        value_name = "FILE"
+    )]
+    pub token_file: Option<PathBuf>,
+    /// PEM file of the CAs that may sign the log's TLS certificate, instead of the system's
+    #[arg(id = "log_ca", long = "log-ca", env = "COLOPHON_LOG_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// PEM file of the certificate chain shown to the log
+    #[arg(
+        id = "log_client_cert",
+        long = "log-client-cert",
+        env = "COLOPHON_LOG_CLIENT_CERT",
+        value_name = "FILE"
+    )]
+    pub client_cert: Option<PathBuf>,
+    /// PEM file of that certificate's key
+    #[arg(
+        id = "log_client_key",
+        long = "log-client-key",
+        env = "COLOPHON_LOG_CLIENT_KEY",
+        value_name = "FILE"
+    )]
+    pub client_key: Option<PathBuf>,
+    /// Verifier key of the log at --log-url, from elsewhere; without it the log's own word is taken at each start
+    #[arg(id = "log_vkey", long = "log-vkey", env = "COLOPHON_LOG_VKEY", value_name = "VKEY")]
+    pub vkey: Option<VerifierKey>,
+}
+
+/// What only the log role is told.
+#[derive(Clone, Debug, Args)]
+pub struct LogRoleOptions {
+    /// all: the proxy, with a log of its own unless --log-url is given; log: the log of many sidecars, and no proxy
+    #[arg(long, env = "COLOPHON_ROLE", value_name = "ROLE", default_value = "all")]
+    pub role: Role,
+    /// With --role log: PEM file of the CAs whose certificates sidecars may show instead of a token
+    #[arg(id = "log_client_ca", long = "log-client-ca", env = "COLOPHON_LOG_CLIENT_CA", value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
 }
 
 /// Where records are kept.

@@ -14,6 +14,8 @@ pub mod facts;
 pub mod forward;
 pub mod head;
 pub mod in_flight;
+pub mod log_client;
+pub mod log_role;
 pub mod log_store;
 pub mod meaning;
 pub mod metrics;

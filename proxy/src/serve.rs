@@ -2,14 +2,18 @@
 
 use crate::app::App;
 use crate::cli::read_policy;
-use crate::config::{LedgerOptions, Limits, ListenOptions, UpstreamOptions, WitnessOptions, duration};
+use crate::config::{
+    LedgerOptions, Limits, ListenOptions, LogRoleOptions, LogUrlOptions, UpstreamOptions, WitnessOptions,
+    duration,
+};
 use crate::forward::Upstream;
+use crate::log_client::LogClient;
 use crate::post::HttpPost;
 use crate::tls::ServerCertificate;
 use crate::{accept, admin};
 use anyhow::Context as _;
 use clap::Args;
-use colophon_ledger::{Keeper, Kek, Ledger, Stores, Witnessing};
+use colophon_ledger::{Keeper, Kek, Ledger, LogAt, Remote, Stores, Witnessing};
 use colophon_policies::{MAX_POLICY_BYTES, Policy};
 use colophon_signer::{KeySource, Signer};
 use std::io::Read as _;
@@ -17,7 +21,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +47,12 @@ pub struct ServeOptions {
     /// Witnesses.
     #[command(flatten)]
     pub witness: WitnessOptions,
+    /// The log, if another process keeps it.
+    #[command(flatten)]
+    pub log_url: LogUrlOptions,
+    /// Whether this is the log.
+    #[command(flatten)]
+    pub log_role: LogRoleOptions,
     /// Limits.
     #[command(flatten)]
     pub limits: Limits,
@@ -109,7 +119,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         app.tasks.spawn(watch_certificate(certificate, stop));
     }
     if let Some(path) = &options.ready_file {
-        running.write_ready(path)?;
+        write_ready(path, running.listen, running.admin)?;
     }
     Ok(running)
 }
@@ -148,18 +158,18 @@ impl Running {
             .await
             .context("the last batch could not be logged; it is in the WAL and will be at the next start")
     }
+}
 
-    fn write_ready(&self, path: &Path) -> anyhow::Result<()> {
-        let ready = serde_json::json!({
-            "listen": self.listen.to_string(),
-            "admin": self.admin.to_string(),
-            "pid": std::process::id(),
-        });
-        let part = path.with_extension("part");
-        std::fs::write(&part, ready.to_string())
-            .and_then(|()| std::fs::rename(&part, path))
-            .with_context(|| format!("--ready-file {}", path.display()))
-    }
+pub(crate) fn write_ready(path: &Path, listen: SocketAddr, admin: SocketAddr) -> anyhow::Result<()> {
+    let ready = serde_json::json!({
+        "listen": listen.to_string(),
+        "admin": admin.to_string(),
+        "pid": std::process::id(),
+    });
+    let part = path.with_extension("part");
+    std::fs::write(&part, ready.to_string())
+        .and_then(|()| std::fs::rename(&part, path))
+        .with_context(|| format!("--ready-file {}", path.display()))
 }
 
 /// The policy of a file, or the built-in one.
@@ -173,14 +183,17 @@ pub fn policy(file: Option<&Path>) -> anyhow::Result<Policy> {
     Ok(Policy::parse(&text, &path.display().to_string())?)
 }
 
-async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(crate) async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("{flag} {address}: cannot listen there"))
 }
 
 async fn open_ledger(all: &ServeOptions, policy: &Policy) -> anyhow::Result<(Ledger, Keeper)> {
     let options = &all.ledger;
     let stores = options.stores.stores();
-    let log_key = log_key(options, &stores).await?;
+    let log = match all.log_url.urls.is_empty() {
+        true => LogAt::Here(log_key(options, &stores).await?),
+        false => LogAt::Elsewhere(remote(all)?),
+    };
     let private_key = options.private_key.as_ref().map(Kek::load).transpose().context("--private-key")?;
     let config = colophon_ledger::Config {
         data: options.data.clone(),
@@ -188,7 +201,7 @@ async fn open_ledger(all: &ServeOptions, policy: &Policy) -> anyhow::Result<(Led
         state: options.state.clone().or_else(default_state),
         name: options.name.clone().unwrap_or_else(host_name),
         origin: options.origin.clone(),
-        log_key,
+        log,
         batch_every: options.batch_every.unwrap_or_else(|| options.stores.batch_every()),
         heartbeat: options.heartbeat,
         max_batch: MAX_BATCH,
@@ -199,11 +212,41 @@ async fn open_ledger(all: &ServeOptions, policy: &Policy) -> anyhow::Result<(Led
         shard_key_life: SHARD_KEY_LIFE,
         witnesses: witnessing(&all.witness)?,
     };
-    Ok(Ledger::open(config).await?)
+    let deadline = Instant::now() + START_PATIENCE;
+    loop {
+        match Ledger::open(config.clone()).await {
+            // Pods of one release start in any order.
+            Err(error) if error.is_away() && Instant::now() < deadline => {
+                tracing::warn!(%error, "the log does not answer; it is tried again");
+                tokio::time::sleep(START_PAUSE).await;
+            }
+            opened => return Ok(opened?),
+        }
+    }
 }
 
+/// The log of `--log-url`.
+fn remote(all: &ServeOptions) -> anyhow::Result<Remote> {
+    for (flag, given) in [
+        ("--log-key", all.ledger.log_key.is_some()),
+        ("--adopt", all.ledger.adopt),
+        ("--witness-policy", all.witness.policy.is_some()),
+    ] {
+        anyhow::ensure!(
+            !given,
+            "{flag} is for whoever keeps the log: with --log-url that is not this process"
+        );
+    }
+    let transport = Arc::new(LogClient::new(&all.log_url)?);
+    Ok(Remote { transport, key: all.log_url.vkey.clone() })
+}
+
+/// How long a start waits for a log that another process keeps.
+const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PAUSE: Duration = Duration::from_secs(1);
+
 /// The witnesses of `--witness-policy`, and the way to them.
-fn witnessing(options: &WitnessOptions) -> anyhow::Result<Option<Witnessing>> {
+pub(crate) fn witnessing(options: &WitnessOptions) -> anyhow::Result<Option<Witnessing>> {
     let Some(path) = &options.policy else { return Ok(None) };
     let policy = read_policy(path).context("--witness-policy")?;
     for witness in &policy.witnesses {
@@ -233,7 +276,7 @@ const MAX_BATCH: usize = 65_536;
 const SHARD_KEY_LIFE: Duration = Duration::from_secs(86_400);
 
 /// The log's key: the one named, or one kept in the data folder, made at first. A token may take its time.
-async fn log_key(options: &LedgerOptions, stores: &Stores) -> anyhow::Result<Arc<dyn Signer>> {
+pub(crate) async fn log_key(options: &LedgerOptions, stores: &Stores) -> anyhow::Result<Arc<dyn Signer>> {
     let path = options.data.join("keys").join("log.pem");
     if options.log_key.is_none() && !path.exists() {
         // With another key it would be another log.
@@ -278,7 +321,7 @@ async fn holds_log(data: &Path, stores: &Stores) -> anyhow::Result<bool> {
 }
 
 /// Where an XDG system keeps state, if this one has a home.
-fn default_state() -> Option<PathBuf> {
+pub(crate) fn default_state() -> Option<PathBuf> {
     let xdg = std::env::var_os("XDG_STATE_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from);
     let home =
         || Some(PathBuf::from(std::env::var_os("HOME").filter(|dir| !dir.is_empty())?).join(".local/state"));

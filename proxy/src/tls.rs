@@ -3,7 +3,7 @@
 use crate::config::UpstreamOptions;
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
@@ -32,8 +32,23 @@ pub fn client_config(options: &UpstreamOptions) -> anyhow::Result<ClientConfig> 
 
 /// TLS towards any server, without a certificate of our own.
 pub fn roots_config(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
-    Ok(builder.with_root_certificates(roots(ca)?).with_no_client_auth())
+    identified_config(ca, None)
+}
+
+/// TLS towards any server, with a certificate chain and its key if they are given.
+pub fn identified_config(
+    ca: Option<&Path>,
+    identity: Option<(&Path, &Path)>,
+) -> anyhow::Result<ClientConfig> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots(ca)?);
+    match identity {
+        Some((chain, key)) => builder
+            .with_client_auth_cert(certificates(chain)?, private_key(key)?)
+            .with_context(|| format!("{} and {} do not belong together", chain.display(), key.display())),
+        None => Ok(builder.with_no_client_auth()),
+    }
 }
 
 /// The CAs of a file, or the system's.
@@ -89,6 +104,23 @@ impl ServerCertificate {
             .with_no_client_auth()
             .with_cert_resolver(self.clone());
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+impl ServerCertificate {
+    /// TLS towards clients that show a certificate by one of the CAs in `ca`, or, if `optional`, none. HTTP/1.1 only.
+    pub fn server_config_for(
+        self: &Arc<Self>,
+        ca: &Path,
+        optional: bool,
+    ) -> anyhow::Result<Arc<ServerConfig>> {
+        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(Some(ca))?), provider());
+        let builder = if optional { builder.allow_unauthenticated() } else { builder };
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_client_cert_verifier(builder.build()?)
+            .with_cert_resolver(self.clone());
         Ok(Arc::new(config))
     }
 }

@@ -8,6 +8,8 @@ pub mod captures;
 pub mod certs;
 pub mod client;
 pub mod colophon;
+pub mod faults;
+pub mod fleet;
 pub mod llama;
 pub mod log;
 pub mod openmetrics;

@@ -1,30 +1,8 @@
 //! The main job on a real S3 server: log, batches and index in a bucket, openings in another.
 
-use colophon_tests::client::post;
 use colophon_tests::colophon::{self, Colophon, Options};
-use colophon_tests::receipts::Fetched;
+use colophon_tests::fleet::{exchange, upstream};
 use colophon_tests::s3::{KEY, S3, SECRET};
-use colophon_tests::upstream::Upstream;
-
-const ANSWER: &str = r#"{"id":"chatcmpl-1","object":"chat.completion","model":"m","choices":[]}"#;
-const REQUEST: &str = r#"{"model":"m","messages":[]}"#;
-
-fn upstream() -> Upstream {
-    Upstream::serve(|conn| {
-        while conn.request().is_some() {
-            let head = format!("Content-Type: application/json\r\nContent-Length: {}\r\n\r\n", ANSWER.len());
-            conn.send(format!("HTTP/1.1 200 OK\r\n{head}{ANSWER}").as_bytes());
-        }
-    })
-}
-
-/// One exchange with its verified receipt.
-fn exchange(colophon: &Colophon) {
-    let response = post(colophon.listen(), "/v1/chat/completions", REQUEST);
-    assert_eq!(response.status(), 200, "{}", response.text());
-    let receipt = Fetched::of(&response, colophon.listen());
-    receipt.assert_verifies(colophon.listen(), REQUEST.as_bytes(), ANSWER.as_bytes());
-}
 
 /// `colophon log check` of a store: its exit code, and what it said.
 fn check(server: &S3, url: &str) -> (i32, String) {

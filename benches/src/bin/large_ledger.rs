@@ -39,7 +39,7 @@ fn config(folder: &Path) -> anyhow::Result<Config> {
         state: Some(folder.join("state")),
         name: "host".into(),
         origin: Some("log.example/large".into()),
-        log_key: Arc::new(Ed25519Key::from_seed(&[7; 32])?),
+        log: colophon_ledger::LogAt::Here(Arc::new(Ed25519Key::from_seed(&[7; 32])?)),
         batch_every: Duration::from_secs(1),
         heartbeat: Duration::from_secs(60),
         max_batch: 65_536,

@@ -82,6 +82,11 @@ impl Folder {
         replace(&path, format!("{name} {announced}\n").as_bytes())
     }
 
+    /// Where the newest head of a log that is kept elsewhere is remembered.
+    pub(crate) fn log_head(&self) -> PathBuf {
+        self.root.join("log-head")
+    }
+
     /// Where the secret behind the receipts' tokens is.
     pub(crate) fn token_path(&self) -> PathBuf {
         self.root.join("keys").join("token")
@@ -90,19 +95,10 @@ impl Folder {
     /// The secret behind the receipts' tokens, made at first use, and whether this was it.
     pub(crate) fn token_key(&self) -> Result<([u8; 32], bool), LedgerError> {
         let path = self.token_path();
-        let mut key = [0; 32];
-        match File::open(&path) {
-            Ok(mut file) => {
-                let read = file.read_exact(&mut key).and_then(|()| file.read(&mut [0; 1]));
-                match read {
-                    Ok(0) => return Ok((key, false)),
-                    Ok(_) => return Err(io(&path, std::io::Error::other("longer than 32 bytes"))),
-                    Err(e) => return Err(io(&path, e)),
-                }
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
-            Err(e) => return Err(io(&path, e)),
+        if let Some(key) = read_token_key(&path)? {
+            return Ok((key, false));
         }
+        let mut key = [0; 32];
         getrandom::fill(&mut key)?;
         replace(&path, &key)?;
         Ok((key, true))
@@ -131,6 +127,26 @@ impl Folder {
             );
         }
         Ok(Kek::load(&KeySource::File(path))?)
+    }
+}
+
+/// The secret in a file that several processes share.
+pub(crate) fn shared_token_key(path: &Path) -> Result<[u8; 32], LedgerError> {
+    let missing = || io(path, std::io::Error::other("there is no such file: 32 random bytes are needed"));
+    read_token_key(path)?.ok_or_else(missing)
+}
+
+fn read_token_key(path: &Path) -> Result<Option<[u8; 32]>, LedgerError> {
+    let mut key = [0; 32];
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(io(path, e)),
+    };
+    match file.read_exact(&mut key).and_then(|()| file.read(&mut [0; 1])) {
+        Ok(0) => Ok(Some(key)),
+        Ok(_) => Err(io(path, std::io::Error::other("longer than 32 bytes"))),
+        Err(e) => Err(io(path, e)),
     }
 }
 

@@ -6,8 +6,9 @@
 use super::book::{Pending, Taken};
 use super::{Ledger, LedgerError};
 use crate::batch::Tree;
+use crate::destination::Destination;
 use crate::index::{self, Target};
-use crate::log::Log;
+use crate::log::LogError;
 use crate::private::Plain;
 use crate::shard::Shard;
 use colophon_receipt::Hash;
@@ -21,6 +22,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+mod start_over;
 
 /// How long a close goes on trying to log what is left.
 const LAST_TRY: Duration = Duration::from_secs(10);
@@ -39,7 +42,7 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn start(ledger: Ledger, log: Log, shard: Arc<Shard>, from: u64) -> Keeper {
+    pub(super) fn start(ledger: Ledger, log: Destination, shard: Arc<Shard>, from: u64) -> Keeper {
         let (stop, stopped) = oneshot::channel();
         let worker = Worker {
             ledger: ledger.clone(),
@@ -123,6 +126,8 @@ struct Chain {
     /// The process's counters, and how many exchanges were open, at the last statement.
     total: Counters,
     open: u64,
+    /// The same, at the statement before.
+    before: (Counters, u64),
 }
 
 impl Chain {
@@ -138,6 +143,7 @@ impl Chain {
             total: base,
             base,
             open: 0,
+            before: (base, 0),
         }
     }
 }
@@ -165,7 +171,7 @@ enum Closing {
 
 struct Worker {
     ledger: Ledger,
-    log: Log,
+    log: Destination,
     chain: Chain,
     /// Finished records that the next statement takes.
     held: Vec<Pending>,
@@ -205,7 +211,10 @@ impl Worker {
 
     /// Logs all that is due: what was in flight, one batch, and more only where they are full.
     async fn round(&mut self) -> Result<(), LedgerError> {
-        self.publish().await?;
+        match self.publish().await {
+            Err(error) if start_over::is_called_for(&error) => self.start_over(&error).await?,
+            published => published?,
+        }
         if self.next.is_some() || self.ledger.now() >= self.chain.shard.rotate_at {
             self.rotate().await?;
         }
@@ -309,6 +318,7 @@ impl Worker {
             log_index: None,
         };
         chain.previous = payload_hash(&payload);
+        chain.before = (chain.total, chain.open);
         (chain.next_seq, chain.to, chain.total, chain.open) = (chain.next_seq + 1, to, total, open);
         self.last = Instant::now();
         Ok(sealed)
@@ -327,7 +337,7 @@ impl Worker {
         let log_index = match sealed.log_index {
             Some(index) => index,
             // Tried again with the same leaf, the log takes it once.
-            None => self.log.append(vec![sealed.statement.clone()]).await?.first_index,
+            None => self.log.append(sealed.statement.clone(), sealed.shard.announced).await?,
         };
         sealed.log_index = Some(log_index);
         let target =
@@ -364,15 +374,11 @@ impl Worker {
                 });
                 let (config, now) = (&inner.config, inner.clock.now());
                 let life = config.shard_key_life;
-                let key = &config.log_key;
-                let shard = Shard::announce(&mut self.log, key, &config.name, now, life, predecessor).await?;
+                let shard = Shard::announce(&mut self.log, &config.name, now, life, predecessor).await?;
                 self.next.insert(Arc::new(shard)).clone()
             }
         };
         self.append_close().await?;
-        // WAL first, as at the start.
-        inner.wal.set_shard(&shard.name, shard.announced);
-        inner.folder.set_shard(&shard.name, shard.announced)?;
         let base = Counters {
             // What was open or unlogged then is the new shard's from the start.
             received: self.chain.total.received - self.chain.open,
@@ -380,9 +386,18 @@ impl Worker {
             lost: self.chain.total.lost,
             ..Counters::default()
         };
-        self.chain = Chain::new(shard.clone(), self.chain.to, base);
+        self.take_over(shard, self.chain.to, base)
+    }
+
+    /// The next shard is in force, for records that completed after `from`.
+    fn take_over(&mut self, shard: Arc<Shard>, from: u64, base: Counters) -> Result<(), LedgerError> {
+        let inner = &self.ledger.0;
+        // WAL first, as at the start.
+        inner.wal.set_shard(&shard.name, shard.announced);
+        inner.folder.set_shard(&shard.name, shard.announced)?;
+        inner.shard.store(shard.clone());
+        self.chain = Chain::new(shard, from, base);
         (self.next, self.closing) = (None, Closing::No);
-        inner.shard.store(shard);
         Ok(())
     }
 
@@ -422,7 +437,13 @@ impl Worker {
 
     async fn append_close(&mut self) -> Result<(), LedgerError> {
         if let Closing::Due(leaf) = &self.closing {
-            self.log.append(vec![leaf.clone()]).await?;
+            match self.log.append(leaf.clone(), self.chain.shard.announced).await {
+                // The shard is at its end all the same.
+                Err(error @ LogError::Refused { .. }) => {
+                    tracing::warn!(%error, "the log takes no close leaf")
+                }
+                appended => drop(appended?),
+            }
             self.closing = Closing::Logged;
         }
         Ok(())

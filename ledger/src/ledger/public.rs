@@ -16,7 +16,7 @@ impl Ledger {
         if !is_public(file) {
             return Ok(None);
         }
-        self.0.objects.get(&format!("log/{file}"), MAX_FILE).await
+        self.0.log_files.get(&format!("log/{file}"), MAX_FILE).await
     }
 
     /// Whether a new exchange would get a record: the ledger is open, its keeper runs, the log keeps up, and the WAL takes
@@ -47,7 +47,7 @@ impl Ledger {
 }
 
 /// C2SP tlog-tiles paths under a generation, and no others: `checkpoint`, `cosigned`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>…`.
-fn is_public(file: &str) -> bool {
+pub(crate) fn is_public(file: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let Some((generation, rest)) = file.split_once('/') else { return false };
     if !digits(generation) {

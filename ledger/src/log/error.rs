@@ -86,6 +86,17 @@ pub enum LogError {
     /// The log's key did not sign. What was appended is in the log all the same, and the next checkpoint covers it.
     #[error("{0}")]
     Sign(#[from] SignError),
+    /// The log role does not answer, or cannot at the moment. Nothing is lost; try again.
+    #[error("the log is away: {0}")]
+    Away(String),
+    /// The log role does not take it; trying again does not help.
+    #[error("the log refuses it ({code}): {message}")]
+    Refused {
+        /// The name of the reason, as in FORMATS.md.
+        code: String,
+        /// The log's own words.
+        message: String,
+    },
     /// No leaves, or too many or too long ones: see [`crate::sequencer`].
     #[error("an append takes 1 to 4096 leaves of 1 to 65535 bytes each, 16 MiB in all")]
     Leaves,
@@ -116,7 +127,7 @@ impl LogError {
     pub fn is_transient(&self) -> bool {
         match self {
             LogError::Store(StoreError::Backend { .. }) => true,
-            LogError::State(StateError::Io { .. }) | LogError::Sign(_) => true,
+            LogError::State(StateError::Io { .. }) | LogError::Sign(_) | LogError::Away(_) => true,
             LogError::Store(_) | LogError::State(_) => false,
             LogError::Corrupt { .. }
             | LogError::Contradiction(_)
@@ -126,6 +137,7 @@ impl LogError {
             | LogError::Origin { .. }
             | LogError::Name(_)
             | LogError::Leaves
+            | LogError::Refused { .. }
             | LogError::Range { .. } => false,
         }
     }

@@ -2,13 +2,15 @@
 
 use super::term;
 use crate::app::App;
+use crate::config::Role;
+use crate::log_role;
 use crate::serve::{Running, ServeOptions, start};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// How log lines look.
@@ -57,6 +59,9 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    if args.options.log_role.role == Role::Log {
+        return run_log(&args, terminate, interrupt).await;
+    }
     let running = tokio::select! {
         running = start(&args.options) => running?,
         _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
@@ -81,6 +86,30 @@ pub(super) async fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         _ = terminate.recv() => Ok(hard_stop(&app)),
         _ = interrupt.recv() => Ok(hard_stop(&app)),
     }
+}
+
+/// The log role.
+async fn run_log(args: &ServeArgs, mut terminate: Signal, mut interrupt: Signal) -> anyhow::Result<ExitCode> {
+    let running = tokio::select! {
+        running = log_role::start(&args.options) => running?,
+        _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => return Ok(ExitCode::from(130)),
+    };
+    tracing::info!(
+        listen = %running.listen,
+        admin = %running.admin,
+        log = running.service.origin(),
+        vkey = running.service.vkey(),
+        log_size = running.service.head().size(),
+        "colophon keeps the log"
+    );
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("draining");
+    running.drain().await;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn hard_stop(app: &App) -> ExitCode {

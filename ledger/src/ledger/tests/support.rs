@@ -25,7 +25,7 @@ pub(crate) fn config(data: &Path) -> Config {
         state: Some(data.join("state")),
         name: "host".into(),
         origin: Some("log.example/test".into()),
-        log_key: Arc::new(Ed25519Key::from_seed(&[7; 32]).unwrap()),
+        log: LogAt::Here(Arc::new(Ed25519Key::from_seed(&[7; 32]).unwrap())),
         batch_every: Duration::from_millis(2),
         heartbeat: Duration::from_secs(60),
         max_batch: 16,

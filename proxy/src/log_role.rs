@@ -1,0 +1,375 @@
+//! `colophon serve --role log`: keeps the log of many sidecars, beside other replicas on the same store.
+//!
+//! Posts need a bearer token or a client certificate; the log's files are anybody's to read, as in every log. Nothing of
+//! an exchange comes here but its batch's root in a signed statement.
+
+use crate::config::{LedgerOptions, LogRoleOptions};
+use crate::serve::{ServeOptions, bind, default_state, log_key, witnessing};
+use crate::tls::ServerCertificate;
+use anyhow::Context as _;
+use bytes::Bytes;
+use colophon_ledger::log::{Log, LogConfig};
+use colophon_ledger::remote::{Accepted, ENTRIES, Refused, SHARDS};
+use colophon_ledger::{LogService, Refusal, ServiceTask};
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+mod tokens;
+
+use tokens::Tokens;
+
+/// A request's head, then its body, and before them TLS, have to be whole within this time each.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest leaf, and room for what is around it.
+const MAX_POST: usize = 70 * 1024;
+/// Requests under way at the end may take so long.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A log that listens.
+pub struct Running {
+    /// Where sidecars come in.
+    pub listen: SocketAddr,
+    /// Where operators look.
+    pub admin: SocketAddr,
+    /// The log.
+    pub service: LogService,
+    task: ServiceTask,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// What connections share.
+struct Shared {
+    service: LogService,
+    tokens: Tokens,
+    /// A client certificate is enough: the handshake has verified it.
+    certified: bool,
+}
+
+/// Opens the log and starts to listen.
+pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
+    let role = &options.log_role;
+    let tokens = Tokens::load(options.log_url.token_file.as_deref())?;
+    anyhow::ensure!(
+        !tokens.is_empty() || role.client_ca.is_some(),
+        "--role log: anybody could append. Give --log-token-file, or --log-client-ca with --tls-cert and --tls-key"
+    );
+    anyhow::ensure!(options.log_url.urls.is_empty(), "--role log keeps the log itself: no --log-url");
+    let acceptor = acceptor(options, role, &tokens)?;
+    let listener = bind("--listen", options.listen.listen).await?;
+    let admin = bind("--admin", options.listen.admin).await?;
+    let (service, task) = open(options, &options.ledger).await?;
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let shared = Arc::new(Shared { service: service.clone(), tokens, certified: role.client_ca.is_some() });
+    let (listen_at, admin_at) = (listener.local_addr()?, admin.local_addr()?);
+    let most = options.limits.max_connections;
+    tasks.spawn(accept(shared.clone(), listener, acceptor, most, answer_log, stop.clone(), tasks.clone()));
+    tasks.spawn(accept(shared, admin, None, most, answer_admin, stop.clone(), tasks.clone()));
+    let running = Running { listen: listen_at, admin: admin_at, service, task, stop, tasks };
+    if let Some(path) = &options.ready_file {
+        crate::serve::write_ready(path, running.listen, running.admin)?;
+    }
+    Ok(running)
+}
+
+impl Running {
+    /// Stops accepting and answers what is under way.
+    pub async fn drain(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
+            tracing::warn!("requests still under way are cut; sidecars send them again");
+            return;
+        }
+        drop(self.service);
+        let _ = tokio::time::timeout(DRAIN, self.task.ended()).await;
+    }
+}
+
+async fn open(all: &ServeOptions, options: &LedgerOptions) -> anyhow::Result<(LogService, ServiceTask)> {
+    let stores = options.stores.stores();
+    let key = log_key(options, &stores).await?;
+    let data = std::path::absolute(&options.data)?;
+    let store = stores.open_public(&data)?;
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let config = LogConfig {
+        generation: 1,
+        origin: options.origin.clone(),
+        key: key.clone(),
+        state: options.state.clone().or_else(default_state),
+        adopt: options.adopt,
+        several_writers: true,
+        now: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
+    };
+    let log = Log::open(store, config).await?;
+    Ok(LogService::start(log, key, witnessing(&all.witness)?.as_ref()).await?)
+}
+
+fn acceptor(
+    options: &ServeOptions,
+    role: &LogRoleOptions,
+    tokens: &Tokens,
+) -> anyhow::Result<Option<TlsAcceptor>> {
+    let certificate = match (&options.listen.tls_cert, &options.listen.tls_key) {
+        (Some(chain), Some(key)) => ServerCertificate::load(chain, key)?,
+        (None, None) => {
+            anyhow::ensure!(role.client_ca.is_none(), "--log-client-ca needs --tls-cert and --tls-key");
+            return Ok(None);
+        }
+        _ => anyhow::bail!("--tls-cert and --tls-key go together"),
+    };
+    let config = match &role.client_ca {
+        // Whoever has a token needs no certificate, and readers need neither.
+        Some(ca) => certificate.server_config_for(ca, !tokens.is_empty()).context("--log-client-ca")?,
+        None => certificate.server_config()?,
+    };
+    Ok(Some(TlsAcceptor::from(config)))
+}
+
+/// One request, and whether a verified certificate came with its connection.
+type Answer = for<'a> fn(
+    &'a Shared,
+    Request<Incoming>,
+    bool,
+) -> futures_util::future::BoxFuture<'a, Response<Full<Bytes>>>;
+
+async fn accept(
+    shared: Arc<Shared>,
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    most: u32,
+    answer: Answer,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+) {
+    let places = Arc::new(Semaphore::new(most as usize));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = stop.cancelled() => return,
+        };
+        let (shared, acceptor, stop) = (shared.clone(), acceptor.clone(), stop.clone());
+        tasks.spawn(async move {
+            connection(shared, stream, acceptor, answer, stop).await;
+            drop(place);
+        });
+    }
+}
+
+async fn connection(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    acceptor: Option<TlsAcceptor>,
+    answer: Answer,
+    stop: CancellationToken,
+) {
+    let _ = stream.set_nodelay(true);
+    let Some(acceptor) = acceptor else {
+        return serve(shared, stream, false, answer, stop).await;
+    };
+    match tokio::time::timeout(READ_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certified = stream.get_ref().1.peer_certificates().is_some_and(|chain| !chain.is_empty());
+            serve(shared, stream, certified, answer, stop).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake"),
+        Err(_) => tracing::debug!("no TLS handshake in time"),
+    }
+}
+
+async fn serve(
+    shared: Arc<Shared>,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    certified: bool,
+    answer: Answer,
+    stop: CancellationToken,
+) {
+    let service = service_fn(move |request| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(answer(&shared, request, certified).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(READ_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+fn answer_admin(
+    shared: &Shared,
+    request: Request<Incoming>,
+    _: bool,
+) -> futures_util::future::BoxFuture<'_, Response<Full<Bytes>>> {
+    let (status, body) = match request.uri().path() {
+        "/livez" | "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
+        "/readyz" if shared.service.is_running() => (StatusCode::OK, "ready\n".to_owned()),
+        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "the log's task has ended\n".to_owned()),
+        "/metrics" => (StatusCode::OK, metrics(&shared.service)),
+        _ => (StatusCode::NOT_FOUND, "served here: /livez /readyz /metrics\n".to_owned()),
+    };
+    let kind = match request.uri().path() {
+        "/metrics" => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        _ => "text/plain; charset=utf-8",
+    };
+    Box::pin(async move { response(status, kind, body.into()) })
+}
+
+/// OpenMetrics of the log role.
+fn metrics(service: &LogService) -> String {
+    let counts = service.counts();
+    let mut text = String::new();
+    for (name, kind, help, value) in [
+        ("colophon_log_size", "gauge", "Leaves under the newest checkpoint", service.head().size()),
+        ("colophon_log_accepted", "counter", "Posts that are in the log", counts.accepted),
+        ("colophon_log_refused", "counter", "Posts that the log does not take", counts.refused),
+        ("colophon_log_busy", "counter", "Posts that have to be sent again", counts.busy),
+        ("colophon_log_forks", "counter", "Second statements for one place of a shard's chain", counts.forks),
+    ] {
+        let total = if kind == "counter" { "_total" } else { "" };
+        text.push_str(&format!("# HELP {name} {help}.\n# TYPE {name} {kind}\n{name}{total} {value}\n"));
+    }
+    text.push_str("# EOF\n");
+    text
+}
+
+fn answer_log(
+    shared: &Shared,
+    request: Request<Incoming>,
+    certified: bool,
+) -> futures_util::future::BoxFuture<'_, Response<Full<Bytes>>> {
+    Box::pin(async move {
+        let path = request.uri().path();
+        let rest = path.strip_prefix("/v1/colophon/").or_else(|| path.strip_prefix("/.well-known/colophon/"));
+        let Some(rest) = rest.map(str::to_owned) else { return not_found() };
+        match (request.method().clone(), rest.as_str()) {
+            (Method::POST, SHARDS | ENTRIES) => post(shared, &rest, request, certified).await,
+            (Method::GET | Method::HEAD, "keys") => {
+                let trust = json!({
+                    "format": "colophon-trust-v1",
+                    "logs": [{"origin": shared.service.origin(), "vkey": shared.service.vkey()}],
+                    "witnesses": [],
+                    "tsa_roots": [],
+                    "require": {"request": false, "response": false, "timestamps": 0, "witnesses": 0},
+                });
+                response(StatusCode::OK, "application/json", format!("{trust:#}\n").into())
+            }
+            (Method::GET | Method::HEAD, file) => match file.strip_prefix("log/") {
+                Some(file) => log_file(shared, file).await,
+                None => not_found(),
+            },
+            _ => refused(StatusCode::METHOD_NOT_ALLOWED, "method", "log/shards and log/entries take POST"),
+        }
+    })
+}
+
+async fn log_file(shared: &Shared, file: &str) -> Response<Full<Bytes>> {
+    match shared.service.public_file(file).await {
+        Ok(Some(bytes)) => {
+            let checkpoint = file.ends_with("/checkpoint");
+            let kind = if checkpoint { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+            let cache = if checkpoint { "no-cache" } else { "public, max-age=31536000, immutable" };
+            let mut response = response(StatusCode::OK, kind, bytes);
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static(cache));
+            response
+        }
+        Ok(None) => not_found(),
+        Err(error) => {
+            tracing::error!(%error, "cannot answer from the store");
+            refused(StatusCode::SERVICE_UNAVAILABLE, "store", "the store cannot be read at the moment")
+        }
+    }
+}
+
+async fn post(
+    shared: &Shared,
+    path: &str,
+    request: Request<Incoming>,
+    certified: bool,
+) -> Response<Full<Bytes>> {
+    let caller = shared.tokens.caller(request.headers());
+    if caller.is_none() && !(shared.certified && certified) {
+        let why = "a bearer token or a client certificate of this log's is needed";
+        let mut response = refused(StatusCode::UNAUTHORIZED, "unauthorized", why);
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return response;
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let announced = query.split('&').find_map(|pair| pair.strip_prefix("announced=")?.parse().ok());
+    let body = Limited::new(request.into_body(), MAX_POST).collect();
+    let body = match tokio::time::timeout(READ_TIMEOUT, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => {
+            return refused(StatusCode::BAD_REQUEST, "body", "the body is too long or did not come whole");
+        }
+        Err(_) => return refused(StatusCode::REQUEST_TIMEOUT, "body", "the body did not come in time"),
+    };
+    let name = caller.as_ref().and_then(|caller| caller.name.as_deref());
+    let done = match (path, announced) {
+        (SHARDS, _) => shared.service.announce(&body, name).await,
+        (_, Some(announced)) => shared.service.append(&body, announced).await,
+        (_, None) => Err(Refusal::Unfit("`?announced=` has to be a leaf's index".into())),
+    };
+    match done {
+        Ok(logged) => json_response(StatusCode::OK, &Accepted::from(&logged)),
+        Err(refusal) => {
+            tracing::warn!(%refusal, "a post is not taken");
+            let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+            let mut response = json_response(status, &Refused::from(&refusal));
+            if matches!(refusal, Refusal::Busy(_)) {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            response
+        }
+    }
+}
+
+fn not_found() -> Response<Full<Bytes>> {
+    refused(
+        StatusCode::NOT_FOUND,
+        "not-found",
+        "served here: keys, log/<generation>/…, log/shards, log/entries",
+    )
+}
+
+fn refused(status: StatusCode, code: &str, message: &str) -> Response<Full<Bytes>> {
+    json_response(status, &Refused { code: code.to_owned(), message: message.to_owned() })
+}
+
+fn json_response(status: StatusCode, body: &impl serde::Serialize) -> Response<Full<Bytes>> {
+    response(status, "application/json", serde_json::to_vec(body).unwrap_or_default().into())
+}
+
+fn response(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}

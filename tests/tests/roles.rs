@@ -1,0 +1,211 @@
+//! Two roles of one program: sidecars that post their statements, and replicas of the log that put them in order on one
+//! store.
+
+use std::path::Path;
+use std::time::Duration;
+
+use colophon_tests::client::get;
+use colophon_tests::colophon::{self, Colophon};
+use colophon_tests::faults::{Fault, Faults};
+use colophon_tests::fleet::{Fleet, ask, exchange, upstream, url, verify};
+use colophon_tests::receipts::Fetched;
+use colophon_tests::{PATIENCE, client, pause, wait_for};
+
+/// The store of a fleet in a folder.
+fn store(folder: &Path) -> String {
+    format!("file://{}", folder.join("store").display())
+}
+
+/// `colophon log check` of the fleet's log, which holds no batches.
+fn assert_sound(folder: &Path) -> String {
+    let (code, said) = colophon::run(&["log", "check", "--public-only", &store(folder)]);
+    assert_eq!(code, 0, "{said}");
+    said
+}
+
+fn records(folder: &Path) -> usize {
+    let (code, shown) = colophon::run(&["log", "show", &store(folder)]);
+    assert_eq!(code, 0, "{shown}");
+    let counts = shown.lines().filter(|line| line.contains("statement  "));
+    counts
+        .map(|line| line.split("count=").nth(1).unwrap().split(' ').next().unwrap().parse::<usize>().unwrap())
+        .sum()
+}
+
+#[test]
+fn two_replicas_keep_one_log_for_two_sidecars_of_one_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = Fleet::new(folder.path());
+    let mut one = fleet.replica(|options| {
+        options.arg(&["--store", &store(folder.path())]);
+    });
+    // It joins a log that its own state does not know.
+    let mut two = fleet.replica(|options| {
+        options.arg(&["--store", &store(folder.path()), "--adopt"]);
+    });
+    let upstream = upstream();
+    let name = |options: &mut colophon::Options| {
+        options.arg(&["--name", "twin"]);
+    };
+    let mut left = fleet.sidecar(&upstream.url(), &[url(&one), url(&two)], name);
+    let mut right = fleet.sidecar(&upstream.url(), &[url(&two), url(&one)], name);
+    for _ in 0..3 {
+        exchange(&left);
+        exchange(&right);
+    }
+    // The log's files come through either; its key is the log's.
+    let served = get(left.listen(), "/v1/colophon/log/1/checkpoint");
+    assert_eq!(served.status(), 200);
+    assert!(served.text().starts_with("log.example/fleet/1\n"), "{}", served.text());
+    assert!(!left.data().join("log").exists());
+
+    // One replica dies: its sidecar goes on with the other.
+    one.kill();
+    exchange(&left);
+    exchange(&right);
+    for sidecar in [&mut left, &mut right] {
+        assert!(sidecar.stop().success(), "{}", sidecar.process().log());
+    }
+    two.stop();
+    let said = assert_sound(folder.path());
+    assert!(said.contains("2 shards") && said.contains("2 closes"), "{said}");
+    assert_eq!(records(folder.path()), 8);
+}
+
+#[test]
+fn a_sidecar_goes_on_without_its_log_and_catches_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = Fleet::new(folder.path());
+    let mut log = fleet.replica(|options| {
+        options.arg(&["--store", &store(folder.path())]);
+    });
+    let way = Faults::before(log.listen());
+    let upstream = upstream();
+    let mut sidecar = fleet.sidecar(&upstream.url(), &[way.url()], |_| ());
+    exchange(&sidecar);
+    log.kill();
+    way.set(Fault::Away);
+    let waiting: Vec<_> = (0..20).map(|_| ask(&sidecar)).collect();
+    let path = waiting[0].header("colophon-receipt").unwrap().trim_matches('"').to_owned();
+    assert_eq!(get(sidecar.listen(), &path).status(), 202);
+
+    // Killed while the log is away: what it has said is on disk, and it waits for the log before it serves again.
+    sidecar.kill();
+    log.restart();
+    way.point_to(log.listen());
+    way.set(Fault::None);
+    sidecar.restart();
+    for response in &waiting {
+        verify(&sidecar, response);
+    }
+    exchange(&sidecar);
+    assert!(sidecar.stop().success(), "{}", sidecar.process().log());
+    assert_sound(folder.path());
+    assert_eq!(records(folder.path()), 22);
+}
+
+#[test]
+fn answers_that_are_lost_double_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = Fleet::new(folder.path());
+    let log = fleet.replica(|options| {
+        options.arg(&["--store", &store(folder.path())]);
+    });
+    let way = Faults::before(log.listen());
+    let upstream = upstream();
+    let mut sidecar = fleet.sidecar(&upstream.url(), &[way.url()], |options| {
+        options.batch_every = "50ms".into();
+    });
+    let mut responses = Vec::new();
+    for fault in
+        [Fault::LostAnswers, Fault::Unavailable, Fault::Slow(Duration::from_millis(100)), Fault::Mixed]
+    {
+        way.set(fault);
+        for _ in 0..5 {
+            responses.push(ask(&sidecar));
+            pause(Duration::from_millis(60));
+        }
+    }
+    way.set(Fault::None);
+    responses.iter().for_each(|response| verify(&sidecar, response));
+    assert!(sidecar.stop().success(), "{}", sidecar.process().log());
+    assert_sound(folder.path());
+    assert_eq!(records(folder.path()), responses.len());
+}
+
+#[test]
+fn posts_without_a_token_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = Fleet::new(folder.path());
+    let log = fleet.replica(|options| {
+        options.arg(&["--store", &store(folder.path())]);
+    });
+    for target in ["/v1/colophon/log/shards", "/v1/colophon/log/entries?announced=0"] {
+        for authorization in ["", "Authorization: Bearer another-token-of-the-tests\r\n"] {
+            let request =
+                format!("POST {target} HTTP/1.1\r\nHost: x\r\n{authorization}Content-Length: 1\r\n\r\nx");
+            let answer = client::send(log.listen(), request.as_bytes());
+            assert_eq!(answer.status(), 401, "{}", answer.text());
+        }
+    }
+    let token = format!("Authorization: Bearer {}\r\n", colophon_tests::fleet::TOKEN);
+    for (target, status) in [("shards", 400), ("entries?announced=0", 400), ("entries", 400)] {
+        let request = format!(
+            "POST /v1/colophon/log/{target} HTTP/1.1\r\nHost: x\r\n{token}Content-Length: 1\r\n\r\nx"
+        );
+        let answer = client::send(log.listen(), request.as_bytes());
+        assert_eq!(answer.status(), status, "{}", answer.text());
+        assert!(answer.text().contains("\"code\":\"unfit\""), "{}", answer.text());
+    }
+    assert_eq!(get(log.listen(), "/v1/colophon/log/1/seq/000000000/000").status(), 404);
+    assert_eq!(get(log.admin(), "/readyz").status(), 200);
+    let metrics = get(log.admin(), "/metrics").text();
+    assert!(metrics.contains("colophon_log_size 1\n"), "{metrics}");
+    colophon_tests::openmetrics::parse(&metrics).unwrap();
+
+    // And a log that anybody could post to does not start.
+    let (status, said) = Colophon::refused("http://127.0.0.1:1", |options| {
+        options.arg(&["--role", "log"]);
+    });
+    assert!(!status.success() && said.contains("--log-token-file"), "{said}");
+}
+
+#[test]
+fn sidecars_that_share_a_store_answer_for_each_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = Fleet::new(folder.path());
+    let log = fleet.replica(|options| {
+        options.arg(&["--store", &store(folder.path())]);
+    });
+    let private = format!("file://{}", folder.path().join("private").display());
+    let kek = folder.path().join("kek");
+    std::fs::write(&kek, "11".repeat(32)).unwrap();
+    std::fs::set_permissions(&kek, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let token = folder.path().join("receipts");
+    std::fs::write(&token, [7; 32]).unwrap();
+    let shared = |options: &mut colophon::Options| {
+        options.arg(&["--store", &store(folder.path()), "--private", &private]);
+        options.arg(&["--private-key", &format!("file:{}", kek.display())]);
+        options.arg(&["--token-key", &token.display().to_string()]);
+    };
+    let upstream = upstream();
+    let one = fleet.sidecar(&upstream.url(), &[url(&log)], shared);
+    let mut two = fleet.sidecar(&upstream.url(), &[url(&log)], shared);
+    let response = ask(&two);
+    let path = response.header("colophon-receipt").unwrap().trim_matches('"').to_owned();
+    verify(&two, &response);
+    two.kill();
+    // Asked of the other, whose head learns of the log with its own next statement.
+    let found = wait_for(PATIENCE, || {
+        let answer = get(one.listen(), &path);
+        if answer.status() != 200 {
+            exchange(&one);
+        }
+        (answer.status() == 200).then_some(answer)
+    });
+    let receipt = Fetched::parse(found.expect("the other sidecar's receipt").body);
+    let (code, said) = receipt.verify(one.listen(), None, None);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = colophon::run(&["log", "check", &store(folder.path())]);
+    assert_eq!(code, 0, "{said}");
+}
