@@ -13,7 +13,7 @@ use object_store::ObjectStore;
 use self::batches::Batches;
 pub use self::finding::Finding;
 use self::sequence::Sequence;
-use self::statements::Statements;
+use self::statements::{Statements, Subject};
 use crate::head::{self, SignedHead};
 use crate::store::{Store, StoreError};
 use crate::tiles::{self, Edge, MAX_BUNDLE, MAX_TILE, TileId, WIDTH, Write};
@@ -72,6 +72,10 @@ pub struct Report {
     pub statements: u64,
     /// Shard closes.
     pub closes: u64,
+    /// Erasures of openings.
+    pub erasures: u64,
+    /// Openings that they say were deleted.
+    pub erased: u64,
     /// Batch files read.
     pub batches: u64,
     /// Records in them.
@@ -140,7 +144,7 @@ impl Check {
             self.finish(size).await;
         }
         if let Some(batches) = &mut self.batches {
-            batches.finish(&mut self.report);
+            batches.finish(&mut self.report).await;
         }
     }
 
@@ -258,9 +262,14 @@ impl Check {
                 self.signature(keys, options, note);
                 continue;
             }
-            let Some(statement) = self.statements.leaf(index, entry, &mut self.report) else { continue };
-            if let Some(batches) = &mut self.batches {
-                batches.check(index, &statement, &mut self.report).await;
+            let subject = self.statements.leaf(index, entry, &mut self.report);
+            let Some(batches) = &mut self.batches else { continue };
+            match subject {
+                Some(Subject::Batch(statement)) => {
+                    batches.check(index, &statement, &mut self.report).await;
+                }
+                Some(Subject::Record(id, leaf_hash)) => batches.erased(index, id, leaf_hash),
+                None => {}
             }
         }
     }

@@ -1,6 +1,7 @@
 //! The leaves of the log, read strictly but not yet believed.
 
 use colophon_receipt::cbor::CborError;
+use colophon_receipt::erasure::{ERASURE_TYPE, Erasure};
 use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, Genesis, STATEMENT_TYPE, ShardClose, Statement,
 };
@@ -17,6 +18,8 @@ pub enum Leaf {
     Statement(Sign1, Statement),
     /// The clean end of a shard.
     Close(Sign1, ShardClose),
+    /// A shard's word that openings were deleted on purpose.
+    Erasure(Sign1, Erasure),
 }
 
 /// Why bytes are not a leaf.
@@ -67,6 +70,10 @@ impl Leaf {
                 let close = ShardClose::decode(signed.payload())?;
                 Leaf::Close(signed, close)
             }
+            ERASURE_TYPE => {
+                let erasure = Erasure::decode(signed.payload())?;
+                Leaf::Erasure(signed, erasure)
+            }
             other => return Err(LeafError::ContentType(other.to_owned())),
         };
         match leaf.signed().map(Sign1::sub).zip(leaf.shard()) {
@@ -84,6 +91,7 @@ impl Leaf {
             Leaf::Announcement(_, announcement) => Some(&announcement.shard),
             Leaf::Statement(_, statement) => Some(&statement.shard),
             Leaf::Close(_, close) => Some(&close.shard),
+            Leaf::Erasure(_, erasure) => Some(&erasure.shard),
         }
     }
 
@@ -91,9 +99,10 @@ impl Leaf {
     pub fn signed(&self) -> Option<&Sign1> {
         match self {
             Leaf::Genesis(_) => None,
-            Leaf::Announcement(signed, _) | Leaf::Statement(signed, _) | Leaf::Close(signed, _) => {
-                Some(signed)
-            }
+            Leaf::Announcement(signed, _)
+            | Leaf::Statement(signed, _)
+            | Leaf::Close(signed, _)
+            | Leaf::Erasure(signed, _) => Some(signed),
         }
     }
 }

@@ -15,9 +15,11 @@ pub use keeper::Keeper;
 pub use ticket::{Open, Ticket, Unfinished};
 
 pub(crate) use book::Pending;
+pub(crate) use folder::replace;
 pub(crate) use public::is_public;
 
 use crate::destination::{Destination, LogAt, Own};
+use crate::erase::{Erase, EraseError, ErasureReport};
 use crate::head::SignedHead;
 use crate::log::{LogError, LogReader};
 use crate::lookup::{self, Batches, Cache, Lookup};
@@ -43,13 +45,16 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// Logged records that are let go of under one lock.
 pub(crate) const PIECE: usize = 1024;
 
 /// How often a start looks for what the life before had logged last.
 const LOOKS: usize = 5;
+
+/// Erasures that wait for the one under way; more wait outside.
+const WAITING_ERASURES: usize = 16;
 
 /// How a ledger is set up.
 #[derive(Clone)]
@@ -259,6 +264,17 @@ struct Inner {
     /// Checkpoints that witnesses have cosigned.
     kept: Kept,
     witnesses: Option<WitnessStatus>,
+    erasures: mpsc::Sender<keeper::Command>,
+}
+
+impl Inner {
+    /// Where the private openings are, if that is a folder.
+    fn private_folder(&self) -> Option<PathBuf> {
+        match &self.config.stores.private {
+            Some(location) => location.folder().map(Path::to_owned),
+            None => Some(self.folder.private()),
+        }
+    }
 }
 
 impl std::fmt::Debug for Ledger {
@@ -366,6 +382,7 @@ impl Ledger {
         }
         wal.release([]);
         let shard = Arc::new(shard);
+        let (erasures, commands) = mpsc::channel(WAITING_ERASURES);
         let ledger = Ledger(Arc::new(Inner {
             config,
             folder,
@@ -390,8 +407,9 @@ impl Ledger {
             full: Notify::new(),
             kept: witnesses.as_ref().map(Witnesses::kept).unwrap_or_default(),
             witnesses: witnesses.as_ref().map(Witnesses::status),
+            erasures,
         }));
-        let mut keeper = Keeper::start(ledger.clone(), log, shard, from);
+        let mut keeper = Keeper::start(ledger.clone(), log, shard, from, commands);
         if let Some(witnesses) = witnesses {
             keeper.beside(witnesses.run(ledger.0.head.clone()));
         }
@@ -645,6 +663,17 @@ impl Ledger {
         let cached = self.cache().get(id);
         let Inner { reader, objects, vault, batches, kept, .. } = &*self.0;
         lookup::find(reader, &self.head(), kept, objects, vault, batches, id, cached).await
+    }
+
+    /// Deletes what opens records, for good, and logs that it did. Returns once both are done.
+    ///
+    /// # Errors
+    /// [`EraseError`]. After an error of storage it may be done in part: the next start, or the next erasure, finishes it.
+    pub async fn erase(&self, what: Erase) -> Result<ErasureReport, EraseError> {
+        let (reply, done) = oneshot::channel();
+        let sent = self.0.erasures.send(keeper::Command { what, reply }).await;
+        sent.map_err(|_| EraseError::Closed)?;
+        done.await.map_err(|_| EraseError::Closed)?
     }
 
     /// Forgets the ids of what is logged, in pieces: exchanges wait for the book meanwhile.

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod check;
 pub mod cosigner;
 mod destination;
+pub mod erase;
 pub mod head;
 pub mod index;
 pub mod leaf;
@@ -28,6 +29,7 @@ pub mod wal;
 pub mod witness;
 
 pub use destination::LogAt;
+pub use erase::{Erase, EraseError, ErasureReport};
 pub use head::SignedHead;
 pub use ledger::{Config, Counts, Keeper, Ledger, LedgerError, Open, Stores, Ticket, Unfinished};
 pub use lookup::archive::Archive;

@@ -11,15 +11,17 @@ use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{FieldSet, Seed};
 
 mod crypt;
-#[allow(dead_code)] // Erasures use the rest of it.
 mod file;
-#[allow(dead_code)]
 mod journal;
+mod rewrite;
 mod source;
 mod vault;
 
+pub(crate) use crypt::Tenant;
 pub use crypt::{CryptError, Kek};
 pub(crate) use file::{Entry, Plain};
+pub(crate) use journal::Done;
+pub(crate) use rewrite::Batched;
 pub use source::KekError;
 pub(crate) use vault::{Found, Vault};
 

@@ -319,7 +319,8 @@ impl LogService {
                 Submission::Statement { leaf, signed, statement, announced }
             }
             Leaf::Close(signed, close) => Submission::Close { leaf, signed, close, announced },
-            _ => return Err(unfit(&"only statements and close leaves are taken here")),
+            Leaf::Erasure(signed, erasure) => Submission::Erasure { leaf, signed, erasure, announced },
+            _ => return Err(unfit(&"only statements, close leaves and erasures are taken here")),
         };
         self.submit(submission).await
     }
@@ -495,7 +496,9 @@ impl Round<'_> {
     async fn sign(&mut self, key: &Arc<dyn Signer>, origin: &str) -> Result<(), LogError> {
         for post in &self.posts {
             let leaf = match &post.submission {
-                Submission::Statement { leaf, .. } | Submission::Close { leaf, .. } => leaf.clone(),
+                Submission::Statement { leaf, .. }
+                | Submission::Close { leaf, .. }
+                | Submission::Erasure { leaf, .. } => leaf.clone(),
                 Submission::Announcement { payload, announcement } => {
                     let fit = matches!(self.admission.judge(&post.submission, now()), Verdict::Append);
                     if !fit {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use colophon_receipt::erasure::Erased;
 use object_store::ObjectStore;
 
 use crate::head::SignedHead;
@@ -92,6 +93,15 @@ impl fmt::Display for Shown {
             }
             Ok(Leaf::Close(_, close)) => {
                 write!(f, "close      {}#{} at={}", close.shard, close.seq, close.at)
+            }
+            Ok(Leaf::Erasure(_, erasure)) => {
+                let (shard, openings, id) = (&erasure.shard, erasure.openings, hex::encode(erasure.id));
+                write!(f, "erasure    {shard} openings={openings} id={id} at={}", erasure.at)?;
+                match &erasure.what {
+                    Erased::Record { id, .. } => write!(f, " record={}", hex::encode(id)),
+                    Erased::Tenant(commitment) => write!(f, " tenant={}", hex::encode(commitment)),
+                    Erased::Before(time) => write!(f, " before={time}"),
+                }
             }
             Err(why) => write!(f, "unknown    {} bytes: {why}", self.size),
         }

@@ -113,6 +113,25 @@ pub fn clean_staging(folder: &FsPath) -> usize {
         .count()
 }
 
+/// Removes every staging file in `folder` and below it, however new: whoever calls this knows that nobody writes there.
+/// Returns how many there were.
+pub(crate) fn sweep_staging(folder: &FsPath) -> std::io::Result<usize> {
+    let mut removed = 0;
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                folders.push(entry.path());
+            } else if is_staging(&entry.path()) {
+                std::fs::remove_file(entry.path())?;
+                removed += 1;
+            }
+        }
+    }
+    Ok(removed)
+}
+
 /// The names that `LocalFileSystem` gives to uploads under way: digits after the last `#`.
 fn is_staging(path: &FsPath) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());

@@ -80,6 +80,20 @@ fn segments(dir: &Path) -> Result<Vec<u64>, WalError> {
     Ok(numbers)
 }
 
+/// Copies of damaged segments, kept aside by earlier starts.
+pub(crate) fn damaged_copies(dir: &Path) -> Result<Vec<PathBuf>, WalError> {
+    let mut copies = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(|e| io(dir, e))? {
+        let path = entry.map_err(|e| io(dir, e))?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.contains(".wal.damaged") {
+            copies.push(path);
+        }
+    }
+    copies.sort();
+    Ok(copies)
+}
+
 /// The segments that a finished record keeps alive until it is logged.
 #[derive(Debug, Default)]
 pub(crate) struct Holds(Vec<u64>);
@@ -111,6 +125,8 @@ struct Writer {
     open: HashMap<RecordId, u64>,
     /// How many open exchanges and unlogged records each segment holds.
     held: BTreeMap<u64, u64>,
+    /// Segments up to this one are to go: what is only open in them is copied forward.
+    retired: u64,
     #[cfg(test)]
     fail_after: Option<u64>,
 }
@@ -126,6 +142,7 @@ impl Wal {
             good: 0,
             open: HashMap::new(),
             held,
+            retired: 0,
             #[cfg(test)]
             fail_after: None,
         };
@@ -242,7 +259,9 @@ impl Wal {
         let oldest = {
             let writer = self.lock();
             match writer.held.iter().next() {
-                Some((number, count)) if writer.held.len() > MAX_LIVE && *count > 0 => {
+                Some((number, count))
+                    if *count > 0 && (writer.held.len() > MAX_LIVE || *number <= writer.retired) =>
+                {
                     let open = writer.open.values().filter(|segment| **segment == *number).count() as u64;
                     (open == *count).then_some(*number)
                 }
@@ -274,6 +293,22 @@ impl Wal {
             }
         }
         Ok(())
+    }
+
+    /// Begins another segment, so that all before it go as soon as what they hold is logged or copied forward. Returns
+    /// the number of the last of those.
+    pub(crate) fn retire(&self) -> Result<u64, WalError> {
+        let mut writer = self.lock();
+        let last = writer.number;
+        writer.retired = last;
+        writer.file = None;
+        writer.start_segment(&self.dir)?;
+        Ok(last)
+    }
+
+    /// Whether no segment up to `number` is left.
+    pub(crate) fn is_gone(&self, number: u64) -> Result<bool, WalError> {
+        Ok(segments(&self.dir)?.first().is_none_or(|first| *first > number))
     }
 
     /// Ends the current segment, so that nothing unheld stays.

@@ -1,6 +1,7 @@
 //! The operator's side: health, readiness and metrics, on an address of their own.
 
 use crate::app::App;
+use crate::erase;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -17,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 /// An admin request has to be whole within this time.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until `stop`.
-pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken) {
+/// Serves until `stop`. `token` permits to erase.
+pub async fn serve(app: Arc<App>, listener: TcpListener, token: Arc<str>, stop: CancellationToken) {
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -31,11 +32,11 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
             },
             () = stop.cancelled() => return,
         };
-        let (served, stop) = (app.clone(), stop.clone());
+        let (served, token, stop) = (app.clone(), token.clone(), stop.clone());
         app.tasks.spawn(async move {
             let service = service_fn(move |request| {
-                let app = served.clone();
-                async move { Ok::<_, Infallible>(answer(&app, &request).await) }
+                let (app, token) = (served.clone(), token.clone());
+                async move { Ok::<_, Infallible>(answer(&app, &token, request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -49,7 +50,10 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, stop: CancellationToken
     }
 }
 
-async fn answer(app: &App, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(app: &App, token: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() == Method::POST && request.uri().path() == "/erase" {
+        return erase::answer(&app.ledger, token, request).await;
+    }
     if *request.method() != Method::GET && *request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
     }

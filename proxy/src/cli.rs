@@ -3,6 +3,7 @@
 mod account;
 mod demo;
 mod demo_server;
+mod erase;
 mod export;
 mod get;
 mod key;
@@ -48,6 +49,11 @@ enum Command {
     Monitor(monitor::MonitorArgs),
     /// Cosign the checkpoints of other logs, as a witness (c2sp.org/tlog-witness)
     Witness(witness::WitnessArgs),
+    /// Delete what opens records, for good, and log that it was done
+    ///
+    /// Works on the data folder, or through the admin side of the process that runs on it. The log and all receipts
+    /// handed out stay valid.
+    Erase(Box<erase::EraseArgs>),
     /// Look at policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -91,6 +97,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Log(command) => runtime(log::run(command)),
         Command::Monitor(args) => runtime(monitor::run(args)),
         Command::Witness(args) => runtime(witness::run(args)),
+        Command::Erase(args) => runtime(erase::run(*args)),
         Command::Policy(command) => policy::run(command),
         Command::Key(command) => key::run(command),
     };

@@ -9,6 +9,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod erase;
 pub mod exchange;
 pub mod facts;
 pub mod forward;

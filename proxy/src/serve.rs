@@ -6,6 +6,7 @@ use crate::config::{
     LedgerOptions, Limits, ListenOptions, LogRoleOptions, LogUrlOptions, UpstreamOptions, WitnessOptions,
     duration,
 };
+use crate::erase::Access;
 use crate::forward::Upstream;
 use crate::log_client::LogClient;
 use crate::post::HttpPost;
@@ -93,7 +94,9 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let upstream = Upstream::new(&options.upstream)?;
     let listener = bind("--listen", options.listen.listen).await?;
     let admin_listener = bind("--admin", options.listen.admin).await?;
-    let (ledger, keeper) = open_ledger(options, &policy).await?;
+    let (ledger, keeper) = open_ledger(&options.ledger, &options.log_url, &options.witness, &policy).await?;
+    // Whoever has the lock writes it: it is always of the process that runs.
+    let access = Access::create(&options.ledger.data, admin_listener.local_addr()?)?;
     let app = App::new(
         ledger,
         policy,
@@ -114,7 +117,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         app: app.clone(),
     };
     app.tasks.spawn(accept::accept(app.clone(), listener, acceptor, stop.clone()));
-    app.tasks.spawn(admin::serve(app.clone(), admin_listener, admin_stop));
+    app.tasks.spawn(admin::serve(app.clone(), admin_listener, access.token.into(), admin_stop));
     if let Some(certificate) = certificate {
         app.tasks.spawn(watch_certificate(certificate, stop));
     }
@@ -187,12 +190,16 @@ pub(crate) async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpL
     TcpListener::bind(address).await.with_context(|| format!("{flag} {address}: cannot listen there"))
 }
 
-async fn open_ledger(all: &ServeOptions, policy: &Policy) -> anyhow::Result<(Ledger, Keeper)> {
-    let options = &all.ledger;
+pub(crate) async fn open_ledger(
+    options: &LedgerOptions,
+    log_url: &LogUrlOptions,
+    witness: &WitnessOptions,
+    policy: &Policy,
+) -> anyhow::Result<(Ledger, Keeper)> {
     let stores = options.stores.stores();
-    let log = match all.log_url.urls.is_empty() {
+    let log = match log_url.urls.is_empty() {
         true => LogAt::Here(log_key(options, &stores).await?),
-        false => LogAt::Elsewhere(remote(all)?),
+        false => LogAt::Elsewhere(remote(options, log_url, witness)?),
     };
     let private_key = options.private_key.as_ref().map(Kek::load).transpose().context("--private-key")?;
     let config = colophon_ledger::Config {
@@ -210,7 +217,7 @@ async fn open_ledger(all: &ServeOptions, policy: &Policy) -> anyhow::Result<(Led
         private_key: private_key.map(Arc::new),
         policy: policy.digest(),
         shard_key_life: SHARD_KEY_LIFE,
-        witnesses: witnessing(&all.witness)?,
+        witnesses: witnessing(witness)?,
     };
     let deadline = Instant::now() + START_PATIENCE;
     loop {
@@ -226,19 +233,23 @@ async fn open_ledger(all: &ServeOptions, policy: &Policy) -> anyhow::Result<(Led
 }
 
 /// The log of `--log-url`.
-fn remote(all: &ServeOptions) -> anyhow::Result<Remote> {
+fn remote(
+    options: &LedgerOptions,
+    log_url: &LogUrlOptions,
+    witness: &WitnessOptions,
+) -> anyhow::Result<Remote> {
     for (flag, given) in [
-        ("--log-key", all.ledger.log_key.is_some()),
-        ("--adopt", all.ledger.adopt),
-        ("--witness-policy", all.witness.policy.is_some()),
+        ("--log-key", options.log_key.is_some()),
+        ("--adopt", options.adopt),
+        ("--witness-policy", witness.policy.is_some()),
     ] {
         anyhow::ensure!(
             !given,
             "{flag} is for whoever keeps the log: with --log-url that is not this process"
         );
     }
-    let transport = Arc::new(LogClient::new(&all.log_url)?);
-    Ok(Remote { transport, key: all.log_url.vkey.clone() })
+    let transport = Arc::new(LogClient::new(log_url)?);
+    Ok(Remote { transport, key: log_url.vkey.clone() })
 }
 
 /// How long a start waits for a log that another process keeps.

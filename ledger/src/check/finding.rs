@@ -148,6 +148,14 @@ pub enum Finding {
         /// Why.
         what: &'static str,
     },
+    /// An erasure of a record that is not in the log, or one that is there twice.
+    #[error("leaf {index}: erasure: {what}")]
+    Erasure {
+        /// Index in the log.
+        index: u64,
+        /// Why.
+        what: &'static str,
+    },
     /// A batch file is missing, malformed, or not the one its statement describes.
     #[error("batch {file}: {what}")]
     Batch {
@@ -189,6 +197,7 @@ impl Finding {
             Finding::Chain { .. } => "chain",
             Finding::Counters { .. } => "counters",
             Finding::Close { .. } => "close",
+            Finding::Erasure { .. } => "erasure",
             Finding::Batch { .. } => "batch",
             Finding::DuplicateRecord { .. } => "duplicate-record",
         }

@@ -1,8 +1,10 @@
 //! What the leaves say, taken together: keys, chains, counters.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use colophon_receipt::erasure::{Erased, Erasure, ErasureId};
 use colophon_receipt::merkle::empty_root;
+use colophon_receipt::record::RecordId;
 use colophon_receipt::statement::{Announcement, Counters, Genesis, ShardClose, Statement, payload_hash};
 use colophon_receipt::{Hash, statement::Predecessor};
 use colophon_signer::PublicKey;
@@ -34,6 +36,15 @@ pub(crate) struct Statements {
     origin: String,
     log_keys: Vec<PublicKey>,
     shards: HashMap<String, Shard>,
+    erasures: HashSet<ErasureId>,
+}
+
+/// What a leaf points at outside the log.
+pub(crate) enum Subject {
+    /// The batch of this statement.
+    Batch(Box<Statement>),
+    /// An erased record, and the hash of its leaf.
+    Record(RecordId, Hash),
 }
 
 impl Statements {
@@ -62,8 +73,8 @@ impl Statements {
         keys
     }
 
-    /// Takes leaf `index` in, for `index` above 0. Returns the statement whose batch is to be looked at.
-    pub(crate) fn leaf(&mut self, index: u64, bytes: &[u8], report: &mut Report) -> Option<Statement> {
+    /// Takes leaf `index` in, for `index` above 0. Returns what has to be looked at besides.
+    pub(crate) fn leaf(&mut self, index: u64, bytes: &[u8], report: &mut Report) -> Option<Subject> {
         let leaf = match Leaf::parse(bytes) {
             Ok(leaf) => leaf,
             Err(e) => {
@@ -89,13 +100,15 @@ impl Statements {
             }
             Leaf::Statement(signed, statement) => {
                 report.statements += 1;
-                self.statement(index, &signed, &statement, report).then_some(statement)
+                self.statement(index, &signed, &statement, report)
+                    .then(|| Subject::Batch(Box::new(statement)))
             }
             Leaf::Close(signed, close) => {
                 report.closes += 1;
                 self.close(index, &signed, &close, report);
                 None
             }
+            Leaf::Erasure(signed, erasure) => self.erasure(index, &signed, &erasure, report),
         }
     }
 
@@ -216,6 +229,44 @@ impl Statements {
             shard.last = Some(new.clone());
         }
         true
+    }
+
+    /// Returns the record that was erased.
+    fn erasure(
+        &mut self,
+        index: u64,
+        signed: &Sign1,
+        erasure: &Erasure,
+        report: &mut Report,
+    ) -> Option<Subject> {
+        let Some(shard) = self.shards.get(&erasure.shard) else {
+            report.find(Finding::Unannounced { index, shard: erasure.shard.clone() });
+            return None;
+        };
+        if let Err(e) = signed.verify(&shard.key) {
+            report.find(Finding::Signature { index, what: e.to_string() });
+            return None;
+        }
+        let mut wrong = |what| report.find(Finding::Erasure { index, what });
+        if shard.closed {
+            wrong("it comes after its shard's close");
+        }
+        if erasure.at > shard.not_after {
+            wrong("it is dated after its key's end");
+        }
+        if erasure.openings == 0 {
+            wrong("it erased nothing");
+        }
+        if !self.erasures.insert(erasure.id) {
+            wrong("it is in the log twice");
+            return None;
+        }
+        report.erasures += 1;
+        report.erased = report.erased.saturating_add(erasure.openings);
+        match erasure.what {
+            Erased::Record { id, leaf_hash } => Some(Subject::Record(id, leaf_hash)),
+            Erased::Tenant(_) | Erased::Before(_) => None,
+        }
     }
 
     fn close(&mut self, index: u64, signed: &Sign1, close: &ShardClose, report: &mut Report) {

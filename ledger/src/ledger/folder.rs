@@ -151,7 +151,7 @@ fn read_token_key(path: &Path) -> Result<Option<[u8; 32]>, LedgerError> {
 }
 
 /// Writes a small private file whole, or not at all.
-fn replace(path: &Path, content: &[u8]) -> Result<(), LedgerError> {
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<(), LedgerError> {
     let new = path.with_extension("new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true);

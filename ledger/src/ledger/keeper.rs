@@ -3,6 +3,10 @@
 //! One batch at a time, its steps in this order, each repeatable: batch file and openings, the statement's place in the
 //! log (the point of no return), index, memory and WAL. What fails is tried again; until then everything waits.
 
+mod erase;
+
+pub(crate) use erase::Command;
+
 use super::book::{Pending, Taken};
 use super::{Ledger, LedgerError};
 use crate::batch::Tree;
@@ -19,7 +23,7 @@ use colophon_signer::cose::sign_statement;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
@@ -42,7 +46,13 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn start(ledger: Ledger, log: Destination, shard: Arc<Shard>, from: u64) -> Keeper {
+    pub(super) fn start(
+        ledger: Ledger,
+        log: Destination,
+        shard: Arc<Shard>,
+        from: u64,
+        erasures: mpsc::Receiver<Command>,
+    ) -> Keeper {
         let (stop, stopped) = oneshot::channel();
         let worker = Worker {
             ledger: ledger.clone(),
@@ -53,6 +63,8 @@ impl Keeper {
             next: None,
             closing: Closing::No,
             last: Instant::now(),
+            erasures,
+            unlogged: None,
         };
         let ended = Ended { ledger: ledger.clone(), asked: false };
         let mut task = JoinSet::new();
@@ -180,6 +192,8 @@ struct Worker {
     next: Option<Arc<Shard>>,
     closing: Closing,
     last: Instant,
+    erasures: mpsc::Receiver<Command>,
+    unlogged: Option<erase::Unlogged>,
 }
 
 impl Worker {
@@ -188,10 +202,14 @@ impl Worker {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pause = FIRST_PAUSE;
         let inner = self.ledger.0.clone();
+        if let Err(error) = self.finish_erasures().await {
+            tracing::error!(%error, "an erasure that was begun is not finished; the next start or erasure goes on");
+        }
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = inner.full.notified() => {}
+                Some(command) = self.erasures.recv() => self.erase(command).await,
                 _ = &mut stop => break,
             }
             match self.round().await {

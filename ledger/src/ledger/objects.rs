@@ -60,11 +60,17 @@ impl Objects {
 
     /// The last parts of the names in a folder.
     pub(crate) async fn list(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
+        let last = |path: String| path.rsplit('/').next().unwrap_or_default().to_owned();
+        Ok(self.paths(folder).await?.into_iter().map(last).collect())
+    }
+
+    /// The whole names of what is in a folder and below it.
+    pub(crate) async fn paths(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
         let mut names = Vec::new();
         let prefix = Path::from(folder);
         let mut listing = self.0.list(Some(&prefix));
         while let Some(meta) = listing.try_next().await.map_err(failed("listing", folder))? {
-            names.extend(meta.location.filename().map(str::to_owned));
+            names.push(String::from(meta.location));
             if names.len() > MAX_LISTING {
                 return Err(LedgerError::Damaged { what: folder.to_owned(), why: "too many files".into() });
             }

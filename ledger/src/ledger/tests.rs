@@ -8,6 +8,7 @@ use support::*;
 use tempfile::TempDir;
 
 mod crash;
+mod erase;
 mod private;
 pub(crate) mod support;
 mod task;

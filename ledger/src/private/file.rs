@@ -8,7 +8,7 @@
 //! ```
 //! The page of slot `n` lies from offset `n` to offset `n + 1`, counted from the start of the file.
 
-use super::crypt::{CryptError, DataKey, KEY_NAME, KeyName, PageKey, Place, TAG, Tenant};
+use super::crypt::{CryptError, DataKey, KEY_NAME as NAME, KeyName, PageKey, Place, TAG, Tenant};
 use crate::batch::MAX_RECORDS;
 use crate::index::civil_month;
 use colophon_receipt::erasure::ErasureId;
@@ -23,7 +23,7 @@ const SEALED: &[u8; 16] = b"colophon open  2";
 const GONE: &[u8; 16] = b"colophon gone  1";
 /// The openings of one record have at most this many bytes.
 const MAX_OPENING: u64 = 8 << 20;
-const MAX_PAGE: u64 = MAX_OPENING + 1 + (KEY_NAME + TAG) as u64;
+const MAX_PAGE: u64 = MAX_OPENING + 1 + (NAME + TAG) as u64;
 /// A whole file is read only where it is rewritten; one has at most this many bytes.
 pub(crate) const MAX_FILE: u64 = 1 << 30;
 /// A reader begins with this many bytes: the head, and in small batches the offsets too.
@@ -123,22 +123,10 @@ impl Plain {
         for (row, slot) in self.rows.iter().zip(0..) {
             let (name, key) = page_keys.get(&row.kind).ok_or(FileError::Crypt(CryptError::Seal))?;
             let text = self.texts.get(row.text.clone()).ok_or(FileError::Offsets)?;
-            file.page(|out| seal_page(name, key, Place { shard, seq, slot, id: &row.id }, text, out))?;
+            file.sealed(name, key, Place { shard, seq, slot, id: &row.id }, text)?;
         }
         Ok(file.finish())
     }
-}
-
-fn seal_page(
-    name: &[u8; KEY_NAME],
-    key: &PageKey,
-    place: Place<'_>,
-    text: &[u8],
-    out: &mut Vec<u8>,
-) -> Result<(), FileError> {
-    out.push(PAGE);
-    out.extend_from_slice(name);
-    Ok(key.seal(place, text, out)?)
 }
 
 fn encode(entry: &Entry<'_>, out: &mut Vec<u8>) {
@@ -173,30 +161,31 @@ impl Writer {
         Writer { table, ends: vec![out.len() as u64], out }
     }
 
-    pub(super) fn page(
+    /// Adds a page that is sealed now.
+    pub(super) fn sealed(
         &mut self,
-        write: impl FnOnce(&mut Vec<u8>) -> Result<(), FileError>,
+        name: &[u8; NAME],
+        key: &PageKey,
+        place: Place<'_>,
+        text: &[u8],
     ) -> Result<(), FileError> {
-        write(&mut self.out)?;
+        self.out.push(PAGE);
+        self.out.extend_from_slice(name);
+        key.seal(place, text, &mut self.out)?;
         self.ends.push(self.out.len() as u64);
         Ok(())
     }
 
-    pub(super) fn sealed(
-        &mut self,
-        key: (&[u8; KEY_NAME], &PageKey),
-        place: Place<'_>,
-        text: &[u8],
-    ) -> Result<(), FileError> {
-        self.page(|out| seal_page(key.0, key.1, place, text, out))
+    /// Adds a page as it is.
+    pub(super) fn copy(&mut self, page: &[u8]) {
+        self.out.extend_from_slice(page);
+        self.ends.push(self.out.len() as u64);
     }
 
-    pub(super) fn erased(&mut self, erasure: &ErasureId) -> Result<(), FileError> {
-        self.page(|out| {
-            out.push(ERASED);
-            out.extend_from_slice(erasure);
-            Ok(())
-        })
+    /// Adds what stands for an erased page.
+    pub(super) fn erased(&mut self, erasure: &ErasureId) {
+        self.out.push(ERASED);
+        self.copy(erasure);
     }
 
     pub(super) fn finish(mut self) -> Vec<u8> {
@@ -258,11 +247,6 @@ impl Head {
             Head::Sealed(count, _) => (*count, 36),
             Head::Gone(..) => (0, 0),
         }
-    }
-
-    /// How many slots there are; none in what is gone.
-    pub(crate) fn count(&self) -> u32 {
-        self.parts().0
     }
 
     /// Where the two offsets of a slot's page are.

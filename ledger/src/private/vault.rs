@@ -93,7 +93,7 @@ impl Vault {
     }
 
     /// The key that seals records of a tenant and month: one that there is, or a new one.
-    async fn writing_key(&self, kind: (Tenant, u32)) -> Result<Arc<DataKey>, LedgerError> {
+    pub(super) async fn writing_key(&self, kind: (Tenant, u32)) -> Result<Arc<DataKey>, LedgerError> {
         if let Some(key) = lock(&self.writing).get(&kind) {
             return Ok(key.clone());
         }
@@ -141,7 +141,7 @@ impl Vault {
     }
 
     /// Forgets a key that was destroyed.
-    fn forget(&self, name: &KeyName) {
+    pub(super) fn forget(&self, name: &KeyName) {
         lock(&self.keys).remove(name);
         lock(&self.writing).retain(|_, key| key.name != *name);
     }

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use colophon_receipt::Hash;
+use colophon_receipt::erasure::{Erasure, ErasureId};
 use colophon_receipt::statement::{Announcement, ShardClose, Statement, payload_hash};
 use colophon_signer::PublicKey;
 use colophon_signer::cose::Sign1;
@@ -29,6 +30,8 @@ pub(super) enum Submission {
     Statement { leaf: Vec<u8>, signed: Sign1, statement: Statement, announced: u64 },
     /// The end of a shard.
     Close { leaf: Vec<u8>, signed: Sign1, close: ShardClose, announced: u64 },
+    /// A shard's word that openings were deleted.
+    Erasure { leaf: Vec<u8>, signed: Sign1, erasure: Erasure, announced: u64 },
 }
 
 impl Submission {
@@ -37,6 +40,7 @@ impl Submission {
             Submission::Announcement { announcement, .. } => &announcement.shard,
             Submission::Statement { statement, .. } => &statement.shard,
             Submission::Close { close, .. } => &close.shard,
+            Submission::Erasure { erasure, .. } => &erasure.shard,
         }
     }
 }
@@ -79,6 +83,8 @@ struct Known {
     closed: Option<(u64, Hash)>,
     /// A later shard says that it goes on where this one ended.
     superseded: bool,
+    /// Its erasures, with index and payload hash.
+    erasures: HashMap<ErasureId, (u64, Hash)>,
 }
 
 /// What the log says about shards, from leaf `from` to its end.
@@ -142,6 +148,10 @@ impl Admission {
                 self.earliest = self.earliest.min(close.at);
                 self.shards.entry(shard).or_default().closed.get_or_insert((index, hash));
             }
+            Leaf::Erasure(_, erasure) => {
+                self.earliest = self.earliest.min(erasure.at);
+                self.shards.entry(shard).or_default().erasures.insert(erasure.id, (index, hash));
+            }
             _ => {}
         }
     }
@@ -166,7 +176,9 @@ impl Admission {
                 known.is_none_or(|known| known.announced.is_none())
                     && self.earliest >= announcement.not_before.saturating_sub(SKEW)
             }
-            Submission::Statement { announced, .. } | Submission::Close { announced, .. } => {
+            Submission::Statement { announced, .. }
+            | Submission::Close { announced, .. }
+            | Submission::Erasure { announced, .. } => {
                 known.is_none_or(|known| known.last.is_none()) && self.from > *announced
             }
         }
@@ -177,7 +189,9 @@ impl Admission {
         let known = self.shards.get(submission.shard());
         match submission {
             Submission::Announcement { .. } => None,
-            Submission::Statement { announced, .. } | Submission::Close { announced, .. } => {
+            Submission::Statement { announced, .. }
+            | Submission::Close { announced, .. }
+            | Submission::Erasure { announced, .. } => {
                 known.is_none_or(|known| known.announced.is_none()).then_some(*announced)
             }
         }
@@ -215,6 +229,10 @@ impl Admission {
             }
             Submission::Close { signed, close, .. } => match self.speaker(&close.shard, signed, now) {
                 Ok(known) => judge_close(known, signed, close),
+                Err(refusal) => Verdict::Refused(refusal),
+            },
+            Submission::Erasure { signed, erasure, .. } => match self.speaker(&erasure.shard, signed, now) {
+                Ok(known) => judge_erasure(known, signed, erasure),
                 Err(refusal) => Verdict::Refused(refusal),
             },
         }
@@ -313,5 +331,18 @@ fn judge_close(known: &Known, signed: &Sign1, close: &ShardClose) -> Verdict {
         Some(last) if (last.seq, last.hash) == (close.seq, close.payload_hash) => Verdict::Append,
         Some(last) => Verdict::Refused(Refusal::Gap { next: last.seq.saturating_add(1) }),
         None => Verdict::Refused(Refusal::Gap { next: 0 }),
+    }
+}
+
+/// An erasure has no place in the chain; it comes before the shard's end, and once.
+fn judge_erasure(known: &Known, signed: &Sign1, erasure: &Erasure) -> Verdict {
+    match known.erasures.get(&erasure.id) {
+        Some((index, hash)) if *hash == payload_hash(signed.payload()) => {
+            Verdict::Logged(Placed { index: *index })
+        }
+        Some(_) => Verdict::Refused(Refusal::Unfit("another erasure has this id".into())),
+        None if known.superseded => Verdict::Refused(Refusal::Superseded),
+        None if known.closed.is_some() => Verdict::Refused(Refusal::Closed),
+        None => Verdict::Append,
     }
 }

@@ -21,6 +21,15 @@ pub(super) async fn send(
     request: Request<Full<Bytes>>,
     ca: Option<&Path>,
 ) -> anyhow::Result<Response<Bytes>> {
+    send_within(TIMEOUT, request, ca).await
+}
+
+/// The same for what may take longer.
+pub(super) async fn send_within(
+    limit: Duration,
+    request: Request<Full<Bytes>>,
+    ca: Option<&Path>,
+) -> anyhow::Result<Response<Bytes>> {
     let uri = request.uri().clone();
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(crate::tls::roots_config(ca)?)
@@ -33,10 +42,10 @@ pub(super) async fn send(
         let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| anyhow::anyhow!(error))?;
         Ok::<_, anyhow::Error>(Response::from_parts(parts, body.to_bytes()))
     };
-    match tokio::time::timeout(TIMEOUT, exchange).await {
+    match tokio::time::timeout(limit, exchange).await {
         Ok(Ok(response)) => Ok(response),
         Ok(Err(error)) => Err(error).with_context(|| format!("cannot fetch {}", shown(&uri))),
-        Err(_) => anyhow::bail!("{} did not answer within {TIMEOUT:?}", shown(&uri)),
+        Err(_) => anyhow::bail!("{} did not answer within {limit:?}", shown(&uri)),
     }
 }
 

@@ -186,6 +186,9 @@ fn print(report: &Report, trusted: bool) {
         report.announcements, report.statements, report.closes
     );
     println!("records     {} in {} batches", report.records, report.batches);
+    if report.erasures > 0 {
+        println!("erased      the openings of {} records, by {} erasures", report.erased, report.erasures);
+    }
     for finding in &report.findings {
         println!("{} {}: {}", term::refused("✗"), finding.name(), term::safe_line(&finding.to_string()));
     }
@@ -218,6 +221,8 @@ fn json(report: &Report) -> serde_json::Value {
         "announcements": report.announcements,
         "statements": report.statements,
         "closes": report.closes,
+        "erasures": report.erasures,
+        "erased": report.erased,
         "batches": report.batches,
         "records": report.records,
         "findings": findings,

@@ -5,7 +5,7 @@ use colophon_receipt::statement::Statement;
 use colophon_signer::PublicKey;
 use serde::{Deserialize, Serialize};
 
-use super::{HashMap, Shard, Statements};
+use super::{HashMap, HashSet, Shard, Statements};
 
 /// Payload hashes kept for each shard: a second statement of an older number is found by reading the log again.
 const PAYLOADS: u64 = 4096;
@@ -102,7 +102,8 @@ impl Statements {
             shards.insert(shard.name, known);
         }
         let log_keys = saved.log_keys.into_iter().map(PublicKey).collect();
-        Some(Statements { origin: saved.origin, log_keys, shards })
+        // An erasure that is there twice is found by reading the log again.
+        Some(Statements { origin: saved.origin, log_keys, shards, erasures: HashSet::new() })
     }
 
     /// Lets go of the hashes of old payloads, so that memory is bounded.

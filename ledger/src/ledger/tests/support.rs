@@ -5,6 +5,7 @@ use super::super::*;
 use crate::ledger::keeper::batch_name;
 use crate::{batch, index};
 use colophon_receipt::checkpoint::TlogProof;
+use colophon_receipt::erasure::{ERASURE_TYPE, Erasure};
 use colophon_receipt::receipt::{Bytes, Field, Receipt};
 use colophon_receipt::record::{FieldSet, field_hash, seal};
 use colophon_receipt::statement::{
@@ -167,6 +168,8 @@ pub(crate) struct Audit {
     /// Shards in the order they were announced.
     pub(crate) announced: Vec<Announcement>,
     pub(crate) closed: Vec<String>,
+    /// With their log index.
+    pub(crate) erasures: Vec<(u64, Erasure)>,
 }
 
 /// Reads the whole log and all batches: chains, intervals, counters and roots agree, no record is there twice, and
@@ -232,6 +235,13 @@ pub(crate) async fn audit(ledger: &Ledger) -> Audit {
                 let close = ShardClose::decode(cose.payload()).unwrap();
                 assert_eq!(close.payload_hash, ends[&shard].0);
                 audit.closed.push(shard);
+            }
+            ERASURE_TYPE => {
+                let key = audit.announced.iter().find(|known| known.shard == shard).unwrap().public_key;
+                cose.verify(&PublicKey(key)).unwrap();
+                let erasure = Erasure::decode(cose.payload()).unwrap();
+                assert!(!audit.closed.contains(&shard));
+                audit.erasures.push((log_index, erasure));
             }
             other => panic!("{other}"),
         }

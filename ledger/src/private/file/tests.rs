@@ -108,8 +108,8 @@ fn version_1_is_still_read() {
 #[test]
 fn erased_pages_and_files_say_by_what() {
     let mut file = Writer::new(&[2; 16], 2);
-    file.erased(&[7; 16]).unwrap();
-    file.erased(&[8; 16]).unwrap();
+    file.erased(&[7; 16]);
+    file.erased(&[8; 16]);
     let file = file.finish();
     let head = Head::read(&file).unwrap();
     let pages = head.pages(&file).unwrap();

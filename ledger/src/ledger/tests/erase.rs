@@ -1,0 +1,311 @@
+//! What is erased is gone from every byte of the folder, the log says so once, and everything else stays.
+
+use super::*;
+use crate::check::{CheckOptions, check};
+use crate::ledger::keeper::private_name;
+use crate::private::Found;
+use crate::private::tests::clear_files;
+use colophon_receipt::erasure::{Erased, tenant_commitment};
+use futures_util::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt};
+
+/// The seed of exchange `n` (see `seal_for`): what opens it, and nothing else holds 32 such bytes.
+fn seed(n: u64) -> [u8; 32] {
+    [n as u8; 32]
+}
+
+/// Names of the files and objects that hold `needle`.
+async fn holders(dir: &TempDir, store: &Arc<dyn ObjectStore>, needle: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut folders = vec![dir.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if std::fs::read(&path).unwrap().windows(needle.len()).any(|part| part == needle) {
+                found.push(path.display().to_string());
+            }
+        }
+    }
+    for meta in store.list(None).try_collect::<Vec<_>>().await.unwrap() {
+        let bytes = store.get(&meta.location).await.unwrap().bytes().await.unwrap();
+        if bytes.windows(needle.len()).any(|part| part == needle) {
+            found.push(meta.location.to_string());
+        }
+    }
+    found
+}
+
+async fn erased(ledger: &Ledger, id: &RecordId) -> Option<u64> {
+    match ledger.lookup(id).await.unwrap() {
+        Lookup::Erased(erased) => Some(erased.logged.expect("logged").1),
+        Lookup::Found(receipt) => {
+            verify(ledger, &receipt);
+            None
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn sound(store: &Arc<dyn ObjectStore>) -> (u64, u64) {
+    let report = check(store.clone(), CheckOptions::default()).await;
+    assert!(report.is_sound(), "{:?}", report.findings);
+    (report.erasures, report.erased)
+}
+
+/// Three exchanges in one batch.
+async fn three(ledger: &Ledger) -> [RecordId; 3] {
+    let tickets = [101, 102, 103].map(|n| (n, accept(ledger, n).unwrap()));
+    let ids = tickets.map(|(n, ticket)| complete(ledger, ticket, n).unwrap());
+    settle(ledger).await;
+    ids
+}
+
+fn slow(dir: &TempDir) -> Config {
+    Config { batch_every: Duration::from_millis(100), ..config(dir.path()) }
+}
+
+#[tokio::test]
+async fn one_record_leaves_nothing_behind_but_the_logs_word() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(slow(&dir), store.clone()).await.unwrap();
+    let ids = three(&ledger).await;
+    let open_meanwhile = accept(&ledger, 7).unwrap();
+    let handed_out = receipt(&ledger, &ids[1]).await;
+    assert!(!holders(&dir, &store, &seed(102)).await.is_empty(), "the WAL has it until it is emptied");
+    assert!(matches!(ledger.erase(Erase::Record([9; 16])).await, Err(EraseError::Unknown)));
+    assert!(matches!(ledger.erase(Erase::Record(*open_meanwhile.id())).await, Err(EraseError::NotLogged)));
+
+    let report = ledger.erase(Erase::Record(ids[1])).await.unwrap();
+    assert_eq!((report.openings, report.earlier, report.salt), (1, false, None));
+    let (at, index) = report.logged.unwrap();
+    assert_eq!(holders(&dir, &store, &seed(102)).await, [""; 0]);
+    assert_eq!(holders(&dir, &store, b"exchange 102").await, [""; 0], "its signature base");
+    assert_eq!(holders(&dir, &store, b"/v1/102").await, [""; 0], "its fields");
+    assert_eq!(erased(&ledger, &ids[1]).await, Some(index));
+    for kept in [ids[0], ids[2]] {
+        assert_eq!(erased(&ledger, &kept).await, None);
+    }
+    let leaf = verify(&ledger, &handed_out);
+    let found = audit(&ledger).await;
+    let (logged_at, erasure) = &found.erasures[0];
+    let leaf_hash = colophon_receipt::merkle::leaf_hash(&leaf.encode());
+    assert_eq!((*logged_at, erasure.at, erasure.openings), (index, at, 1));
+    assert_eq!(erasure.what, Erased::Record { id: ids[1], leaf_hash });
+
+    // Again: told so, and not logged again. The exchange that was open all the time is not lost.
+    let again = ledger.erase(Erase::Record(ids[1])).await.unwrap();
+    assert_eq!((again.earlier, again.logged, again.openings), (true, Some((at, index)), 1));
+    let id = complete(&ledger, open_meanwhile, 7).unwrap();
+    settle(&ledger).await;
+    verify(&ledger, &receipt(&ledger, &id).await);
+    keeper.close().await.unwrap();
+    drop(ledger);
+    assert_eq!(sound(&store).await, (1, 1));
+    let (ledger, _keeper) = open(slow(&dir), store.clone()).await.unwrap();
+    assert_eq!(erased(&ledger, &ids[1]).await, Some(index));
+    assert_eq!(erased(&ledger, &ids[0]).await, None);
+}
+
+#[tokio::test]
+async fn a_tenants_keys_and_pages_go_and_its_next_records_have_a_new_key() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(slow(&dir), store.clone()).await.unwrap();
+    let first = three(&ledger).await;
+    let second = three(&ledger).await;
+    ledger.erase(Erase::Record(first[0])).await.unwrap();
+    for bad in [Vec::new(), vec![0; 1025]] {
+        assert!(matches!(ledger.erase(Erase::Tenant(bad)).await, Err(EraseError::Tenant)));
+    }
+    let nobody = ledger.erase(Erase::Tenant(b"nobody".to_vec())).await.unwrap();
+    assert_eq!((nobody.openings, nobody.logged), (0, None), "nothing to erase, nothing to log");
+    let report = ledger.erase(Erase::Tenant(b"-".to_vec())).await.unwrap();
+    assert_eq!(report.openings, 5);
+    for id in first.iter().chain(&second).skip(1) {
+        assert_eq!(erased(&ledger, id).await, Some(report.logged.unwrap().1));
+    }
+    for n in 101..=103 {
+        assert_eq!(holders(&dir, &store, &seed(n)).await, [""; 0]);
+    }
+    let later = exchange(&ledger, 9);
+    settle(&ledger).await;
+    assert_eq!(erased(&ledger, &later).await, None);
+    let found = audit(&ledger).await;
+    let commitment = tenant_commitment(&report.salt.unwrap(), b"-");
+    assert_eq!(found.erasures.last().unwrap().1.what, Erased::Tenant(commitment));
+    assert_eq!(found.erasures.len(), 2);
+    keeper.close().await.unwrap();
+    drop(ledger);
+    assert_eq!(sound(&store).await, (2, 6));
+}
+
+#[tokio::test]
+async fn what_completed_before_a_time_goes_and_no_more() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(slow(&dir), store.clone()).await.unwrap();
+    let begun = ledger.now();
+    let first = three(&ledger).await;
+    let second = three(&ledger).await;
+    assert!(matches!(ledger.erase(Erase::Before(u64::MAX)).await, Err(EraseError::Future)));
+    let none = ledger.erase(Erase::Before(begun)).await.unwrap();
+    assert_eq!((none.openings, none.logged, none.id), (0, None, None));
+    // In the middle of the second batch.
+    let leaf = verify(&ledger, &receipt(&ledger, &second[1]).await);
+    let report = ledger.erase(Erase::Before(leaf.completed_at)).await.unwrap();
+    assert_eq!(report.openings, 4);
+    let index = report.logged.unwrap().1;
+    for id in [first[0], first[1], first[2], second[0]] {
+        assert_eq!(erased(&ledger, &id).await, Some(index));
+    }
+    for id in [second[1], second[2]] {
+        assert_eq!(erased(&ledger, &id).await, None);
+    }
+    let found = audit(&ledger).await;
+    assert_eq!(found.erasures[0].1.what, Erased::Before(leaf.completed_at));
+    let again = ledger.erase(Erase::Before(leaf.completed_at)).await.unwrap();
+    assert_eq!((again.openings, again.logged), (0, None));
+    // Up to now: nothing is left.
+    let all = ledger.erase(Erase::Before(ledger.now())).await.unwrap();
+    assert_eq!(all.openings, 2);
+    assert_eq!(erased(&ledger, &second[2]).await, Some(all.logged.unwrap().1));
+    keeper.close().await.unwrap();
+    drop(ledger);
+    assert_eq!(sound(&store).await, (2, 6));
+}
+
+/// Openings in clear, of an earlier version: what stays is sealed, what goes is gone.
+#[tokio::test]
+async fn a_file_of_version_1_is_rewritten_sealed() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, _keeper) = open(slow(&dir), store.clone()).await.unwrap();
+    let ids = three(&ledger).await;
+    let (target, _) = ledger.cache().get(&ids[0]).unwrap();
+    let mut openings = Vec::new();
+    for (id, slot) in ids.iter().zip(0..) {
+        match ledger.0.vault.opening(&target.shard, target.seq, slot, id).await.unwrap() {
+            Found::Opening(opening) => openings.push((*id, opening)),
+            Found::Erased(_) => panic!("erased"),
+        }
+    }
+    let name = private_name(&target.shard, target.seq);
+    store.put(&Path::from(name.as_str()), clear_files(&openings).into()).await.unwrap();
+    assert!(holders(&dir, &store, &seed(103)).await.contains(&name));
+    ledger.erase(Erase::Record(ids[1])).await.unwrap();
+    for n in [101, 102, 103] {
+        assert_eq!(holders(&dir, &store, &seed(n)).await, [""; 0], "sealed or gone");
+    }
+    assert!(erased(&ledger, &ids[1]).await.is_some());
+    for kept in [ids[0], ids[2]] {
+        assert_eq!(erased(&ledger, &kept).await, None);
+    }
+    // Another whole: its tenant is the one that version 1 knew.
+    store.put(&Path::from(name.as_str()), clear_files(&openings).into()).await.unwrap();
+    assert_eq!(ledger.erase(Erase::Tenant(b"-".to_vec())).await.unwrap().openings, 3);
+    assert_eq!(holders(&dir, &store, &seed(101)).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn a_store_that_lost_or_garbled_a_file_is_erased_as_far_as_it_goes() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(slow(&dir), store.clone()).await.unwrap();
+    let [first, second] = [three(&ledger).await, three(&ledger).await];
+    let name = |id: &RecordId| {
+        let (target, _) = ledger.cache().get(id).unwrap();
+        Path::from(private_name(&target.shard, target.seq))
+    };
+    store.delete(&name(&first[0])).await.unwrap();
+    let lost = ledger.erase(Erase::Record(first[0])).await.unwrap();
+    assert_eq!((lost.openings, lost.logged), (0, None), "there is nothing to erase");
+    let whole = store.get(&name(&second[0])).await.unwrap().bytes().await.unwrap();
+    store.put(&name(&second[0]), whole.slice(..whole.len() - 3).into()).await.unwrap();
+    let error = ledger.erase(Erase::Record(second[0])).await.unwrap_err();
+    assert!(error.to_string().contains(name(&second[0]).as_ref()), "{error}");
+    // Repaired, the erasure that was begun is finished by the next, whatever that is.
+    store.put(&name(&second[0]), whole.into()).await.unwrap();
+    let next = ledger.erase(Erase::Record(second[0])).await.unwrap();
+    assert!(next.earlier && next.openings == 1, "{next:?}");
+    // A copy of a damaged WAL segment may hold anything.
+    let aside = dir.path().join("data/wal/1.wal.damaged");
+    std::fs::write(&aside, b"?").unwrap();
+    let error = ledger.erase(Erase::Record(second[1])).await.unwrap_err();
+    assert!(matches!(&error, EraseError::DamagedWal(files) if *files == [aside.clone()]));
+    assert!(error.to_string().contains("1.wal.damaged"), "{error}");
+    assert_eq!(erased(&ledger, &second[1]).await, None);
+    std::fs::remove_file(&aside).unwrap();
+    assert_eq!(ledger.erase(Erase::Record(second[1])).await.unwrap().openings, 1);
+    keeper.close().await.unwrap();
+    assert!(matches!(ledger.erase(Erase::Record(second[2])).await, Err(EraseError::Closed)));
+}
+
+#[tokio::test]
+async fn half_written_openings_go_too() {
+    let dir = TempDir::new().unwrap();
+    let (ledger, keeper) = Ledger::open(slow(&dir)).await.unwrap();
+    let ids = three(&ledger).await;
+    let (target, _) = ledger.cache().get(&ids[0]).unwrap();
+    let file = dir.path().join("data/private").join(private_name(&target.shard, target.seq));
+    let staged = file.with_file_name(format!("{}#1", target.seq));
+    // What a process killed in the middle of a write leaves.
+    std::fs::write(&staged, std::fs::read(&file).unwrap()).unwrap();
+    ledger.erase(Erase::Record(ids[0])).await.unwrap();
+    assert!(!staged.exists());
+    keeper.close().await.unwrap();
+}
+
+/// One attempt that dies at a write of the store, then another life: erased, logged once.
+fn survive(fault: Fault, at: usize, what: impl Fn(&[RecordId; 3]) -> Erase, taken: u64) -> bool {
+    let (dir, inner) = (TempDir::new().unwrap(), memory());
+    let run = |work: &mut dyn FnMut(&tokio::runtime::Runtime)| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        work(&runtime);
+    };
+    let mut ids = [[0; 16]; 3];
+    run(&mut |runtime| {
+        runtime.block_on(async {
+            let (ledger, keeper) = open(slow(&dir), inner.clone()).await.unwrap();
+            ids = three(&ledger).await;
+            keeper.close().await.unwrap();
+        });
+    });
+    let faulty = FaultStore::new(inner.clone(), fault, at);
+    run(&mut |runtime| {
+        runtime.block_on(async {
+            let Ok((ledger, keeper)) = open(slow(&dir), faulty.clone()).await else { return };
+            // The reply may never come: the process is dead by then.
+            let erase = ledger.erase(what(&ids));
+            let _ = tokio::time::timeout(Duration::from_millis(400), erase).await;
+            drop(keeper);
+        });
+    });
+    run(&mut |runtime| {
+        runtime.block_on(async {
+            let (ledger, keeper) = open(slow(&dir), inner.clone()).await.unwrap();
+            // Asked again, as whoever got no answer would.
+            let report = ledger.erase(what(&ids)).await.unwrap();
+            assert!(report.openings == taken || report.openings == 0, "{fault:?} at {at}: {report:?}");
+            assert!(erased(&ledger, &ids[1]).await.is_some(), "{fault:?} at {at}");
+            let found = audit(&ledger).await;
+            let openings: Vec<u64> = found.erasures.iter().map(|(_, erasure)| erasure.openings).collect();
+            assert_eq!(openings, [taken], "{fault:?} at {at}");
+            keeper.close().await.unwrap();
+            assert_eq!(holders(&dir, &inner, &seed(102)).await, [""; 0], "{fault:?} at {at}");
+            assert!(crate::erase::Intent::load_all(&dir.path().join("data/wal")).unwrap().is_empty());
+            sound(&inner).await;
+        });
+    });
+    faulty.tripped()
+}
+
+#[test]
+fn killed_at_any_write_an_erasure_is_finished_once() {
+    for fault in [Fault::DeadBefore, Fault::DeadAfter, Fault::HiccupBefore, Fault::HiccupAfter] {
+        let tripped = (0..16).filter(|at| survive(fault, *at, |ids| Erase::Record(ids[1]), 1)).count();
+        assert!(tripped > 12, "{fault:?}: {tripped}");
+    }
+    for fault in [Fault::DeadBefore, Fault::DeadAfter] {
+        let tripped = (6..18).filter(|at| survive(fault, *at, |_| Erase::Tenant(b"-".to_vec()), 3)).count();
+        assert!(tripped > 8, "{fault:?}: {tripped}");
+    }
+}
