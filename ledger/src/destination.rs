@@ -26,7 +26,7 @@ pub enum LogAt {
 /// Takes statements in order.
 pub(crate) enum Destination {
     Own(Box<Log>, Arc<dyn Signer>),
-    Remote(RemoteLog),
+    Remote(Box<RemoteLog>),
 }
 
 /// What opening an own log needs besides its key.
@@ -45,7 +45,7 @@ impl Destination {
             LogAt::Here(key) => key.clone(),
             LogAt::Elsewhere(remote) => {
                 let log = RemoteLog::open(remote, own.origin.as_deref(), memory).await?;
-                return Ok(Destination::Remote(log));
+                return Ok(Destination::Remote(Box::new(log)));
             }
         };
         let config = LogConfig {

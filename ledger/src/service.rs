@@ -199,10 +199,12 @@ impl ServiceTask {
     }
 }
 
+type Answer = oneshot::Sender<Result<Logged, Refusal>>;
+
 #[derive(Debug)]
 struct Post {
     submission: Submission,
-    answer: oneshot::Sender<Result<Logged, Refusal>>,
+    answer: Answer,
 }
 
 impl LogService {
@@ -316,7 +318,7 @@ impl LogService {
         let leaf = leaf.to_vec();
         let submission = match Leaf::parse(&leaf).map_err(|e| unfit(&e))? {
             Leaf::Statement(signed, statement) => {
-                Submission::Statement { leaf, signed, statement, announced }
+                Submission::Statement { leaf, signed, statement: Box::new(statement), announced }
             }
             Leaf::Close(signed, close) => Submission::Close { leaf, signed, close, announced },
             Leaf::Erasure(signed, erasure) => Submission::Erasure { leaf, signed, erasure, announced },
@@ -486,7 +488,7 @@ struct Round<'a> {
     /// Not judged for good yet.
     posts: Vec<Post>,
     /// Judged: to be answered once a signed head covers it.
-    answers: Vec<(oneshot::Sender<Result<Logged, Refusal>>, Result<Placed, Refusal>)>,
+    answers: Vec<(Answer, Result<Placed, Refusal>)>,
     /// The leaves of each of `posts`, as they would be appended.
     appended: Vec<Vec<u8>>,
 }
@@ -578,3 +580,6 @@ fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

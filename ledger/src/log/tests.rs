@@ -13,6 +13,7 @@ use support::{config, contents, leaves, memory, open};
 mod faults;
 mod race;
 mod refuse;
+mod stores;
 pub(crate) mod support;
 mod tlog;
 

@@ -24,10 +24,10 @@ const MANY: usize = 65_536;
 /// What is sent to be logged, parsed and not yet believed.
 #[derive(Clone, Debug)]
 pub(super) enum Submission {
-    /// A key that wants to speak for a shard, and the name its caller may use, if that is known.
+    /// A key that wants to speak for a shard.
     Announcement { payload: Vec<u8>, announcement: Announcement },
     /// A statement, and where its shard says that it was announced.
-    Statement { leaf: Vec<u8>, signed: Sign1, statement: Statement, announced: u64 },
+    Statement { leaf: Vec<u8>, signed: Sign1, statement: Box<Statement>, announced: u64 },
     /// The end of a shard.
     Close { leaf: Vec<u8>, signed: Sign1, close: ShardClose, announced: u64 },
     /// A shard's word that openings were deleted.
