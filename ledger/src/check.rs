@@ -14,6 +14,7 @@ use self::batches::Batches;
 pub use self::finding::Finding;
 use self::sequence::Sequence;
 use self::statements::{Statements, Subject};
+use crate::generation::{Link, check_link};
 use crate::head::{self, SignedHead};
 use crate::store::{Store, StoreError};
 use crate::tiles::{self, Edge, MAX_BUNDLE, MAX_TILE, TileId, WIDTH, Write};
@@ -76,6 +77,10 @@ pub struct Report {
     pub erasures: u64,
     /// Openings that they say were deleted.
     pub erased: u64,
+    /// Revocations of keys.
+    pub revocations: u64,
+    /// How this generation is tied to the one before it; absent for the first.
+    pub link: Option<Link>,
     /// Batch files read.
     pub batches: u64,
     /// Records in them.
@@ -110,7 +115,7 @@ pub async fn check(store: Arc<dyn ObjectStore>, options: CheckOptions) -> Report
     let log = Store::new(store.clone(), format!("log/{}", options.generation));
     let mut check = Check {
         sequence: Sequence::new(log.clone()),
-        batches: options.batches.then(|| Batches::new(store)),
+        batches: options.batches.then(|| Batches::new(store.clone())),
         store: log,
         report: Report::default(),
         edge: Edge::default(),
@@ -118,6 +123,9 @@ pub async fn check(store: Arc<dyn ObjectStore>, options: CheckOptions) -> Report
         statements: Statements::default(),
     };
     check.run(&options).await;
+    if options.generation > 1 {
+        check.link(&store, options.generation).await;
+    }
     check.report
 }
 
@@ -132,6 +140,14 @@ struct Check {
 }
 
 impl Check {
+    /// Compares the end of the generation before with what this one says of it.
+    async fn link(&mut self, store: &Arc<dyn ObjectStore>, generation: u32) {
+        match check_link(store, generation).await {
+            Ok(link) => self.report.link = Some(link),
+            Err(what) => self.report.find(Finding::Generation { generation, what }),
+        }
+    }
+
     async fn run(&mut self, options: &CheckOptions) {
         let Some(note) = self.checkpoint_text().await else { return };
         // Needed before the signature can be judged: which keys there are is said by leaf 0.

@@ -9,6 +9,7 @@ use colophon_signer::cose::sign_statement;
 use object_store::ObjectStore;
 use tokio::sync::watch;
 
+use crate::generation;
 use crate::head::SignedHead;
 use crate::log::{Log, LogConfig, LogError, LogReader};
 use crate::remote::{Remote, RemoteLog};
@@ -49,7 +50,8 @@ impl Destination {
             }
         };
         let config = LogConfig {
-            generation: 1,
+            generation: generation::newest(&own.store).await?,
+            predecessor: None,
             origin: own.origin,
             key: key.clone(),
             state: own.state,
@@ -73,6 +75,11 @@ impl Destination {
             Destination::Own(log, _) => log.origin(),
             Destination::Remote(log) => log.origin(),
         }
+    }
+
+    /// Which generation of the log it is: the last part of its origin.
+    pub(crate) fn generation(&self) -> u32 {
+        self.origin().rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(1)
     }
 
     pub(crate) fn vkey(&self) -> String {

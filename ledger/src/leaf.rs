@@ -2,6 +2,7 @@
 
 use colophon_receipt::cbor::CborError;
 use colophon_receipt::erasure::{ERASURE_TYPE, Erasure};
+use colophon_receipt::revocation::{REVOCATION_TYPE, Revocation};
 use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, Genesis, STATEMENT_TYPE, ShardClose, Statement,
 };
@@ -20,6 +21,8 @@ pub enum Leaf {
     Close(Sign1, ShardClose),
     /// A shard's word that openings were deleted on purpose.
     Erasure(Sign1, Erasure),
+    /// The log's word that a key counts no longer.
+    Revocation(Sign1, Revocation),
 }
 
 /// Why bytes are not a leaf.
@@ -74,6 +77,10 @@ impl Leaf {
                 let erasure = Erasure::decode(signed.payload())?;
                 Leaf::Erasure(signed, erasure)
             }
+            REVOCATION_TYPE => {
+                let revocation = Revocation::decode(signed.payload())?;
+                Leaf::Revocation(signed, revocation)
+            }
             other => return Err(LeafError::ContentType(other.to_owned())),
         };
         match leaf.signed().map(Sign1::sub).zip(leaf.shard()) {
@@ -84,7 +91,7 @@ impl Leaf {
         }
     }
 
-    /// The shard that the leaf is about; the genesis is about none.
+    /// The shard that the leaf is about, or the log; the genesis is about none.
     pub fn shard(&self) -> Option<&str> {
         match self {
             Leaf::Genesis(_) => None,
@@ -92,6 +99,8 @@ impl Leaf {
             Leaf::Statement(_, statement) => Some(&statement.shard),
             Leaf::Close(_, close) => Some(&close.shard),
             Leaf::Erasure(_, erasure) => Some(&erasure.shard),
+            // The log's own key is about no shard: the subject is then the log.
+            Leaf::Revocation(signed, revocation) => Some(revocation.shard.as_deref().unwrap_or(signed.iss())),
         }
     }
 
@@ -102,7 +111,8 @@ impl Leaf {
             Leaf::Announcement(signed, _)
             | Leaf::Statement(signed, _)
             | Leaf::Close(signed, _)
-            | Leaf::Erasure(signed, _) => Some(signed),
+            | Leaf::Erasure(signed, _)
+            | Leaf::Revocation(signed, _) => Some(signed),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! await, and their only I/O is one write(2) each. The keeper's task does the rest: batch, statement, log, index.
 
 mod book;
-mod folder;
+pub(crate) mod folder;
 mod ids;
 pub(crate) mod keeper;
 pub(crate) mod objects;
@@ -20,6 +20,7 @@ pub(crate) use public::is_public;
 
 use crate::destination::{Destination, LogAt, Own};
 use crate::erase::{Erase, EraseError, ErasureReport};
+use crate::generation::{self, Older};
 use crate::head::SignedHead;
 use crate::log::{LogError, LogReader};
 use crate::lookup::{self, Batches, Cache, Lookup};
@@ -193,6 +194,12 @@ pub enum LedgerError {
     /// The log's key did not sign; trying again may help.
     #[error(transparent)]
     Sign(#[from] SignError),
+    /// The log's key cannot be rotated.
+    #[error("the log's key is not rotated: {0}")]
+    Rotation(String),
+    /// A key cannot be revoked.
+    #[error("nothing is revoked: {0}")]
+    Revocation(String),
     /// Records wait in the WAL and will be logged at the next start.
     #[error("closed with {0} records not logged; they are in the WAL and will be logged at the next start")]
     Unlogged(usize),
@@ -244,6 +251,8 @@ struct Inner {
     reader: LogReader,
     /// Where the log's public files are.
     log_files: Objects,
+    /// Generations before this one, newest first.
+    older: Vec<Older>,
     objects: Objects,
     vault: Vault,
     shard: ArcSwap<Shard>,
@@ -340,7 +349,15 @@ impl Ledger {
         if removed > 0 {
             tracing::info!(removed, "half-written files of a process that died are gone");
         }
+        // After the log is open: a rotation that was interrupted is completed by that.
+        let generation = log.generation();
+        let older = generation::older(&log.files().unwrap_or(objects.0.clone()), generation).await;
         let last_shard = folder.last_shard()?;
+        // After a rotation the last shard's entries are in the generation before, which has ended and is all logged.
+        let last_shard = match last_shard {
+            Some(shard) if generation > 1 && !recover::is_announced(&log, &shard).await => None,
+            shard => shard,
+        };
         let newest = replay.done.iter().map(|done| done.completed_at).max().unwrap_or(0);
         let life = config.shard_key_life;
         let mut tries = 0;
@@ -391,6 +408,7 @@ impl Ledger {
             head: log.heads(),
             reader: log.reader(),
             log_files: log.files().map_or_else(|| objects.clone(), Objects),
+            older,
             objects,
             vault,
             shard: ArcSwap::new(shard.clone()),
@@ -661,8 +679,8 @@ impl Ledger {
             return Ok(Lookup::Pending);
         }
         let cached = self.cache().get(id);
-        let Inner { reader, objects, vault, batches, kept, .. } = &*self.0;
-        lookup::find(reader, &self.head(), kept, objects, vault, batches, id, cached).await
+        let Inner { reader, older, objects, vault, batches, kept, .. } = &*self.0;
+        lookup::find(reader, &self.head(), kept, older, objects, vault, batches, id, cached).await
     }
 
     /// Deletes what opens records, for good, and logs that it did. Returns once both are done.
@@ -685,11 +703,14 @@ impl Ledger {
         }
     }
 
-    /// The trust file: what a reader has to believe to trust this log, and nothing outside it.
+    /// The trust file: what a reader has to believe to trust this log and its earlier generations, and nothing outside it.
     pub fn trust_json(&self) -> String {
+        let log = |vkey: &str, origin: &str| serde_json::json!({"origin": origin, "vkey": vkey});
+        let mut logs = vec![log(&self.0.vkey, &self.0.origin)];
+        logs.extend(self.0.older.iter().map(|older| log(&older.vkey, &older.head.checkpoint.origin)));
         let trust = serde_json::json!({
             "format": "colophon-trust-v1",
-            "logs": [{"origin": self.0.origin, "vkey": self.0.vkey}],
+            "logs": logs,
             "witnesses": [],
             "tsa_roots": [],
             "require": {"request": false, "response": false, "timestamps": 0, "witnesses": 0},

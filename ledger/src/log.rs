@@ -47,6 +47,8 @@ pub struct LogConfig {
     pub adopt: bool,
     /// Others write this log too: the store has to have conditional create.
     pub several_writers: bool,
+    /// The last checkpoint of the generation before, for the genesis of a new one; the first has none.
+    pub predecessor: Option<Vec<u8>>,
     /// The time for a new log's genesis, µs since the epoch.
     pub now: u64,
 }

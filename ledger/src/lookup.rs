@@ -4,6 +4,7 @@
 //! names the object, never a record, path or proof that does not verify. Signatures that left with the answer are not
 //! under the record's leaf: they are handed out as they were kept, and judged by whoever verifies the receipt.
 
+use crate::generation::{Older, is_statement};
 use crate::head::SignedHead;
 use crate::index::{self, Target};
 use crate::ledger::LedgerError;
@@ -104,6 +105,7 @@ pub(crate) async fn find(
     reader: &LogReader,
     head: &SignedHead,
     kept: &Kept,
+    older: &[Older],
     objects: &Objects,
     vault: &Vault,
     batches: &Batches,
@@ -122,7 +124,7 @@ pub(crate) async fn find(
     // Announcements stand before what they are for.
     let cosigned = kept.covering(target.log_index);
     let head = cosigned.as_deref().unwrap_or(head);
-    let statement = reader.entry(target.log_index, &head.checkpoint).await?;
+    let (reader, head, statement) = statement(reader, head, older, &target).await?;
     let (leaf, batch) = batch_part(objects, batches, &target, slot, &statement, id).await?;
     let opening = match vault.opening(&target.shard, target.seq, slot, id).await? {
         Found::Opening(opening) => checked(opening, &target, &leaf)?,
@@ -149,6 +151,30 @@ pub(crate) async fn find(
         anchors: Vec::new(),
         beacon: None,
     })))
+}
+
+/// The log entry that an index row names, and the generation that it is in: the newest, unless an older one has it.
+async fn statement<'a>(
+    reader: &'a LogReader,
+    head: &'a SignedHead,
+    older: &'a [Older],
+    target: &Target,
+) -> Result<(&'a LogReader, &'a SignedHead, Vec<u8>), LedgerError> {
+    let newest = reader.entry(target.log_index, &head.checkpoint).await;
+    if newest.as_ref().is_ok_and(|entry| is_statement(entry, target)) || older.is_empty() {
+        return Ok((reader, head, newest?));
+    }
+    for older in older {
+        let head = older.head_for(target.log_index);
+        if target.log_index >= head.size() {
+            continue;
+        }
+        let entry = older.reader.entry(target.log_index, &head.checkpoint).await?;
+        if is_statement(&entry, target) {
+            return Ok((&older.reader, head, entry));
+        }
+    }
+    Ok((reader, head, newest?))
 }
 
 /// The record's leaf and its path to the root that the statement signs.

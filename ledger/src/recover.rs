@@ -5,6 +5,7 @@
 //! have been logged by a process that died before it wrote the index; that is made up for first.
 
 use crate::batch;
+use crate::destination::Destination;
 use crate::head::SignedHead;
 use crate::index::{self, Target};
 use crate::ledger::keeper::batch_name;
@@ -82,6 +83,13 @@ pub(crate) async fn look_back(
         }
     }
     Ok(walk.past)
+}
+
+/// Whether the log's entry at that index announces the shard.
+pub(crate) async fn is_announced(log: &Destination, (name, announced): &(String, u64)) -> bool {
+    let entry = log.reader().entry(*announced, &log.head().checkpoint).await;
+    let signed = entry.ok().and_then(|entry| Sign1::parse(&entry).ok());
+    signed.is_some_and(|signed| signed.content_type() == ANNOUNCEMENT_TYPE && signed.sub() == name)
 }
 
 struct Walk {

@@ -261,16 +261,13 @@ impl LogService {
     /// # Errors
     /// When the store cannot be read.
     pub async fn public_file(&self, file: &str) -> Result<Option<Bytes>, LogError> {
-        let own = format!("{}/", self.generation());
-        match file.strip_prefix(&own).filter(|_| is_public(file)) {
-            Some(name) => Ok(self.files.get(name, MAX_BUNDLE).await?),
+        // Earlier generations too: their receipts are still made from them.
+        match file.split_once('/').filter(|_| is_public(file)) {
+            Some((generation, name)) => {
+                Ok(self.files.beside(format!("log/{generation}")).get(name, MAX_BUNDLE).await?)
+            }
             None => Ok(None),
         }
-    }
-
-    /// The last part of the origin.
-    fn generation(&self) -> &str {
-        self.origin.rsplit('/').next().unwrap_or_default()
     }
 
     /// The log's origin, generation included.

@@ -103,6 +103,12 @@ impl fmt::Display for Shown {
                     Erased::Before(time) => write!(f, " before={time}"),
                 }
             }
+            Ok(Leaf::Revocation(signed, revoked)) => {
+                let of = revoked.shard.as_deref().unwrap_or(signed.iss());
+                let (key, reason) = (hex::encode(revoked.key_id), revoked.reason);
+                write!(f, "revoke     {of} key={key} reason={reason} from={}", revoked.from())?;
+                revoked.successor.iter().try_for_each(|vkey| write!(f, " successor={vkey}"))
+            }
             Err(why) => write!(f, "unknown    {} bytes: {why}", self.size),
         }
     }

@@ -176,6 +176,11 @@ impl Store {
         Store { unconditional: true, ..self }
     }
 
+    /// Another folder of the same object store.
+    pub(crate) fn beside(&self, prefix: String) -> Store {
+        Store { prefix, ..self.clone() }
+    }
+
     /// The path of `name` from the root of the store, as errors show it.
     pub(crate) fn full(&self, name: &str) -> String {
         if self.prefix.is_empty() { name.to_owned() } else { format!("{}/{name}", self.prefix) }

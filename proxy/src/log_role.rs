@@ -108,7 +108,8 @@ async fn open(all: &ServeOptions, options: &LedgerOptions) -> anyhow::Result<(Lo
     let store = stores.open_public(&data)?;
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let config = LogConfig {
-        generation: 1,
+        generation: colophon_ledger::generation::newest(&store).await?,
+        predecessor: None,
         origin: options.origin.clone(),
         key: key.clone(),
         state: options.state.clone().or_else(default_state),

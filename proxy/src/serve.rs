@@ -288,7 +288,8 @@ const SHARD_KEY_LIFE: Duration = Duration::from_secs(86_400);
 
 /// The log's key: the one named, or one kept in the data folder, made at first. A token may take its time.
 pub(crate) async fn log_key(options: &LedgerOptions, stores: &Stores) -> anyhow::Result<Arc<dyn Signer>> {
-    let path = options.data.join("keys").join("log.pem");
+    let generation = generation(options, stores).await?;
+    let path = default_log_key(&options.data, generation);
     if options.log_key.is_none() && !path.exists() {
         // With another key it would be another log.
         anyhow::ensure!(
@@ -302,15 +303,28 @@ pub(crate) async fn log_key(options: &LedgerOptions, stores: &Stores) -> anyhow:
         );
     }
     let options = options.clone();
-    tokio::task::spawn_blocking(move || open_log_key(&options)).await?
+    tokio::task::spawn_blocking(move || open_log_key(&options, path)).await?
 }
 
-fn open_log_key(options: &LedgerOptions) -> anyhow::Result<Arc<dyn Signer>> {
+/// The generation that the log is in.
+async fn generation(options: &LedgerOptions, stores: &Stores) -> anyhow::Result<u32> {
+    if stores.public.is_none() && !options.data.join("log").exists() {
+        return Ok(1);
+    }
+    Ok(colophon_ledger::generation::newest(&stores.open_public(&options.data)?).await?)
+}
+
+/// Where the key of a generation is kept, if nothing else is said.
+pub fn default_log_key(data: &Path, generation: u32) -> PathBuf {
+    let name = if generation == 1 { "log.pem".to_owned() } else { format!("log-{generation}.pem") };
+    data.join("keys").join(name)
+}
+
+fn open_log_key(options: &LedgerOptions, path: PathBuf) -> anyhow::Result<Arc<dyn Signer>> {
     let load = |source: &KeySource| source.open().context("cannot use the log's key");
     if let Some(source) = &options.log_key {
         return load(source);
     }
-    let path = options.data.join("keys").join("log.pem");
     let source = KeySource::File(path.clone());
     if path.exists() {
         return load(&source);

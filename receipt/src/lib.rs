@@ -8,6 +8,7 @@ pub mod level;
 pub mod merkle;
 pub mod receipt;
 pub mod record;
+pub mod revocation;
 pub mod statement;
 pub mod subtrees;
 pub mod tiles;

@@ -156,6 +156,30 @@ pub enum Finding {
         /// Why.
         what: &'static str,
     },
+    /// A revocation of a key that is not there.
+    #[error("leaf {index}: revocation: {what}")]
+    Revocation {
+        /// Index in the log.
+        index: u64,
+        /// Why.
+        what: &'static str,
+    },
+    /// A statement by a key that the log had revoked before.
+    #[error("leaf {index}: {shard} goes on although its key was revoked")]
+    Revoked {
+        /// Index in the log.
+        index: u64,
+        /// The shard.
+        shard: String,
+    },
+    /// A generation does not continue the one before it.
+    #[error("generation {generation}: {what}")]
+    Generation {
+        /// The later one.
+        generation: u32,
+        /// Why.
+        what: String,
+    },
     /// A batch file is missing, malformed, or not the one its statement describes.
     #[error("batch {file}: {what}")]
     Batch {
@@ -198,6 +222,9 @@ impl Finding {
             Finding::Counters { .. } => "counters",
             Finding::Close { .. } => "close",
             Finding::Erasure { .. } => "erasure",
+            Finding::Revocation { .. } => "revocation",
+            Finding::Revoked { .. } => "revoked",
+            Finding::Generation { .. } => "generation",
             Finding::Batch { .. } => "batch",
             Finding::DuplicateRecord { .. } => "duplicate-record",
         }

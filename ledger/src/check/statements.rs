@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use colophon_receipt::erasure::{Erased, Erasure, ErasureId};
 use colophon_receipt::merkle::empty_root;
 use colophon_receipt::record::RecordId;
+use colophon_receipt::revocation::Revocation;
 use colophon_receipt::statement::{Announcement, Counters, Genesis, ShardClose, Statement, payload_hash};
 use colophon_receipt::{Hash, statement::Predecessor};
 use colophon_signer::PublicKey;
@@ -28,6 +29,8 @@ struct Shard {
     next: u64,
     last: Option<Statement>,
     closed: bool,
+    /// The leaf that revoked its key.
+    revoked: Option<u64>,
 }
 
 /// Follows every shard through the log.
@@ -103,6 +106,11 @@ impl Statements {
                 self.statement(index, &signed, &statement, report)
                     .then(|| Subject::Batch(Box::new(statement)))
             }
+            Leaf::Revocation(signed, revocation) => {
+                report.revocations += 1;
+                self.revocation(index, &signed, &revocation, report);
+                None
+            }
             Leaf::Close(signed, close) => {
                 report.closes += 1;
                 self.close(index, &signed, &close, report);
@@ -147,8 +155,31 @@ impl Statements {
             next: 0,
             last: None,
             closed: false,
+            revoked: None,
         };
         self.shards.insert(new.shard, shard);
+    }
+
+    fn revocation(&mut self, index: u64, signed: &Sign1, revocation: &Revocation, report: &mut Report) {
+        if !self.log_keys.iter().any(|key| signed.verify(key).is_ok()) {
+            let what = "not signed by a key of the log".into();
+            report.find(Finding::Signature { index, what });
+            return;
+        }
+        let wrong = |what| Finding::Revocation { index, what };
+        let Some(name) = &revocation.shard else {
+            if !self.log_keys.iter().any(|key| key.key_id() == revocation.key_id) {
+                report.find(wrong("it revokes a key that is neither the log's nor a shard's"));
+            }
+            return;
+        };
+        match self.shards.get_mut(name) {
+            Some(shard) if shard.key.key_id() == revocation.key_id => {
+                shard.revoked.get_or_insert(index);
+            }
+            Some(_) => report.find(wrong("it revokes another key than its shard's")),
+            None => report.find(wrong("it revokes the key of a shard that was never announced")),
+        }
     }
 
     fn is_last(&self, earlier: &Predecessor) -> bool {
@@ -167,6 +198,9 @@ impl Statements {
         if let Err(e) = signed.verify(&shard.key) {
             report.find(Finding::Signature { index, what: e.to_string() });
             return false;
+        }
+        if shard.revoked.is_some() {
+            report.find(Finding::Revoked { index, shard: name.clone() });
         }
         let hash = payload_hash(signed.payload());
         if let Some(known) = shard.payloads.get(&seq) {

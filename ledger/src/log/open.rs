@@ -75,6 +75,12 @@ pub(super) async fn open(inner: Arc<dyn ObjectStore>, config: LogConfig) -> Resu
 impl Opening {
     /// A folder without entries becomes a new log, unless someone knows better. Returns the newest entry's number.
     async fn begin(&mut self) -> Result<u64, LogError> {
+        if (self.config.generation > 1) != self.config.predecessor.is_some() {
+            let folder = self.store.full("");
+            return Err(LogError::Contradiction(format!(
+                "{folder} is empty, and only a rotation of the log's key begins a later generation"
+            )));
+        }
         if let Some(last) = self.last.as_ref().filter(|last| last.size > 0) {
             return Err(self.rolled_back(last, "the store holds no log entries at all"));
         }
@@ -97,7 +103,7 @@ impl Opening {
             origin: identity.origin.clone(),
             vkeys: vec![self.vkey(&identity.origin)?.to_string()],
             inception: self.config.now,
-            predecessor: None,
+            predecessor: self.config.predecessor.clone(),
         };
         let entry = SeqEntry {
             n: 0,

@@ -79,6 +79,7 @@ impl Archive {
     /// As [`crate::Ledger::lookup`].
     pub async fn receipt(&self, id: &RecordId, target: Target, slot: u32) -> Result<Lookup, LedgerError> {
         let known = Some((target, slot));
-        find(&self.reader, &self.head, &self.kept, &self.objects, &self.vault, &self.batches, id, known).await
+        find(&self.reader, &self.head, &self.kept, &[], &self.objects, &self.vault, &self.batches, id, known)
+            .await
     }
 }

@@ -1,5 +1,7 @@
 //! `colophon key`.
 
+mod log_key;
+
 use super::term;
 use clap::Subcommand;
 use colophon_signer::note::{NoteAlgorithm, VerifierKey};
@@ -32,10 +34,21 @@ pub(super) enum KeyCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Go on with a new log key: the log's next generation begins, linked to the end of the old one
+    ///
+    /// The proxy has to be stopped. Interrupted, the same command completes it. Old receipts stay valid and can still be
+    /// fetched; readers need the new trust file (`/.well-known/colophon/keys` has all generations).
+    Rotate(log_key::RotateArgs),
+    /// Revoke the key of a shard, in the log
+    ///
+    /// The proxy has to be stopped. Receipts made before do not show it: put the printed entry into readers' trust files.
+    Revoke(log_key::RevokeArgs),
 }
 
 pub(super) fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
     match command {
+        KeyCommand::Rotate(args) => super::runtime(log_key::rotate(args)),
+        KeyCommand::Revoke(args) => super::runtime(log_key::revoke(args)),
         KeyCommand::Generate { key, json } => {
             let made = key.generate()?;
             if !json {

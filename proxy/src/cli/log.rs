@@ -6,6 +6,7 @@ use super::term;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use colophon_ledger::check::{CheckOptions, Report, check};
+use colophon_ledger::generation;
 use colophon_ledger::log::{checkpoint_note, is_begun};
 use colophon_ledger::show::Show;
 use colophon_ledger::{Access, Location};
@@ -73,6 +74,9 @@ pub(super) struct ShowArgs {
     /// First leaf
     #[arg(long, value_name = "N", default_value_t = 0)]
     from: u64,
+    /// Which generation of the log [default: the newest]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    generation: Option<u32>,
     /// Leaves at most
     #[arg(long, value_name = "N", default_value_t = u64::MAX, hide_default_value = true)]
     limit: u64,
@@ -124,45 +128,63 @@ async fn has_batches(store: &Arc<dyn ObjectStore>) -> anyhow::Result<bool> {
 
 async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let store = args.place.open().await?;
-    let vkey = match &args.trust {
-        Some(trust) => Some(trusted_key(trust, &store, &args.place.place).await?),
-        None => None,
-    };
-    let trusted = vkey.is_some();
-    let bar = term::progress_bar("checking", "leaves");
-    let shown = bar.clone();
-    let progress = move |done, total| {
-        shown.set_length(total);
-        shown.set_position(done);
-    };
-    let options = CheckOptions {
-        vkey,
-        batches: !args.public_only,
-        progress: Some(Box::new(progress)),
-        ..CheckOptions::default()
-    };
-    let report = check(store, options).await;
-    bar.finish_and_clear();
-    if args.json {
-        println!("{}", json(&report));
-    } else {
-        print(&report, trusted);
+    let newest = generation::newest(&store).await?;
+    let mut reports = Vec::new();
+    for generation in 1..=newest {
+        let vkey = match &args.trust {
+            Some(trust) => trusted_key(trust, &store, generation, newest, &args.place.place).await?,
+            None => None,
+        };
+        let trusted = vkey.is_some();
+        let bar = term::progress_bar("checking", "leaves");
+        let shown = bar.clone();
+        let progress = move |done, total| {
+            shown.set_length(total);
+            shown.set_position(done);
+        };
+        let options =
+            CheckOptions { generation, vkey, batches: !args.public_only, progress: Some(Box::new(progress)) };
+        let report = check(store.clone(), options).await;
+        bar.finish_and_clear();
+        if !args.json {
+            print(&report, trusted);
+        }
+        reports.push(report);
     }
-    Ok(if report.is_sound() { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
+    if args.json {
+        let mut all: Vec<_> = reports.iter().rev().map(json).collect();
+        // The newest generation as if it were the only one, and those before it, newest first.
+        let mut newest = all.remove(0);
+        newest["sound"] = reports.iter().all(Report::is_sound).into();
+        newest["older"] = all.into();
+        println!("{newest}");
+    }
+    let sound = reports.iter().all(Report::is_sound);
+    Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
 }
 
-/// The key that a trust file has for the log in this folder.
-async fn trusted_key(trust: &Path, store: &Arc<dyn ObjectStore>, place: &str) -> anyhow::Result<String> {
+/// The key that a trust file has for a generation of the log. An older one need not be named there: the newest one's
+/// genesis says where it ended.
+async fn trusted_key(
+    trust: &Path,
+    store: &Arc<dyn ObjectStore>,
+    generation: u32,
+    newest: u32,
+    place: &str,
+) -> anyhow::Result<Option<String>> {
     let file = std::fs::read(trust).with_context(|| format!("cannot read {}", trust.display()))?;
     let known =
         Trust::from_json(&file).with_context(|| format!("{} is not a trust file", trust.display()))?;
-    let note = checkpoint_note(store.clone(), 1).await?;
-    let note = note.with_context(|| format!("{place} has no readable log/1/checkpoint"))?;
+    let note = checkpoint_note(store.clone(), generation).await?;
+    let note = note.with_context(|| format!("{place} has no readable log/{generation}/checkpoint"))?;
     let origin = note.lines().next().unwrap_or_default();
     let key = known.keys_of(origin).into_iter().next();
+    if key.is_none() && generation < newest {
+        return Ok(None);
+    }
     let key =
         key.with_context(|| format!("{} has no key for the log {}", trust.display(), term::safe(origin)))?;
-    Ok(key.to_string())
+    Ok(Some(key.to_string()))
 }
 
 fn print(report: &Report, trusted: bool) {
@@ -188,6 +210,16 @@ fn print(report: &Report, trusted: bool) {
     println!("records     {} in {} batches", report.records, report.batches);
     if report.erasures > 0 {
         println!("erased      the openings of {} records, by {} erasures", report.erased, report.erasures);
+    }
+    if report.revocations > 0 {
+        println!("revoked     {} keys", report.revocations);
+    }
+    if let Some(link) = &report.link {
+        let by = match link.handed_over {
+            true => "its key named this one as its successor",
+            false => "its key did not say so: this generation was begun without it",
+        };
+        println!("continues   {} at {} leaves; {by}", term::safe_line(&link.end.origin), link.end.size);
     }
     for finding in &report.findings {
         println!("{} {}: {}", term::refused("✗"), finding.name(), term::safe_line(&finding.to_string()));
@@ -223,6 +255,15 @@ fn json(report: &Report) -> serde_json::Value {
         "closes": report.closes,
         "erasures": report.erasures,
         "erased": report.erased,
+        "revocations": report.revocations,
+        "continues": report.link.as_ref().map(|link| {
+            serde_json::json!({
+                "origin": link.end.origin,
+                "size": link.end.size,
+                "root": hex::encode(link.end.root),
+                "handed_over": link.handed_over,
+            })
+        }),
         "batches": report.batches,
         "records": report.records,
         "findings": findings,
@@ -233,7 +274,11 @@ fn json(report: &Report) -> serde_json::Value {
 async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
     let store = args.place.open().await?;
     let to = args.from.saturating_add(args.limit);
-    let mut leaves = Show::open(store, 1, args.from..to).await?;
+    let generation = match args.generation {
+        Some(generation) => generation,
+        None => generation::newest(&store).await?,
+    };
+    let mut leaves = Show::open(store, generation, args.from..to).await?;
     println!(
         "{}",
         term::bold(&format!(

@@ -34,6 +34,9 @@ struct SavedShard {
     #[serde(with = "hex::serde")]
     last: Vec<u8>,
     closed: bool,
+    /// The leaf that revoked its key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    revoked: Option<u64>,
 }
 
 mod keys {
@@ -72,6 +75,7 @@ impl Statements {
             next: shard.next,
             last: shard.last.as_ref().map(Statement::encode).unwrap_or_default(),
             closed: shard.closed,
+            revoked: shard.revoked,
         };
         let mut shards: Vec<SavedShard> = self.shards.iter().map(shard).collect();
         shards.sort_by(|a, b| a.name.cmp(&b.name));
@@ -98,6 +102,7 @@ impl Statements {
                 next: shard.next,
                 last,
                 closed: shard.closed,
+                revoked: shard.revoked,
             };
             shards.insert(shard.name, known);
         }

@@ -145,6 +145,7 @@ pub(crate) fn key() -> Arc<Ed25519Key> {
 
 pub(crate) fn config(state: Option<&FsPath>) -> LogConfig {
     LogConfig {
+        predecessor: None,
         generation: 1,
         origin: Some("log.example/test".into()),
         key: key(),
