@@ -140,6 +140,46 @@ fn two_witnesses_and_a_quorum() {
 }
 
 #[test]
+fn witnesses_that_lie_hang_or_flood_hold_nobody_up() {
+    let (upstream, folder) = (hello(), tempfile::tempdir().unwrap());
+    let (key, log) = log_key(folder.path());
+    let good = Witness::start(folder.path(), "good", &[&log]);
+    let answer = |body: &str| {
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    };
+    let flood = Upstream::answering(answer(&"\u{2014} x AAAA\n".repeat(400_000)));
+    let garbage = Upstream::answering(answer("garbage\n"));
+    let silent = Upstream::serve(|conn| {
+        conn.request();
+        conn.wait_until_gone();
+    });
+    let bent = [("flood", &flood), ("garbage", &garbage), ("silent", &silent)];
+    let keys = folder.path().join("keys");
+    fs::create_dir(&keys).unwrap();
+    let mut policy = good.line();
+    for (name, server) in bent {
+        let file = keys.join(name);
+        make_key(&file);
+        policy += &format!("witness {name} {} {}\n", vkey(&file, "--witness", name), server.url());
+    }
+    policy += "group one any good flood garbage silent\nquorum one\n";
+    let mut colophon = witnessed(&upstream, folder.path(), &key, &policy);
+    let answer = client::post(colophon.listen(), "/v1/completions", "{}");
+    Fetched::of(&answer, colophon.listen());
+    until_cosigned(&colophon, &[good.vkey()], 1);
+    let receipt = Fetched::of(&answer, colophon.listen());
+    assert_eq!(verify(folder.path(), &receipt.json, &trust(&log, &policy, &[], 1)).0, Some(0));
+    for (name, _) in bent {
+        let failed = wait_for(PATIENCE, || {
+            let failed = colophon.metric(&format!("colophon_witness_failed_total{{witness=\"{name}\"}}"))?;
+            (failed > 0.0).then_some(())
+        });
+        assert!(failed.is_some(), "{name}");
+    }
+    assert!(colophon.stop().success());
+}
+
+#[test]
 fn a_log_restored_with_its_state_is_refused_by_its_witness() {
     let (upstream, folder) = (hello(), tempfile::tempdir().unwrap());
     let (key, log) = log_key(folder.path());

@@ -6,6 +6,7 @@ mod h2spec;
 mod npm;
 mod python;
 mod softhsm;
+mod tlog;
 mod versitygw;
 
 use anyhow::Result;
@@ -32,7 +33,12 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
     }
     if full {
         versitygw::ensure()?;
+        tlog::ensure()?;
     } else {
+        skipped.push(
+            "the tests with others' witness and log checker (litewitness, fsck): they are part of `cargo xtask test --full`"
+                .into(),
+        );
         skipped.push(
             "the tests on a real S3 server (versitygw): they are part of `cargo xtask test --full`".into(),
         );

@@ -106,15 +106,13 @@ impl Witnesses {
     /// # Errors
     /// The contradiction, in a sentence.
     pub(crate) async fn first_round(&mut self, head: &SignedHead) -> Result<(), String> {
-        let asked = timeout(FIRST_ROUND, async {
-            self.round(head).await;
-            if self.asked.iter().any(|asked| asked.strikes > 0) {
-                sleep(SECOND_LOOK).await;
-                self.round(head).await;
-            }
-        });
-        if asked.await.is_err() {
+        if timeout(FIRST_ROUND, self.round(head)).await.is_err() {
             tracing::warn!(waited = ?FIRST_ROUND, "not every witness answered at the start; they are asked again");
+        }
+        if self.asked.iter().any(|asked| asked.strikes > 0) {
+            sleep(SECOND_LOOK).await;
+            // Only the one that objected is due again so soon.
+            let _ = timeout(FIRST_ROUND, self.round(head)).await;
         }
         self.desk.veto.reason().map_or(Ok(()), |why| Err(why.to_owned()))
     }

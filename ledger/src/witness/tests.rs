@@ -21,6 +21,8 @@ enum Bent {
     No,
     Hangs,
     Refuses,
+    /// Cosigns, and the answer is lost on the way, as if it were killed in between.
+    Loses,
     Says(u16, &'static str, Vec<u8>),
     /// Cosigns whatever comes, at this much later a time, by the key of this number, over a text made of the real one.
     Signs(i64, u8, fn(&str) -> String),
@@ -86,6 +88,10 @@ impl Post for Peers {
                 }
                 Bent::Hangs => std::future::pending().await,
                 Bent::Refuses => Err("connection refused".to_owned()),
+                Bent::Loses => {
+                    assert!(matches!(witness.add_checkpoint(&body, now).status, 200 | 409));
+                    Err("the connection was closed".to_owned())
+                }
                 Bent::Says(status, kind, body) => answer(status, kind, body),
                 Bent::Signs(later, signer, text) => {
                     let request = AddCheckpoint::parse(&body).unwrap();
@@ -315,6 +321,24 @@ async fn a_witness_that_lost_its_memory_is_shown_everything_again() {
     exchange(&ledger, 2);
     cosigned(&ledger).await;
     assert_eq!(peers.size("a"), ledger.head().size());
+    keeper.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_is_asked_for_again() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let peers = Peers::new(&["a"], &log_vkey());
+    let (ledger, keeper) =
+        open(witnessed(dir.path(), &peers, &["a"], "quorum a\n"), store.clone()).await.unwrap();
+    for n in 0..3 {
+        peers.bend("a", Bent::Loses);
+        exchange(&ledger, n);
+        settle(&ledger).await;
+        until("it was persisted", || peers.size("a") == ledger.head().size()).await;
+        peers.bend("a", Bent::No);
+        cosigned(&ledger).await;
+    }
+    assert!(!ledger.witnesses().unwrap().witnesses()[0].contradicts);
     keeper.close().await.unwrap();
 }
 
