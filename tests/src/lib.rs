@@ -21,6 +21,7 @@ pub mod server;
 pub mod session;
 pub mod softhsm;
 pub mod text;
+pub mod tsa;
 pub mod upstream;
 pub mod websocket;
 pub mod wire;
