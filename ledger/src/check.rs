@@ -8,8 +8,11 @@ use colophon_receipt::checkpoint::Checkpoint;
 use colophon_receipt::merkle::leaf_hash;
 use colophon_receipt::subtrees::Subtrees;
 use colophon_signer::note::VerifierKey;
+use colophon_signer::rfc3161::Roots;
 use object_store::ObjectStore;
 
+use self::anchors::Anchors;
+pub use self::anchors::NewestTimestamp;
 use self::batches::Batches;
 pub use self::finding::Finding;
 use self::sequence::Sequence;
@@ -19,6 +22,7 @@ use crate::head::{self, SignedHead};
 use crate::store::{Store, StoreError};
 use crate::tiles::{self, Edge, MAX_BUNDLE, MAX_TILE, TileId, WIDTH, Write};
 
+mod anchors;
 mod batches;
 mod finding;
 mod sequence;
@@ -35,13 +39,15 @@ pub struct CheckOptions {
     pub vkey: Option<String>,
     /// Whether to read the batch files too: they are not public, so a copy of the log may lack them.
     pub batches: bool,
+    /// Roots of TSAs to judge timestamps by; without them only that each is good, and about the log.
+    pub tsa_roots: Roots,
     /// Called with (leaves checked, leaves in all).
     pub progress: Option<Box<dyn Fn(u64, u64) + Send + Sync>>,
 }
 
 impl Default for CheckOptions {
     fn default() -> CheckOptions {
-        CheckOptions { generation: 1, vkey: None, batches: true, progress: None }
+        CheckOptions { generation: 1, vkey: None, batches: true, tsa_roots: Roots::default(), progress: None }
     }
 }
 
@@ -85,6 +91,16 @@ pub struct Report {
     pub batches: u64,
     /// Records in them.
     pub records: u64,
+    /// Checkpoints with timestamps, each compared with the tree of its size.
+    pub dated_checkpoints: u64,
+    /// Good timestamps over them.
+    pub timestamps: u64,
+    /// Those by TSAs of the given roots.
+    pub trusted_timestamps: u64,
+    /// The newest of these.
+    pub newest_timestamp: Option<NewestTimestamp>,
+    /// Statements that name a beacon.
+    pub beacons: u64,
     /// What is wrong, in the order it was found.
     pub findings: Vec<Finding>,
     /// Findings beyond those kept.
@@ -116,6 +132,7 @@ pub async fn check(store: Arc<dyn ObjectStore>, options: CheckOptions) -> Report
     let mut check = Check {
         sequence: Sequence::new(log.clone()),
         batches: options.batches.then(|| Batches::new(store.clone())),
+        anchors: Anchors::new(log.clone(), options.tsa_roots.clone(), options.batches),
         store: log,
         report: Report::default(),
         edge: Edge::default(),
@@ -135,6 +152,7 @@ struct Check {
     edge: Edge,
     subtrees: Subtrees,
     sequence: Sequence,
+    anchors: Anchors,
     statements: Statements,
     batches: Option<Batches>,
 }
@@ -149,6 +167,8 @@ impl Check {
     }
 
     async fn run(&mut self, options: &CheckOptions) {
+        // Before the checkpoint: on a log that grows meanwhile, what is dated later is none of ours.
+        self.anchors.list(&mut self.report).await;
         let Some(note) = self.checkpoint_text().await else { return };
         // Needed before the signature can be judged: which keys there are is said by leaf 0.
         let claimed = head::claimed_size(&note);
@@ -177,6 +197,10 @@ impl Check {
                 self.sequence.leaf(&hash, &self.subtrees, &mut self.report).await;
                 self.subtrees.push(hash);
                 self.edge.push(hash, &mut full);
+                if self.anchors.is_due(self.subtrees.size()) {
+                    let (size, root) = (self.subtrees.size(), self.subtrees.root());
+                    self.anchors.check(size, &root, &mut self.report).await;
+                }
             }
             for write in full {
                 self.tile(write).await;
@@ -198,6 +222,7 @@ impl Check {
         }
         self.superseded_bundles(size).await;
         self.sequence.finish(&mut self.report);
+        self.anchors.finish(&mut self.report);
         let computed = self.subtrees.root();
         let signed = self.report.checkpoint.as_ref().map(|checkpoint| checkpoint.root);
         if let Some(signed) = signed.filter(|signed| *signed != computed) {
@@ -279,6 +304,11 @@ impl Check {
                 continue;
             }
             let subject = self.statements.leaf(index, entry, &mut self.report);
+            if let Some(Subject::Batch(statement)) = &subject
+                && let Some(beacon) = &statement.beacon
+            {
+                self.anchors.beacon(index, beacon, &mut self.report).await;
+            }
             let Some(batches) = &mut self.batches else { continue };
             match subject {
                 Some(Subject::Batch(statement)) => {

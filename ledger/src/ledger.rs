@@ -18,6 +18,7 @@ pub(crate) use book::Pending;
 pub(crate) use folder::replace;
 pub(crate) use public::is_public;
 
+use crate::anchor::{AnchorStatus, Anchoring, Anchors, Demand, Timestamping};
 use crate::destination::{Destination, LogAt, Own};
 use crate::erase::{Erase, EraseError, ErasureReport};
 use crate::generation::{self, Older};
@@ -27,14 +28,15 @@ use crate::lookup::{self, Batches, Cache, Lookup};
 use crate::private::{CryptError, Kek, KekError, Vault};
 use crate::service::PREDECESSOR_CODE;
 use crate::shard::Shard;
-use crate::store::{Access, Location};
+use crate::store::{Access, Location, Store};
 use crate::wal::{self, Wal, WalError};
 use crate::witness::{Kept, WitnessStatus, Witnesses, Witnessing};
 use crate::{recover, remote, store};
 use arc_swap::ArcSwap;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use book::Book;
 use colophon_receipt::Hash;
-use colophon_receipt::receipt::HttpSignature;
+use colophon_receipt::receipt::{HttpSignature, MAX_ANCHORS};
 use colophon_receipt::record::{Record, RecordId, RecordLeaf};
 use colophon_receipt::statement::Counters;
 use colophon_signer::{KeyError, SignError};
@@ -90,6 +92,8 @@ pub struct Config {
     pub shard_key_life: Duration,
     /// Who cosigns the log's checkpoints.
     pub witnesses: Option<Witnessing>,
+    /// Who dates the log's checkpoints.
+    pub timestamps: Option<Timestamping>,
 }
 
 /// Where a ledger keeps what it makes.
@@ -273,6 +277,9 @@ struct Inner {
     /// Checkpoints that witnesses have cosigned.
     kept: Kept,
     witnesses: Option<WitnessStatus>,
+    /// Checkpoints that others have dated.
+    anchors: Anchors,
+    timestamps: Option<(AnchorStatus, mpsc::Sender<Demand>)>,
     erasures: mpsc::Sender<keeper::Command>,
 }
 
@@ -334,6 +341,16 @@ impl Ledger {
                 witnesses.first_round(&log.head()).await.map_err(LedgerError::Witness)?;
                 Some(witnesses)
             }
+            None => None,
+        };
+        let cosigned = witnesses.as_ref().map(Witnesses::kept).unwrap_or_default();
+        let tsas = config.timestamps.as_ref().map_or(MAX_ANCHORS, |timestamps| timestamps.urls.len());
+        // Of a log elsewhere as well: whoever dates its heads may keep the tokens here.
+        let dated_in = format!("log/{}", log.origin().rsplit('/').next().unwrap_or_default());
+        let keys = log.vkey().parse().ok().into_iter().collect();
+        let anchors = Anchors::open(Store::new(objects.0.clone(), dated_in), keys, tsas).await?;
+        let anchoring = match &config.timestamps {
+            Some(timestamps) => Some(Anchoring::new(timestamps, anchors.clone(), cosigned.clone()).await?),
             None => None,
         };
         if token_made && log.head().size() > 1 {
@@ -423,13 +440,18 @@ impl Ledger {
             cache: Mutex::new(Cache::default()),
             batches: Batches::default(),
             full: Notify::new(),
-            kept: witnesses.as_ref().map(Witnesses::kept).unwrap_or_default(),
+            kept: cosigned,
             witnesses: witnesses.as_ref().map(Witnesses::status),
+            anchors,
+            timestamps: anchoring.as_ref().map(|(anchoring, demands)| (anchoring.status(), demands.clone())),
             erasures,
         }));
         let mut keeper = Keeper::start(ledger.clone(), log, shard, from, commands);
         if let Some(witnesses) = witnesses {
             keeper.beside(witnesses.run(ledger.0.head.clone()));
+        }
+        if let Some((anchoring, _)) = anchoring {
+            keeper.beside(anchoring.run(ledger.0.head.clone()));
         }
         Ok((ledger, keeper))
     }
@@ -663,6 +685,14 @@ impl Ledger {
         self.0.kept.newest()
     }
 
+    pub(crate) fn anchors(&self) -> &Anchors {
+        &self.0.anchors
+    }
+
+    pub(crate) fn timestamping(&self) -> Option<&(AnchorStatus, mpsc::Sender<Demand>)> {
+        self.0.timestamps.as_ref()
+    }
+
     /// The token that permits reading the receipt of `id`.
     pub fn token(&self, id: &RecordId) -> String {
         self.0.tokens.token(id)
@@ -679,8 +709,8 @@ impl Ledger {
             return Ok(Lookup::Pending);
         }
         let cached = self.cache().get(id);
-        let Inner { reader, older, objects, vault, batches, kept, .. } = &*self.0;
-        lookup::find(reader, &self.head(), kept, older, objects, vault, batches, id, cached).await
+        let Inner { reader, older, objects, vault, batches, kept, anchors, .. } = &*self.0;
+        lookup::find(reader, &self.head(), kept, anchors, older, objects, vault, batches, id, cached).await
     }
 
     /// Deletes what opens records, for good, and logs that it did. Returns once both are done.
@@ -708,11 +738,13 @@ impl Ledger {
         let log = |vkey: &str, origin: &str| serde_json::json!({"origin": origin, "vkey": vkey});
         let mut logs = vec![log(&self.0.vkey, &self.0.origin)];
         logs.extend(self.0.older.iter().map(|older| log(&older.vkey, &older.head.checkpoint.origin)));
+        let roots = self.0.config.timestamps.iter().flat_map(|timestamps| timestamps.roots.certificates());
+        let tsa_roots: Vec<String> = roots.map(|root| BASE64_STANDARD.encode(root)).collect();
         let trust = serde_json::json!({
             "format": "colophon-trust-v1",
             "logs": logs,
             "witnesses": [],
-            "tsa_roots": [],
+            "tsa_roots": tsa_roots,
             "require": {"request": false, "response": false, "timestamps": 0, "witnesses": 0},
         });
         format!("{trust:#}\n")

@@ -1,5 +1,6 @@
 //! WAL, batches, the log and its checkpoints, and the look-up of a receipt by id.
 
+pub mod anchor;
 pub mod batch;
 pub mod check;
 pub mod cosigner;
@@ -13,6 +14,7 @@ pub mod ledger;
 pub mod log;
 pub mod lookup;
 pub mod monitor;
+pub mod post;
 pub mod private;
 pub mod prove;
 mod recover;

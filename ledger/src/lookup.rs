@@ -4,6 +4,7 @@
 //! names the object, never a record, path or proof that does not verify. Signatures that left with the answer are not
 //! under the record's leaf: they are handed out as they were kept, and judged by whoever verifies the receipt.
 
+use crate::anchor::Anchors;
 use crate::generation::{Older, is_statement};
 use crate::head::SignedHead;
 use crate::index::{self, Target};
@@ -16,7 +17,7 @@ use crate::witness::Kept;
 use colophon_receipt::erasure::ErasureId;
 use colophon_receipt::merkle;
 use colophon_receipt::receipt::{
-    AnnouncementPart, BatchPart, Bytes, FORMAT, Field, NOTICE, OpenedField, Receipt, RecordPart,
+    Anchor, AnnouncementPart, BatchPart, Bytes, FORMAT, Field, NOTICE, OpenedField, Receipt, RecordPart,
 };
 use colophon_receipt::record::{RecordId, RecordLeaf, salt};
 use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Statement};
@@ -98,13 +99,14 @@ pub(crate) async fn locate(objects: &Objects, id: &RecordId) -> Result<Option<(T
     damaged.map_or(Ok(None), Err)
 }
 
-/// The receipt of `id`, whose place is `known` or looked for. Its proofs lead to a cosigned checkpoint where there is one
-/// that covers it, otherwise to `head`.
+/// The receipt of `id`, whose place is `known` or looked for. Its proofs lead to a dated checkpoint where there is one that
+/// covers it, otherwise to a cosigned one, otherwise to `head`.
 #[allow(clippy::too_many_arguments, reason = "the parts of a ledger that a look-up reads")]
 pub(crate) async fn find(
     reader: &LogReader,
     head: &SignedHead,
     kept: &Kept,
+    anchors: &Anchors,
     older: &[Older],
     objects: &Objects,
     vault: &Vault,
@@ -122,9 +124,18 @@ pub(crate) async fn find(
     };
     let Some((target, slot)) = place else { return Ok(Lookup::Unknown) };
     // Announcements stand before what they are for.
+    let dated = anchors.covering(target.log_index).await;
     let cosigned = kept.covering(target.log_index);
-    let head = cosigned.as_deref().unwrap_or(head);
-    let (reader, head, statement) = statement(reader, head, older, &target).await?;
+    let newest = dated.as_ref().map(|dated| &dated.head).or(cosigned.as_deref()).unwrap_or(head);
+    let (in_older, statement) = statement(reader, newest, older, &target).await?;
+    // Of an older generation the timestamps are with it.
+    let (reader, anchors) = in_older.map_or((reader, anchors), |older| (&older.reader, &older.anchors));
+    let dated = match in_older {
+        Some(_) => anchors.covering(target.log_index).await,
+        None => dated.clone(),
+    };
+    let head = in_older.map_or(newest, |older| older.head_for(target.log_index));
+    let head = dated.as_ref().map_or(head, |dated| &dated.head);
     let (leaf, batch) = batch_part(objects, batches, &target, slot, &statement, id).await?;
     let opening = match vault.opening(&target.shard, target.seq, slot, id).await? {
         Found::Opening(opening) => checked(opening, &target, &leaf)?,
@@ -148,21 +159,25 @@ pub(crate) async fn find(
         log_proof: reader.tlog_proof(target.log_index, head).await?,
         announcements,
         http_signatures: opening.signatures,
-        anchors: Vec::new(),
-        beacon: None,
+        anchors: dated
+            .iter()
+            .flat_map(|dated| &dated.tokens)
+            .map(|token| Anchor::Rfc3161(token[..].into()))
+            .collect(),
+        beacon: beacon(anchors, &statement).await,
     })))
 }
 
 /// The log entry that an index row names, and the generation that it is in: the newest, unless an older one has it.
 async fn statement<'a>(
-    reader: &'a LogReader,
-    head: &'a SignedHead,
+    reader: &LogReader,
+    head: &SignedHead,
     older: &'a [Older],
     target: &Target,
-) -> Result<(&'a LogReader, &'a SignedHead, Vec<u8>), LedgerError> {
+) -> Result<(Option<&'a Older>, Vec<u8>), LedgerError> {
     let newest = reader.entry(target.log_index, &head.checkpoint).await;
     if newest.as_ref().is_ok_and(|entry| is_statement(entry, target)) || older.is_empty() {
-        return Ok((reader, head, newest?));
+        return Ok((None, newest?));
     }
     for older in older {
         let head = older.head_for(target.log_index);
@@ -171,10 +186,17 @@ async fn statement<'a>(
         }
         let entry = older.reader.entry(target.log_index, &head.checkpoint).await?;
         if is_statement(&entry, target) {
-            return Ok((&older.reader, head, entry));
+            return Ok((Some(older), entry));
         }
     }
-    Ok((reader, head, newest?))
+    Ok((None, newest?))
+}
+
+/// The token that the statement names, if it names one and it is at hand.
+async fn beacon(anchors: &Anchors, statement: &[u8]) -> Option<Bytes> {
+    let signed = Sign1::parse(statement).ok()?;
+    let hash = Statement::decode(signed.payload()).ok()?.beacon?;
+    anchors.named(&hash).await.map(Bytes)
 }
 
 /// The record's leaf and its path to the root that the statement signs.

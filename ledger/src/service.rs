@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use self::admission::{Admission, Submission, Verdict};
+use crate::anchor::{Anchoring, Anchors, Timestamping};
 use crate::head::SignedHead;
 use crate::leaf::Leaf;
 use crate::ledger::{LedgerError, is_public};
@@ -25,7 +26,7 @@ use crate::sequencer::{MAX_LEAF_BYTES, MAX_LEAVES};
 use crate::signing;
 use crate::store::Store;
 use crate::tiles::{MAX_BUNDLE, MAX_ENTRY, WIDTH};
-use crate::witness::{Witnesses, Witnessing};
+use crate::witness::{Kept, Witnesses, Witnessing};
 
 mod admission;
 mod fork;
@@ -209,7 +210,7 @@ struct Post {
 
 impl LogService {
     /// Starts the service on the current runtime. `key` is the log's, which signs announcements; checkpoints are
-    /// submitted to the witnesses of `witnessing`.
+    /// submitted to the witnesses of `witnessing` and dated by the TSAs of `timestamping`.
     ///
     /// # Errors
     /// When a witness has cosigned what this log does not hold, or the store cannot be read.
@@ -217,12 +218,22 @@ impl LogService {
         log: Log,
         key: Arc<dyn Signer>,
         witnessing: Option<&Witnessing>,
+        timestamping: Option<&Timestamping>,
     ) -> Result<(LogService, ServiceTask), LedgerError> {
         let mut beside = JoinSet::new();
+        let mut cosigned = Kept::default();
         if let Some(witnessing) = witnessing {
             let mut witnesses = Witnesses::new(witnessing, &log).await?;
             witnesses.first_round(&log.head()).await.map_err(LedgerError::Witness)?;
+            cosigned = witnesses.kept();
             beside.spawn(witnesses.run(log.heads()));
+        }
+        if let Some(timestamping) = timestamping {
+            let publication = log.publication();
+            let tsas = timestamping.urls.len();
+            let anchors = Anchors::open(publication.store, vec![publication.key], tsas).await?;
+            let (anchoring, _) = Anchoring::new(timestamping, anchors, cosigned).await?;
+            beside.spawn(anchoring.run(log.heads()));
         }
         let (queue, posts) = mpsc::channel(QUEUE);
         let service = LogService {

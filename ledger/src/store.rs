@@ -19,6 +19,9 @@ pub use location::{Access, Location};
 /// Staging files of a process that died are removed once they are this old: a live writer needs seconds.
 const STAGING_AGE: Duration = Duration::from_secs(10 * 60);
 
+/// A folder that is listed never holds more objects: a timestamp every ten minutes fills it in nineteen years.
+const MAX_LISTING: usize = 1_000_000;
+
 /// Why storage did not do what was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -41,6 +44,14 @@ pub enum StoreError {
         size: u64,
         /// What the format allows.
         limit: u64,
+    },
+    /// A folder holds more objects than anything here puts there.
+    #[error("{path} holds more than {limit} objects")]
+    TooMany {
+        /// The folder.
+        path: String,
+        /// How many are allowed.
+        limit: usize,
     },
     /// The backend accepted a create of an object that existed.
     #[error(
@@ -228,6 +239,20 @@ impl Store {
             Err(ObjectError::NotFound { .. }) => Ok(false),
             Err(e) => Err(self.failed("looking for", name)(e)),
         }
+    }
+
+    /// The last parts of the names in a folder, at most [`MAX_LISTING`]; none where there is no such folder.
+    pub(crate) async fn list(&self, folder: &str) -> Result<Vec<String>, StoreError> {
+        let mut names = Vec::new();
+        let mut listing = self.inner.list(Some(&self.path(folder)));
+        while let Some(found) = listing.next().await {
+            let meta = found.map_err(self.failed("listing", folder))?;
+            names.extend(meta.location.filename().map(str::to_owned));
+            if names.len() > MAX_LISTING {
+                return Err(StoreError::TooMany { path: self.full(folder), limit: MAX_LISTING });
+            }
+        }
+        Ok(names)
     }
 
     /// Writes an object whole, in place of any that was there.

@@ -14,13 +14,12 @@ mod task;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use colophon_signer::policy::TlogPolicy;
-use futures_util::future::BoxFuture;
 
 pub(crate) use self::kept::{COSIGNED, Kept};
 pub use self::status::{WitnessCounts, WitnessStatus};
 pub(crate) use self::task::Witnesses;
+use crate::post::Post;
 
 /// Which witnesses to ask, and how.
 #[derive(Clone)]
@@ -38,24 +37,6 @@ impl std::fmt::Debug for Witnessing {
         let witnesses = self.policy.witnesses.len();
         write!(f, "Witnessing {{ witnesses: {witnesses}, every: {:?} }}", self.every)
     }
-}
-
-/// Sends HTTP requests: the ledger itself speaks none.
-pub trait Post: Send + Sync {
-    /// `POST url` with a text body. The implementation bounds the wait, and the answer to
-    /// [`protocol::MAX_ANSWER`]; an error says what happened.
-    fn post(&self, url: String, body: Vec<u8>) -> BoxFuture<'_, Result<Answer, String>>;
-}
-
-/// An HTTP answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The status code.
-    pub status: u16,
-    /// `Content-Type`, if there is one.
-    pub content_type: Option<String>,
-    /// The whole body.
-    pub body: Bytes,
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ fn config(dir: &Path) -> Config {
         policy: [9; 32],
         shard_key_life: Duration::from_secs(86400),
         witnesses: None,
+        timestamps: None,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The operator's side: health, readiness and metrics, on an address of their own.
+//! The operator's side: health, readiness, metrics and timestamps on demand, on an address of their own.
 
 use crate::app::App;
 use crate::erase;
@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,6 +55,9 @@ async fn answer(app: &App, token: &str, request: Request<Incoming>) -> Response<
     if request.method() == Method::POST && request.uri().path() == "/erase" {
         return erase::answer(&app.ledger, token, request).await;
     }
+    if request.uri().path() == "/timestamp" {
+        return timestamp(app, request.method()).await;
+    }
     if *request.method() != Method::GET && *request.method() != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
     }
@@ -77,8 +81,24 @@ async fn answer(app: &App, token: &str, request: Request<Incoming>) -> Response<
             }
             Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written\n"),
         },
-        _ => text(StatusCode::NOT_FOUND, "served here: /livez /readyz /metrics\n"),
+        _ => text(StatusCode::NOT_FOUND, "served here: /livez /readyz /metrics, and POST /timestamp\n"),
     }
+}
+
+/// Has the newest checkpoint dated now: receipts of everything logged before can then be fetched with its timestamps.
+async fn timestamp(app: &App, method: &Method) -> Response<Full<Bytes>> {
+    if *method != Method::POST {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only POST is served here\n");
+    }
+    let Some(now) = app.ledger.timestamp_now().await else {
+        return text(StatusCode::CONFLICT, "no TSA is configured (--tsa)\n");
+    };
+    let failed: Vec<_> = now.failed.iter().map(|(tsa, why)| json!({"tsa": tsa, "why": why})).collect();
+    let status = if now.dated.is_empty() { StatusCode::BAD_GATEWAY } else { StatusCode::OK };
+    let json = json!({"size": now.size, "dated": now.dated, "failed": failed});
+    let mut response = text(status, format!("{json}\n"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }
 
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

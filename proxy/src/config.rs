@@ -288,6 +288,36 @@ pub struct WitnessOptions {
     pub ca: Option<PathBuf>,
 }
 
+/// Who dates the log's checkpoints.
+#[derive(Clone, Debug, Args)]
+pub struct TimestampOptions {
+    /// URL of a time stamping authority (RFC 3161) that dates checkpoints; may be given several times, or separated by
+    /// commas
+    #[arg(
+        long = "tsa",
+        env = "COLOPHON_TSA",
+        value_name = "URL",
+        value_delimiter = ',',
+        requires = "tsa_root"
+    )]
+    pub urls: Vec<String>,
+    /// PEM file of the roots that the TSAs' certificates lead to, and of their CRLs; a token that leads to none is not kept
+    #[arg(
+        id = "tsa_root",
+        long = "tsa-root",
+        env = "COLOPHON_TSA_ROOT",
+        value_name = "FILE",
+        value_delimiter = ','
+    )]
+    pub roots: Vec<PathBuf>,
+    /// How often the newest checkpoint is dated
+    #[arg(id = "tsa_every", long = "tsa-every", env = "COLOPHON_TSA_EVERY", value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub every: Duration,
+    /// PEM file of the CAs that may sign the certificate of an https:// TSA, instead of the system's
+    #[arg(id = "tsa_ca", long = "tsa-ca", env = "COLOPHON_TSA_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
 /// Takes what can stand in every answer's `Colophon-Log`, which is a structured-field string under a signature.
 fn origin(text: &str) -> Result<String, String> {
     let usable = |b: u8| b.is_ascii_graphic() && !b"\"\\+".contains(&b);

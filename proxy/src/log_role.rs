@@ -4,9 +4,10 @@
 //! an exchange comes here but its batch's root in a signed statement.
 
 use crate::config::{LedgerOptions, LogRoleOptions};
-use crate::serve::{ServeOptions, bind, default_state, log_key, witnessing};
+use crate::serve::{ServeOptions, bind, default_state, log_key, timestamping, witnessing};
 use crate::tls::ServerCertificate;
 use anyhow::Context as _;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use colophon_ledger::log::{Log, LogConfig};
 use colophon_ledger::remote::{Accepted, ENTRIES, Refused, SHARDS};
@@ -57,6 +58,8 @@ pub struct Running {
 struct Shared {
     service: LogService,
     tokens: Tokens,
+    /// Roots of the TSAs that date the log, in base64.
+    tsa_roots: Vec<String>,
     /// A client certificate is enough: the handshake has verified it.
     certified: bool,
 }
@@ -73,9 +76,10 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let acceptor = acceptor(options, role, &tokens)?;
     let listener = bind("--listen", options.listen.listen).await?;
     let admin = bind("--admin", options.listen.admin).await?;
-    let (service, task) = open(options, &options.ledger).await?;
+    let (service, task, tsa_roots) = open(options, &options.ledger).await?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let shared = Arc::new(Shared { service: service.clone(), tokens, certified: role.client_ca.is_some() });
+    let shared =
+        Arc::new(Shared { service: service.clone(), tokens, tsa_roots, certified: role.client_ca.is_some() });
     let (listen_at, admin_at) = (listener.local_addr()?, admin.local_addr()?);
     let most = options.limits.max_connections;
     tasks.spawn(accept(shared.clone(), listener, acceptor, most, answer_log, stop.clone(), tasks.clone()));
@@ -101,7 +105,11 @@ impl Running {
     }
 }
 
-async fn open(all: &ServeOptions, options: &LedgerOptions) -> anyhow::Result<(LogService, ServiceTask)> {
+/// The log, its task, and the roots of the TSAs that date it, in base64.
+async fn open(
+    all: &ServeOptions,
+    options: &LedgerOptions,
+) -> anyhow::Result<(LogService, ServiceTask, Vec<String>)> {
     let stores = options.stores.stores();
     let key = log_key(options, &stores).await?;
     let data = std::path::absolute(&options.data)?;
@@ -118,7 +126,11 @@ async fn open(all: &ServeOptions, options: &LedgerOptions) -> anyhow::Result<(Lo
         now: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
     };
     let log = Log::open(store, config).await?;
-    Ok(LogService::start(log, key, witnessing(&all.witness)?.as_ref()).await?)
+    let timestamps = timestamping(&all.timestamp)?;
+    let service =
+        LogService::start(log, key, witnessing(&all.witness)?.as_ref(), timestamps.as_ref()).await?;
+    let roots = timestamps.iter().flat_map(|timestamps| timestamps.roots.certificates());
+    Ok((service.0, service.1, roots.map(|root| BASE64_STANDARD.encode(root)).collect()))
 }
 
 fn acceptor(
@@ -277,7 +289,7 @@ fn answer_log(
                     "format": "colophon-trust-v1",
                     "logs": [{"origin": shared.service.origin(), "vkey": shared.service.vkey()}],
                     "witnesses": [],
-                    "tsa_roots": [],
+                    "tsa_roots": shared.tsa_roots,
                     "require": {"request": false, "response": false, "timestamps": 0, "witnesses": 0},
                 });
                 response(StatusCode::OK, "application/json", format!("{trust:#}\n").into())

@@ -1,6 +1,7 @@
 //! Prometheus metrics of the process.
 
 use colophon_ledger::Ledger;
+use colophon_ledger::anchor::TsaCounts;
 use colophon_ledger::witness::WitnessCounts;
 use colophon_receipt::{Level, Outcome};
 use prometheus_client::collector::Collector;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Levels that leave a record; `pass` is counted by the ledger.
 const LEVELS: [Level; 2] = [Level::Commit, Level::Sign];
@@ -108,10 +110,59 @@ impl Collector for LedgerCollector {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
         }
+        if let Some(status) = self.0.timestamps() {
+            timestamps(&status.tsas(), self.0.beacon_time(), &mut encoder)?;
+        }
         self.0
             .witnesses()
             .map_or(Ok(()), |status| witnesses(&status.witnesses(), status.quorum_size(), encoder))
     }
+}
+
+/// What is known about the TSAs. `beacon` is the time of the token that statements name, in µs.
+fn timestamps(
+    tsas: &[TsaCounts],
+    beacon: Option<u64>,
+    encoder: &mut DescriptorEncoder<'_>,
+) -> Result<(), fmt::Error> {
+    let gauge = |value: u64| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age = |time: u64| now.as_secs().saturating_sub(time / 1_000_000);
+    if let Some(beacon) = beacon {
+        let metric = gauge(age(beacon));
+        let help = "Age of the newest timestamp that statements name, by this machine's clock";
+        metric.encode(encoder.encode_descriptor(
+            "anchor_age_seconds",
+            help,
+            None,
+            metric.metric_type(),
+        )?)?;
+    }
+    type Counted = fn(&TsaCounts) -> u64;
+    let families: [(&str, &str, MetricType, Counted); 5] = [
+        ("tsa_tokens", "Timestamps that were verified and stored", MetricType::Counter, |tsa| tsa.tokens),
+        ("tsa_failed", "Requests that gave no timestamp", MetricType::Counter, |tsa| tsa.failed),
+        ("tsa_size", "Leaves of the checkpoint that it dated last", MetricType::Gauge, |tsa| tsa.size),
+        ("tsa_time_seconds", "Time in its last timestamp, by its clock", MetricType::Gauge, |tsa| {
+            tsa.time / 1_000_000
+        }),
+        ("tsa_far_off", "1 where that is far from this machine's clock", MetricType::Gauge, |tsa| {
+            u64::from(tsa.far_off)
+        }),
+    ];
+    for (name, help, kind, value) in families {
+        let mut family = encoder.encode_descriptor(name, help, None, kind)?;
+        for tsa in tsas {
+            let labels = [("tsa", tsa.name.as_str())];
+            match kind {
+                MetricType::Counter => {
+                    ConstCounter::new(value(tsa)).encode(family.encode_family(&labels)?)?
+                }
+                _ => gauge(value(tsa)).encode(family.encode_family(&labels)?)?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What is known about the witnesses.

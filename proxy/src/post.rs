@@ -1,7 +1,6 @@
-//! The ledger's way out: bounded HTTP requests to witnesses.
+//! The ledger's way out: bounded HTTP requests to witnesses and time stamping authorities.
 
-use colophon_ledger::witness::protocol::MAX_ANSWER;
-use colophon_ledger::witness::{Answer, Post};
+use colophon_ledger::post::{Answer, MAX_ANSWER, Post};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -50,12 +49,17 @@ impl HttpPost {
 }
 
 impl Post for HttpPost {
-    fn post(&self, url: String, body: Vec<u8>) -> BoxFuture<'_, Result<Answer, String>> {
+    fn post(
+        &self,
+        url: String,
+        content_type: &'static str,
+        body: Vec<u8>,
+    ) -> BoxFuture<'_, Result<Answer, String>> {
         let exchange = async move {
             let uri: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
             let mut request = Request::post(uri).body(Full::new(body.into())).map_err(|e| e.to_string())?;
             let headers = request.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
             headers.insert(
                 USER_AGENT,
                 HeaderValue::from_static(concat!("colophon/", env!("CARGO_PKG_VERSION"))),

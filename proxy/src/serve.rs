@@ -3,8 +3,8 @@
 use crate::app::App;
 use crate::cli::read_policy;
 use crate::config::{
-    LedgerOptions, Limits, ListenOptions, LogRoleOptions, LogUrlOptions, UpstreamOptions, WitnessOptions,
-    duration,
+    LedgerOptions, Limits, ListenOptions, LogRoleOptions, LogUrlOptions, TimestampOptions, UpstreamOptions,
+    WitnessOptions, duration,
 };
 use crate::erase::Access;
 use crate::forward::Upstream;
@@ -14,8 +14,11 @@ use crate::tls::ServerCertificate;
 use crate::{accept, admin};
 use anyhow::Context as _;
 use clap::Args;
+use colophon_ledger::anchor::Timestamping;
 use colophon_ledger::{Keeper, Kek, Ledger, LogAt, Remote, Stores, Witnessing};
 use colophon_policies::{MAX_POLICY_BYTES, Policy};
+use colophon_receipt::receipt::MAX_ANCHORS;
+use colophon_signer::rfc3161::Roots;
 use colophon_signer::{KeySource, Signer};
 use std::io::Read as _;
 use std::net::SocketAddr;
@@ -54,6 +57,9 @@ pub struct ServeOptions {
     /// Whether this is the log.
     #[command(flatten)]
     pub log_role: LogRoleOptions,
+    /// Timestamps.
+    #[command(flatten)]
+    pub timestamp: TimestampOptions,
     /// Limits.
     #[command(flatten)]
     pub limits: Limits,
@@ -94,7 +100,9 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let upstream = Upstream::new(&options.upstream)?;
     let listener = bind("--listen", options.listen.listen).await?;
     let admin_listener = bind("--admin", options.listen.admin).await?;
-    let (ledger, keeper) = open_ledger(&options.ledger, &options.log_url, &options.witness, &policy).await?;
+    let timestamps = timestamping(&options.timestamp)?;
+    let opened = open_ledger(&options.ledger, &options.log_url, &options.witness, timestamps, &policy).await;
+    let (ledger, keeper) = opened?;
     // Whoever has the lock writes it: it is always of the process that runs.
     let access = Access::create(&options.ledger.data, admin_listener.local_addr()?)?;
     let app = App::new(
@@ -194,6 +202,7 @@ pub(crate) async fn open_ledger(
     options: &LedgerOptions,
     log_url: &LogUrlOptions,
     witness: &WitnessOptions,
+    timestamps: Option<Timestamping>,
     policy: &Policy,
 ) -> anyhow::Result<(Ledger, Keeper)> {
     let stores = options.stores.stores();
@@ -218,6 +227,7 @@ pub(crate) async fn open_ledger(
         policy: policy.digest(),
         shard_key_life: SHARD_KEY_LIFE,
         witnesses: witnessing(witness)?,
+        timestamps,
     };
     let deadline = Instant::now() + START_PATIENCE;
     loop {
@@ -278,6 +288,36 @@ pub(crate) fn witnessing(options: &WitnessOptions) -> anyhow::Result<Option<Witn
     }
     let post = Arc::new(HttpPost::new(options.ca.as_deref()).context("--witness-ca")?);
     Ok(Some(Witnessing { policy: Arc::new(policy), every: options.every, post }))
+}
+
+/// The TSAs of `--tsa`, whom to believe, and the way to them.
+pub(crate) fn timestamping(options: &TimestampOptions) -> anyhow::Result<Option<Timestamping>> {
+    if options.urls.is_empty() {
+        return Ok(None);
+    }
+    for url in &options.urls {
+        let usable = url
+            .parse::<http::Uri>()
+            .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some());
+        anyhow::ensure!(usable, "--tsa {url}: give http://host/path or https://host/path");
+    }
+    anyhow::ensure!(
+        options.urls.len() <= MAX_ANCHORS,
+        "--tsa: at most {MAX_ANCHORS}, which is what a receipt has room for"
+    );
+    anyhow::ensure!(
+        !options.roots.is_empty(),
+        "--tsa needs --tsa-root FILE: the roots that the TSAs' certificates lead to"
+    );
+    let mut roots = Roots::default();
+    for path in &options.roots {
+        let pem = std::fs::read_to_string(path)
+            .with_context(|| format!("--tsa-root: cannot read {}", path.display()))?;
+        let read = Roots::from_pem(&pem).and_then(|read| roots.extend(read));
+        read.with_context(|| format!("--tsa-root {}", path.display()))?;
+    }
+    let post = Arc::new(HttpPost::new(options.ca.as_deref()).context("--tsa-ca")?);
+    Ok(Some(Timestamping { urls: options.urls.clone(), roots, every: options.every, post }))
 }
 
 /// A batch is closed early at this many records: the limit of the format.

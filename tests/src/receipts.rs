@@ -68,6 +68,11 @@ impl Fetched {
         Self { fields: opened.collect(), leaf, json }
     }
 
+    /// The whole receipt.
+    pub fn receipt(&self) -> Receipt {
+        serde_json::from_slice(&self.json).expect("a receipt")
+    }
+
     /// How the exchange ended.
     pub fn outcome(&self) -> Outcome {
         self.leaf.outcome

@@ -47,6 +47,7 @@ fn config(folder: &Path) -> anyhow::Result<Config> {
         adopt: false,
         stores: Default::default(),
         witnesses: None,
+        timestamps: None,
         private_key: None,
         policy: [9; 32],
         shard_key_life: Duration::from_secs(86400),

@@ -188,6 +188,14 @@ pub enum Finding {
         /// Why.
         what: String,
     },
+    /// A timestamp, or what it dates, is missing or not what it should be.
+    #[error("anchor {file}: {what}")]
+    Anchor {
+        /// The file.
+        file: String,
+        /// Why.
+        what: String,
+    },
     /// The same record id twice.
     #[error("record {} is in the log twice: leaves {first} and {second}", hex::encode(id))]
     DuplicateRecord {
@@ -226,6 +234,7 @@ impl Finding {
             Finding::Revoked { .. } => "revoked",
             Finding::Generation { .. } => "generation",
             Finding::Batch { .. } => "batch",
+            Finding::Anchor { .. } => "anchor",
             Finding::DuplicateRecord { .. } => "duplicate-record",
         }
     }

@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use colophon_receipt::receipt::MAX_ANCHORS;
 use colophon_receipt::statement::{Genesis, STATEMENT_TYPE, Statement};
 use colophon_signer::cose::Sign1;
 use object_store::ObjectStore;
 
 use super::check_link;
+use crate::anchor::Anchors;
 use crate::head::SignedHead;
 use crate::index::Target;
 use crate::log::LogReader;
@@ -22,6 +24,8 @@ pub(crate) struct Older {
     /// With witnesses' signatures, if they saw its end.
     cosigned: Option<SignedHead>,
     pub(crate) vkey: String,
+    /// Its timestamps.
+    pub(crate) anchors: Anchors,
 }
 
 impl Older {
@@ -39,7 +43,9 @@ impl Older {
         let cosigned = cosigned.and_then(|bytes| String::from_utf8(bytes.into()).ok());
         let cosigned = cosigned.and_then(|note| SignedHead::parse(&note, &key).ok());
         let cosigned = cosigned.filter(|cosigned| cosigned.size() <= head.size());
-        Ok(Older { reader, head, cosigned, vkey: key.to_string() })
+        let (vkey, keys) = (key.to_string(), vec![key]);
+        let anchors = Anchors::open(files, keys, MAX_ANCHORS).await.map_err(|e| e.to_string())?;
+        Ok(Older { reader, head, cosigned, vkey, anchors })
     }
 
     /// The checkpoint to prove leaf `index` by.

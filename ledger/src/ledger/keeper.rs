@@ -302,7 +302,7 @@ impl Worker {
             previous: chain.previous,
             from: chain.to,
             to,
-            beacon: None,
+            beacon: self.ledger.0.anchors.beacon(),
             cumulative_exchanges: chain.recorded,
             cumulative_evidence: 0,
             policy: self.ledger.0.config.policy,

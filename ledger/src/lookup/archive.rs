@@ -1,6 +1,7 @@
 //! The receipts of a ledger's folder, made beside it or long after: nothing is written, and no ledger runs.
 
 use super::{Batches, Lookup, damage, find};
+use crate::anchor::Anchors;
 use crate::head::SignedHead;
 use crate::index::Target;
 use crate::ledger::LedgerError;
@@ -9,6 +10,7 @@ use crate::ledger::objects::Objects;
 use crate::log::LogReader;
 use crate::private::{Kek, Vault};
 use crate::witness::Kept;
+use colophon_receipt::receipt::MAX_ANCHORS;
 use colophon_receipt::record::{RecordId, RecordLeaf};
 use colophon_receipt::statement::Statement;
 use object_store::ObjectStore;
@@ -19,6 +21,7 @@ pub struct Archive {
     reader: LogReader,
     head: SignedHead,
     kept: Kept,
+    anchors: Anchors,
     objects: Objects,
     vault: Vault,
     batches: Batches,
@@ -53,7 +56,9 @@ impl Archive {
         let vault = Vault::open(private, key).await?;
         let keys = reader.genesis_keys(&head.checkpoint).await?;
         let kept = Kept::newest_of(reader.store(), &keys).await?;
-        Ok(Archive { reader, head, kept, objects: Objects(store), vault, batches: Batches::default() })
+        let anchors = Anchors::open(reader.store().clone(), keys, MAX_ANCHORS).await?;
+        let (objects, batches) = (Objects(store), Batches::default());
+        Ok(Archive { reader, head, kept, anchors, objects, vault, batches })
     }
 
     /// The records of a statement's batch in the order of its tree.
@@ -79,7 +84,7 @@ impl Archive {
     /// As [`crate::Ledger::lookup`].
     pub async fn receipt(&self, id: &RecordId, target: Target, slot: u32) -> Result<Lookup, LedgerError> {
         let known = Some((target, slot));
-        find(&self.reader, &self.head, &self.kept, &[], &self.objects, &self.vault, &self.batches, id, known)
-            .await
+        let Archive { reader, head, kept, anchors, objects, vault, batches } = self;
+        find(reader, head, kept, anchors, &[], objects, vault, batches, id, known).await
     }
 }

@@ -16,7 +16,7 @@ use crate::log::tests::support::{config, key, memory};
 async fn replica(store: &Arc<dyn ObjectStore>) -> (LogService, ServiceTask) {
     let config = LogConfig { several_writers: true, ..config(None) };
     let log = Log::open(store.clone(), config).await.unwrap();
-    LogService::start(log, key(), None).await.unwrap()
+    LogService::start(log, key(), None, None).await.unwrap()
 }
 
 /// A sidecar's shard: its key, and where its chain stands.

@@ -6,10 +6,10 @@ use std::time::Duration;
 use colophon_signer::note::{Note, NoteSignature, VerifierKey};
 use tokio::time::timeout;
 
-use super::protocol::{self, ADD_CHECKPOINT, AddCheckpoint, MAX_ANSWER};
-use super::{Answer, Post};
+use super::protocol::{self, ADD_CHECKPOINT, AddCheckpoint, REQUEST_TYPE};
 use crate::head::SignedHead;
 use crate::log::LogError;
+use crate::post::{Answer, MAX_ANSWER, Post};
 use crate::prove::LogReader;
 
 /// A conflict says which size is the right one, and others may submit at the same time: one more try after that.
@@ -68,7 +68,7 @@ impl Client {
             let proof = reader.consistency_path(old, &head.checkpoint).await;
             let proof = proof.map_err(|error: LogError| Refusal::Failed(error.to_string()))?;
             let request = AddCheckpoint { old, proof, note: head.note.clone() };
-            let answer = self.post.post(self.url.clone(), request.to_text().into_bytes());
+            let answer = self.post.post(self.url.clone(), REQUEST_TYPE, request.to_text().into_bytes());
             let answer = timeout(ANSWER_WITHIN, answer).await;
             let answer = answer
                 .unwrap_or_else(|_| Err(format!("no answer within {} s", ANSWER_WITHIN.as_secs())))

@@ -8,12 +8,12 @@ use colophon_signer::note::Note;
 
 /// The path below a witness's submission prefix.
 pub const ADD_CHECKPOINT: &str = "add-checkpoint";
+/// The media type of a request.
+pub const REQUEST_TYPE: &str = "text/plain; charset=utf-8";
 /// The media type of a conflict's body.
 pub const SIZE_TYPE: &str = "text/x.tlog.size";
 /// A request is at most this long: 63 hashes and a checkpoint with many signatures.
 pub const MAX_REQUEST: usize = 64 << 10;
-/// An answer is at most this long: a few signature lines.
-pub const MAX_ANSWER: usize = 64 << 10;
 /// A tree of 2^64 leaves has no longer proofs.
 pub const MAX_PROOF: usize = 63;
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use colophon_signer::Ed25519Key;
 use colophon_signer::note::{Note, NoteAlgorithm, VerifierKey, cosignature_line};
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use tempfile::TempDir;
 
 use super::protocol::{ADD_CHECKPOINT, AddCheckpoint, SIZE_TYPE};
@@ -14,6 +15,7 @@ use crate::cosigner::{Cosigner, CosignerConfig};
 use crate::ledger::tests::support::{config, exchange, open, receipt, settle, verify};
 use crate::ledger::{Config, Keeper, Ledger, LedgerError};
 use crate::log::tests::support::memory;
+use crate::post::Answer;
 
 /// What a peer does instead of witnessing.
 #[derive(Clone, Debug)]
@@ -71,7 +73,7 @@ impl Peers {
 }
 
 impl Post for Peers {
-    fn post(&self, url: String, body: Vec<u8>) -> BoxFuture<'_, Result<Answer, String>> {
+    fn post(&self, url: String, _: &'static str, body: Vec<u8>) -> BoxFuture<'_, Result<Answer, String>> {
         self.calls.fetch_add(1, Ordering::Relaxed);
         let name = url.strip_prefix("http://").and_then(|url| url.strip_suffix("/add-checkpoint")).unwrap();
         let bent = self.bent.lock().unwrap().get(name).cloned().unwrap_or(Bent::No);

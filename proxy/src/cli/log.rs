@@ -10,6 +10,7 @@ use colophon_ledger::generation;
 use colophon_ledger::log::{checkpoint_note, is_begun};
 use colophon_ledger::show::Show;
 use colophon_ledger::{Access, Location};
+use colophon_signer::rfc3161::Roots;
 use colophon_verify::Trust;
 use futures_util::TryStreamExt as _;
 use object_store::ObjectStore;
@@ -131,9 +132,9 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let newest = generation::newest(&store).await?;
     let mut reports = Vec::new();
     for generation in 1..=newest {
-        let vkey = match &args.trust {
+        let (vkey, tsa_roots) = match &args.trust {
             Some(trust) => trusted_key(trust, &store, generation, newest, &args.place.place).await?,
-            None => None,
+            None => (None, Roots::default()),
         };
         let trusted = vkey.is_some();
         let bar = term::progress_bar("checking", "leaves");
@@ -142,8 +143,8 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
             shown.set_length(total);
             shown.set_position(done);
         };
-        let options =
-            CheckOptions { generation, vkey, batches: !args.public_only, progress: Some(Box::new(progress)) };
+        let (batches, progress) = (!args.public_only, Some(Box::new(progress) as _));
+        let options = CheckOptions { generation, vkey, batches, tsa_roots, progress };
         let report = check(store.clone(), options).await;
         bar.finish_and_clear();
         if !args.json {
@@ -163,15 +164,15 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
 }
 
-/// The key that a trust file has for a generation of the log. An older one need not be named there: the newest one's
-/// genesis says where it ended.
+/// The key that a trust file has for a generation of the log, and the roots of TSAs that it names. An older generation need
+/// not be named there: the newest one's genesis says where it ended.
 async fn trusted_key(
     trust: &Path,
     store: &Arc<dyn ObjectStore>,
     generation: u32,
     newest: u32,
     place: &str,
-) -> anyhow::Result<Option<String>> {
+) -> anyhow::Result<(Option<String>, Roots)> {
     let file = std::fs::read(trust).with_context(|| format!("cannot read {}", trust.display()))?;
     let known =
         Trust::from_json(&file).with_context(|| format!("{} is not a trust file", trust.display()))?;
@@ -180,11 +181,11 @@ async fn trusted_key(
     let origin = note.lines().next().unwrap_or_default();
     let key = known.keys_of(origin).into_iter().next();
     if key.is_none() && generation < newest {
-        return Ok(None);
+        return Ok((None, known.tsa_roots.clone()));
     }
     let key =
         key.with_context(|| format!("{} has no key for the log {}", trust.display(), term::safe(origin)))?;
-    Ok(Some(key.to_string()))
+    Ok((Some(key.to_string()), known.tsa_roots.clone()))
 }
 
 fn print(report: &Report, trusted: bool) {
@@ -221,6 +222,9 @@ fn print(report: &Report, trusted: bool) {
         };
         println!("continues   {} at {} leaves; {by}", term::safe_line(&link.end.origin), link.end.size);
     }
+    if report.timestamps > 0 || report.beacons > 0 {
+        println!("dated       {}", dated(report));
+    }
     for finding in &report.findings {
         println!("{} {}: {}", term::refused("✗"), finding.name(), term::safe_line(&finding.to_string()));
     }
@@ -232,6 +236,22 @@ fn print(report: &Report, trusted: bool) {
     } else {
         println!("{} {} found", term::refused("✗"), report.findings.len() as u64 + report.omitted);
     }
+}
+
+/// What the timestamps show, in a line.
+fn dated(report: &Report) -> String {
+    let Report { timestamps, dated_checkpoints, trusted_timestamps, beacons, .. } = report;
+    let newest = report.newest_timestamp.as_ref().map_or(String::new(), |newest| {
+        let time =
+            i64::try_from(newest.time).ok().and_then(|time| jiff::Timestamp::from_microsecond(time).ok());
+        let time = time.map_or(String::new(), |time| format!("{time:.3}"));
+        let (size, tsa) = (newest.size, term::safe_line(&newest.tsa));
+        format!("; the first {size} leaves before {time} (\"{tsa}\")")
+    });
+    format!(
+        "{timestamps} timestamps of {dated_checkpoints} checkpoints, {trusted_timestamps} by TSAs of your trust file; \
+         {beacons} statements name one{newest}"
+    )
 }
 
 fn json(report: &Report) -> serde_json::Value {
@@ -266,6 +286,13 @@ fn json(report: &Report) -> serde_json::Value {
         }),
         "batches": report.batches,
         "records": report.records,
+        "dated_checkpoints": report.dated_checkpoints,
+        "timestamps": report.timestamps,
+        "trusted_timestamps": report.trusted_timestamps,
+        "newest_timestamp": report.newest_timestamp.as_ref().map(|newest| {
+            serde_json::json!({"size": newest.size, "time": newest.time, "tsa": newest.tsa})
+        }),
+        "beacons": report.beacons,
         "findings": findings,
         "omitted": report.omitted,
     })

@@ -36,6 +36,7 @@ pub(crate) fn config(data: &Path) -> Config {
         policy: [9; 32],
         shard_key_life: Duration::from_secs(86400),
         witnesses: None,
+        timestamps: None,
     }
 }
 
