@@ -308,15 +308,15 @@ async fn a_slow_tsa_keeps_nobody_waiting() {
     let (ledger, keeper) = scene.open().await;
     let id = exchange(&ledger, 1);
     receipt(&ledger, &id).await;
-    let demand = tokio::spawn({
-        let ledger = ledger.clone();
-        async move { ledger.timestamp_now().await }
-    });
-    // The quick one's token counts at once, and records go on being logged.
-    until(async || receipt(&ledger, &id).await.anchors.len() == 1).await;
-    let next = exchange(&ledger, 2);
-    assert!(receipt(&ledger, &next).await.beacon.is_some());
-    demand.abort();
+    tokio::select! {
+        _ = ledger.timestamp_now() => panic!("it never answers"),
+        () = async {
+            // The quick one's token counts at once, and records go on being logged.
+            until(async || receipt(&ledger, &id).await.anchors.len() == 1).await;
+            let next = exchange(&ledger, 2);
+            assert!(receipt(&ledger, &next).await.beacon.is_some());
+        } => {}
+    }
     keeper.close().await.unwrap();
     drop(ledger);
 }
