@@ -45,6 +45,8 @@ pub const SAVED_HEAD: &str = "saved-head";
 pub const NONCE: &str = "nonce";
 /// Nothing lies in the reader's future.
 pub const TIME: &str = "time";
+/// No key of the receipt is revoked by the trust file, or others dated it before. Left out where the file revokes none.
+pub const REVOCATION: &str = "revocation";
 /// Everything that the trust file requires is there.
 pub const REQUIREMENTS: &str = "requirements";
 

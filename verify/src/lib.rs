@@ -14,6 +14,7 @@ mod http;
 mod log;
 mod record;
 pub mod report;
+mod revoked;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod text;
@@ -58,6 +59,7 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     check_level(record.as_ref(), &http, &mut checks);
     let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
     check_time(record.as_ref(), &log, &http, &stamps, at, &mut checks);
+    revoked::check(trust, &log, &http, &stamps, &mut checks);
     let complete = check_requirements(trust, &log, &copies, &stamps, &mut checks);
 
     let result = match () {

@@ -20,10 +20,28 @@ pub struct Trust {
     logs: Vec<VerifierKey>,
     witnesses: Vec<VerifierKey>,
     policy: Option<TlogPolicy>,
+    revoked: Vec<Revoked>,
     /// Roots of time stamping authorities, and what they revoked.
     pub tsa_roots: Roots,
     /// What a receipt has to come with to be trusted.
     pub require: Require,
+}
+
+/// A key that counts no longer, a shard's or a log's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoked {
+    /// SHA-256 of the public key.
+    #[serde(deserialize_with = "key_id")]
+    pub key_id: [u8; 32],
+    /// What it signed from then on does not count, µs since the epoch.
+    pub from: u64,
+}
+
+fn key_id<'de, D: serde::Deserializer<'de>>(from: D) -> Result<[u8; 32], D::Error> {
+    let text = String::deserialize(from)?;
+    let bytes = hex::decode(&text).ok().and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or_else(|| serde::de::Error::custom("a key id has 64 hexadecimal digits"))
 }
 
 /// What a receipt has to come with to be trusted.
@@ -106,6 +124,8 @@ struct TrustFile {
     #[serde(default)]
     tsa_roots: Vec<String>,
     #[serde(default)]
+    revoked: Vec<Revoked>,
+    #[serde(default)]
     require: Require,
 }
 
@@ -158,7 +178,7 @@ impl Trust {
             let added = tsa_root(entry).and_then(|roots| tsa_roots.extend(roots));
             added.map_err(|error| TrustError::TsaRoot { index, error })?;
         }
-        Ok(Trust { logs, witnesses, policy, tsa_roots, require: file.require })
+        Ok(Trust { logs, witnesses, policy, revoked: file.revoked, tsa_roots, require: file.require })
     }
 
     /// Trust in these log keys and nothing else.
@@ -167,9 +187,15 @@ impl Trust {
             logs,
             witnesses: Vec::new(),
             policy: None,
+            revoked: Vec::new(),
             tsa_roots: Roots::default(),
             require: Require::default(),
         }
+    }
+
+    /// Keys that count no longer.
+    pub fn revoked(&self) -> &[Revoked] {
+        &self.revoked
     }
 
     /// The keys of the witnesses, none twice.
