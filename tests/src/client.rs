@@ -16,7 +16,15 @@ pub struct Client {
 impl Client {
     /// Connects, with [`PATIENCE`] as the read timeout.
     pub fn connect(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE).expect("connect");
+        Self::over(TcpStream::connect_timeout(&to, PATIENCE).expect("connect"))
+    }
+
+    /// The same where the other side may be gone.
+    pub fn try_connect(to: SocketAddr) -> Option<Self> {
+        TcpStream::connect_timeout(&to, PATIENCE).ok().map(Self::over)
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("nodelay");
         stream.set_read_timeout(Some(PATIENCE)).expect("read timeout");
         let wire = Wire::new(stream.try_clone().expect("a second handle"));

@@ -127,6 +127,11 @@ impl Colophon {
         self.admin
     }
 
+    /// Its process's number.
+    pub fn process_id(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Its process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

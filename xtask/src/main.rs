@@ -2,8 +2,10 @@
 
 mod bench;
 mod deny;
+mod model;
 mod setup;
 mod shell;
+mod soak;
 mod test;
 
 use anyhow::Result;
@@ -36,6 +38,10 @@ enum Command {
     },
     /// Measures Colophon beside a plain proxy on this machine and writes docs/PERFORMANCE.md
     Bench(bench::BenchArgs),
+    /// Kills a release build under load again and again: nothing is lost, one log, flat memory
+    Soak(soak::SoakArgs),
+    /// Model-checks the log's sequencer with spin, and that seeded mistakes are found
+    Model,
     /// Checks the dependencies' bans, licences and sources with cargo-deny
     Deny,
     /// Checks the dependencies against the RustSec advisory database, where that can be reached
@@ -47,6 +53,8 @@ fn main() -> Result<()> {
         Command::Setup { full } => setup::run(full).map(|_| ()),
         Command::Test { full, args } => test::run_tests(full, &args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Soak(args) => soak::soak(&args),
+        Command::Model => model::check(),
         Command::Deny => deny::check(),
         Command::Advisories => deny::advisories(),
     }

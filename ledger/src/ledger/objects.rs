@@ -4,7 +4,7 @@ use super::LedgerError;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,6 +19,16 @@ impl Objects {
     pub(crate) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), LedgerError> {
         let put = self.0.put(&Path::from(name), PutPayload::from(bytes)).await;
         put.map(drop).map_err(failed("writing", name))
+    }
+
+    /// Writes an object if there is none; `false` when there is one.
+    pub(crate) async fn create(&self, name: &str, bytes: Bytes) -> Result<bool, LedgerError> {
+        let options = PutOptions::from(PutMode::Create);
+        match self.0.put_opts(&Path::from(name), PutPayload::from(bytes), options).await {
+            Ok(_) => Ok(true),
+            Err(Error::AlreadyExists { .. }) => Ok(false),
+            Err(error) => Err(failed("creating", name)(error)),
+        }
     }
 
     /// Reads an object whole.

@@ -50,14 +50,16 @@ impl Vault {
 
     /// Takes the store up, or begins it.
     pub(crate) async fn open(store: Objects, kek: Arc<Kek>) -> Result<Vault, LedgerError> {
-        match store.get(KEK_NAME, 64).await? {
-            None => store.put(KEK_NAME, format!("{}\n", kek.id()).into_bytes().into()).await?,
-            Some(known) if *known == *format!("{}\n", kek.id()).as_bytes() => {}
-            Some(known) => {
-                let (wrapped, given) = (String::from_utf8_lossy(&known).trim().to_owned(), kek.id());
-                let source = CryptError::OtherKek { wrapped, given };
-                return Err(LedgerError::PrivateKey { what: KEK_NAME.into(), source });
-            }
+        let own = format!("{}\n", kek.id());
+        let mut known = store.get(KEK_NAME, 64).await?;
+        if known.is_none() && !store.create(KEK_NAME, own.clone().into_bytes().into()).await? {
+            // Another process that shares the store was faster.
+            known = store.get(KEK_NAME, 64).await?;
+        }
+        if let Some(known) = known.filter(|known| **known != *own.as_bytes()) {
+            let (wrapped, given) = (String::from_utf8_lossy(&known).trim().to_owned(), kek.id());
+            let source = CryptError::OtherKek { wrapped, given };
+            return Err(LedgerError::PrivateKey { what: KEK_NAME.into(), source });
         }
         Ok(Vault { store, kek, keys: Mutex::default(), writing: Mutex::default() })
     }
