@@ -9,6 +9,7 @@ use colophon_receipt::record::{FieldSet, RecordId};
 use colophon_receipt::{Hash, Level};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -109,15 +110,15 @@ impl Facts {
         stamp::coverable(self.path().as_bytes()) && stamp::coverable(self.query_component.as_bytes())
     }
 
-    pub(crate) fn line(&self) -> RequestLine {
+    fn line(&self) -> RequestLine<'_> {
         RequestLine {
-            method: Some(self.method.as_str().as_bytes().to_vec()),
-            path: Some(self.path().as_bytes().to_vec()),
+            method: Some(self.method.as_str().as_bytes().into()),
+            path: Some(self.path().as_bytes().into()),
             query: self.uri.query().map(|query| colophon_receipt::merkle::sha256(query.as_bytes())),
-            authority: self.authority.clone(),
+            authority: self.authority.as_deref().map(Cow::Borrowed),
             content_type: bytes(&self.content_type),
             content_encoding: bytes(&self.content_encoding),
-            version: Some(version(self.version).to_owned()),
+            version: Some(version(self.version).into()),
         }
     }
 
@@ -133,29 +134,35 @@ impl Facts {
         set
     }
 
-    pub(crate) fn operation(&self) -> Operation {
+    pub(crate) fn operation(&self) -> Operation<'_> {
         Operation {
-            api: Some(self.route.api.as_str().to_owned()),
-            operation: Some(self.route.operation.to_string()),
+            api: Some(self.route.api.as_str().into()),
+            operation: Some((&*self.route.operation).into()),
             ..Operation::default()
         }
     }
 
-    pub(crate) fn decision(&self, granted: Level, why: Option<&str>, degraded: bool) -> DecisionField {
+    pub(crate) fn decision<'a>(
+        &'a self,
+        granted: Level,
+        why: Option<&'a str>,
+        degraded: bool,
+    ) -> DecisionField<'a> {
         DecisionField {
-            rule: Some(self.decision.rule.as_bytes().to_vec()),
+            rule: Some(self.decision.rule.as_bytes().into()),
             policy: Some(self.policy),
             asked: Some(self.decision.asked.code()),
             granted: Some(granted.code()),
-            why_lowered: why.or(self.decision.why_lowered.as_deref()).map(str::to_owned),
+            why_lowered: why.or(self.decision.why_lowered.as_deref()).map(Cow::Borrowed),
             degraded: degraded.then_some(true),
         }
     }
 }
 
 /// A header's value as a record keeps it.
-pub(crate) fn bytes(value: &Option<HeaderValue>) -> Option<Vec<u8>> {
-    value.as_ref().map(|value| value.as_bytes().iter().take(MAX_VALUE).copied().collect())
+pub(crate) fn bytes(value: &Option<HeaderValue>) -> Option<Cow<'_, [u8]>> {
+    let value = value.as_ref()?.as_bytes();
+    Some(value.get(..MAX_VALUE).unwrap_or(value).into())
 }
 
 /// A version as a record names it.
@@ -171,8 +178,16 @@ pub(crate) fn version(version: Version) -> &'static str {
 
 /// A record id as a UUID is written.
 pub fn id_text(id: &RecordId) -> String {
-    let hex = hex::encode(id);
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let mut text = String::with_capacity(36);
+    for (place, byte) in id.iter().enumerate() {
+        if matches!(place, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
+        }
+    }
+    text
 }
 
 /// Reads a UUID's text.

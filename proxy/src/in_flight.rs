@@ -13,7 +13,7 @@ use colophon_ledger::{Open, Ticket};
 use colophon_policies::FailurePolicy;
 use colophon_receipt::fields::{BodyDigest, Upgrade};
 use colophon_receipt::receipt::HttpSignature;
-use colophon_receipt::record::seal;
+use colophon_receipt::record::{FieldSet, seal};
 use colophon_receipt::{Hash, Level, Outcome};
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -56,12 +56,14 @@ pub struct InFlight {
     app: Arc<App>,
     /// What is known of it.
     pub facts: Facts,
+    /// The fields that `OPEN` has; those that the end does not change are taken from here.
+    opened: FieldSet,
     ticket: Option<Ticket>,
     degraded: bool,
     request: SharedRequest,
     response: Option<ResponseSeen>,
     head: Option<SavedHead>,
-    upgrade: Option<Upgrade>,
+    upgrade: Option<Upgrade<'static>>,
     level: Level,
     why_lowered: Option<&'static str>,
     first_byte: Option<u64>,
@@ -82,12 +84,12 @@ impl InFlight {
     /// Writes `OPEN`. With an error the rule says `Fail` and the ledger cannot keep a record now: refuse the exchange.
     /// The refusal is kept in memory and counted as degraded, so that it is not left out.
     pub fn begin(app: Arc<App>, mut facts: Facts, request: SharedRequest) -> (InFlight, Option<NotKept>) {
-        let open_fields = facts.open_fields();
+        let opened = facts.open_fields();
         let open = Open {
             id: facts.id,
             received_at: facts.received_at,
             level: facts.decision.level,
-            fields: &open_fields,
+            fields: &opened,
         };
         let (ticket, error) = match app.ledger.begin(&open) {
             Ok(ticket) => (ticket, None),
@@ -120,6 +122,7 @@ impl InFlight {
             forwarded: false,
             signatures: Vec::new(),
             waited: Duration::ZERO,
+            opened,
             facts,
         };
         (flight, not_kept)
@@ -201,7 +204,7 @@ impl InFlight {
     }
 
     /// What went over an upgraded connection.
-    pub fn upgraded(&mut self, upgrade: Upgrade) {
+    pub fn upgraded(&mut self, upgrade: Upgrade<'static>) {
         self.upgrade = Some(upgrade);
     }
 

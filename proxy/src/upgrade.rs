@@ -59,7 +59,7 @@ pub fn switch(mut flight: InFlight, answer: Answer, client: Client) -> Response<
             },
         };
         flight.upgraded(Upgrade {
-            protocol: Some(protocol.as_bytes().to_vec()),
+            protocol: Some(protocol.as_bytes().to_vec().into()),
             sent: Some(sent.digest()),
             received: Some(received.digest()),
         });

@@ -5,6 +5,7 @@
 use crate::cbor::{CborError, MapReader, Value};
 use crate::merkle::Hash;
 use crate::record::FieldSet;
+use std::borrow::Cow;
 
 /// `[SHA-256, size]` of the request body as received.
 pub const REQUEST_BODY: u8 = 0;
@@ -87,16 +88,25 @@ pub struct BodyDigest {
     pub size: u64,
 }
 
-/// Generates a struct that is a CBOR map with optional entries in ascending key, its writer and its reader.
+/// Generates a struct that is a CBOR map with optional entries in ascending key, its writer and its reader. One with
+/// text in it borrows what it writes, because every exchange writes it: `Name<'a>`.
 macro_rules! map_field {
-    ($(#[$doc:meta])* $name:ident { $($(#[$entry_doc:meta])* $key:literal $entry:ident : $kind:ident),* $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident<'a> { $($entries:tt)* }) => {
+        map_field! { @all [<'a>] [<'static>] $(#[$doc])* $name { $($entries)* } }
+    };
+    ($(#[$doc:meta])* $name:ident { $($entries:tt)* }) => {
+        map_field! { @all [] [] $(#[$doc])* $name { $($entries)* } }
+    };
+    (@all [$($borrowed:tt)*] [$($owned:tt)*] $(#[$doc:meta])* $name:ident {
+        $($(#[$entry_doc:meta])* $key:literal $entry:ident : $kind:ident),* $(,)?
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
-        pub struct $name {
+        pub struct $name $($borrowed)* {
             $($(#[$entry_doc])* pub $entry: Option<map_field!(@type $kind)>,)*
         }
 
-        impl $name {
+        impl $($borrowed)* $name $($borrowed)* {
             /// Adds this field to a record's fields, if it says anything.
             pub fn write(&self, number: u8, fields: &mut FieldSet) {
                 let len = 0 $(+ u64::from(self.$entry.is_some()))*;
@@ -111,7 +121,9 @@ macro_rules! map_field {
                     })*
                 });
             }
+        }
 
+        impl $name $($owned)* {
             /// Reads the field's value.
             pub fn read(value: Value) -> Result<Self, CborError> {
                 let mut map = MapReader::new(value)?;
@@ -126,8 +138,8 @@ macro_rules! map_field {
             }
         }
     };
-    (@type bytes) => { Vec<u8> };
-    (@type text) => { String };
+    (@type bytes) => { Cow<'a, [u8]> };
+    (@type text) => { Cow<'a, str> };
     (@type uint) => { u64 };
     (@type hash) => { Hash };
     (@type bool) => { bool };
@@ -143,8 +155,8 @@ macro_rules! map_field {
         for item in $v { drop($e.bytes(item)); }
     }};
     (@write body, $e:ident, $v:ident) => { drop($e.array(2).and_then(|e| e.bytes(&$v.digest)?.u64($v.size))) };
-    (@read bytes, $v:ident, $what:expr) => { $v.as_bytes($what)?.to_vec() };
-    (@read text, $v:ident, $what:expr) => { $v.as_text($what)?.to_owned() };
+    (@read bytes, $v:ident, $what:expr) => { Cow::Owned($v.as_bytes($what)?.to_vec()) };
+    (@read text, $v:ident, $what:expr) => { Cow::Owned($v.as_text($what)?.to_owned()) };
     (@read uint, $v:ident, $what:expr) => { $v.as_uint($what)? };
     (@read hash, $v:ident, $what:expr) => { $v.as_array($what)? };
     (@read bool, $v:ident, $what:expr) => {
@@ -156,7 +168,7 @@ macro_rules! map_field {
 
 map_field! {
     /// What was asked for, as received.
-    RequestLine {
+    RequestLine<'a> {
         /// Method.
         1 method: bytes,
         /// Path, without the query.
@@ -176,7 +188,7 @@ map_field! {
 
 map_field! {
     /// The head of the response as the upstream sent it.
-    ResponseHead {
+    ResponseHead<'a> {
         /// Status code.
         1 status: uint,
         /// `Content-Type`.
@@ -193,7 +205,7 @@ map_field! {
 
 map_field! {
     /// Which operation of which API.
-    Operation {
+    Operation<'a> {
         /// `chat`, `completions`, …
         1 api: text,
         /// `chat.completions`, …
@@ -213,7 +225,7 @@ map_field! {
 
 map_field! {
     /// Which model, by whose word.
-    Model {
+    Model<'a> {
         /// As the request named it.
         1 requested: bytes,
         /// As the response named it.
@@ -245,7 +257,7 @@ map_field! {
 
 map_field! {
     /// What the response says of itself.
-    Answer {
+    Answer<'a> {
         /// Response id.
         1 id: bytes,
         /// Finish reason per choice.
@@ -263,7 +275,7 @@ map_field! {
 
 map_field! {
     /// When, by the operator's clock, in µs since the epoch.
-    Times {
+    Times<'a> {
         /// Request head received.
         1 received: uint,
         /// First byte of the response body, or its head when there is no body.
@@ -277,7 +289,7 @@ map_field! {
 
 map_field! {
     /// What the policy decided.
-    DecisionField {
+    DecisionField<'a> {
         /// Name of the rule.
         1 rule: bytes,
         /// Digest of the effective policy.
@@ -295,7 +307,7 @@ map_field! {
 
 map_field! {
     /// Where the request went.
-    Upstream {
+    Upstream<'a> {
         /// scheme://host:port.
         1 url: bytes,
         /// `HTTP/1.1`, `HTTP/2.0`.
@@ -305,7 +317,7 @@ map_field! {
 
 map_field! {
     /// What ties the exchange to others.
-    Context {
+    Context<'a> {
         /// `Colophon-Client-Nonce`.
         1 nonce: bytes,
         /// `traceparent`.
@@ -323,7 +335,7 @@ map_field! {
 
 map_field! {
     /// Why an exchange did not end well.
-    Failure {
+    Failure<'a> {
         /// `client`, `upstream`, `proxy` or `policy`.
         1 fault: text,
         /// What happened, in our words.
@@ -333,7 +345,7 @@ map_field! {
 
 map_field! {
     /// A connection that changed protocol: rolling digests per direction.
-    Upgrade {
+    Upgrade<'a> {
         /// `websocket`, …
         1 protocol: bytes,
         /// Client to upstream.

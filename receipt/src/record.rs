@@ -21,14 +21,23 @@ const SALT_DOMAIN: &[u8] = b"colophon/salt/v1";
 
 /// The salt of field `number`.
 pub fn salt(seed: &Seed, number: u8) -> Salt {
-    let pair = Sha256::new()
-        .chain_update(SALT_DOMAIN)
-        .chain_update(seed)
-        .chain_update(u16::from(number / 2).to_be_bytes())
-        .finalize();
-    let half = usize::from(number % 2) * 16;
+    half(&salt_pair(seed, number / 2), number)
+}
+
+/// `salt_2k ‖ salt_2k+1`.
+fn salt_pair(seed: &Seed, k: u8) -> Hash {
+    let mut input = [0; SALT_DOMAIN.len() + 34];
+    let (domain, rest) = input.split_at_mut(SALT_DOMAIN.len());
+    domain.copy_from_slice(SALT_DOMAIN);
+    rest[..32].copy_from_slice(seed);
+    rest[32..].copy_from_slice(&u16::from(k).to_be_bytes());
+    merkle::sha256(&input)
+}
+
+fn half(pair: &Hash, number: u8) -> Salt {
+    let (even, odd) = pair.split_at(16);
     let mut salt = [0; 16];
-    salt.copy_from_slice(&pair[half..half + 16]);
+    salt.copy_from_slice(if number % 2 == 0 { even } else { odd });
     salt
 }
 
@@ -86,9 +95,28 @@ impl FieldSet {
         self.ends.iter().fold(0, |bits, (number, _)| bits | 1 << number)
     }
 
+    /// Adds a field as another set has it, under the rules of [`add`](FieldSet::add).
+    pub fn copy(&mut self, number: u8, from: &FieldSet) {
+        let ascending = self.ends.last().is_none_or(|(last, _)| *last < number);
+        debug_assert!(ascending, "field {number} out of order");
+        if let (true, Some(encoded)) = (ascending, from.get(number)) {
+            self.bytes.extend_from_slice(encoded);
+            self.ends.push((number, self.bytes.len()));
+        }
+    }
+
     /// The leaf hashes under the salts of `seed`, in ascending number.
     pub fn hashes(&self, seed: &Seed) -> Vec<Hash> {
-        self.iter().map(|(number, encoded)| field_hash(&salt(seed, number), encoded)).collect()
+        let mut hashes = Vec::with_capacity(self.ends.len());
+        // One hash gives the salts of two numbers.
+        let (mut pair, mut salts) = (u8::MAX, Hash::default());
+        for (number, encoded) in self.iter() {
+            if pair != number / 2 {
+                (pair, salts) = (number / 2, salt_pair(seed, number / 2));
+            }
+            hashes.push(field_hash(&half(&salts, number), encoded));
+        }
+        hashes
     }
 
     /// All encoded fields one after the other, as the WAL and the private store keep them.

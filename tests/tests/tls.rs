@@ -93,7 +93,7 @@ fn https_speaks_what_the_client_prefers() {
         let line = fields::RequestLine::read(receipt.field(fields::REQUEST_LINE).unwrap()).unwrap();
         let spoken = if version == Version::HTTP_2 { "HTTP/2.0" } else { "HTTP/1.1" };
         assert_eq!(line.version.as_deref(), Some(spoken));
-        assert_eq!(line.authority, Some(format!("localhost:{}", colophon.listen().port()).into_bytes()));
+        assert_eq!(line.authority, Some(format!("localhost:{}", colophon.listen().port()).into_bytes().into()));
     }
     assert!(Session::tls(colophon.listen(), files.ca.client(&["spdy/3"])).is_err(), "no protocol in common");
     assert!(
@@ -244,7 +244,7 @@ fn an_upstream_behind_tls_with_a_private_ca() {
         let receipt = Fetched::of(&response, colophon.listen());
         receipt.assert_verifies(colophon.listen(), b"{\"model\":\"m\"}", ANSWER.as_bytes());
         let upstream = upstream_of(&receipt);
-        assert_eq!(upstream.url, Some(server.url().into_bytes()));
+        assert_eq!(upstream.url, Some(server.url().into_bytes().into()));
         assert_eq!(upstream.version.as_deref(), Some(written), "{protocols:?}");
         let seen = server.seen().remove(0);
         assert_eq!(
@@ -267,7 +267,7 @@ fn assert_refused(colophon: &Colophon) -> String {
     receipt.assert_verifies(colophon.listen(), b"{}", &response.body);
     let failure = Failure::read(receipt.field(fields::FAILURE).expect("the reason is on record")).unwrap();
     assert_eq!(failure.fault.as_deref(), Some("upstream"));
-    failure.reason.expect("a reason")
+    failure.reason.expect("a reason").into_owned()
 }
 
 #[test]

@@ -24,18 +24,18 @@ pub(crate) struct Record {
 pub(crate) struct Opened {
     pub(crate) request_body: Option<BodyDigest>,
     pub(crate) request_decoded: Option<BodyDigest>,
-    pub(crate) request_line: Option<RequestLine>,
+    pub(crate) request_line: Option<RequestLine<'static>>,
     pub(crate) response_body: Option<BodyDigest>,
     pub(crate) response_decoded: Option<BodyDigest>,
-    pub(crate) response_head: Option<ResponseHead>,
-    pub(crate) operation: Option<Operation>,
-    pub(crate) model: Option<Model>,
+    pub(crate) response_head: Option<ResponseHead<'static>>,
+    pub(crate) operation: Option<Operation<'static>>,
+    pub(crate) model: Option<Model<'static>>,
     pub(crate) usage: Option<Usage>,
-    pub(crate) answer: Option<Answer>,
-    pub(crate) times: Option<Times>,
-    pub(crate) decision: Option<DecisionField>,
-    pub(crate) context: Option<Context>,
-    pub(crate) failure: Option<Failure>,
+    pub(crate) answer: Option<Answer<'static>>,
+    pub(crate) times: Option<Times<'static>>,
+    pub(crate) decision: Option<DecisionField<'static>>,
+    pub(crate) context: Option<Context<'static>>,
+    pub(crate) failure: Option<Failure<'static>>,
 }
 
 impl Record {

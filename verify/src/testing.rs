@@ -263,33 +263,33 @@ impl Plan {
         let mut set = FieldSet::new();
         body(&self.request).write(REQUEST_BODY, &mut set);
         let line = RequestLine {
-            method: Some(b"POST".to_vec()),
-            path: Some(self.path.clone().into_bytes()),
+            method: Some(b"POST".into()),
+            path: Some(self.path.as_bytes().into()),
             query: Some(sha256(b"beta=true")),
-            authority: Some(b"llm.example".to_vec()),
+            authority: Some(b"llm.example".into()),
             ..RequestLine::default()
         };
         line.write(REQUEST_LINE, &mut set);
         body(&self.response).write(RESPONSE_BODY, &mut set);
         let head = ResponseHead {
             status: Some(200),
-            content_type: Some(b"application/json".to_vec()),
+            content_type: Some(b"application/json".into()),
             ..ResponseHead::default()
         };
         head.write(RESPONSE_HEAD, &mut set);
         let model = Model {
-            requested: Some(b"med-7b".to_vec()),
-            reported: Some("med-7b\u{202e}\u{1b}[2J".as_bytes().to_vec()),
+            requested: Some(b"med-7b".into()),
+            reported: Some("med-7b\u{202e}\u{1b}[2J".as_bytes().into()),
             ..Model::default()
         };
         model.write(MODEL, &mut set);
         let decision = DecisionField {
-            rule: Some(b"chat".to_vec()),
+            rule: Some(b"chat".into()),
             granted: Some(self.level.code()),
             ..DecisionField::default()
         };
         decision.write(DECISION, &mut set);
-        let context = Context { nonce: self.nonce.clone().map(String::into_bytes), ..Context::default() };
+        let context = Context { nonce: self.nonce.as_deref().map(|nonce| nonce.as_bytes().into()), ..Context::default() };
         context.write(CONTEXT, &mut set);
 
         let mut id = [0; 16];

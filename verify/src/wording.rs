@@ -214,19 +214,19 @@ pub(crate) fn record_says(case: &Case) -> Vec<String> {
         say("status", status.to_string());
     }
     if let Some(operation) = opened.operation.as_ref().and_then(|operation| operation.operation.as_ref()) {
-        say("operation", quoted(operation));
+        say("operation", quoted(&**operation));
     }
     if let Some(model) = &opened.model {
         model.requested.iter().for_each(|name| say("model requested", quoted(name)));
         model.reported.iter().for_each(|name| say("model named in the response", quoted(name)));
-        model.source.iter().for_each(|source| say("model known by", quoted(source)));
+        model.source.iter().for_each(|source| say("model known by", quoted(&**source)));
     }
     if let Some(total) = opened.usage.as_ref().and_then(|usage| usage.total) {
         say("tokens", total.to_string());
     }
     if let Some(answer) = &opened.answer {
         answer.id.iter().for_each(|id| say("response id", quoted(id)));
-        answer.finish_reasons.iter().flatten().for_each(|reason| say("finished by", quoted(reason)));
+        answer.finish_reasons.iter().flatten().for_each(|reason| say("finished by", quoted(&**reason)));
         answer.error.iter().for_each(|error| say("error", quoted(error)));
     }
     if let Some(times) = &opened.times {
@@ -235,8 +235,8 @@ pub(crate) fn record_says(case: &Case) -> Vec<String> {
     say("completed at", time(record.leaf.completed_at));
     say("outcome", record.leaf.outcome.to_string());
     if let Some(failure) = &opened.failure {
-        failure.fault.iter().for_each(|fault| say("fault of", quoted(fault)));
-        failure.reason.iter().for_each(|reason| say("reason", quoted(reason)));
+        failure.fault.iter().for_each(|fault| say("fault of", quoted(&**fault)));
+        failure.reason.iter().for_each(|reason| say("reason", quoted(&**reason)));
     }
     if let Some(rule) = opened.decision.as_ref().and_then(|decision| decision.rule.as_ref()) {
         say("policy rule", quoted(rule));

@@ -21,10 +21,10 @@ fn fields() -> FieldSet {
     let mut set = FieldSet::new();
     body.write(REQUEST_BODY, &mut set);
     RequestLine {
-        method: Some(b"POST".to_vec()),
-        path: Some(b"/v1/chat/completions".to_vec()),
-        authority: Some(b"127.0.0.1:8000".to_vec()),
-        content_type: Some(b"application/json".to_vec()),
+        method: Some(b"POST".into()),
+        path: Some(b"/v1/chat/completions".into()),
+        authority: Some(b"127.0.0.1:8000".into()),
+        content_type: Some(b"application/json".into()),
         version: Some("1.1".into()),
         ..RequestLine::default()
     }
@@ -32,19 +32,19 @@ fn fields() -> FieldSet {
     body.write(RESPONSE_BODY, &mut set);
     ResponseHead {
         status: Some(200),
-        content_type: Some(b"application/json".to_vec()),
+        content_type: Some(b"application/json".into()),
         headers: Some(sha256(b"headers")),
         ..ResponseHead::default()
     }
     .write(RESPONSE_HEAD, &mut set);
     Operation { api: Some("chat".into()), operation: Some("create".into()), ..Operation::default() }
         .write(OPERATION, &mut set);
-    Model { requested: Some(b"bench-7b".to_vec()), reported: Some(b"bench-7b".to_vec()), ..Model::default() }
+    Model { requested: Some(b"bench-7b".into()), reported: Some(b"bench-7b".into()), ..Model::default() }
         .write(MODEL, &mut set);
     set.add(SAMPLING, |e| drop(e.array(1).and_then(|e| e.array(2)?.bytes(b"temperature")?.bytes(b"0.7"))));
     Usage { prompt: Some(310), completion: Some(256), total: Some(566), ..Usage::default() }
         .write(USAGE, &mut set);
-    Answer { id: Some(b"chatcmpl-0123456789abcdef".to_vec()), ..Answer::default() }.write(ANSWER, &mut set);
+    Answer { id: Some(b"chatcmpl-0123456789abcdef".into()), ..Answer::default() }.write(ANSWER, &mut set);
     Times {
         received: Some(1_790_000_000_000_000),
         first_byte: Some(1_790_000_000_200_000),
@@ -53,14 +53,14 @@ fn fields() -> FieldSet {
     }
     .write(TIMES, &mut set);
     DecisionField {
-        rule: Some(b"answers".to_vec()),
+        rule: Some(b"answers".into()),
         policy: Some(sha256(b"policy")),
         asked: Some(Level::Sign.code()),
         granted: Some(Level::Sign.code()),
         ..DecisionField::default()
     }
     .write(DECISION, &mut set);
-    Upstream { url: Some(b"http://127.0.0.1:8000".to_vec()), ..Upstream::default() }
+    Upstream { url: Some(b"http://127.0.0.1:8000".into()), ..Upstream::default() }
         .write(UPSTREAM, &mut set);
     assert_eq!(set.iter().count(), 12, "a usual exchange");
     set

@@ -8,6 +8,7 @@ use colophon_receipt::fields::{
     self, Answer, BodyDigest, Context, Failure, Model, Operation, ResponseHead, Times, Upstream, Usage,
 };
 use colophon_receipt::record::FieldSet;
+use std::borrow::Cow;
 use std::sync::PoisonError;
 
 impl InFlight {
@@ -27,7 +28,7 @@ impl InFlight {
             }
             asked = request.meaning();
         }
-        facts.line().write(fields::REQUEST_LINE, &mut set);
+        set.copy(fields::REQUEST_LINE, &self.opened);
         body.write(fields::RESPONSE_BODY, &mut set);
         if let Some(decoded) = self.response.as_ref().and_then(ResponseSeen::decoded) {
             decoded.write(fields::RESPONSE_DECODED, &mut set);
@@ -54,17 +55,17 @@ impl InFlight {
             stream_asked: asked.stream,
             streamed: streamed.then_some(true),
             events: (said.events > 0).then_some(said.events),
-            request_unreadable: asked.unreadable.map(str::to_owned),
-            response_unreadable: said.unreadable.map(str::to_owned),
+            request_unreadable: asked.unreadable.map(Cow::Borrowed),
+            response_unreadable: said.unreadable.map(Cow::Borrowed),
             ..facts.operation()
         }
         .write(fields::OPERATION, &mut set);
         let named = asked.model.is_some() || said.model.is_some();
         Model {
-            requested: asked.model,
-            reported: said.model,
-            known_by: named.then(|| "observed".to_owned()),
-            source: named.then(|| "operator_asserted".to_owned()),
+            requested: asked.model.as_deref().map(Cow::Borrowed),
+            reported: said.model.as_deref().map(Cow::Borrowed),
+            known_by: named.then_some("observed".into()),
+            source: named.then_some("operator_asserted".into()),
             ..Model::default()
         }
         .write(fields::MODEL, &mut set);
@@ -78,10 +79,10 @@ impl InFlight {
         }
         .write(fields::USAGE, &mut set);
         Answer {
-            id: said.id,
+            id: said.id.map(Cow::Owned),
             finish_reasons: (!said.finish_reasons.is_empty()).then_some(said.finish_reasons),
-            system_fingerprint: said.system_fingerprint,
-            error: said.error,
+            system_fingerprint: said.system_fingerprint.map(Cow::Owned),
+            error: said.error.map(Cow::Owned),
             tool_calls: (said.tool_calls > 0).then_some(said.tool_calls),
             terminated: said.terminated.then_some(true),
         }
@@ -96,8 +97,8 @@ impl InFlight {
         facts.decision(self.level, self.why_lowered, self.degraded).write(fields::DECISION, &mut set);
         if self.forwarded {
             Upstream {
-                url: Some(self.app.upstream.url().as_bytes().to_vec()),
-                version: self.head.as_ref().and_then(|head| head.version).map(|v| version(v).to_owned()),
+                url: Some(self.app.upstream.url().as_bytes().into()),
+                version: self.head.as_ref().and_then(|head| head.version).map(|v| version(v).into()),
             }
             .write(fields::UPSTREAM, &mut set);
         }
@@ -127,7 +128,7 @@ pub(super) const EMPTY_BODY: BodyDigest = BodyDigest {
     size: 0,
 };
 
-fn failure(ending: &Ending<'_>, incomplete: bool) -> Failure {
+fn failure<'a>(ending: &'a Ending<'_>, incomplete: bool) -> Failure<'a> {
     let (fault, reason) = match ending {
         Ending::UpstreamFailed(reason) => ("upstream", reason.as_str()),
         Ending::Refused(fault, reason) => (*fault, reason.as_str()),
@@ -136,7 +137,6 @@ fn failure(ending: &Ending<'_>, incomplete: bool) -> Failure {
         _ if incomplete => ("client", "the request body was not complete when the answer ended"),
         _ => return Failure::default(),
     };
-    let mut reason = reason.to_owned();
-    reason.truncate(reason.floor_char_boundary(MAX_VALUE));
-    Failure { fault: Some(fault.to_owned()), reason: Some(reason) }
+    let (reason, _) = reason.split_at(reason.floor_char_boundary(MAX_VALUE));
+    Failure { fault: Some(fault.into()), reason: Some(reason.into()) }
 }

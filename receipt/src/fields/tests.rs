@@ -9,8 +9,8 @@ fn value(set: &FieldSet, number: u8) -> Value {
 fn fields_come_back_as_written() {
     let mut set = FieldSet::new();
     let line = RequestLine {
-        method: Some(b"POST".to_vec()),
-        path: Some(b"/v1/%00".to_vec()),
+        method: Some(b"POST".into()),
+        path: Some(b"/v1/%00".into()),
         query: Some([1; 32]),
         version: Some("HTTP/1.1".into()),
         ..RequestLine::default()
@@ -25,7 +25,7 @@ fn fields_come_back_as_written() {
     };
     answer.write(ANSWER, &mut set);
     let body = BodyDigest { digest: [2; 32], size: 9 };
-    let upgrade = Upgrade { protocol: Some(b"websocket".to_vec()), sent: Some(body), received: None };
+    let upgrade = Upgrade { protocol: Some(b"websocket".into()), sent: Some(body), received: None };
     upgrade.write(UPGRADE, &mut set);
     assert_eq!(RequestLine::read(value(&set, REQUEST_LINE)), Ok(line));
     assert_eq!(read_list(&value(&set, STRIPPED)), Ok(vec![b"colophon-record".to_vec()]));

@@ -123,3 +123,11 @@ proptest! {
         prop_assert!(verify_inclusion(&leaves[leaf], leaf as u64, n as u64, &path, &root(&leaves)).is_err());
     }
 }
+
+#[test]
+fn a_node_is_the_plain_hash_of_its_65_bytes() {
+    for n in 0..=255u8 {
+        let (left, right) = (sha256(&[n]), sha256(&[n, n]));
+        assert_eq!(node_hash(&left, &right), sha256(&[&[0x01][..], &left, &right].concat()));
+    }
+}

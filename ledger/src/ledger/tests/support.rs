@@ -51,7 +51,7 @@ pub(crate) async fn open(
 
 pub(crate) fn request(n: u64) -> FieldSet {
     let mut set = FieldSet::new();
-    let line = fields::RequestLine { path: Some(format!("/v1/{n}").into_bytes()), ..Default::default() };
+    let line = fields::RequestLine { path: Some(format!("/v1/{n}").into_bytes().into()), ..Default::default() };
     line.write(fields::REQUEST_LINE, &mut set);
     set
 }
