@@ -12,7 +12,7 @@ mod public;
 mod ticket;
 
 pub use keeper::Keeper;
-pub use ticket::{Open, Ticket, Unfinished};
+pub use ticket::{Done, Finishing, Open, Ticket, Unfinished};
 
 pub(crate) use book::Pending;
 pub(crate) use folder::replace;
@@ -36,8 +36,8 @@ use arc_swap::ArcSwap;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use book::Book;
 use colophon_receipt::Hash;
-use colophon_receipt::receipt::{HttpSignature, MAX_ANCHORS};
-use colophon_receipt::record::{Record, RecordId, RecordLeaf};
+use colophon_receipt::receipt::MAX_ANCHORS;
+use colophon_receipt::record::{Record, RecordId, RecordLeaf, Seed};
 use colophon_receipt::statement::Counters;
 use colophon_signer::{KeyError, SignError};
 use folder::Folder;
@@ -466,15 +466,24 @@ impl Ledger {
         self.0.ids.next(now_ms, self.0.shard.load().tag)
     }
 
+    /// The seed of a new record.
+    ///
+    /// # Errors
+    /// The operating system gave no randomness: salts that are not random would hide nothing.
+    pub fn new_seed(&self) -> Result<Seed, getrandom::Error> {
+        self.0.ids.random.take()
+    }
+
     /// The shard's clock: µs since the epoch, never going back.
     pub fn now(&self) -> u64 {
         self.0.clock.now()
     }
 
-    /// Accepts an exchange: writes OPEN and counts it as received. Nothing of it may be forwarded before this.
+    /// Accepts an exchange: queues its OPEN and counts it as received. Nothing of it may be forwarded before
+    /// [`opened`](Ledger::opened) has said that OPEN is written.
     ///
     /// # Errors
-    /// When the WAL cannot be written, too many records wait for the log, or the ledger is closed. Then the exchange is
+    /// When the WAL can take no frame, too many records wait for the log, or the ledger is closed. Then the exchange is
     /// not counted: refuse it, or let it through, with `begin_degraded` in either case.
     pub fn begin(&self, open: &Open<'_>) -> Result<Ticket, WalError> {
         let shard = self.shard();
@@ -486,12 +495,38 @@ impl Ledger {
             book.admit(self.0.config.max_backlog)?;
             book.accept(&open.id);
         }
-        if let Err(error) = self.0.wal.open(&open.id, open.received_at, open.level, open.fields) {
-            self.book().forget(&open.id);
-            self.0.wal_failed.store(true, Ordering::Relaxed);
-            return Err(error);
+        match self.0.wal.queue_open(&open.id, open.received_at, open.level, open.fields) {
+            Ok(queued) => {
+                let mut ticket = self.ticket(open.id, shard, false);
+                ticket.opening = Some(queued);
+                Ok(ticket)
+            }
+            Err(error) => {
+                self.book().forget(&open.id);
+                self.0.wal_failed.store(true, Ordering::Relaxed);
+                Err(error)
+            }
         }
-        Ok(self.ticket(open.id, shard, false))
+    }
+
+    /// Waits until OPEN is written, together with those of other exchanges that are ready now. May be dropped: then
+    /// `finish` does what is left.
+    ///
+    /// # Errors
+    /// OPEN could not be written. The exchange is counted, and degraded from now on: refuse it, or let it through.
+    pub async fn opened(&self, ticket: &mut Ticket) -> Result<(), WalError> {
+        if ticket.opening.is_some() {
+            tokio::task::yield_now().await;
+        }
+        self.open_now(ticket)
+    }
+
+    fn open_now(&self, ticket: &mut Ticket) -> Result<(), WalError> {
+        let Some(queued) = ticket.opening.take() else { return Ok(()) };
+        self.0.wal.written_open(&ticket.id, queued).inspect_err(|_| {
+            ticket.degraded = true;
+            self.0.wal_failed.store(true, Ordering::Relaxed);
+        })
     }
 
     /// Accepts an exchange that the WAL cannot hold. Its record counts as degraded; a crash loses it.
@@ -501,7 +536,7 @@ impl Ledger {
     }
 
     fn ticket(&self, id: RecordId, shard: Arc<Shard>, degraded: bool) -> Ticket {
-        Ticket { ledger: self.clone(), shard, id, stamp: None, degraded, settled: false }
+        Ticket { ledger: self.clone(), shard, id, opening: None, stamp: None, degraded, settled: false }
     }
 
     /// The time to seal the record with, as its `completed_at`. No statement ends between it and `finish`, so that the
@@ -522,39 +557,31 @@ impl Ledger {
     ///
     /// # Errors
     /// Gives everything back; nothing is lost until the ticket is dropped.
-    pub fn finish(
-        &self,
-        ticket: Ticket,
-        record: Record,
-        signatures: Vec<HttpSignature>,
-        refused: bool,
-    ) -> Result<(), Box<Unfinished>> {
-        if ticket.degraded {
-            // Without an OPEN there is no DONE; and what is only in memory has to stay bounded.
-            return self.finish_degraded(ticket, record, signatures, refused);
-        }
-        let mut ticket = ticket;
-        match self.write_done(&mut ticket, &record, &signatures, refused) {
-            Ok((completed_at, holds)) => {
-                self.take_in(ticket, record, signatures, refused, completed_at, holds);
-                Ok(())
-            }
-            Err(error) => Err(Box::new(Unfinished { error, ticket, record, signatures, refused })),
-        }
+    pub fn finish(&self, ticket: Ticket, done: Done) -> Result<(), Box<Unfinished>> {
+        self.finishing(ticket, done)?.now()
     }
 
-    fn write_done(
-        &self,
-        ticket: &mut Ticket,
-        record: &Record,
-        signatures: &[HttpSignature],
-        refused: bool,
-    ) -> Result<(u64, wal::Holds), WalError> {
-        let completed_at = self.reserve(ticket, record)?;
-        let done = self.0.wal.done(&ticket.id, record, signatures, ticket.shard.announced, refused);
-        self.0.wal_failed.fetch_or(done.is_err(), Ordering::Relaxed);
-        let holds = done?;
-        Ok((completed_at, holds))
+    /// Queues DONE. The end of the response may be released once [`Finishing::written`] has said so, not before.
+    ///
+    /// # Errors
+    /// Gives everything back; nothing is lost until the ticket is dropped.
+    pub fn finishing(&self, mut ticket: Ticket, done: Done) -> Result<Finishing, Box<Unfinished>> {
+        // Its failure makes the ticket a degraded one.
+        let _ = self.open_now(&mut ticket);
+        if ticket.degraded {
+            // Without an OPEN there is no DONE; and what is only in memory has to stay bounded.
+            return self.finish_degraded(ticket, done).map(|()| Finishing(None));
+        }
+        let queued = self.reserve(&mut ticket, &done.record).and_then(|completed_at| {
+            let announced = ticket.shard.announced;
+            let queued = self.0.wal.queue_done(&done.record, &done.signatures, announced, done.refused);
+            self.0.wal_failed.fetch_or(queued.is_err(), Ordering::Relaxed);
+            Ok((completed_at, queued?))
+        });
+        match queued {
+            Ok((completed_at, queued)) => Ok(Finishing(Some((ticket, done, completed_at, queued)))),
+            Err(error) => Err(Box::new(Unfinished { error, ticket, done })),
+        }
     }
 
     /// Keeps statements from ending before the record is taken in.
@@ -584,46 +611,31 @@ impl Ledger {
     ///
     /// # Errors
     /// Only [`WalError::Stale`] and [`WalError::Record`]: the record cannot stand in any statement to come.
-    pub fn finish_degraded(
-        &self,
-        ticket: Ticket,
-        record: Record,
-        signatures: Vec<HttpSignature>,
-        refused: bool,
-    ) -> Result<(), Box<Unfinished>> {
-        let mut ticket = ticket;
+    pub fn finish_degraded(&self, mut ticket: Ticket, done: Done) -> Result<(), Box<Unfinished>> {
         if self.book().unlogged() >= self.0.config.max_backlog.saturating_mul(2) {
             // The ticket says so when it is dropped.
             return Ok(());
         }
-        match self.reserve(&mut ticket, &record) {
+        match self.reserve(&mut ticket, &done.record) {
             Ok(completed_at) => {
                 ticket.degraded = true;
                 let holds = self.0.wal.undone(&ticket.id);
-                self.take_in(ticket, record, signatures, refused, completed_at, holds);
+                self.take_in(ticket, done, completed_at, holds);
                 Ok(())
             }
-            Err(error) => Err(Box::new(Unfinished { error, ticket, record, signatures, refused })),
+            Err(error) => Err(Box::new(Unfinished { error, ticket, done })),
         }
     }
 
-    fn take_in(
-        &self,
-        mut ticket: Ticket,
-        record: Record,
-        signatures: Vec<HttpSignature>,
-        refused: bool,
-        completed_at: u64,
-        holds: wal::Holds,
-    ) {
+    fn take_in(&self, mut ticket: Ticket, done: Done, completed_at: u64, holds: wal::Holds) {
         ticket.settled = true;
         let pending = Pending {
             id: ticket.id,
             completed_at,
-            record,
-            signatures,
+            record: done.record,
+            signatures: done.signatures,
             announced: ticket.shard.announced,
-            refused,
+            refused: done.refused,
             degraded: ticket.degraded,
             holds,
         };

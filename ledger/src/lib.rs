@@ -8,6 +8,7 @@ mod destination;
 pub mod erase;
 pub mod generation;
 pub mod head;
+mod id_hash;
 pub mod index;
 pub mod leaf;
 pub mod ledger;
@@ -35,7 +36,9 @@ pub mod witness;
 pub use destination::LogAt;
 pub use erase::{Erase, EraseError, ErasureReport};
 pub use head::SignedHead;
-pub use ledger::{Config, Counts, Keeper, Ledger, LedgerError, Open, Stores, Ticket, Unfinished};
+pub use ledger::{
+    Config, Counts, Done, Finishing, Keeper, Ledger, LedgerError, Open, Stores, Ticket, Unfinished,
+};
 pub use lookup::archive::Archive;
 pub use lookup::{ErasedRecord, Lookup};
 pub use private::Kek;

@@ -221,7 +221,8 @@ pub(crate) fn records(
         let record = seal(open.id, now, open.level, Outcome::Recovered, seed, open.fields);
         // With DONE first: a crash from here on must not make a second record with another seed.
         let earlier = wal.hold_recovered();
-        let holds = wal.done(&open.id, &record, &[], shard.announced, false)?;
+        let done = wal.queue_done(&record, &[], shard.announced, false)?;
+        let holds = wal.written_done(&open.id, done)?;
         records.push(Pending {
             id: open.id,
             completed_at: now,

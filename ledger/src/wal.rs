@@ -1,8 +1,9 @@
 //! The write-ahead log (DESIGN section 3, durability `process`).
 //!
 //! `data/wal/<n>.wal` are segments of frames (`frame.rs`). An exchange writes OPEN before anything of it is forwarded and
-//! DONE before its end is released, each with one write(2): after that the kernel has it, whatever becomes of the
-//! process. A segment is deleted once all it speaks of is logged, and never before an earlier one, so that an OPEN
+//! DONE before its end is released, each with a write(2): after that the kernel has it, whatever becomes of the
+//! process. Frames of exchanges that are busy at the same moment share one: each queues its frame, lets the others that
+//! are ready do the same, and whoever comes back first writes for all. A segment is deleted once all it speaks of is logged, and never before an earlier one, so that an OPEN
 //! outlives no DONE of its own. The few exchanges that stay open for long are copied forward.
 
 mod frame;
@@ -12,6 +13,7 @@ pub(crate) use frame::{DoneFrame, read_signatures};
 pub use replay::Damage;
 pub(crate) use replay::{Replay, replay};
 
+use crate::id_hash::ByRecordId;
 use crate::ledger::PIECE;
 use colophon_receipt::Level;
 use colophon_receipt::receipt::HttpSignature;
@@ -94,6 +96,16 @@ pub(crate) fn damaged_copies(dir: &Path) -> Result<Vec<PathBuf>, WalError> {
     Ok(copies)
 }
 
+/// The buffer of the queue is kept from write to write up to this size.
+const KEPT_QUEUE: usize = 1 << 20;
+
+/// A frame's place in the queue, and the segment that it is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Queued {
+    number: u64,
+    segment: u64,
+}
+
 /// The segments that a finished record keeps alive until it is logged.
 #[derive(Debug, Default)]
 pub(crate) struct Holds(Vec<u64>);
@@ -121,8 +133,18 @@ struct Writer {
     number: u64,
     /// Bytes of `file` that hold whole frames.
     good: u64,
+    /// Those of its header.
+    start: u64,
+    /// Whole frames for `file` that are not written yet.
+    queue: Vec<u8>,
+    /// Where each of them ends in `queue`.
+    ends: Vec<usize>,
+    /// The frames of this life that left the queue, written or failed.
+    settled: u64,
+    /// Why frames could not be written, until whoever queued them asks.
+    failed: HashMap<u64, WalError>,
     /// Where the OPEN frame of each open exchange is.
-    open: HashMap<RecordId, u64>,
+    open: HashMap<RecordId, u64, ByRecordId>,
     /// How many open exchanges and unlogged records each segment holds.
     held: BTreeMap<u64, u64>,
     /// Segments up to this one are to go: what is only open in them is copied forward.
@@ -140,7 +162,12 @@ impl Wal {
             file: None,
             number: replay.segments.last().copied().unwrap_or(0),
             good: 0,
-            open: HashMap::new(),
+            start: 0,
+            queue: Vec::new(),
+            ends: Vec::new(),
+            settled: 0,
+            failed: HashMap::new(),
+            open: HashMap::default(),
             held,
             retired: 0,
             #[cfg(test)]
@@ -160,6 +187,7 @@ impl Wal {
         if writer.header == header {
             return;
         }
+        writer.flush(&self.dir);
         writer.header = header;
         writer.file = None;
         if let Err(error) = writer.start_segment(&self.dir) {
@@ -168,39 +196,60 @@ impl Wal {
         }
     }
 
-    /// Writes OPEN.
-    pub(crate) fn open(
+    /// Queues OPEN.
+    pub(crate) fn queue_open(
         &self,
         id: &RecordId,
         received_at: u64,
         level: Level,
         fields: &FieldSet,
-    ) -> Result<(), WalError> {
-        let frame = OpenFrame::frame(id, received_at, level, fields)?;
+    ) -> Result<Queued, WalError> {
         let mut writer = self.lock();
-        writer.append(&self.dir, self.max_segment, &frame)?;
-        let number = writer.number;
-        writer.open.insert(*id, number);
-        writer.hold(number);
-        Ok(())
+        let queued = writer.queue(&self.dir, self.max_segment, |out| {
+            OpenFrame::frame(out, id, received_at, level, fields)
+        })?;
+        writer.open.insert(*id, queued.segment);
+        writer.hold(queued.segment);
+        Ok(queued)
     }
 
-    /// Writes DONE; the OPEN's hold becomes the record's.
-    pub(crate) fn done(
+    /// Queues DONE. The OPEN's hold stays the exchange's until `written` says that DONE is in the file.
+    pub(crate) fn queue_done(
         &self,
-        id: &RecordId,
         record: &Record,
         signatures: &[HttpSignature],
         announced: u64,
         refused: bool,
-    ) -> Result<Holds, WalError> {
-        let frame = DoneFrame::frame(record, signatures, announced, refused)?;
+    ) -> Result<Queued, WalError> {
         let mut writer = self.lock();
-        writer.append(&self.dir, self.max_segment, &frame)?;
-        let number = writer.number;
-        writer.hold(number);
+        let queued = writer.queue(&self.dir, self.max_segment, |out| {
+            DoneFrame::frame(out, record, signatures, announced, refused)
+        })?;
+        writer.hold(queued.segment);
+        Ok(queued)
+    }
+
+    /// Writes OPEN if it still waits.
+    ///
+    /// # Errors
+    /// It could not be written, and is undone.
+    pub(crate) fn written_open(&self, id: &RecordId, queued: Queued) -> Result<(), WalError> {
+        let mut writer = self.lock();
+        writer.settle(&self.dir, queued).inspect_err(|_| {
+            writer.open.remove(id);
+            writer.unhold([Holds(vec![queued.segment])]);
+        })
+    }
+
+    /// Writes DONE if it still waits; the OPEN's hold becomes the record's.
+    ///
+    /// # Errors
+    /// It could not be written. The exchange is as open as before.
+    pub(crate) fn written_done(&self, id: &RecordId, queued: Queued) -> Result<Holds, WalError> {
+        let mut writer = self.lock();
+        writer.settle(&self.dir, queued).inspect_err(|_| writer.unhold([Holds(vec![queued.segment])]))?;
         let opened = writer.open.remove(id);
-        Ok(Holds(opened.into_iter().chain([number]).collect()))
+        Ok(Holds(opened.into_iter().chain([queued.segment]).collect()))
     }
 
     /// The exchange goes on without DONE: its record is kept in memory only, or lost.
@@ -278,10 +327,13 @@ impl Wal {
             if let Some(id) = id {
                 let mut writer = self.lock();
                 if writer.open.get(&id) == Some(&oldest) {
-                    writer.append(&self.dir, self.max_segment, &rest[..step])?;
-                    let number = writer.number;
-                    writer.open.insert(id, number);
-                    writer.hold(number);
+                    let queued = writer.queue(&self.dir, self.max_segment, |out| {
+                        out.extend_from_slice(&rest[..step]);
+                        Ok(())
+                    })?;
+                    writer.settle(&self.dir, queued)?;
+                    writer.open.insert(id, queued.segment);
+                    writer.hold(queued.segment);
                     if let Some(count) = writer.held.get_mut(&oldest) {
                         *count = count.saturating_sub(1);
                     }
@@ -301,6 +353,7 @@ impl Wal {
         let mut writer = self.lock();
         let last = writer.number;
         writer.retired = last;
+        writer.flush(&self.dir);
         writer.file = None;
         writer.start_segment(&self.dir)?;
         Ok(last)
@@ -313,7 +366,11 @@ impl Wal {
 
     /// Ends the current segment, so that nothing unheld stays.
     pub(crate) fn finish(&self) {
-        self.lock().file = None;
+        {
+            let mut writer = self.lock();
+            writer.flush(&self.dir);
+            writer.file = None;
+        }
         self.delete_unheld();
     }
 
@@ -336,15 +393,73 @@ impl Writer {
         }
     }
 
-    /// Adds one frame whole, or leaves the segment as it was.
-    fn append(&mut self, dir: &Path, max_segment: u64, frame: &[u8]) -> Result<(), WalError> {
-        if self.file.is_some() && self.good + frame.len() as u64 > max_segment {
-            self.file = None;
+    /// Puts one frame behind those that wait, in a segment that has room for all of them.
+    fn queue(
+        &mut self,
+        dir: &Path,
+        max_segment: u64,
+        frame: impl FnOnce(&mut Vec<u8>) -> Result<(), WalError>,
+    ) -> Result<Queued, WalError> {
+        let start = self.queue.len();
+        if let Err(error) = frame(&mut self.queue) {
+            self.queue.truncate(start);
+            return Err(error);
         }
-        if self.file.is_none() {
-            self.start_segment(dir)?;
+        if self.file.is_none() || self.good + self.queue.len() as u64 > max_segment {
+            let frame = self.queue.split_off(start);
+            self.flush(dir);
+            // An empty segment takes a frame of any size.
+            if self.good > self.start {
+                self.file = None;
+            }
+            if self.file.is_none() {
+                self.start_segment(dir)?;
+            }
+            self.queue.extend_from_slice(&frame);
         }
-        self.write(dir, frame)
+        self.ends.push(self.queue.len());
+        Ok(Queued { number: self.settled + self.ends.len() as u64, segment: self.number })
+    }
+
+    /// Writes what waits, if `queued` is among it, and says what became of it.
+    fn settle(&mut self, dir: &Path, queued: Queued) -> Result<(), WalError> {
+        if self.settled < queued.number {
+            self.flush(dir);
+        }
+        // Most often there are none at all.
+        match self.failed.is_empty() {
+            true => Ok(()),
+            false => self.failed.remove(&queued.number).map_or(Ok(()), Err),
+        }
+    }
+
+    /// Writes all frames that wait with one write(2). Where that fails, each on its own: some may find room.
+    fn flush(&mut self, dir: &Path) {
+        if self.ends.is_empty() {
+            return;
+        }
+        let (mut queue, mut ends) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.ends));
+        let written = self.write(dir, &queue);
+        match written {
+            Ok(()) => {}
+            Err(error) if ends.len() == 1 => drop(self.failed.insert(self.settled + 1, error)),
+            Err(_) => {
+                let mut start = 0;
+                for (number, end) in (self.settled + 1..).zip(&ends) {
+                    if let Err(error) = self.write(dir, &queue[start..*end]) {
+                        self.failed.insert(number, error);
+                    }
+                    start = *end;
+                }
+            }
+        }
+        self.settled += ends.len() as u64;
+        // The room is used again; a rare large frame's is not kept.
+        queue.clear();
+        ends.clear();
+        if queue.capacity() <= KEPT_QUEUE {
+            (self.queue, self.ends) = (queue, ends);
+        }
     }
 
     fn start_segment(&mut self, dir: &Path) -> Result<(), WalError> {
@@ -358,9 +473,11 @@ impl Writer {
         // Even where the header cannot be written, this number is used up.
         (self.number, self.good, self.file) = (number, 0, Some(file));
         self.held.entry(number).or_insert(0);
-        let header =
-            frame::frame(frame::HEADER, self.header.len(), |out| out.extend_from_slice(&self.header))?;
-        self.write(dir, &header).inspect_err(|_| self.file = None)
+        let mut header = Vec::new();
+        frame::frame(&mut header, frame::HEADER, |out| out.extend_from_slice(&self.header))?;
+        self.write(dir, &header).inspect_err(|_| self.file = None)?;
+        self.start = self.good;
+        Ok(())
     }
 
     fn write(&mut self, dir: &Path, frame: &[u8]) -> Result<(), WalError> {

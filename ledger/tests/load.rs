@@ -136,7 +136,7 @@ fn twenty_thousand_records_a_second() {
         for mut ticket in tickets {
             let at = ledger.stamp(&mut ticket);
             let record = record(*ticket.id(), at, &all);
-            ledger.finish(ticket, record, Vec::new(), false).unwrap();
+            ledger.finish(ticket, record.into()).unwrap();
         }
     });
     while ledger.counters().backlog > 0 {

@@ -46,11 +46,11 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         return pass(&app, parts, body, client, route.api).await;
     }
     let facts = Facts::new(&app, &parts, route, decision, in_force.digest);
-    let (mut flight, not_kept) = InFlight::begin(app.clone(), facts, seen);
-    let not_kept = not_kept.map(|error| not_kept_problem(&error));
+    let mut flight = InFlight::begin(app.clone(), facts, seen);
+    let not_kept = flight.opened().await.err().map(|error| not_kept_problem(&error));
     if let Some(problem) = not_kept.or(unread).or_else(|| refusal(&app, &parts, &client)) {
         let ending = Ending::Refused(problem.fault, problem.message.clone());
-        return ours(flight, &problem, ending);
+        return ours(flight, &problem, ending).await;
     }
     let sent = Instant::now();
     let answer = match client.head(&app, &parts) {
@@ -64,7 +64,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     flight.waited(sent.elapsed());
     match answer {
         Err(error) => failed(flight, error).await,
-        Ok(answer) if let Some(wrong) = wrong_head(&answer, &client) => broken(flight, wrong.to_owned()),
+        Ok(answer) if let Some(wrong) = wrong_head(&answer, &client) => broken(flight, wrong.to_owned()).await,
         Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             upgrade::switch(flight, answer, client)
         }
@@ -275,14 +275,14 @@ async fn respond(mut flight: InFlight, answer: Answer, client: &Client) -> Respo
         let held = if bodiless { Ok((Bytes::new(), None)) } else { hold(&app, body).await };
         flight.waited(begun.elapsed());
         return match held {
-            Err(reason) => broken(flight, reason),
+            Err(reason) => broken(flight, reason).await,
             Ok((bytes, mut trailers)) => {
                 flight.drain_request(EARLY_DRAIN).await;
                 flight.push(&bytes);
                 if let Some(trailers) = &mut trailers {
                     flight.stripped(head::strip_claims(trailers));
                 }
-                release(flight, parts, bytes, trailers)
+                release(flight, parts, bytes, trailers).await
             }
         };
     }
@@ -332,25 +332,25 @@ async fn hold(app: &App, mut body: Incoming) -> Result<(Bytes, Option<HeaderMap>
     Ok((body, trailers))
 }
 
-fn release(
+async fn release(
     mut flight: InFlight,
     mut parts: http::response::Parts,
     body: Bytes,
     trailers: Option<HeaderMap>,
 ) -> Response<ResponseBody> {
     let ending = trailers.as_ref().map_or(Ending::Complete, Ending::Trailers);
-    match flight.release_whole(&mut parts.headers, ending) {
+    match flight.release_whole(&mut parts.headers, ending).await {
         Ok(()) => Response::from_parts(parts, ResponseBody::whole_with(body, trailers)),
         Err(error) => unrecorded(flight.facts.route.api, &error),
     }
 }
 
 /// Answers in the upstream's place. The answer is recorded and stamped like any other.
-fn ours(mut flight: InFlight, problem: &Problem, ending: Ending<'_>) -> Response<ResponseBody> {
+async fn ours(mut flight: InFlight, problem: &Problem, ending: Ending<'_>) -> Response<ResponseBody> {
     let (mut parts, body) = problem.response(flight.facts.route.api).into_parts();
     flight.answered_by_us(&parts);
     flight.push(&body);
-    match flight.release_whole(&mut parts.headers, ending) {
+    match flight.release_whole(&mut parts.headers, ending).await {
         Ok(()) => Response::from_parts(parts, ResponseBody::whole(body)),
         Err(error) => unrecorded(flight.facts.route.api, &error),
     }
@@ -367,12 +367,12 @@ async fn failed(flight: InFlight, error: ForwardError) -> Response<ResponseBody>
         false if matches!(error, ForwardError::Request(RequestBodyError::Left)) => Ending::Cancelled,
         false => Ending::Refused(problem.fault, error.to_string()),
     };
-    ours(flight, &problem, ending)
+    ours(flight, &problem, ending).await
 }
 
-fn broken(flight: InFlight, reason: String) -> Response<ResponseBody> {
+async fn broken(flight: InFlight, reason: String) -> Response<ResponseBody> {
     let problem = bad_gateway(format!("the upstream's answer broke off: {reason}"));
-    ours(flight, &problem, Ending::UpstreamFailed(reason))
+    ours(flight, &problem, Ending::UpstreamFailed(reason)).await
 }
 
 /// The record of this answer could not be written: another one is released, without a record.

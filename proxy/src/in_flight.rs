@@ -8,8 +8,7 @@ use crate::head;
 use crate::observe::ResponseSeen;
 use crate::request_body::{self, SharedRequest};
 use crate::stamp::{self, Closing, Stamp};
-use aws_lc_rs::rand;
-use colophon_ledger::{Open, Ticket};
+use colophon_ledger::{Done, Open, Ticket, Unfinished, WalError};
 use colophon_policies::FailurePolicy;
 use colophon_receipt::fields::{BodyDigest, Upgrade};
 use colophon_receipt::receipt::HttpSignature;
@@ -59,6 +58,8 @@ pub struct InFlight {
     /// The fields that `OPEN` has; those that the end does not change are taken from here.
     opened: FieldSet,
     ticket: Option<Ticket>,
+    /// Why there is no `OPEN`, until somebody asks.
+    unopened: Option<WalError>,
     degraded: bool,
     request: SharedRequest,
     response: Option<ResponseSeen>,
@@ -81,9 +82,8 @@ pub struct InFlight {
 pub struct NotKept(String);
 
 impl InFlight {
-    /// Writes `OPEN`. With an error the rule says `Fail` and the ledger cannot keep a record now: refuse the exchange.
-    /// The refusal is kept in memory and counted as degraded, so that it is not left out.
-    pub fn begin(app: Arc<App>, mut facts: Facts, request: SharedRequest) -> (InFlight, Option<NotKept>) {
+    /// Accepts the exchange. Nothing of it may be forwarded before [`opened`](InFlight::opened).
+    pub fn begin(app: Arc<App>, mut facts: Facts, request: SharedRequest) -> InFlight {
         let opened = facts.open_fields();
         let open = Open {
             id: facts.id,
@@ -91,27 +91,20 @@ impl InFlight {
             level: facts.decision.level,
             fields: &opened,
         };
-        let (ticket, error) = match app.ledger.begin(&open) {
+        let (ticket, unopened) = match app.ledger.begin(&open) {
             Ok(ticket) => (ticket, None),
             Err(error) => (app.ledger.begin_degraded(&open), Some(error)),
         };
         // Another shard may have taken over since the facts were gathered; the ticket's is the one that signs.
         facts.shard = ticket.shard().clone();
-        if let Some(error) = &error {
-            app.metrics.degraded.inc();
-            tracing::warn!(%error, id = facts.id_text, "no WAL frame for this exchange: it counts as degraded");
-        }
-        let degraded = error.is_some();
-        let not_kept = error
-            .filter(|_| facts.decision.failure_policy == FailurePolicy::Fail)
-            .map(|error| NotKept(error.to_string()));
         let signable = facts.decision.level < Level::Sign || facts.signable();
         let level = if signable { facts.decision.level } else { Level::Commit };
-        let flight = InFlight {
+        InFlight {
             log: app.log_value(),
             app,
             ticket: Some(ticket),
-            degraded,
+            unopened,
+            degraded: false,
             request,
             response: None,
             head: None,
@@ -124,8 +117,24 @@ impl InFlight {
             waited: Duration::ZERO,
             opened,
             facts,
+        }
+    }
+
+    /// Waits until `OPEN` is written. With an error the rule says `Fail` and the ledger cannot keep a record now: refuse
+    /// the exchange. The refusal is kept in memory and counted as degraded, so that it is not left out.
+    pub async fn opened(&mut self) -> Result<(), NotKept> {
+        let error = match (self.unopened.take(), &mut self.ticket) {
+            (None, Some(ticket)) => self.app.ledger.opened(ticket).await.err(),
+            (error, _) => error,
         };
-        (flight, not_kept)
+        let Some(error) = error else { return Ok(()) };
+        self.degraded = true;
+        self.app.metrics.degraded.inc();
+        tracing::warn!(%error, id = self.facts.id_text, "no WAL frame for this exchange: it counts as degraded");
+        match self.facts.decision.failure_policy {
+            FailurePolicy::Fail => Err(NotKept(error.to_string())),
+            FailurePolicy::Ignore => Ok(()),
+        }
     }
 
     /// The process that this exchange belongs to.
@@ -219,7 +228,11 @@ impl InFlight {
     }
 
     /// Makes the record of an answer that is held, stamps its head and writes `DONE`.
-    pub fn release_whole(&mut self, headers: &mut HeaderMap, ending: Ending<'_>) -> Result<(), NotKept> {
+    pub async fn release_whole(
+        &mut self,
+        headers: &mut HeaderMap,
+        ending: Ending<'_>,
+    ) -> Result<(), NotKept> {
         if self.level >= Level::Sign && self.request_digest().is_none() {
             self.lower("the answer came before the request was complete");
         }
@@ -227,7 +240,12 @@ impl InFlight {
         let signature = self.stamp(|stamp| stamp.whole(headers, &sealed.body, &sealed.record.leaf_hash));
         self.signatures.extend(signature);
         self.timing(headers);
-        self.done(sealed)
+        let Some((ticket, done)) = self.done(sealed) else { return Ok(()) };
+        let kept = match self.app.ledger.finishing(ticket, done) {
+            Ok(finishing) => finishing.written().await,
+            Err(unfinished) => Err(unfinished),
+        };
+        kept.or_else(|unfinished| self.unfinished(*unfinished))
     }
 
     /// Makes the record of a stream that has ended and writes `DONE`. `None` if it had ended before.
@@ -235,7 +253,10 @@ impl InFlight {
         let Some(sealed) = self.seal(&ending)? else { return Ok(None) };
         let mut closing = self.stamp(|stamp| stamp.closing(&sealed.body, &sealed.record.leaf_hash));
         self.signatures.extend(closing.signature.take());
-        self.done(sealed)?;
+        if let Some((ticket, done)) = self.done(sealed) {
+            let kept = self.app.ledger.finish(ticket, done);
+            kept.or_else(|unfinished| self.unfinished(*unfinished))?;
+        }
         Ok(Some(closing))
     }
 
@@ -281,9 +302,7 @@ impl InFlight {
     fn seal(&mut self, ending: &Ending<'_>) -> Result<Option<Sealed>, NotKept> {
         let Some(ticket) = &mut self.ticket else { return Ok(None) };
         let completed = self.app.ledger.stamp(ticket);
-        let mut seed = [0; 32];
-        // Salts that are not random would hide nothing.
-        rand::fill(&mut seed).map_err(|_| NotKept("no randomness".to_owned()))?;
+        let seed = self.app.ledger.new_seed().map_err(|error| NotKept(error.to_string()))?;
         // Before the fields: reading what the response said ends its reader.
         let outcome = self.outcome(ending);
         let body = self.response.as_ref().map_or(EMPTY_BODY, ResponseSeen::digest);
@@ -305,21 +324,24 @@ impl InFlight {
         }
     }
 
-    fn done(&mut self, sealed: Sealed) -> Result<(), NotKept> {
-        let Some(ticket) = self.ticket.take() else { return Ok(()) };
+    /// What the ledger is given. The exchange has ended with this.
+    fn done(&mut self, sealed: Sealed) -> Option<(Ticket, Done)> {
+        let ticket = self.ticket.take()?;
         let signatures = std::mem::take(&mut self.signatures);
         let Sealed { record, outcome, .. } = sealed;
         self.app.metrics.finished(self.level, outcome);
-        let ledger = &self.app.ledger;
-        let kept = match ledger.finish(ticket, record, signatures, outcome == Outcome::Refused) {
-            Err(unfinished) if self.facts.decision.failure_policy == FailurePolicy::Ignore => {
-                let colophon_ledger::Unfinished { error, ticket, record, signatures, refused } = *unfinished;
-                self.app.metrics.degraded.inc();
-                tracing::warn!(%error, id = self.facts.id_text, "no WAL frame for this record: it counts as degraded");
-                ledger.finish_degraded(ticket, record, signatures, refused)
-            }
-            kept => kept,
-        };
+        Some((ticket, Done { record, signatures, refused: outcome == Outcome::Refused }))
+    }
+
+    /// `DONE` could not be written: the rule says whether the record may be in memory only.
+    fn unfinished(&self, unfinished: Unfinished) -> Result<(), NotKept> {
+        let Unfinished { error, ticket, done } = unfinished;
+        if self.facts.decision.failure_policy == FailurePolicy::Fail {
+            return Err(NotKept(error.to_string()));
+        }
+        self.app.metrics.degraded.inc();
+        tracing::warn!(%error, id = self.facts.id_text, "no WAL frame for this record: it counts as degraded");
+        let kept = self.app.ledger.finish_degraded(ticket, done);
         kept.map_err(|unfinished| NotKept(unfinished.error.to_string()))
     }
 }

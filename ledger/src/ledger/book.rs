@@ -5,6 +5,7 @@ use crate::wal::{Holds, WalError};
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{Record, RecordId};
 use colophon_receipt::statement::Counters;
+use crate::id_hash::ByRecordId;
 use std::collections::{BTreeMap, HashSet};
 
 /// A finished record on its way to the log.
@@ -39,7 +40,7 @@ pub(crate) struct Book {
     /// Since the start of the process; `recorded` counts finished records, logged or not.
     pub(crate) total: Counters,
     /// Ids that are open or wait for the log.
-    live: HashSet<RecordId>,
+    live: HashSet<RecordId, ByRecordId>,
     pending: Vec<Pending>,
     /// Finished, not logged: pending, or in the keeper's hands.
     unlogged: usize,

@@ -1,8 +1,10 @@
 //! Ids, the shard's clock, and the tokens that permit reading a receipt.
 
-use aws_lc_rs::{constant_time, hmac};
+use aws_lc_rs::constant_time;
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use colophon_receipt::record::RecordId;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,19 +31,52 @@ impl Clock {
 pub(crate) struct Ids {
     /// The newest `ms << 12 | counter`; a counter that overflows goes on in the next ms.
     last: AtomicU64,
-    random: Mutex<Random>,
+    pub(crate) random: Random,
 }
 
-/// Randomness fetched in blocks: one system call for many ids.
+/// Randomness of the operating system, fetched in blocks: one system call for many ids and seeds.
 #[derive(Debug)]
-struct Random {
-    bytes: [u8; 384],
+pub(crate) struct Random(Mutex<Block>);
+
+struct Block {
+    bytes: [u8; RANDOM_BLOCK],
     used: usize,
+}
+
+/// Bytes that one system call fetches.
+const RANDOM_BLOCK: usize = 4096;
+
+impl Random {
+    /// `N` bytes that nobody else gets.
+    pub(crate) fn take<const N: usize>(&self) -> Result<[u8; N], getrandom::Error> {
+        let mut block = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Block { bytes, used } = &mut *block;
+        if *used + N > bytes.len() {
+            // Also after a failure nothing is handed out twice.
+            *used = bytes.len();
+            getrandom::fill(bytes)?;
+            *used = 0;
+        }
+        let mut taken = [0; N];
+        let (_, rest) = bytes.split_at_mut(*used);
+        if let Some(next) = rest.first_chunk_mut::<N>() {
+            // A seed opens a record: it does not stay behind here.
+            std::mem::swap(&mut taken, next);
+        }
+        *used += N;
+        Ok(taken)
+    }
 }
 
 impl Default for Random {
     fn default() -> Random {
-        Random { bytes: [0; 384], used: 384 }
+        Random(Mutex::new(Block { bytes: [0; RANDOM_BLOCK], used: RANDOM_BLOCK }))
+    }
+}
+
+impl std::fmt::Debug for Block {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Block").field("used", &self.used).finish_non_exhaustive()
     }
 }
 
@@ -56,7 +91,12 @@ impl Ids {
                 Err(seen) => last = seen,
             }
         };
-        let random = self.random();
+        // Uniqueness rests on time, counter and tag; without randomness an id is only easier to guess, and no secret:
+        // the token is.
+        let random: [u8; 6] = self.random.take().unwrap_or_else(|error| {
+            tracing::error!(%error, "no randomness from the operating system for record ids");
+            [0; 6]
+        });
         let mut id = [0; 16];
         id[..6].copy_from_slice(&(stamp >> 12).to_be_bytes()[2..]);
         let counter = (stamp & 0xfff).to_be_bytes();
@@ -68,35 +108,24 @@ impl Ids {
         id[11..].copy_from_slice(&random[1..]);
         id
     }
-
-    fn random(&self) -> [u8; 6] {
-        let mut pool = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-        if pool.used + 6 > pool.bytes.len() {
-            // Uniqueness rests on time, counter and tag; without randomness an id is only easier to guess, and no
-            // secret: the token is.
-            if let Err(error) = getrandom::fill(&mut pool.bytes) {
-                tracing::error!(%error, "no randomness from the operating system for record ids");
-            }
-            pool.used = 0;
-        }
-        let at = pool.used;
-        pool.used += 6;
-        let mut random = [0; 6];
-        random.copy_from_slice(&pool.bytes[at..at + 6]);
-        random
-    }
 }
 
 /// Makes and checks tokens: 128 bits of HMAC-SHA-256 over the id, base64url.
-pub(crate) struct Tokens(hmac::Key);
+pub(crate) struct Tokens(
+    /// With the key taken in: a token costs two blocks of SHA-256.
+    Hmac<Sha256>,
+);
 
 impl Tokens {
     pub(crate) fn new(key: &[u8; 32]) -> Tokens {
-        Tokens(hmac::Key::new(hmac::HMAC_SHA256, key))
+        let mut padded = [0; 64];
+        padded[..32].copy_from_slice(key);
+        Tokens(Hmac::new(&padded.into()))
     }
 
     pub(crate) fn token(&self, id: &RecordId) -> String {
-        BASE64_URL_SAFE_NO_PAD.encode(&hmac::sign(&self.0, id).as_ref()[..16])
+        let tag = self.0.clone().chain_update(id).finalize().into_bytes();
+        BASE64_URL_SAFE_NO_PAD.encode(&tag[..16])
     }
 
     pub(crate) fn ok(&self, id: &RecordId, token: &str) -> bool {

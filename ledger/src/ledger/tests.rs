@@ -141,7 +141,7 @@ async fn no_statement_ends_before_a_stamped_record_comes_in() {
     // The others completed later, so they wait for it.
     assert!(matches!(ledger.lookup(&others[0]).await.unwrap(), Lookup::Pending));
     let id = *ticket.id();
-    ledger.finish(ticket, late, Vec::new(), false).unwrap();
+    ledger.finish(ticket, late.into()).unwrap();
     settle(&ledger).await;
 
     // A record with a time of its own making is not taken once its interval is closed.
@@ -151,9 +151,9 @@ async fn no_statement_ends_before_a_stamped_record_comes_in() {
     exchange(&ledger, 51);
     let mut other = accept(&ledger, 52).unwrap();
     let wrong = seal_for(&ledger, &mut other, 52);
-    let refused = ledger.finish(ticket, wrong, Vec::new(), false).unwrap_err();
+    let refused = ledger.finish(ticket, wrong.into()).unwrap_err();
     assert!(matches!(refused.error, WalError::Record));
-    ledger.finish(refused.ticket, early, Vec::new(), false).unwrap();
+    ledger.finish(refused.ticket, early.into()).unwrap();
     complete(&ledger, other, 52).unwrap();
     settle(&ledger).await;
     let mut ticket = accept(&ledger, 53).unwrap();
@@ -161,7 +161,7 @@ async fn no_statement_ends_before_a_stamped_record_comes_in() {
     let mut leaf = RecordLeaf::decode(&record.leaf).unwrap();
     leaf.completed_at = 1;
     record.leaf = leaf.encode();
-    let stale = ledger.finish(ticket, record, Vec::new(), false).unwrap_err();
+    let stale = ledger.finish(ticket, record.into()).unwrap_err();
     assert!(matches!(stale.error, WalError::Stale));
     complete(&ledger, stale.ticket, 53).unwrap();
     keeper.close().await.unwrap();
@@ -196,8 +196,8 @@ async fn a_log_that_cannot_be_written_loses_nothing_and_pushes_back() {
             let record = seal_for(&ledger, &mut ticket, n);
             // However the ticket is given back, what waits in memory is bounded.
             match n % 2 {
-                0 => ledger.finish_degraded(ticket, record, Vec::new(), false).unwrap(),
-                _ => ledger.finish(ticket, record, Vec::new(), false).unwrap(),
+                0 => ledger.finish_degraded(ticket, record.into()).unwrap(),
+                _ => ledger.finish(ticket, record.into()).unwrap(),
             }
         })
         .count() as u64
@@ -220,11 +220,11 @@ async fn a_full_disk_under_the_wal_gives_the_record_back() {
     let ticket = accept(&ledger, 1).unwrap();
     ledger.0.wal.fail_after(Some(0));
     assert!(matches!(accept(&ledger, 2), Err(WalError::Io { .. })));
-    let Unfinished { error, ticket, record, signatures, refused } =
+    let Unfinished { error, ticket, done } =
         *complete(&ledger, ticket, 1).unwrap_err();
     assert!(matches!(error, WalError::Io { .. }));
     let id = *ticket.id();
-    ledger.finish_degraded(ticket, record, signatures, refused).unwrap();
+    ledger.finish_degraded(ticket, done).unwrap();
     ledger.0.wal.fail_after(None);
     let after = exchange(&ledger, 3);
     settle(&ledger).await;
@@ -244,7 +244,7 @@ async fn a_degraded_record_is_not_made_again_from_its_open() {
     ledger.0.wal.fail_after(Some(0));
     let back = *complete(&ledger, ticket, 1).unwrap_err();
     let id = *back.ticket.id();
-    ledger.finish_degraded(back.ticket, back.record, back.signatures, back.refused).unwrap();
+    ledger.finish_degraded(back.ticket, back.done).unwrap();
     settle(&ledger).await;
     // Killed: the WAL has its OPEN and no DONE.
     drop(keeper);

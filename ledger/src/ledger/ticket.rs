@@ -2,11 +2,12 @@
 
 use super::Ledger;
 use crate::shard::Shard;
-use crate::wal::WalError;
+use crate::wal::{Queued, WalError};
 use colophon_receipt::Level;
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{FieldSet, Record, RecordId};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// What is known of an exchange when it is accepted.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,8 @@ pub struct Ticket {
     pub(super) ledger: Ledger,
     pub(super) shard: Arc<Shard>,
     pub(super) id: RecordId,
+    /// Its OPEN, while nobody has seen it written.
+    pub(super) opening: Option<Queued>,
     pub(super) stamp: Option<u64>,
     pub(super) degraded: bool,
     /// Set when the record was taken in.
@@ -68,6 +71,85 @@ impl Drop for Ticket {
     }
 }
 
+/// What an exchange ends with.
+#[derive(Debug)]
+pub struct Done {
+    /// The record, sealed at the time that `Ledger::stamp` gave.
+    pub record: Record,
+    /// Signatures over the answer, for the receipt.
+    pub signatures: Vec<HttpSignature>,
+    /// Whether the proxy refused the exchange.
+    pub refused: bool,
+}
+
+impl From<Record> for Done {
+    /// A record without signatures, of an exchange that was not refused.
+    fn from(record: Record) -> Done {
+        Done { record, signatures: Vec::new(), refused: false }
+    }
+}
+
+/// An exchange whose DONE is queued. Dropping it finishes the exchange all the same.
+#[must_use = "the end of a response may not be released before DONE is written"]
+pub struct Finishing(pub(super) Option<(Ticket, Done, u64, Queued)>);
+
+impl Finishing {
+    /// Waits until DONE is written, together with those of other exchanges that are ready now.
+    ///
+    /// # Errors
+    /// As [`now`](Finishing::now).
+    pub async fn written(self) -> Result<(), Box<Unfinished>> {
+        if self.0.is_some() {
+            tokio::task::yield_now().await;
+        }
+        self.now()
+    }
+
+    /// Writes DONE now, with all frames queued before it.
+    ///
+    /// # Errors
+    /// Gives everything back; nothing is lost until the ticket is dropped.
+    pub fn now(mut self) -> Result<(), Box<Unfinished>> {
+        self.settle()
+    }
+
+    fn settle(&mut self) -> Result<(), Box<Unfinished>> {
+        let Some((ticket, done, completed_at, queued)) = self.0.take() else { return Ok(()) };
+        let ledger = ticket.ledger.clone();
+        match ledger.0.wal.written_done(&ticket.id, queued) {
+            Ok(holds) => {
+                ledger.take_in(ticket, done, completed_at, holds);
+                Ok(())
+            }
+            Err(error) => {
+                ledger.0.wal_failed.store(true, Ordering::Relaxed);
+                Err(Box::new(Unfinished { error, ticket, done }))
+            }
+        }
+    }
+}
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        // Nobody is left to be told, so the record stays in memory at least.
+        if let Err(unfinished) = self.settle() {
+            let Unfinished { error, ticket, done } = *unfinished;
+            let ledger = ticket.ledger.clone();
+            let id = hex::encode(ticket.id);
+            tracing::warn!(%error, id, "no WAL frame for this record: it counts as degraded");
+            if let Err(unfinished) = ledger.finish_degraded(ticket, done) {
+                tracing::error!(error = %unfinished.error, id, "the record is lost");
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Finishing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Finishing").field(&self.0.as_ref().map(|(ticket, ..)| ticket)).finish()
+    }
+}
+
 /// A record that could not be written. Nothing is lost yet: try again, or give it to `Ledger::finish_degraded`.
 #[derive(Debug, thiserror::Error)]
 #[error("the record could not be written: {error}")]
@@ -78,9 +160,5 @@ pub struct Unfinished {
     /// As it was given.
     pub ticket: Ticket,
     /// As it was given.
-    pub record: Record,
-    /// As they were given.
-    pub signatures: Vec<HttpSignature>,
-    /// As it was given.
-    pub refused: bool,
+    pub done: Done,
 }

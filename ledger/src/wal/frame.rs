@@ -19,18 +19,18 @@ const PREFIX: usize = 8;
 /// A frame's type and payload have at most this many bytes: fields and signatures of one exchange are far smaller.
 pub(super) const MAX_FRAME: usize = 8 << 20;
 
-/// The bytes of a frame, whose payload of about `room` bytes `write` appends.
-pub(super) fn frame(kind: u8, room: usize, write: impl FnOnce(&mut Vec<u8>)) -> Result<Vec<u8>, WalError> {
-    let mut out = Vec::with_capacity(PREFIX + 1 + room);
+/// Appends a frame to `out`, whose payload `write` appends.
+pub(super) fn frame(out: &mut Vec<u8>, kind: u8, write: impl FnOnce(&mut Vec<u8>)) -> Result<(), WalError> {
+    let start = out.len();
     out.extend_from_slice(&[0; PREFIX]);
     out.push(kind);
-    write(&mut out);
-    let len = out.len() - PREFIX;
-    let prefix = u32::try_from(len).ok().filter(|_| len <= MAX_FRAME).ok_or(WalError::TooLarge(len))?;
-    let crc = crc_fast::crc32_iscsi(&out[PREFIX..]);
-    out[..4].copy_from_slice(&prefix.to_le_bytes());
-    out[4..PREFIX].copy_from_slice(&crc.to_le_bytes());
-    Ok(out)
+    write(out);
+    let (prefix, body) = out[start..].split_at_mut(PREFIX);
+    let len = u32::try_from(body.len()).ok().filter(|_| body.len() <= MAX_FRAME);
+    let len = len.ok_or(WalError::TooLarge(body.len()))?;
+    prefix[..4].copy_from_slice(&len.to_le_bytes());
+    prefix[4..].copy_from_slice(&crc_fast::crc32_iscsi(body).to_le_bytes());
+    Ok(())
 }
 
 /// The frame of the longest header has at most this many bytes; names of shards are under 150.
@@ -111,12 +111,13 @@ pub(super) fn read_header(payload: &[u8]) -> Result<(String, u64), CborError> {
 impl OpenFrame {
     /// `[id, received, level, fields]`.
     pub(super) fn frame(
+        out: &mut Vec<u8>,
         id: &RecordId,
         received_at: u64,
         level: Level,
         fields: &FieldSet,
-    ) -> Result<Vec<u8>, WalError> {
-        frame(OPEN, 48 + fields.as_bytes().len(), |out| {
+    ) -> Result<(), WalError> {
+        frame(out, OPEN, |out| {
             let mut e = minicbor::Encoder::new(out);
             // Writing into a Vec cannot fail.
             drop((|| {
@@ -142,14 +143,13 @@ impl OpenFrame {
 impl DoneFrame {
     /// `[leaf, seed, fields, [[base, signature], …], announcement, refused]`.
     pub(super) fn frame(
+        out: &mut Vec<u8>,
         record: &Record,
         signatures: &[HttpSignature],
         announced: u64,
         refused: bool,
-    ) -> Result<Vec<u8>, WalError> {
-        let signed: usize = signatures.iter().map(|s| s.base.len() + s.signature.0.len() + 16).sum();
-        let room = 64 + record.leaf.len() + record.seed.len() + record.fields.as_bytes().len() + signed;
-        frame(DONE, room, |out| {
+    ) -> Result<(), WalError> {
+        frame(out, DONE, |out| {
             let mut e = minicbor::Encoder::new(out);
             drop((|| {
                 e.array(6)?.bytes(&record.leaf)?.bytes(&record.seed)?.bytes(record.fields.as_bytes())?;

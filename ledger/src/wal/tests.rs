@@ -26,11 +26,13 @@ fn wal(dir: &TempDir, max_segment: u64) -> Wal {
 }
 
 fn open(wal: &Wal, n: u8) -> Result<(), WalError> {
-    wal.open(&[n; 16], 900 + u64::from(n), Level::Commit, &field_set(n))
+    let queued = wal.queue_open(&[n; 16], 900 + u64::from(n), Level::Commit, &field_set(n))?;
+    wal.written_open(&[n; 16], queued)
 }
 
 fn done(wal: &Wal, n: u8) -> Result<Holds, WalError> {
-    wal.done(&[n; 16], &record(n), &[signature(n)], 3, n % 2 == 1)
+    let queued = wal.queue_done(&record(n), &[signature(n)], 3, n % 2 == 1)?;
+    wal.written_done(&[n; 16], queued)
 }
 
 fn only_segment(dir: &TempDir) -> PathBuf {
@@ -153,7 +155,9 @@ fn damage_in_the_middle_is_kept_aside_once() {
 #[test]
 fn a_segment_of_garbage_is_no_torn_tail() {
     let longest = frame::header(&format!("{}/{}", "x".repeat(128), "0".repeat(16)), u64::MAX);
-    let longest = frame::frame(frame::HEADER, 0, |out| out.extend_from_slice(&longest)).unwrap();
+    let payload = longest;
+    let mut longest = Vec::new();
+    frame::frame(&mut longest, frame::HEADER, |out| out.extend_from_slice(&payload)).unwrap();
     assert!(longest.len() <= frame::MAX_HEADER);
     for byte in [0, 0xff, b'x'] {
         let dir = TempDir::new().unwrap();
@@ -197,7 +201,7 @@ fn a_frame_beyond_all_bounds_is_refused() {
     let wal = wal(&dir, MAX_SEGMENT);
     let mut set = FieldSet::new();
     fields::write_list(fields::STRIPPED, &[vec![0; frame::MAX_FRAME]], &mut set);
-    assert!(matches!(wal.open(&[1; 16], 1, Level::Commit, &set), Err(WalError::TooLarge(_))));
+    assert!(matches!(wal.queue_open(&[1; 16], 1, Level::Commit, &set), Err(WalError::TooLarge(_))));
 }
 
 #[test]

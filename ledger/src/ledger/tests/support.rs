@@ -1,5 +1,6 @@
 //! A ledger on a store in memory, exchanges for it, and an audit of all it logged.
 
+use colophon_receipt::receipt::HttpSignature;
 use super::super::objects::Objects;
 use super::super::*;
 use crate::ledger::keeper::batch_name;
@@ -79,7 +80,7 @@ pub(crate) fn complete(ledger: &Ledger, mut ticket: Ticket, n: u64) -> Result<Re
     let id = *ticket.id();
     let record = seal_for(ledger, &mut ticket, n);
     let signatures = sign(&ticket, n);
-    ledger.finish(ticket, record, signatures, false).map(|()| id)
+    ledger.finish(ticket, Done { record, signatures, refused: false }).map(|()| id)
 }
 
 /// One whole exchange.
