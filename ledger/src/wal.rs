@@ -490,8 +490,8 @@ impl Writer {
         #[cfg(test)]
         let result = match self.fail_after.as_mut() {
             Some(left) if *left < frame.len() as u64 => {
+                // What is written of it is cut off again, and leaves room.
                 let written = file.write_all(&frame[..*left as usize]);
-                *left = 0;
                 written.and(Err(std::io::Error::from(std::io::ErrorKind::StorageFull)))
             }
             Some(left) => {

@@ -168,19 +168,22 @@ impl KnownPath {
     fn respell(&self, path: &str, prefix: usize) -> Option<String> {
         let (before, known) = path.split_at_checked(prefix)?;
         let parts = known.split('/').skip(1);
-        let mut differs = false;
+        let plain = |(segment, part): (&Segment, &str)| match segment {
+            Segment::Literal(text) => text == part,
+            Segment::Any => true,
+        };
+        if self.segments.iter().zip(parts.clone()).all(plain) {
+            return None;
+        }
         let mut respelled = before.to_owned();
         for (segment, part) in self.segments.iter().zip(parts) {
             respelled.push('/');
             match segment {
-                Segment::Literal(text) => {
-                    differs |= text != part;
-                    respelled.push_str(text);
-                }
+                Segment::Literal(text) => respelled.push_str(text),
                 Segment::Any => respelled.push_str(part),
             }
         }
-        differs.then_some(respelled)
+        Some(respelled)
     }
 
     /// What `method` means here. A method that no profile names gets the reading that asks for most care.

@@ -27,8 +27,8 @@ pub struct App {
     pub upstream_idle: Duration,
     /// What clients may use.
     pub limits: Limits,
-    /// The promise in `Colophon-Record`.
-    pub mmd: Duration,
+    /// The end of each `Colophon-Record`: how durable, and promised to be in the log within which time.
+    pub promise: String,
     /// Counters.
     pub metrics: Metrics,
     /// Every task that has to end before the process does.
@@ -69,7 +69,7 @@ impl App {
             upstream,
             upstream_idle,
             limits,
-            mmd,
+            promise: format!(";durability=process;mmd={}", mmd.as_secs()),
             tasks: TaskTracker::new(),
             kill: CancellationToken::new(),
             draining: AtomicBool::new(false),

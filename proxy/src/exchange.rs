@@ -30,19 +30,29 @@ const EARLY_DRAIN: Duration = Duration::from_millis(20);
 
 /// Serves one request: decide → observe the request → forward → hold and stamp, or stream and hash.
 pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response<ResponseBody> {
-    if let Some(answer) = own::answer(&app, &request).await {
-        return answer;
+    if own::is_own(request.uri().path()) {
+        return Box::pin(own::answer(&app, &request)).await;
     }
     let client = Client::of(&mut request);
     let (parts, body) = request.into_parts();
     let route = identify(&parts.method, parts.uri.path());
+    let in_force = app.policy.load_full();
+    let policy = &in_force.policy;
+    let head_alone = policy_head(&parts, &route, None);
+    let needs_model = policy.needs_model(&head_alone);
+    if !needs_model && policy.decide(&head_alone).level == Level::Pass {
+        let body = RequestBody::unseen(body, app.limits.max_body_bytes);
+        return pass(&app, parts, body, client, route.api).await;
+    }
     let seen: SharedRequest = Arc::new(Mutex::new(RequestSeen::new(route.api, &parts.headers)));
     let mut body = RequestBody::new(body, seen.clone(), app.limits.max_body_bytes);
-    let in_force = app.policy.load_full();
-    let (model, unread) = model(&app, &in_force.policy, &parts, &route, &mut body, &seen).await;
-    let decision = in_force.policy.decide(&policy_head(&parts, &route, model.as_deref()));
+    let (model, unread) = match needs_model {
+        // In a box, as whatever is rare here: the future of every exchange has room for all that it may hold.
+        true => Box::pin(model(&app, &mut body, &seen)).await,
+        false => (None, None),
+    };
+    let decision = policy.decide(&policy_head(&parts, &route, model.as_deref()));
     if decision.level == Level::Pass {
-        app.ledger.passed();
         return pass(&app, parts, body, client, route.api).await;
     }
     let facts = Facts::new(&app, &parts, route, decision, in_force.digest);
@@ -50,10 +60,10 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     let not_kept = flight.opened().await.err().map(|error| not_kept_problem(&error));
     if let Some(problem) = not_kept.or(unread).or_else(|| refusal(&app, &parts, &client)) {
         let ending = Ending::Refused(problem.fault, problem.message.clone());
-        return ours(flight, &problem, ending).await;
+        return Box::pin(ours(flight, &problem, ending)).await;
     }
     let sent = Instant::now();
-    let answer = match client.head(&app, &parts) {
+    let answer = match client.head(&app, parts) {
         Ok(head) => {
             // Before the wait: a client may leave during it.
             flight.forwarded();
@@ -63,8 +73,10 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     };
     flight.waited(sent.elapsed());
     match answer {
-        Err(error) => failed(flight, error).await,
-        Ok(answer) if let Some(wrong) = wrong_head(&answer, &client) => broken(flight, wrong.to_owned()).await,
+        Err(error) => Box::pin(failed(flight, error)).await,
+        Ok(answer) if let Some(wrong) = wrong_head(&answer, &client) => {
+            Box::pin(broken(flight, wrong.to_owned())).await
+        }
         Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             upgrade::switch(flight, answer, client)
         }
@@ -112,7 +124,7 @@ impl Client {
     }
 
     /// The head that the upstream gets.
-    fn head(&self, app: &App, parts: &http::request::Parts) -> Result<http::request::Parts, ForwardError> {
+    fn head(&self, app: &App, parts: http::request::Parts) -> Result<http::request::Parts, ForwardError> {
         let mut head = app.upstream.head(parts)?;
         if let Some((protocol, _)) = &self.upgrade {
             upgrade::ask(&mut head, protocol, self.extended);
@@ -132,19 +144,9 @@ fn policy_head<'a>(parts: &'a http::request::Parts, route: &'a Route, model: Opt
     }
 }
 
-/// Reads the model out of the request where a rule depends on it. A body that cannot be read ahead is refused later,
+/// Reads the model out of the request, where a rule depends on it. A body that cannot be read ahead is refused later,
 /// when there is a record to note it in.
-async fn model(
-    app: &App,
-    policy: &colophon_policies::Policy,
-    parts: &http::request::Parts,
-    route: &Route,
-    body: &mut RequestBody,
-    seen: &SharedRequest,
-) -> (Option<String>, Option<Problem>) {
-    if !policy.needs_model(&policy_head(parts, route, None)) {
-        return (None, None);
-    }
+async fn model(app: &App, body: &mut RequestBody, seen: &SharedRequest) -> (Option<String>, Option<Problem>) {
     match body.read_ahead(app.limits.inspect_limit, app.limits.header_timeout).await {
         Ok(false) => (None, None),
         Ok(true) => {
@@ -191,10 +193,11 @@ async fn pass(
     client: Client,
     api: Api,
 ) -> Response<ResponseBody> {
+    app.ledger.passed();
     if let Some(problem) = refusal(app, &parts, &client) {
         return whole(problem.response(api));
     }
-    let answer = match client.head(app, &parts) {
+    let answer = match client.head(app, parts) {
         Ok(head) => app.upstream.send(head, body).await,
         Err(error) => Err(error),
     };
@@ -254,7 +257,7 @@ fn close_after(headers: &mut HeaderMap, close: bool, client: &Client) {
 }
 
 /// Releases an upstream's answer: held if its length is known and small, streamed otherwise.
-async fn respond(mut flight: InFlight, answer: Answer, client: &Client) -> Response<ResponseBody> {
+async fn respond(mut flight: Box<InFlight>, answer: Answer, client: &Client) -> Response<ResponseBody> {
     let Framed { mut parts, body, mut stripped, close } = frame(answer);
     let app = flight.app().clone();
     let length = content_length(&parts.headers);
@@ -275,7 +278,7 @@ async fn respond(mut flight: InFlight, answer: Answer, client: &Client) -> Respo
         let held = if bodiless { Ok((Bytes::new(), None)) } else { hold(&app, body).await };
         flight.waited(begun.elapsed());
         return match held {
-            Err(reason) => broken(flight, reason).await,
+            Err(reason) => Box::pin(broken(flight, reason)).await,
             Ok((bytes, mut trailers)) => {
                 flight.drain_request(EARLY_DRAIN).await;
                 flight.push(&bytes);
@@ -333,7 +336,7 @@ async fn hold(app: &App, mut body: Incoming) -> Result<(Bytes, Option<HeaderMap>
 }
 
 async fn release(
-    mut flight: InFlight,
+    mut flight: Box<InFlight>,
     mut parts: http::response::Parts,
     body: Bytes,
     trailers: Option<HeaderMap>,
@@ -346,7 +349,7 @@ async fn release(
 }
 
 /// Answers in the upstream's place. The answer is recorded and stamped like any other.
-async fn ours(mut flight: InFlight, problem: &Problem, ending: Ending<'_>) -> Response<ResponseBody> {
+async fn ours(mut flight: Box<InFlight>, problem: &Problem, ending: Ending<'_>) -> Response<ResponseBody> {
     let (mut parts, body) = problem.response(flight.facts.route.api).into_parts();
     flight.answered_by_us(&parts);
     flight.push(&body);
@@ -356,7 +359,7 @@ async fn ours(mut flight: InFlight, problem: &Problem, ending: Ending<'_>) -> Re
     }
 }
 
-async fn failed(flight: InFlight, error: ForwardError) -> Response<ResponseBody> {
+async fn failed(flight: Box<InFlight>, error: ForwardError) -> Response<ResponseBody> {
     let (problem, upstream) = forward_problem(&error);
     if upstream {
         flight.drain_request(FAILED_DRAIN).await;
@@ -370,7 +373,7 @@ async fn failed(flight: InFlight, error: ForwardError) -> Response<ResponseBody>
     ours(flight, &problem, ending).await
 }
 
-async fn broken(flight: InFlight, reason: String) -> Response<ResponseBody> {
+async fn broken(flight: Box<InFlight>, reason: String) -> Response<ResponseBody> {
     let problem = bad_gateway(format!("the upstream's answer broke off: {reason}"));
     ours(flight, &problem, Ending::UpstreamFailed(reason)).await
 }

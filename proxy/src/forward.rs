@@ -136,7 +136,7 @@ impl Upstream {
     }
 
     /// Turns a request's head into the one the upstream gets: RFC 9110 section 7.6, nothing else touched.
-    pub fn head(&self, parts: &http::request::Parts) -> Result<http::request::Parts, ForwardError> {
+    pub fn head(&self, mut parts: http::request::Parts) -> Result<http::request::Parts, ForwardError> {
         if parts.headers.get_all(header::HOST).iter().count() > 1 {
             return Err(ForwardError::Hosts);
         }
@@ -155,18 +155,14 @@ impl Upstream {
             .authority(self.authority.clone())
             .path_and_query(path.map_err(http::Error::from)?)
             .build()?;
-        let mut request = Request::new(());
-        *request.method_mut() = parts.method.clone();
-        *request.uri_mut() = uri;
-        *request.version_mut() = Version::HTTP_11;
-        let wants_trailers = head::has_token(&parts.headers, &header::TE, "trailers");
-        let mut headers = parts.headers.clone();
-        head::strip_hop_by_hop(&mut headers);
+        let headers = &mut parts.headers;
+        let wants_trailers = head::has_token(headers, &header::TE, "trailers");
+        head::strip_hop_by_hop(headers);
         if parts.version >= Version::HTTP_2 {
-            head::join_cookies(&mut headers);
+            head::join_cookies(headers);
             if headers.get_all(header::CONTENT_LENGTH).iter().count() > 1 {
                 // They are known to be the same; to an HTTP/1.1 server only one may be sent.
-                let length = content_length(&headers).map(HeaderValue::from);
+                let length = content_length(headers).map(HeaderValue::from);
                 headers.remove(header::CONTENT_LENGTH);
                 headers.extend(length.map(|length| (header::CONTENT_LENGTH, length)));
             }
@@ -188,8 +184,10 @@ impl Upstream {
             let host = HeaderValue::from_str(self.authority.as_str()).map_err(http::Error::from)?;
             headers.insert(header::HOST, host);
         }
-        *request.headers_mut() = headers;
-        Ok(request.into_parts().0)
+        (parts.uri, parts.version) = (uri, Version::HTTP_11);
+        // What they hold is about the client's connection.
+        parts.extensions = http::Extensions::new();
+        Ok(parts)
     }
 
     /// Sends a request and waits for the head of its answer.

@@ -83,7 +83,7 @@ pub struct NotKept(String);
 
 impl InFlight {
     /// Accepts the exchange. Nothing of it may be forwarded before [`opened`](InFlight::opened).
-    pub fn begin(app: Arc<App>, mut facts: Facts, request: SharedRequest) -> InFlight {
+    pub fn begin(app: Arc<App>, mut facts: Facts, request: SharedRequest) -> Box<InFlight> {
         let opened = facts.open_fields();
         let open = Open {
             id: facts.id,
@@ -99,7 +99,7 @@ impl InFlight {
         facts.shard = ticket.shard().clone();
         let signable = facts.decision.level < Level::Sign || facts.signable();
         let level = if signable { facts.decision.level } else { Level::Commit };
-        InFlight {
+        Box::new(InFlight {
             log: app.log_value(),
             app,
             ticket: Some(ticket),
@@ -117,7 +117,7 @@ impl InFlight {
             waited: Duration::ZERO,
             opened,
             facts,
-        }
+        })
     }
 
     /// Waits until `OPEN` is written. With an error the rule says `Fail` and the ledger cannot keep a record now: refuse
@@ -348,11 +348,12 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
+        if self.ticket.is_none() {
+            return;
+        }
         let stopped = self.app.kill.is_cancelled();
         let ending = if stopped { Ending::Stopped } else { Ending::Cancelled };
-        if self.ticket.is_some()
-            && let Err(error) = self.close_stream(ending)
-        {
+        if let Err(error) = self.close_stream(ending) {
             tracing::error!(%error, id = self.facts.id_text, "the record of an aborted exchange is lost");
         }
     }

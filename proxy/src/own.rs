@@ -14,10 +14,18 @@ use serde_json::json;
 /// When a receipt is not there yet, how long to wait before asking again, in seconds.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
 
-/// The answer, if the path is one of ours.
-pub async fn answer<B>(app: &App, request: &Request<B>) -> Option<Response<ResponseBody>> {
-    let path = request.uri().path();
-    let rest = path.strip_prefix("/v1/colophon/").or_else(|| path.strip_prefix("/.well-known/colophon/"))?;
+/// Whether the path is one of ours.
+pub fn is_own(path: &str) -> bool {
+    rest(path).is_some()
+}
+
+fn rest(path: &str) -> Option<&str> {
+    path.strip_prefix("/v1/colophon/").or_else(|| path.strip_prefix("/.well-known/colophon/"))
+}
+
+/// The answer to a request for something of ours.
+pub async fn answer<B>(app: &App, request: &Request<B>) -> Response<ResponseBody> {
+    let rest = rest(request.uri().path()).unwrap_or_default();
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = problem(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -25,9 +33,9 @@ pub async fn answer<B>(app: &App, request: &Request<B>) -> Option<Response<Respo
             "Only GET and HEAD are served here",
         );
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Some(response);
+        return response;
     }
-    Some(match rest.split_once('/') {
+    match rest.split_once('/') {
         Some(("receipts", id)) => receipt(app, id, request.uri().query()).await,
         Some(("log", file)) => log_file(app, file).await,
         None if rest == "keys" => {
@@ -41,7 +49,7 @@ pub async fn answer<B>(app: &App, request: &Request<B>) -> Option<Response<Respo
             "not_found",
             "Colophon serves receipts/, keys, log/ and about here",
         ),
-    })
+    }
 }
 
 async fn receipt(app: &App, id: &str, query: Option<&str>) -> Response<ResponseBody> {

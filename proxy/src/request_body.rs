@@ -50,9 +50,11 @@ pub struct RequestBody {
     prefix: VecDeque<Frame<Bytes>>,
     /// Absent only while it is dropped.
     inner: Option<Incoming>,
-    seen: SharedRequest,
+    /// Absent where the exchange leaves no record.
+    seen: Option<SharedRequest>,
     gate: Option<Gate>,
-    limit: u64,
+    /// Bytes that may still come.
+    left: u64,
     prefix_ended: bool,
 }
 
@@ -63,12 +65,19 @@ impl RequestBody {
             // Nobody will poll a body that is known to be empty.
             seen.lock().unwrap_or_else(PoisonError::into_inner).end();
         }
+        let mut body = RequestBody::unseen(inner, limit);
+        body.seen = Some(seen);
+        body
+    }
+
+    /// Wraps a body that is not looked at.
+    pub fn unseen(inner: Incoming, limit: u64) -> RequestBody {
         RequestBody {
             prefix: VecDeque::new(),
             inner: Some(inner),
-            seen,
+            seen: None,
             gate: None,
-            limit,
+            left: limit,
             prefix_ended: false,
         }
     }
@@ -105,26 +114,33 @@ impl RequestBody {
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let polled = std::task::ready!(Pin::new(&mut *inner).poll_frame(cx));
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = inner.is_end_stream();
         Poll::Ready(match polled {
             None => {
-                seen.end();
+                self.observe(|seen| seen.end());
                 None
             }
             Some(Err(error)) => Some(Err(blame(&error))),
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
-                    seen.push(data);
-                    if seen.size() > self.limit {
-                        return Poll::Ready(Some(Err(RequestBodyError::TooLarge)));
+                    self.observe(|seen| seen.push(data));
+                    match self.left.checked_sub(data.len() as u64) {
+                        Some(left) => self.left = left,
+                        None => return Poll::Ready(Some(Err(RequestBodyError::TooLarge))),
                     }
                 }
-                if inner.is_end_stream() {
-                    seen.end();
+                if ended {
+                    self.observe(|seen| seen.end());
                 }
                 Some(Ok(frame))
             }
         })
+    }
+
+    fn observe(&self, what: impl FnOnce(&mut RequestSeen)) {
+        if let Some(seen) = &self.seen {
+            what(&mut seen.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 }
 
@@ -190,10 +206,8 @@ impl Body for RequestBody {
 impl Drop for RequestBody {
     fn drop(&mut self) {
         // A body behind a closed gate was never asked for; polling it would ask.
-        if self.gate.is_none()
-            && let Some(inner) = self.inner.take()
-        {
-            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let (None, Some(seen), Some(inner)) = (&self.gate, &self.seen, self.inner.take()) {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
             if !seen.complete() {
                 seen.leave(inner);
             }
@@ -205,11 +219,11 @@ impl Drop for RequestBody {
 /// request, and its connection can be kept. What does not come in time is left out of the record.
 pub async fn drain(seen: &SharedRequest, limit: u64, time: Duration) {
     let read = async {
-        let inner = loop {
+        let (inner, limit) = loop {
             {
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
                 match seen.left() {
-                    Some(inner) => break inner,
+                    Some(inner) => break (inner, limit.saturating_sub(seen.size())),
                     None if seen.complete() => return,
                     None => {}
                 }

@@ -46,7 +46,7 @@ pub enum Tail {
 /// A recorded stream.
 pub struct Observed {
     inner: Incoming,
-    exchange: InFlight,
+    exchange: Box<InFlight>,
     tail: Tail,
     /// Bytes still to come, where the head promised a length.
     remaining: Option<u64>,
@@ -63,7 +63,7 @@ impl Observed {
     /// Wraps an upstream's body. `promised` is its `Content-Length`.
     pub fn new(
         inner: Incoming,
-        exchange: InFlight,
+        exchange: Box<InFlight>,
         tail: Tail,
         promised: Option<u64>,
         idle_timeout: Duration,

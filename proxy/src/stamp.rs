@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::facts::Facts;
 use base64::prelude::{BASE64_STANDARD, Engine};
+use bytes::Bytes;
 use colophon_ledger::SignedHead;
 use colophon_receipt::fields::BodyDigest;
 use colophon_receipt::receipt::{Bytes as ReceiptBytes, HttpSignature};
@@ -33,9 +34,16 @@ const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 const TRAILER_NAMES: HeaderValue =
     HeaderValue::from_static("Content-Digest, Colophon-Record, Signature-Input, Signature");
 
+/// Header lines that an answer gets at most.
+const ADDED: usize = 9;
+
 /// A digest as RFC 9530 writes it.
 pub fn digest_value(digest: &BodyDigest) -> String {
-    format!("sha-256=:{}:", BASE64_STANDARD.encode(digest.digest))
+    let mut value = String::with_capacity(54);
+    value.push_str("sha-256=:");
+    BASE64_STANDARD.encode_string(digest.digest, &mut value);
+    value.push(':');
+    value
 }
 
 /// `Colophon-Log` for a checkpoint.
@@ -83,20 +91,23 @@ impl Stamp<'_> {
     /// `Colophon-Record`; the leaf hash once it is known.
     pub fn record_value(&self, leaf: Option<&Hash>) -> String {
         let mut value = String::with_capacity(224);
+        // The formatting machinery would cost more than the rest.
         let shard = &self.facts.shard.name;
-        // Writing into a String cannot fail.
-        let _ = write!(value, "\"{}\";level={};shard=\"{shard}\"", self.facts.id_text, self.level);
+        for part in ["\"", &self.facts.id_text, "\";level=", self.level.as_str(), ";shard=\"", shard, "\""] {
+            value.push_str(part);
+        }
         if let Some(leaf) = leaf {
             value.push_str(";leaf=:");
             BASE64_STANDARD.encode_string(leaf, &mut value);
             value.push(':');
         }
-        let _ = write!(value, ";durability=process;mmd={}", self.app.mmd.as_secs());
+        value.push_str(&self.app.promise);
         value
     }
 
     /// Stamps an answer whose body is known: all digests, and the signature if the level asks for one.
     pub fn whole(&self, headers: &mut HeaderMap, body: &BodyDigest, leaf: &Hash) -> Option<HttpSignature> {
+        headers.reserve(ADDED);
         let content_digest = digest_value(body);
         let record = self.record_value(Some(leaf));
         let request_digest = self.request.as_ref().map(digest_value);
@@ -113,6 +124,7 @@ impl Stamp<'_> {
 
     /// Stamps the head of a stream: its end is not known yet.
     pub fn opening(&self, headers: &mut HeaderMap, trailers: bool) -> Option<HttpSignature> {
+        headers.reserve(ADDED);
         let record = self.record_value(None);
         let request_digest = self.request.as_ref().map(digest_value);
         let signature = self.sign("colophon-v1-open", |components| {
@@ -161,7 +173,11 @@ impl Stamp<'_> {
         insert(headers, RECORD, record);
         headers.insert(LOG, self.log.clone());
         let token = self.app.ledger.token(&self.facts.id);
-        insert(headers, RECEIPT, format!("\"/v1/colophon/receipts/{}?token={token}\"", self.facts.id_text));
+        let mut receipt = String::with_capacity(96);
+        for part in ["\"/v1/colophon/receipts/", &self.facts.id_text, "?token=", &token, "\""] {
+            receipt.push_str(part);
+        }
+        insert(headers, RECEIPT, receipt);
     }
 
     /// Signs what `cover` lists between the answer's own components and the request's. `None` at levels without a
@@ -245,7 +261,8 @@ fn status_text(status: u16) -> String {
 
 /// `Server-Timing` with this proxy's own time.
 pub fn server_timing(headers: &mut HeaderMap, own: std::time::Duration) {
-    append(headers, SERVER_TIMING, format!("colophon;dur={:.3}", own.as_secs_f64() * 1e3));
+    let micros = own.as_micros();
+    append(headers, SERVER_TIMING, format!("colophon;dur={}.{:03}", micros / 1000, micros % 1000));
 }
 
 /// Whether a field value can stand in a signature base: visible ASCII and spaces.
@@ -254,13 +271,13 @@ pub fn coverable(value: &[u8]) -> bool {
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
         headers.insert(name, value);
     }
 }
 
 fn append(headers: &mut HeaderMap, name: HeaderName, value: String) {
-    if let Ok(value) = HeaderValue::try_from(value) {
+    if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
         headers.append(name, value);
     }
 }

@@ -37,7 +37,7 @@ pub fn ask(parts: &mut http::request::Parts, protocol: &HeaderValue, extended: b
 }
 
 /// Switches a recorded exchange over.
-pub fn switch(mut flight: InFlight, answer: Answer, client: Client) -> Response<ResponseBody> {
+pub fn switch(mut flight: Box<InFlight>, answer: Answer, client: Client) -> Response<ResponseBody> {
     let app = flight.app().clone();
     let (mut parts, tunnel) = prepare(answer, client, |parts, stripped| flight.answered(parts, stripped));
     flight.open_stream(&mut parts.headers, false);

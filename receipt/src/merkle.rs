@@ -40,9 +40,8 @@ pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
 }
 
 /// FIPS 180-4 section 5.3.3.
-const SHA256_START: [u32; 8] = [
-    0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19,
-];
+const SHA256_START: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
 
 /// The hash of the empty tree, `H("")`.
 pub fn empty_root() -> Hash {

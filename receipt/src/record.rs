@@ -37,7 +37,7 @@ fn salt_pair(seed: &Seed, k: u8) -> Hash {
 fn half(pair: &Hash, number: u8) -> Salt {
     let (even, odd) = pair.split_at(16);
     let mut salt = [0; 16];
-    salt.copy_from_slice(if number % 2 == 0 { even } else { odd });
+    salt.copy_from_slice(if number.is_multiple_of(2) { even } else { odd });
     salt
 }
 

@@ -24,7 +24,7 @@ const STREAM_HEAD: &[u8] =
 fn versions(receipt: &Fetched) -> (String, String) {
     let line = RequestLine::read(receipt.field(fields::REQUEST_LINE).unwrap()).unwrap();
     let upstream = UpstreamField::read(receipt.field(fields::UPSTREAM).unwrap()).unwrap();
-    (line.version.unwrap(), upstream.version.unwrap())
+    (line.version.unwrap().into_owned(), upstream.version.unwrap().into_owned())
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What records say of exchanges, read back through their receipts: the fields are what happened, and no more.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -59,11 +60,11 @@ fn server() -> Upstream {
 /// A receipt's fields, read.
 struct Record {
     receipt: Fetched,
-    line: RequestLine,
-    head: ResponseHead,
-    operation: Operation,
-    times: Times,
-    decision: DecisionField,
+    line: RequestLine<'static>,
+    head: ResponseHead<'static>,
+    operation: Operation<'static>,
+    times: Times<'static>,
+    decision: DecisionField<'static>,
 }
 
 impl Record {
@@ -117,7 +118,7 @@ impl Record {
     }
 }
 
-fn text(bytes: &Option<Vec<u8>>) -> Option<&str> {
+fn text<'a>(bytes: &'a Option<Cow<'_, [u8]>>) -> Option<&'a str> {
     bytes.as_deref().map(|bytes| std::str::from_utf8(bytes).unwrap())
 }
 

@@ -93,7 +93,10 @@ fn https_speaks_what_the_client_prefers() {
         let line = fields::RequestLine::read(receipt.field(fields::REQUEST_LINE).unwrap()).unwrap();
         let spoken = if version == Version::HTTP_2 { "HTTP/2.0" } else { "HTTP/1.1" };
         assert_eq!(line.version.as_deref(), Some(spoken));
-        assert_eq!(line.authority, Some(format!("localhost:{}", colophon.listen().port()).into_bytes().into()));
+        assert_eq!(
+            line.authority,
+            Some(format!("localhost:{}", colophon.listen().port()).into_bytes().into())
+        );
     }
     assert!(Session::tls(colophon.listen(), files.ca.client(&["spdy/3"])).is_err(), "no protocol in common");
     assert!(

@@ -289,7 +289,10 @@ impl Plan {
             ..DecisionField::default()
         };
         decision.write(DECISION, &mut set);
-        let context = Context { nonce: self.nonce.as_deref().map(|nonce| nonce.as_bytes().into()), ..Context::default() };
+        let context = Context {
+            nonce: self.nonce.as_deref().map(|nonce| nonce.as_bytes().into()),
+            ..Context::default()
+        };
         context.write(CONTEXT, &mut set);
 
         let mut id = [0; 16];

@@ -60,8 +60,7 @@ fn fields() -> FieldSet {
         ..DecisionField::default()
     }
     .write(DECISION, &mut set);
-    Upstream { url: Some(b"http://127.0.0.1:8000".into()), ..Upstream::default() }
-        .write(UPSTREAM, &mut set);
+    Upstream { url: Some(b"http://127.0.0.1:8000".into()), ..Upstream::default() }.write(UPSTREAM, &mut set);
     assert_eq!(set.iter().count(), 12, "a usual exchange");
     set
 }

@@ -101,7 +101,7 @@ async fn make(args: &Args, out: &mut Out) -> anyhow::Result<()> {
             let mut ticket = ledger.begin(&open)?;
             let at = ledger.stamp(&mut ticket);
             let record = seal(id, at, Level::Commit, Outcome::Complete, [n as u8; 32], all.clone());
-            ledger.finish(ticket, record, Vec::new(), false).map_err(|unfinished| unfinished.error)?;
+            ledger.finish(ticket, record.into()).map_err(|unfinished| unfinished.error)?;
         }
         made += piece;
         if let Some(due) = made.checked_mul(1_000_000).and_then(|us| us.checked_div(args.rate)) {

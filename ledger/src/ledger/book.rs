@@ -1,11 +1,11 @@
 //! What the shard knows about exchanges that no statement describes yet. Everything here is short and under one lock.
 
+use crate::id_hash::ByRecordId;
 use crate::private::{Entry, NO_TENANT};
 use crate::wal::{Holds, WalError};
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{Record, RecordId};
 use colophon_receipt::statement::Counters;
-use crate::id_hash::ByRecordId;
 use std::collections::{BTreeMap, HashSet};
 
 /// A finished record on its way to the log.

@@ -219,9 +219,10 @@ async fn a_full_disk_under_the_wal_gives_the_record_back() {
     let (ledger, keeper) = open(config(dir.path()), store).await.unwrap();
     let ticket = accept(&ledger, 1).unwrap();
     ledger.0.wal.fail_after(Some(0));
-    assert!(matches!(accept(&ledger, 2), Err(WalError::Io { .. })));
-    let Unfinished { error, ticket, done } =
-        *complete(&ledger, ticket, 1).unwrap_err();
+    let mut refused = begin(&ledger, 2).unwrap();
+    assert!(matches!(ledger.open_now(&mut refused), Err(WalError::Io { .. })));
+    complete(&ledger, refused, 2).unwrap();
+    let Unfinished { error, ticket, done } = *complete(&ledger, ticket, 1).unwrap_err();
     assert!(matches!(error, WalError::Io { .. }));
     let id = *ticket.id();
     ledger.finish_degraded(ticket, done).unwrap();
@@ -233,7 +234,7 @@ async fn a_full_disk_under_the_wal_gives_the_record_back() {
     keeper.close().await.unwrap();
     let found = audit(&ledger).await;
     let last = found.shards[&ledger.shard().name].last().unwrap().counters;
-    assert_eq!((last.received, last.recorded, last.degraded, last.lost), (2, 2, 1, 0));
+    assert_eq!((last.received, last.recorded, last.degraded, last.lost), (3, 3, 2, 0));
 }
 
 #[tokio::test]
@@ -476,4 +477,38 @@ async fn damage_is_named_and_never_handed_out() {
         store.put(&path, good.into()).await.unwrap();
     }
     verify(&ledger, &receipt(&ledger, &id).await);
+}
+
+#[tokio::test]
+async fn an_exchange_that_is_dropped_while_its_frames_wait_is_finished_all_the_same() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store.clone()).await.unwrap();
+    let mut ticket = begin(&ledger, 1).unwrap();
+    // Polled once: OPEN waits for whoever else is ready.
+    let waiting = futures_util::poll!(Box::pin(ledger.opened(&mut ticket)));
+    assert!(waiting.is_pending());
+    let id = *ticket.id();
+    let record = seal_for(&ledger, &mut ticket, 1);
+    let finishing = ledger.finishing(ticket, record.into()).unwrap();
+    assert!(futures_util::poll!(Box::pin(finishing.written())).is_pending(), "and then it is dropped");
+    let counts = ledger.counters().counters;
+    assert_eq!((counts.recorded, counts.lost, counts.degraded, counts.open), (1, 0, 0, 0));
+    settle(&ledger).await;
+    verify(&ledger, &receipt(&ledger, &id).await);
+    keeper.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_open_that_cannot_be_written_is_told_and_counts_as_degraded() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store.clone()).await.unwrap();
+    let mut ticket = begin(&ledger, 1).unwrap();
+    ledger.0.wal.fail_after(Some(0));
+    assert!(matches!(ledger.opened(&mut ticket).await, Err(WalError::Io { .. })));
+    assert!(ticket.degraded());
+    ledger.0.wal.fail_after(None);
+    complete(&ledger, ticket, 1).unwrap();
+    let counts = ledger.counters().counters;
+    assert_eq!((counts.received, counts.recorded, counts.degraded), (1, 1, 1));
+    keeper.close().await.unwrap();
 }

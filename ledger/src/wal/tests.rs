@@ -258,3 +258,56 @@ fn what_is_logged_is_let_go_of_in_pieces() {
     wal.finish();
     assert!(segments(dir.path()).unwrap().is_empty());
 }
+
+#[test]
+fn queued_frames_are_one_write_in_their_order() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    let queue = |n: u8| wal.queue_open(&[n; 16], 900, Level::Commit, &field_set(n)).unwrap();
+    let before = std::fs::metadata(only_segment(&dir)).unwrap().len();
+    let (first, second, third) = (queue(1), queue(2), queue(3));
+    assert_eq!(std::fs::metadata(only_segment(&dir)).unwrap().len(), before, "they wait");
+    wal.written_open(&[2; 16], second).unwrap();
+    let together = std::fs::metadata(only_segment(&dir)).unwrap().len();
+    wal.written_open(&[1; 16], first).unwrap();
+    wal.written_open(&[3; 16], third).unwrap();
+    assert_eq!(std::fs::metadata(only_segment(&dir)).unwrap().len(), together, "the second wrote for all");
+    assert_eq!(open_ids(&replay(dir.path()).unwrap()), [1, 2, 3]);
+}
+
+#[test]
+fn of_queued_frames_that_find_no_room_each_is_told_for_itself() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    let queue = |n: u8| wal.queue_open(&[n; 16], 900, Level::Commit, &field_set(n)).unwrap();
+    let queued: Vec<Queued> = (1..=4).map(queue).collect();
+    let one = wal.lock().ends[0] as u64;
+    // All four fail together; on their own the first two fit.
+    wal.fail_after(Some(2 * one));
+    let results: Vec<bool> =
+        (1..=4u8).zip(queued).map(|(n, queued)| wal.written_open(&[n; 16], queued).is_ok()).collect();
+    assert_eq!(results, [true, true, false, false]);
+    assert!(wal.lock().failed.is_empty(), "nothing is remembered that was told");
+    wal.fail_after(None);
+    done(&wal, 1).unwrap();
+    let replayed = replay(dir.path()).unwrap();
+    assert_eq!((done_ids(&replayed), open_ids(&replayed)), (vec![1], vec![2]));
+    assert!(replayed.damage.is_empty());
+}
+
+#[test]
+fn frames_that_wait_stay_in_the_segment_they_are_for() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, 300);
+    let queued: Vec<_> = (1..=9)
+        .map(|n: u8| (n, wal.queue_open(&[n; 16], 900, Level::Commit, &field_set(n)).unwrap()))
+        .collect();
+    for (n, queued) in &queued {
+        wal.written_open(&[*n; 16], *queued).unwrap();
+        assert_eq!(wal.lock().open[&[*n; 16]], queued.segment);
+    }
+    for number in segments(dir.path()).unwrap() {
+        assert!(std::fs::metadata(segment_path(dir.path(), number)).unwrap().len() <= 300);
+    }
+    assert_eq!(open_ids(&replay(dir.path()).unwrap()), (1..=9).collect::<Vec<u8>>());
+}

@@ -1,12 +1,12 @@
 //! A ledger on a store in memory, exchanges for it, and an audit of all it logged.
 
-use colophon_receipt::receipt::HttpSignature;
 use super::super::objects::Objects;
 use super::super::*;
 use crate::ledger::keeper::batch_name;
 use crate::{batch, index};
 use colophon_receipt::checkpoint::TlogProof;
 use colophon_receipt::erasure::{ERASURE_TYPE, Erasure};
+use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::receipt::{Bytes, Field, Receipt};
 use colophon_receipt::record::{FieldSet, field_hash, seal};
 use colophon_receipt::statement::{
@@ -52,12 +52,21 @@ pub(crate) async fn open(
 
 pub(crate) fn request(n: u64) -> FieldSet {
     let mut set = FieldSet::new();
-    let line = fields::RequestLine { path: Some(format!("/v1/{n}").into_bytes().into()), ..Default::default() };
+    let line =
+        fields::RequestLine { path: Some(format!("/v1/{n}").into_bytes().into()), ..Default::default() };
     line.write(fields::REQUEST_LINE, &mut set);
     set
 }
 
+/// Accepts an exchange, OPEN written.
 pub(crate) fn accept(ledger: &Ledger, n: u64) -> Result<Ticket, WalError> {
+    let mut ticket = begin(ledger, n)?;
+    ledger.open_now(&mut ticket)?;
+    Ok(ticket)
+}
+
+/// Accepts an exchange, OPEN queued.
+pub(crate) fn begin(ledger: &Ledger, n: u64) -> Result<Ticket, WalError> {
     let received_at = ledger.now();
     let id = ledger.new_id(received_at / 1000);
     ledger.begin(&Open { id, received_at, level: Level::Sign, fields: &request(n) })
