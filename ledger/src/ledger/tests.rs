@@ -10,6 +10,7 @@ use tempfile::TempDir;
 mod crash;
 mod erase;
 mod private;
+mod remote;
 pub(crate) mod support;
 mod task;
 mod warn;

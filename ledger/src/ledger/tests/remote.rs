@@ -1,0 +1,230 @@
+//! A ledger whose log is kept by the log role: away, expired, forked, lying.
+
+use super::support::*;
+use super::*;
+use crate::log::tests::support as log_support;
+use crate::log::tests::support::memory;
+use crate::log::{Log, LogConfig};
+use crate::remote::{Accepted, Call, Refused, Remote, Reply, Transport};
+use crate::service::{LogService, Refusal, ServiceTask};
+use colophon_receipt::statement::{Counters as StatementCounters, STATEMENT_TYPE, Statement};
+use colophon_signer::cose::sign_statement;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use object_store::ObjectStore;
+use tempfile::TempDir;
+
+/// The way to a service in this process.
+struct Direct {
+    service: Mutex<LogService>,
+    away: AtomicBool,
+    /// Says that it has what it has not.
+    lies: AtomicBool,
+}
+
+impl Direct {
+    fn to(service: LogService) -> Arc<Direct> {
+        let (away, lies) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Direct { service: Mutex::new(service), away, lies })
+    }
+}
+
+impl Transport for Direct {
+    fn call(&self, call: Call) -> BoxFuture<'_, std::result::Result<Reply, String>> {
+        let service = self.service.lock().unwrap().clone();
+        let lies = self.lies.load(Ordering::Relaxed);
+        async move {
+            if self.away.load(Ordering::Relaxed) {
+                return Err("connection refused".into());
+            }
+            let reply = |status: u16, body: Vec<u8>| Ok(Reply { status, body: body.into() });
+            let Some(body) = call.body else {
+                let file = match call.path.strip_prefix("log/") {
+                    Some(file) => service.public_file(file).await.unwrap(),
+                    None => Some(format!(r#"{{"logs": [{{"vkey": "{}"}}]}}"#, service.vkey()).into()),
+                };
+                return file.map_or_else(|| reply(404, Vec::new()), |bytes| reply(200, bytes.to_vec()));
+            };
+            if lies {
+                let head = service.head();
+                let accepted = Accepted { index: head.size() - 1, checkpoint: head.note.clone() };
+                return reply(200, serde_json::to_vec(&accepted).unwrap());
+            }
+            let done = match call.path.split_once("?announced=") {
+                Some((_, announced)) => service.append(&body, announced.parse().unwrap()).await,
+                None => service.announce(&body, None).await,
+            };
+            match done {
+                Ok(logged) => reply(200, serde_json::to_vec(&Accepted::from(&logged)).unwrap()),
+                Err(refusal) => {
+                    reply(refusal.status(), serde_json::to_vec(&Refused::from(&refusal)).unwrap())
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+async fn log_role(store: &Arc<dyn ObjectStore>) -> (LogService, ServiceTask) {
+    let config = LogConfig { several_writers: true, ..log_support::config(None) };
+    let log = Log::open(store.clone(), config).await.unwrap();
+    LogService::start(log, log_support::key(), None).await.unwrap()
+}
+
+fn sidecar(data: &Path, transport: &Arc<Direct>) -> Config {
+    let transport: Arc<dyn Transport> = transport.clone();
+    Config { log: LogAt::Elsewhere(Remote { transport, key: None }), ..config(data) }
+}
+
+#[tokio::test]
+async fn records_go_to_the_log_role_and_receipts_verify() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (service, _task) = log_role(&store).await;
+    let way = Direct::to(service);
+    let (ledger, keeper) = open(sidecar(dir.path(), &way), store.clone()).await.unwrap();
+    let mut ids: Vec<_> = (0..20).map(|n| exchange(&ledger, n)).collect();
+    settle(&ledger).await;
+    // Away, and back.
+    way.away.store(true, Ordering::Relaxed);
+    ids.extend((20..40).map(|n| exchange(&ledger, n)));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(ledger.counters().backlog, 20);
+    way.away.store(false, Ordering::Relaxed);
+    settle(&ledger).await;
+    for id in &ids {
+        verify(&ledger, &receipt(&ledger, id).await);
+    }
+    keeper.close().await.unwrap();
+    let found = audit(&ledger).await;
+    assert_eq!((found.records.len(), found.closed.len()), (40, 1));
+}
+
+#[tokio::test]
+async fn a_key_that_expired_while_the_log_was_away_loses_nothing() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (service, _task) = log_role(&store).await;
+    let way = Direct::to(service);
+    let config = Config { shard_key_life: Duration::from_millis(1000), ..sidecar(dir.path(), &way) };
+    let (ledger, keeper) = open(config, store.clone()).await.unwrap();
+    let mut ids = vec![exchange(&ledger, 0)];
+    settle(&ledger).await;
+    let first = ledger.shard().name.clone();
+    way.away.store(true, Ordering::Relaxed);
+    // In a statement that cannot be logged before its key has expired.
+    ids.extend((1..5).map(|n| exchange(&ledger, n)));
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    way.away.store(false, Ordering::Relaxed);
+    settle(&ledger).await;
+    assert_ne!(ledger.shard().name, first);
+    ids.push(exchange(&ledger, 5));
+    settle(&ledger).await;
+    keeper.close().await.unwrap();
+    let found = audit(&ledger).await;
+    assert_eq!(found.records.len(), ids.len());
+    assert!(ids.iter().all(|id| found.records.contains_key(id)));
+    let earlier = found.announced[1].predecessor.as_ref().expect("the expired shard");
+    assert_eq!(earlier.shard, first);
+}
+
+#[tokio::test]
+async fn a_cloned_sidecar_begins_another_shard() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (service, _task) = log_role(&store).await;
+    let way = Direct::to(service.clone());
+    let (ledger, keeper) = open(sidecar(dir.path(), &way), store.clone()).await.unwrap();
+    let shard = ledger.shard();
+    // The other copy of this process was faster.
+    let theirs = Statement {
+        shard: shard.name.clone(),
+        seq: 0,
+        count: 0,
+        root: colophon_receipt::merkle::empty_root(),
+        previous: shard.announcement_hash,
+        from: ledger.now(),
+        to: ledger.now(),
+        beacon: None,
+        cumulative_exchanges: 0,
+        cumulative_evidence: 0,
+        policy: [9; 32],
+        counters: StatementCounters::default(),
+    };
+    let leaf =
+        sign_statement(&theirs.encode(), STATEMENT_TYPE, service.origin(), &shard.name, &*shard.signer)
+            .unwrap();
+    service.append(&leaf, shard.announced).await.unwrap();
+    let ids: Vec<_> = (0..5).map(|n| exchange(&ledger, n)).collect();
+    settle(&ledger).await;
+    assert_ne!(ledger.shard().name, shard.name);
+    assert!(service.counts().forks >= 1);
+    for id in &ids {
+        verify(&ledger, &receipt(&ledger, id).await);
+    }
+    keeper.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_that_lies_is_not_believed() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (service, _task) = log_role(&store).await;
+    let way = Direct::to(service);
+    let (ledger, keeper) = open(sidecar(dir.path(), &way), store.clone()).await.unwrap();
+    way.lies.store(true, Ordering::Relaxed);
+    let id = exchange(&ledger, 0);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(ledger.counters().backlog, 1, "the WAL keeps it");
+    way.lies.store(false, Ordering::Relaxed);
+    settle(&ledger).await;
+    verify(&ledger, &receipt(&ledger, &id).await);
+    keeper.close().await.unwrap();
+    drop(ledger);
+
+    // Another history under the same key, in the place of the one that this folder knows.
+    let other = memory();
+    let (forked, _task) = log_role(&other).await;
+    *way.service.lock().unwrap() = forked;
+    let refused = open(sidecar(dir.path(), &way), store).await.err().unwrap();
+    assert!(refused.to_string().contains("rolled back"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_late_statement_of_an_earlier_life_is_not_logged_twice() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (service, _task) = log_role(&store).await;
+    let way = Direct::to(service.clone());
+    let (ledger, keeper) = open(sidecar(dir.path(), &way), store.clone()).await.unwrap();
+    let first = exchange(&ledger, 0);
+    settle(&ledger).await;
+    let shard = ledger.shard();
+    way.away.store(true, Ordering::Relaxed);
+    let second = exchange(&ledger, 1);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    drop(keeper);
+    drop(ledger);
+    // Its task ends by and by.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    way.away.store(false, Ordering::Relaxed);
+    let (ledger, keeper) = open(sidecar(dir.path(), &way), store.clone()).await.unwrap();
+    settle(&ledger).await;
+    // What the earlier life had sent comes now.
+    let late = Statement {
+        shard: shard.name.clone(),
+        seq: 1,
+        count: 0,
+        root: colophon_receipt::merkle::empty_root(),
+        previous: [0; 32],
+        from: ledger.now(),
+        to: ledger.now(),
+        beacon: None,
+        cumulative_exchanges: 1,
+        cumulative_evidence: 0,
+        policy: [9; 32],
+        counters: StatementCounters::default(),
+    };
+    let leaf = sign_statement(&late.encode(), STATEMENT_TYPE, service.origin(), &shard.name, &*shard.signer)
+        .unwrap();
+    assert_eq!(service.append(&leaf, shard.announced).await.unwrap_err(), Refusal::Superseded);
+    keeper.close().await.unwrap();
+    let found = audit(&ledger).await;
+    assert_eq!(found.records.len(), 2);
+    assert!(found.records.contains_key(&first) && found.records.contains_key(&second));
+}
