@@ -13,8 +13,11 @@ use object_store::{
 };
 
 pub mod location;
+mod swap;
 
 pub use location::{Access, Location};
+
+use swap::Swapping;
 
 /// Staging files of a process that died are removed once they are this old: a live writer needs seconds.
 const STAGING_AGE: Duration = Duration::from_secs(10 * 60);
@@ -92,7 +95,8 @@ pub(crate) fn advice(error: &ObjectError) -> &'static str {
     }
 }
 
-/// Opens a local folder as a store that syncs every write to disk. The folder is created if missing.
+/// Opens a local folder as a store that syncs every write to disk and can compare-and-swap. The folder is created if
+/// missing.
 ///
 /// # Errors
 /// When the folder cannot be created or resolved.
@@ -105,7 +109,8 @@ pub fn local(root: &FsPath) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let create = |e| failed(ObjectError::Generic { store: "LocalFileSystem", source: Box::new(e) });
     std::fs::create_dir_all(root).map_err(create)?;
     let store = LocalFileSystem::new_with_prefix(root).map_err(failed)?;
-    Ok(Arc::new(store.with_fsync(true).with_automatic_cleanup(true)))
+    let store = store.with_fsync(true).with_automatic_cleanup(true);
+    Ok(Arc::new(Swapping::new(store, root.to_owned())))
 }
 
 /// Removes staging files (`name#1`) that a killed process left directly in `folder`, if they are old enough that no

@@ -4,10 +4,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use colophon_tests::certs::Authority;
 use colophon_tests::client::get;
 use colophon_tests::colophon::{self, Colophon};
 use colophon_tests::faults::{Fault, Faults};
 use colophon_tests::fleet::{Fleet, ask, exchange, upstream, url, verify};
+use colophon_tests::process::Process;
 use colophon_tests::receipts::Fetched;
 use colophon_tests::{PATIENCE, client, pause, wait_for};
 
@@ -208,4 +210,55 @@ fn sidecars_that_share_a_store_answer_for_each_other() {
     assert_eq!(code, 0, "{said}");
     let (code, said) = colophon::run(&["log", "check", &store(folder.path())]);
     assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn a_certificate_by_the_right_authority_is_enough() {
+    let folder = tempfile::tempdir().unwrap();
+    Fleet::new(folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (ours, strangers) = (Authority::new(), Authority::new());
+    ours.write(&folder.path().join("ca.pem"));
+    for (name, authority) in [("server", &ours), ("sidecar", &ours), ("stranger", &strangers)] {
+        let key = folder.path().join(format!("{name}.key"));
+        authority.issue(name).write(&folder.path().join(format!("{name}.pem")), &key);
+    }
+    let mut log = Colophon::start("http://127.0.0.1:1", |options| {
+        options.arg(&["--role", "log", "--log-key", &path("log.pem"), "--store", &store(folder.path())]);
+        options.arg(&["--tls-cert", &path("server.pem"), "--tls-key", &path("server.key")]);
+        options.arg(&["--log-client-ca", &path("ca.pem")]);
+    });
+    let url = format!("https://{}", log.listen());
+    let upstream = upstream();
+    let mut sidecar = Colophon::start(&upstream.url(), |options| {
+        options.arg(&["--log-url", &url, "--log-ca", &path("ca.pem")]);
+        options.arg(&["--log-client-cert", &path("sidecar.pem"), "--log-client-key", &path("sidecar.key")]);
+    });
+    exchange(&sidecar);
+    assert!(sidecar.stop().success(), "{}", sidecar.process().log());
+
+    // With a certificate of others, with none, and without knowing the log's authority.
+    let stranger = [
+        "--log-ca",
+        &path("ca.pem"),
+        "--log-client-cert",
+        &path("stranger.pem"),
+        "--log-client-key",
+        &path("stranger.key"),
+    ]
+    .map(str::to_owned);
+    let none = ["--log-ca".to_owned(), path("ca.pem")];
+    let cases: [&[String]; 3] = [&stranger, &none, &[]];
+    for (n, case) in cases.into_iter().enumerate() {
+        let data = path(&format!("data-{n}"));
+        let mut command = colophon::command(&["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.args(["--log-url", &url, "--data", &data, "--state", &path("state")]).args(case);
+        let mut process = Process::start(&mut command, &folder.path().join(format!("log-{n}")));
+        let told = wait_for(PATIENCE, || process.log().contains("the log does not answer").then_some(()));
+        assert!(told.is_some() && process.ended().is_none(), "{}", process.log());
+        process.kill();
+    }
+    assert!(log.stop().success());
+    assert_sound(folder.path());
+    assert_eq!(records(folder.path()), 1);
 }

@@ -147,3 +147,34 @@ async fn nothing_but_the_checkpoint_is_written_with_other_bytes() {
     assert!(checkpoints >= 200, "{checkpoints}");
     assert!(sizes.is_sorted_by(|a, b| a < b), "a checkpoint was replaced by a smaller one: {sizes:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_a_local_folder_no_checkpoint_is_replaced_by_a_smaller_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = || crate::store::local(folder.path()).unwrap();
+    open(&store(), None).await;
+    // As two processes would: nothing is shared but the folder.
+    let write = |from: usize| {
+        let store = store();
+        async move {
+            let mut log = open(&store, None).await;
+            for round in 0..60 {
+                log.append(leaves(from + round * 10, 1)).await.unwrap();
+            }
+        }
+    };
+    let mut writers = tokio::task::JoinSet::new();
+    writers.spawn(write(0));
+    writers.spawn(write(100_000));
+    let (store, mut last) = (store(), 0);
+    while !writers.is_empty() {
+        let note = checkpoint_note(store.clone(), 1).await.unwrap().unwrap();
+        let size = crate::head::claimed_size(&note).unwrap();
+        assert!(size >= last, "{size} after {last}");
+        last = size;
+        if let Some(written) = writers.try_join_next() {
+            written.unwrap();
+        }
+    }
+    assert_eq!(contents(&open(&store, None).await).await.len(), 120);
+}
