@@ -68,7 +68,7 @@ impl Transport for Direct {
 async fn log_role(store: &Arc<dyn ObjectStore>) -> (LogService, ServiceTask) {
     let config = LogConfig { several_writers: true, ..log_support::config(None) };
     let log = Log::open(store.clone(), config).await.unwrap();
-    LogService::start(log, log_support::key(), None).await.unwrap()
+    LogService::start(log, log_support::key(), None, None).await.unwrap()
 }
 
 fn sidecar(data: &Path, transport: &Arc<Direct>) -> Config {
