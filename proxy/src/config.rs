@@ -294,6 +294,7 @@ pub struct TimestampOptions {
     /// URL of a time stamping authority (RFC 3161) that dates checkpoints; may be given several times, or separated by
     /// commas
     #[arg(
+        id = "tsa",
         long = "tsa",
         env = "COLOPHON_TSA",
         value_name = "URL",
