@@ -17,7 +17,7 @@ use colophon_receipt::{Level, Outcome};
 use colophon_signer::Ed25519Key;
 use colophon_signer::cose::sign_statement;
 use colophon_signer::httpsig::{Component, Params, signature_base, signature_value};
-use colophon_signer::note::{NoteAlgorithm, VerifierKey, cosignature_line, sign_note};
+use colophon_signer::note::{Note, NoteAlgorithm, VerifierKey, cosignature_line, sign_note};
 use colophon_signer::rfc3161::testing::Tsa;
 use colophon_signer::sf::push_bytes;
 
@@ -387,7 +387,8 @@ impl Plan {
     /// Timestamps over the checkpoint in a proof.
     fn anchors(&self, proof: &str) -> Vec<Anchor> {
         let (_, checkpoint) = proof.split_once("\n\n").expect("a proof");
-        let imprint = sha256(checkpoint.as_bytes());
+        let note = Note::parse(checkpoint).expect("a note");
+        let imprint = sha256(note.with_only(&self.origin).expect("the log's line").as_bytes());
         let anchor = |(tsa, time): &(Tsa, u64)| Anchor::Rfc3161(Bytes(tsa.token(&imprint, *time, None)));
         self.anchors.iter().map(anchor).collect()
     }
