@@ -332,6 +332,7 @@ async fn an_answer_that_is_lost_is_asked_for_again() {
     let peers = Peers::new(&["a"], &log_vkey());
     let (ledger, keeper) =
         open(witnessed(dir.path(), &peers, &["a"], "quorum a\n"), store.clone()).await.unwrap();
+    cosigned(&ledger).await;
     for n in 0..3 {
         peers.bend("a", Bent::Loses);
         exchange(&ledger, n);
