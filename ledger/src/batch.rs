@@ -160,6 +160,8 @@ pub struct Batch {
     pub leaves: Vec<Vec<u8>>,
     /// (id, slot), sorted by id.
     pub ids: Vec<(RecordId, u32)>,
+    /// The earliest and the latest completion, µs; of no records none.
+    pub completed: Option<(u64, u64)>,
 }
 
 impl Batch {
@@ -179,12 +181,15 @@ pub fn read(bytes: &[u8]) -> Result<Batch, BatchError> {
     }
     let mut leaves = Vec::new();
     let mut ids = Vec::new();
+    let mut completed: Option<(u64, u64)> = None;
     for slot in 0..count {
         let (len, after) = rest.split_first_chunk().ok_or(BatchError::Length)?;
         let (leaf, after) =
             after.split_at_checked(u16::from_le_bytes(*len).into()).ok_or(BatchError::Length)?;
         let decoded = RecordLeaf::decode(leaf).map_err(|_| BatchError::Leaf(slot))?;
         ids.push((decoded.id, slot));
+        let at = decoded.completed_at;
+        completed = Some(completed.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
         leaves.push(leaf.to_vec());
         rest = after;
     }
@@ -199,7 +204,7 @@ pub fn read(bytes: &[u8]) -> Result<Batch, BatchError> {
         }
         rest = after;
     }
-    if rest.is_empty() { Ok(Batch { leaves, ids }) } else { Err(BatchError::Length) }
+    if rest.is_empty() { Ok(Batch { leaves, ids, completed }) } else { Err(BatchError::Length) }
 }
 
 #[cfg(test)]

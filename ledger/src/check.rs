@@ -6,6 +6,7 @@ use std::sync::Arc;
 use colophon_receipt::Hash;
 use colophon_receipt::checkpoint::Checkpoint;
 use colophon_receipt::merkle::leaf_hash;
+use colophon_receipt::statement::Counters;
 use colophon_receipt::subtrees::Subtrees;
 use colophon_signer::note::VerifierKey;
 use colophon_signer::rfc3161::Roots;
@@ -41,20 +42,28 @@ pub struct CheckOptions {
     pub batches: bool,
     /// Roots of TSAs to judge timestamps by; without them only that each is good, and about the log.
     pub tsa_roots: Roots,
-    /// Called with (leaves checked, leaves in all).
+    /// Only what a published log shows: no sequence entries, and no files of earlier checkpoints.
+    pub published: bool,
+    /// Called with (leaves checked, leaves in all), also after each batch.
     pub progress: Option<Box<dyn Fn(u64, u64) + Send + Sync>>,
 }
 
 impl Default for CheckOptions {
     fn default() -> CheckOptions {
-        CheckOptions { generation: 1, vkey: None, batches: true, tsa_roots: Roots::default(), progress: None }
+        CheckOptions {
+            generation: 1,
+            vkey: None,
+            batches: true,
+            published: false,
+            tsa_roots: Roots::default(),
+            progress: None,
+        }
     }
 }
 
 impl fmt::Debug for CheckOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let CheckOptions { generation, vkey, batches, .. } = self;
-        write!(f, "CheckOptions {{ generation: {generation}, vkey: {vkey:?}, batches: {batches} }}")
+        f.debug_struct("CheckOptions").field("generation", &self.generation).finish_non_exhaustive()
     }
 }
 
@@ -101,13 +110,64 @@ pub struct Report {
     pub newest_timestamp: Option<NewestTimestamp>,
     /// Statements that name a beacon.
     pub beacons: u64,
+    /// Every shard of the log, by name.
+    pub shards: Vec<ShardSummary>,
+    /// Records in batch files that wait for the log, by shard: a running sidecar logs them within seconds.
+    pub not_logged: Vec<NotLogged>,
     /// What is wrong, in the order it was found.
     pub findings: Vec<Finding>,
     /// Findings beyond those kept.
     pub omitted: u64,
 }
 
+/// What a shard's statements say, and how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShardSummary {
+    /// `name/<incarnation>`.
+    pub shard: String,
+    /// Its statements in the log.
+    pub statements: u64,
+    /// Records that they count.
+    pub records: u64,
+    /// The counters of the last one.
+    pub counters: Counters,
+    /// It has a close.
+    pub closed: bool,
+    /// A later shard names it as its predecessor.
+    pub succeeded: bool,
+}
+
+/// Records of one shard that are in batch files, but under no statement yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotLogged {
+    /// The shard.
+    pub shard: String,
+    /// Records.
+    pub records: u64,
+    /// Files.
+    pub batches: u64,
+}
+
 impl Report {
+    /// The counters of all shards together: what the last statement of each says.
+    pub fn counters(&self) -> Counters {
+        let mut sum = Counters::default();
+        for one in self.shards.iter().map(|shard| &shard.counters) {
+            for (sum, more) in [
+                (&mut sum.received, one.received),
+                (&mut sum.recorded, one.recorded),
+                (&mut sum.passed, one.passed),
+                (&mut sum.lost, one.lost),
+                (&mut sum.open, one.open),
+                (&mut sum.refused, one.refused),
+                (&mut sum.degraded, one.degraded),
+            ] {
+                *sum = sum.saturating_add(more);
+            }
+        }
+        sum
+    }
+
     /// Whether nothing is wrong.
     pub fn is_sound(&self) -> bool {
         self.findings.is_empty() && self.omitted == 0
@@ -130,7 +190,7 @@ impl Report {
 pub async fn check(store: Arc<dyn ObjectStore>, options: CheckOptions) -> Report {
     let log = Store::new(store.clone(), format!("log/{}", options.generation));
     let mut check = Check {
-        sequence: Sequence::new(log.clone()),
+        sequence: (!options.published).then(|| Sequence::new(log.clone())),
         batches: options.batches.then(|| Batches::new(store.clone())),
         anchors: Anchors::new(log.clone(), options.tsa_roots.clone(), options.batches),
         store: log,
@@ -151,7 +211,7 @@ struct Check {
     report: Report,
     edge: Edge,
     subtrees: Subtrees,
-    sequence: Sequence,
+    sequence: Option<Sequence>,
     anchors: Anchors,
     statements: Statements,
     batches: Option<Batches>,
@@ -180,8 +240,9 @@ impl Check {
             self.finish(size).await;
         }
         if let Some(batches) = &mut self.batches {
-            batches.finish(&mut self.report).await;
+            batches.finish(&self.statements, &mut self.report).await;
         }
+        self.report.shards = self.statements.summaries();
     }
 
     /// Goes through the leaves, bundle by bundle. False when the tree could not be followed to its end.
@@ -194,7 +255,9 @@ impl Check {
             next += hashes.len() as u64;
             let mut full = Vec::new();
             for hash in hashes {
-                self.sequence.leaf(&hash, &self.subtrees, &mut self.report).await;
+                if let Some(sequence) = &mut self.sequence {
+                    sequence.leaf(&hash, &self.subtrees, &mut self.report).await;
+                }
                 self.subtrees.push(hash);
                 self.edge.push(hash, &mut full);
                 if self.anchors.is_due(self.subtrees.size()) {
@@ -216,12 +279,16 @@ impl Check {
     async fn finish(&mut self, size: u64) {
         let partial: Vec<Write> = self.edge.partial_tiles().flatten().collect();
         for write in partial {
-            self.superseded(write.tile, write.width, &write.bytes, &|bytes, width| bytes.len() == 32 * width)
-                .await;
+            if self.sequence.is_some() {
+                let whole = |bytes: &[u8], width| bytes.len() == 32 * width;
+                self.superseded(write.tile, write.width, &write.bytes, &whole).await;
+            }
             self.tile(write).await;
         }
-        self.superseded_bundles(size).await;
-        self.sequence.finish(&mut self.report);
+        if let Some(sequence) = &self.sequence {
+            sequence.finish(&mut self.report);
+            self.superseded_bundles(size).await;
+        }
         self.anchors.finish(&mut self.report);
         let computed = self.subtrees.root();
         let signed = self.report.checkpoint.as_ref().map(|checkpoint| checkpoint.root);
@@ -296,6 +363,7 @@ impl Check {
     }
 
     async fn leaves(&mut self, entries: &[Vec<u8>], first: u64, options: &CheckOptions, note: &str) {
+        let mut stated = Vec::new();
         for (index, entry) in (first..).zip(entries) {
             self.report.leaves += 1;
             if index == 0 {
@@ -309,14 +377,24 @@ impl Check {
             {
                 self.anchors.beacon(index, beacon, &mut self.report).await;
             }
-            let Some(batches) = &mut self.batches else { continue };
             match subject {
-                Some(Subject::Batch(statement)) => {
-                    batches.check(index, &statement, &mut self.report).await;
+                Some(Subject::Batch(statement)) => stated.push((index, *statement)),
+                Some(Subject::Record(id, leaf_hash)) => {
+                    if let Some(batches) = &mut self.batches {
+                        batches.erased(index, id, leaf_hash);
+                    }
                 }
-                Some(Subject::Record(id, leaf_hash)) => batches.erased(index, id, leaf_hash),
                 None => {}
             }
+        }
+        if let Some(batches) = &mut self.batches {
+            let size = head::claimed_size(note).unwrap_or_default();
+            let done = |index| {
+                if let Some(progress) = &options.progress {
+                    progress(index, size);
+                }
+            };
+            batches.check(stated, &mut self.report, &done).await;
         }
     }
 

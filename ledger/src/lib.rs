@@ -19,6 +19,7 @@ pub mod post;
 pub mod private;
 pub mod prove;
 mod recover;
+pub mod reindex;
 pub mod remote;
 pub mod revoke;
 pub mod sequencer;

@@ -14,8 +14,10 @@ use object_store::{
 
 pub mod location;
 mod swap;
+mod published;
 
 pub use location::{Access, Location};
+pub use published::published;
 
 use swap::Swapping;
 

@@ -174,3 +174,59 @@ fn the_proof_of_a_count_is_checked_by_others() {
     let (code, said) = export(&colophon, &colophon.folder().join("export"), &trust, &[]);
     assert!(code == 2 && said.contains("--private-key"), "{code} {said}");
 }
+
+/// Anybody can check what a proxy publishes, with its URL alone.
+#[test]
+fn a_published_log_is_checked_and_counted_by_its_url() {
+    let upstream = saying("{}");
+    let colophon = Colophon::signing(&upstream.url());
+    Fetched::of(&post(colophon.listen(), "/v1/chat/completions", "{}"), colophon.listen());
+    let trust = colophon.folder().join("trust.json");
+    fs::write(&trust, get(colophon.listen(), "/.well-known/colophon/keys").body).unwrap();
+    let (url, trust) = (format!("http://{}", colophon.listen()), trust.display().to_string());
+    for url in [url.clone(), format!("{url}/v1/colophon"), format!("{url}/.well-known/colophon/")] {
+        let (code, said) = colophon::run(&["log", "check", &url, "--trust", &trust, "--json"]);
+        let report: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        assert_eq!(
+            (code, &report["sound"], &report["statements"]),
+            (0, &true.into(), &1.into()),
+            "{url} {said}"
+        );
+        let (code, said) = colophon::run(&["log", "count", &url, "--trust", &trust]);
+        assert!(code == 0 && said.contains("recorded    1"), "{url} {code} {said}");
+    }
+    let nothing = format!("{url}/nothing/here");
+    for wrong in
+        [&["log", "check", &nothing][..], &["log", "check", "http://127.0.0.1:1"], &["log", "index", &url]]
+    {
+        let (code, said) = colophon::run(wrong);
+        assert!(code == 2 && !said.contains("panicked"), "{wrong:?} {code} {said}");
+    }
+}
+
+/// The index says nothing that log and batches do not say.
+#[test]
+fn an_index_that_is_gone_is_made_again() {
+    let (mut colophon, _) = recorded(3);
+    let index = colophon.data().join("index");
+    let files = log::files(&index);
+    let before: Vec<Vec<u8>> = files.iter().map(|file| fs::read(file).unwrap()).collect();
+    assert!(!files.is_empty());
+    let data = colophon.data().display().to_string();
+    let (code, said) = colophon::run(&["log", "index", &data]);
+    assert!(code == 0 && said.starts_with("0 of "), "{code} {said}");
+    fs::remove_file(&files[0]).unwrap();
+    fs::write(files.last().unwrap(), b"garbage").unwrap();
+    let (code, said) = colophon::run(&["log", "index", &data]);
+    assert!(code == 0 && said.starts_with("2 of ") || files.len() == 1, "{code} {said}");
+    fs::remove_dir_all(&index).unwrap();
+    let (code, said) = colophon::run(&["log", "index", &data]);
+    assert_eq!(code, 0, "{said}");
+    let after: Vec<Vec<u8>> = log::files(&index).iter().map(|file| fs::read(file).unwrap()).collect();
+    assert_eq!((log::files(&index), after), (files, before));
+    let batch = log::files(&colophon.data().join("shard")).remove(0);
+    fs::write(&batch, b"garbage").unwrap();
+    let (code, said) = colophon::run(&["log", "index", &data]);
+    assert!(code == 1 && said.contains("batch"), "{code} {said}");
+    assert!(colophon.process().ended().is_some());
+}

@@ -1,19 +1,29 @@
-//! The batch files against their statements, and every record id once.
+//! The batch files against their statements, every record id once, and what lies beside the log.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use colophon_receipt::Hash;
-use colophon_receipt::record::{RecordId, RecordLeaf};
+use colophon_receipt::merkle;
+use colophon_receipt::record::RecordId;
 use colophon_receipt::statement::Statement;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
+use object_store::path::Path;
+use tokio::task;
 
-use super::{Finding, Report};
-use crate::batch;
+use super::statements::Statements;
+use super::{Finding, NotLogged, Report};
+use crate::batch::{self, Batch};
 use crate::ledger::keeper::batch_name;
 use crate::store::Store;
 
 pub(super) struct Batches {
+    inner: Arc<dyn ObjectStore>,
     store: Store,
+    /// Batches read and hashed at the same time.
+    at_once: usize,
     /// Every id with the log index of its statement.
     ids: Vec<(RecordId, u64)>,
     /// The batch files by the log index of their statements, ascending.
@@ -22,51 +32,40 @@ pub(super) struct Batches {
     erased: Vec<(u64, RecordId, Hash)>,
 }
 
+/// A batch file, read.
+type Found = (u64, Arc<Statement>, Result<Batch, String>);
+
 impl Batches {
     pub(super) fn new(inner: Arc<dyn ObjectStore>) -> Batches {
-        Batches {
-            store: Store::new(inner, String::new()),
-            ids: Vec::new(),
-            files: Vec::new(),
-            erased: Vec::new(),
-        }
+        let store = Store::new(inner.clone(), String::new());
+        let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+        let (ids, files, erased) = (Vec::new(), Vec::new(), Vec::new());
+        Batches { inner, store, at_once, ids, files, erased }
     }
 
-    /// Compares the batch of the statement that is leaf `index`.
-    pub(super) async fn check(&mut self, index: u64, statement: &Statement, report: &mut Report) {
-        if statement.count == 0 {
-            return;
+    /// Compares the batches of these statements, each with its log index, and calls `done` after each.
+    pub(super) async fn check(
+        &mut self,
+        statements: Vec<(u64, Statement)>,
+        report: &mut Report,
+        done: &dyn Fn(u64),
+    ) {
+        let with_records = statements.into_iter().filter(|(_, statement)| statement.count > 0);
+        let mut found = stream::iter(with_records)
+            .map(|(index, statement)| read(self.store.clone(), index, Arc::new(statement)))
+            .buffered(self.at_once);
+        while let Some((index, statement, batch)) = found.next().await {
+            let file = batch_name(&statement.shard, statement.seq);
+            match batch {
+                Ok(batch) => {
+                    compare(&file, &statement, &batch, report);
+                    self.ids.extend(batch.ids.iter().map(|(id, _)| (*id, index)));
+                }
+                Err(what) => report.find(Finding::Batch { file: file.clone(), what }),
+            }
+            self.files.push((index, file));
+            done(index);
         }
-        let file = batch_name(&statement.shard, statement.seq);
-        let mut wrong = |what: String| report.find(Finding::Batch { file: file.clone(), what });
-        let bytes = match self.store.get(&file, batch::MAX_BYTES).await {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return wrong("it is missing".into()),
-            Err(e) => return wrong(e.to_string()),
-        };
-        let batch = match batch::read(&bytes) {
-            Ok(batch) => batch,
-            Err(e) => return wrong(e.to_string()),
-        };
-        let count = batch.leaves.len() as u64;
-        if count != statement.count {
-            wrong(format!("it holds {count} records, the statement says {}", statement.count));
-        }
-        if batch::root(&batch.hashes()) != statement.root {
-            wrong("its records lead to another root than the statement's".into());
-        }
-        let interval = statement.from..=statement.to;
-        let inside = |leaf: &Vec<u8>| {
-            RecordLeaf::decode(leaf).is_ok_and(|record| interval.contains(&record.completed_at))
-        };
-        let outside = batch.leaves.iter().filter(|leaf| !inside(leaf)).count();
-        if outside > 0 {
-            wrong(format!("{outside} records completed outside the statement's interval"));
-        }
-        report.batches += 1;
-        report.records += count;
-        self.ids.extend(batch.ids.iter().map(|(id, _)| (*id, index)));
-        self.files.push((index, file));
     }
 
     /// Notes a record that the erasure at `index` is about.
@@ -74,8 +73,9 @@ impl Batches {
         self.erased.push((index, id, leaf_hash));
     }
 
-    /// Reports the ids that came twice, and erasures of records that are not there.
-    pub(super) async fn finish(&mut self, report: &mut Report) {
+    /// Reports the ids that came twice, erasures of records that are not there, and the batch files that no statement is
+    /// about.
+    pub(super) async fn finish(&mut self, statements: &Statements, report: &mut Report) {
         self.ids.sort_unstable();
         for (index, id, leaf_hash) in std::mem::take(&mut self.erased) {
             if !self.holds(&id, &leaf_hash, index).await {
@@ -89,6 +89,49 @@ impl Batches {
                 report.find(Finding::DuplicateRecord { id: *id, first: *first, second: *second });
             }
         }
+        if let Err(why) = self.beside(statements, report).await {
+            report.find(Finding::Unreadable(why));
+        }
+    }
+
+    /// A file without a statement may be on its way, or was when its process died: then its records are in another batch.
+    /// What is in no batch was never logged.
+    async fn beside(&self, statements: &Statements, report: &mut Report) -> Result<(), String> {
+        let logged: HashSet<&str> = self.files.iter().map(|(_, file)| file.as_str()).collect();
+        let mut listing = self.inner.list(Some(&Path::from("shard")));
+        let mut waiting: HashMap<String, NotLogged> = HashMap::new();
+        while let Some(meta) = listing.try_next().await.map_err(|error| error.to_string())? {
+            let file = meta.location.to_string();
+            if logged.contains(file.as_str()) {
+                continue;
+            }
+            let shard = file.strip_prefix("shard/").and_then(|rest| Some(rest.split_once("/batch/")?.0));
+            let Some(shard) = shard.map(str::to_owned) else { continue };
+            let bytes = self.store.get(&file, batch::MAX_BYTES).await.map_err(|error| error.to_string())?;
+            // Gone meanwhile, or being written.
+            let Some(batch) = bytes.and_then(|bytes| batch::read(&bytes).ok()) else { continue };
+            let known = |id: &RecordId| {
+                let at = self.ids.partition_point(|(known, _)| known < id);
+                self.ids.get(at).is_some_and(|(known, _)| known == id)
+            };
+            let records = batch.ids.iter().filter(|(id, _)| !known(id)).count() as u64;
+            if records == 0 {
+                continue;
+            }
+            if !statements.knows(&shard) {
+                // Of another generation of the log, or of nobody.
+                continue;
+            }
+            if statements.is_live(&shard) {
+                let one = waiting.entry(shard.clone()).or_insert(NotLogged { shard, records: 0, batches: 0 });
+                (one.records, one.batches) = (one.records + records, one.batches + 1);
+            } else {
+                report.find(Finding::Unlogged { file, shard, records });
+            }
+        }
+        report.not_logged.extend(waiting.into_values());
+        report.not_logged.sort_by(|a, b| a.shard.cmp(&b.shard));
+        Ok(())
     }
 
     /// Whether the batch that holds `id`, logged before leaf `before`, has a leaf of this hash.
@@ -104,4 +147,54 @@ impl Batches {
         let batch = bytes.and_then(|bytes| batch::read(&bytes).ok());
         batch.is_some_and(|batch| batch.hashes().contains(leaf_hash))
     }
+}
+
+/// Reads a batch and does the hashing beside the runtime's workers.
+async fn read(store: Store, index: u64, statement: Arc<Statement>) -> Found {
+    let file = batch_name(&statement.shard, statement.seq);
+    let bytes = match store.get(&file, batch::MAX_BYTES).await {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => {
+            let what =
+                format!("it is missing, and with it {} records of {}", statement.count, statement.shard);
+            return (index, statement, Err(what));
+        }
+        Err(error) => return (index, statement, Err(error.to_string())),
+    };
+    let signed = statement.clone();
+    let done = task::spawn_blocking(move || hashed(&bytes, &signed)).await;
+    (index, statement, done.unwrap_or_else(|error| Err(error.to_string())))
+}
+
+/// The batch, if it is the one that the statement signs. Every byte is looked at.
+fn hashed(bytes: &Bytes, statement: &Statement) -> Result<Batch, String> {
+    let mut batch = batch::read(bytes).map_err(|error| error.to_string())?;
+    if merkle::root(&batch.hashes()) != statement.root {
+        let count = batch.leaves.len() as u64;
+        return Err(if count == statement.count {
+            "its records lead to another root than the statement's".into()
+        } else {
+            format!("it holds {count} records, the statement says {}", statement.count)
+        });
+    }
+    if batch.leaves.len() as u64 != statement.count {
+        return Err(format!(
+            "it holds {} records, the statement says {}",
+            batch.leaves.len(),
+            statement.count
+        ));
+    }
+    // What follows needs only the ids.
+    batch.leaves = Vec::new();
+    Ok(batch)
+}
+
+fn compare(file: &str, statement: &Statement, batch: &Batch, report: &mut Report) {
+    let (from, to) = (statement.from, statement.to);
+    if batch.completed.is_some_and(|(first, last)| first < from || last > to) {
+        let what = "records in it were completed outside the statement's interval".into();
+        report.find(Finding::Batch { file: file.to_owned(), what });
+    }
+    report.batches += 1;
+    report.records += statement.count;
 }

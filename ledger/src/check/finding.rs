@@ -83,7 +83,9 @@ pub enum Finding {
         shard: String,
     },
     /// Statements are missing, or out of order.
-    #[error("leaf {index}: {shard} continues with statement {found}, expected {expected}")]
+    #[error(
+        "leaf {index}: {shard} continues with statement {found}, expected {expected}; {records} records are missing"
+    )]
     Gap {
         /// Index in the log.
         index: u64,
@@ -93,6 +95,8 @@ pub enum Finding {
         expected: u64,
         /// The number that came.
         found: u64,
+        /// How many records the totals of the next statement have too many, if it comes later.
+        records: u64,
     },
     /// Two different payloads for one number of a shard: proof of misbehaviour by whoever holds its key.
     #[error("leaf {index}: {shard} signed two different statements {seq}")]
@@ -103,6 +107,16 @@ pub enum Finding {
         shard: String,
         /// The number.
         seq: u64,
+    },
+    /// Records in a batch file of a shard that has ended, which no statement accounts for and no other batch holds.
+    #[error("{file}: {records} records of {shard} were never logged")]
+    Unlogged {
+        /// The batch file.
+        file: String,
+        /// Its shard.
+        shard: String,
+        /// The records in it that are nowhere else.
+        records: u64,
     },
     /// The same statement twice.
     #[error("leaf {index}: statement {seq} of {shard} is already in the log")]
@@ -225,6 +239,7 @@ impl Finding {
             Finding::Unannounced { .. } => "unannounced",
             Finding::Gap { .. } => "gap",
             Finding::Equivocation { .. } => "equivocation",
+            Finding::Unlogged { .. } => "unlogged",
             Finding::Repeated { .. } => "repeated",
             Finding::Chain { .. } => "chain",
             Finding::Counters { .. } => "counters",

@@ -12,7 +12,7 @@ use colophon_signer::PublicKey;
 use colophon_signer::cose::Sign1;
 use colophon_signer::note::VerifierKey;
 
-use super::{Finding, Report};
+use super::{Finding, Report, ShardSummary};
 use crate::leaf::Leaf;
 
 pub(crate) mod saved;
@@ -31,6 +31,10 @@ struct Shard {
     closed: bool,
     /// The leaf that revoked its key.
     revoked: Option<u64>,
+    /// A later shard took over.
+    succeeded: bool,
+    statements: u64,
+    records: u64,
 }
 
 /// Follows every shard through the log.
@@ -147,6 +151,11 @@ impl Statements {
             report.find(wrong("the shard already has a key"));
             return;
         }
+        if let Some(earlier) =
+            new.predecessor.as_ref().and_then(|earlier| self.shards.get_mut(&earlier.shard))
+        {
+            earlier.succeeded = true;
+        }
         let shard = Shard {
             key,
             not_after: new.not_after,
@@ -156,6 +165,9 @@ impl Statements {
             last: None,
             closed: false,
             revoked: None,
+            succeeded: false,
+            statements: 0,
+            records: 0,
         };
         self.shards.insert(new.shard, shard);
     }
@@ -180,6 +192,31 @@ impl Statements {
             Some(_) => report.find(wrong("it revokes another key than its shard's")),
             None => report.find(wrong("it revokes the key of a shard that was never announced")),
         }
+    }
+
+    /// Whether this log announced the shard.
+    pub(super) fn knows(&self, shard: &str) -> bool {
+        self.shards.contains_key(shard)
+    }
+
+    /// Whether the shard may still be running: it was neither closed nor followed by another.
+    pub(super) fn is_live(&self, shard: &str) -> bool {
+        self.shards.get(shard).is_some_and(|shard| !shard.closed && !shard.succeeded)
+    }
+
+    /// What each shard says of itself, by name.
+    pub(super) fn summaries(&self) -> Vec<ShardSummary> {
+        let summary = |(name, shard): (&String, &Shard)| ShardSummary {
+            shard: name.clone(),
+            statements: shard.statements,
+            records: shard.records,
+            counters: shard.last.as_ref().map(|last| last.counters).unwrap_or_default(),
+            closed: shard.closed,
+            succeeded: shard.succeeded,
+        };
+        let mut shards: Vec<_> = self.shards.iter().map(summary).collect();
+        shards.sort_by(|a, b| a.shard.cmp(&b.shard));
+        shards
     }
 
     fn is_last(&self, earlier: &Predecessor) -> bool {
@@ -212,7 +249,9 @@ impl Statements {
         }
         let expected = shard.next;
         if seq != expected {
-            report.find(Finding::Gap { index, shard: name.clone(), expected, found: seq });
+            let known = shard.last.as_ref().and_then(total).unwrap_or(0);
+            let records = total(new).unwrap_or(0).saturating_sub(known).saturating_sub(new.count);
+            report.find(Finding::Gap { index, shard: name.clone(), expected, found: seq, records });
         }
         let chain = |what| Finding::Chain { index, shard: name.clone(), seq, what };
         if seq == expected && new.previous != shard.previous {
@@ -249,13 +288,14 @@ impl Statements {
         if !new.counters.balanced() {
             report.find(counters("received is not recorded + passed + lost + open"));
         }
-        if new.counters.recorded < new.cumulative_exchanges {
-            report.find(counters("fewer recorded than the batches hold"));
+        if new.counters.recorded != new.cumulative_exchanges {
+            report.find(counters("recorded is not what the batches hold"));
         }
         if last.is_some_and(|last| decreased(&last.counters, &new.counters)) {
             report.find(counters("one of them went backwards"));
         }
         shard.payloads.insert(seq, hash);
+        (shard.statements, shard.records) = (shard.statements + 1, shard.records + new.count);
         // After a gap the chain goes on from what there is, so that one hole is one finding.
         if seq >= expected {
             shard.next = seq.saturating_add(1);

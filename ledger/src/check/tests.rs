@@ -185,7 +185,10 @@ async fn a_sound_log_has_no_findings_and_everything_is_counted() {
     assert_eq!(counts, (303, 1, 300, 1));
     assert_eq!((report.batches, report.records, report.sequence_entries), (200, 300, 303));
     assert_eq!((report.bundles, report.tiles), (2, 3));
-    assert_eq!(*seen.lock().unwrap(), [(256, 303), (303, 303)]);
+    // After each batch and each bundle.
+    let seen = seen.lock().unwrap();
+    assert!(seen.is_sorted() && seen.contains(&(256, 303)) && seen.len() > 200, "{seen:?}");
+    assert_eq!(seen.last(), Some(&(303, 303)));
 }
 
 #[tokio::test]
@@ -285,7 +288,11 @@ async fn statements_that_do_not_follow() {
     assert_eq!(with(|s| s.from -= 1).await, ["chain"]);
     assert_eq!(with(|s| s.to = s.from - 1).await, ["chain", "batch"]);
     assert_eq!(with(|s| s.to = 900_000_001).await, ["chain"]);
-    assert_eq!(with(|s| s.cumulative_exchanges -= 1).await, ["chain"]);
+    assert_eq!(with(|s| s.cumulative_exchanges -= 1).await, ["chain", "counters"]);
+    assert_eq!(
+        with(|s| (s.counters.recorded, s.counters.open) = (s.counters.recorded + 1, 0)).await,
+        ["counters"]
+    );
     assert_eq!(with(|s| s.cumulative_evidence += 1).await, ["chain"]);
     assert_eq!(with(|s| s.counters.open += 1).await, ["counters"]);
     assert_eq!(with(|s| s.counters = Counters::default()).await, ["counters", "counters"]);
@@ -417,4 +424,70 @@ async fn a_log_is_shown_leaf_by_leaf() {
     assert_eq!(show.next().await.unwrap().unwrap().index, 256);
     assert!(show.next().await.unwrap().is_none());
     assert!(Show::open(scene.store(), 2, 0..1).await.is_err());
+}
+
+/// A batch file that no statement is about: it waits while its shard may run, is left over when its records are elsewhere,
+/// and is a loss otherwise.
+#[tokio::test]
+async fn records_that_were_never_logged() {
+    let mut scene = Scene::new().await;
+    scene.good(2).await;
+    let lost = scene.batch(3);
+    let report = scene.check().await;
+    assert!(report.is_sound(), "{:?}", report.findings);
+    let waiting = NotLogged { shard: SHARD.into(), records: 3, batches: 1 };
+    assert_eq!(report.not_logged, [waiting]);
+
+    scene.append_close(scene.close()).await;
+    let report = scene.check().await;
+    let [Finding::Unlogged { records: 3, .. }] = report.findings[..] else { panic!("{:?}", report.findings) };
+    assert!(report.not_logged.is_empty());
+
+    // The same file, with records that another batch holds.
+    scene.records = 0;
+    scene.write_batch(lost.seq, &[]);
+    let again = scene.batch(2);
+    assert_eq!(again.seq, lost.seq);
+    assert!(scene.check().await.is_sound());
+}
+
+#[tokio::test]
+async fn shards_are_summed_up_and_holes_counted() {
+    let mut scene = Scene::new().await;
+    scene.good(2).await;
+    let lost = scene.batch(5);
+    (scene.seq, scene.to) = (1, lost.to);
+    let report = scene.check().await;
+    let [shard] = &report.shards[..] else { panic!("{:?}", report.shards) };
+    assert_eq!((shard.records, shard.statements, shard.closed, shard.succeeded), (2, 1, false, false));
+    assert_eq!((report.counters().received, report.counters().recorded, report.counters().open), (3, 2, 1));
+    // Statement 1 with its five records is never logged, the next one counts them.
+    (scene.previous, scene.seq) = (payload_hash(&lost.encode()), 2);
+    scene.good(1).await;
+    let report = scene.check().await;
+    assert!(
+        report.findings.iter().any(|found| matches!(found, Finding::Gap { records: 5, .. })),
+        "{report:?}"
+    );
+}
+
+/// What is published has no sequence, no batches, and not always the files of earlier checkpoints.
+#[tokio::test]
+async fn a_published_log_is_checked_without_what_is_private() {
+    let mut scene = Scene::new().await;
+    for _ in 0..5 {
+        scene.good(1).await;
+    }
+    std::fs::remove_dir_all(scene.folder.path().join("log/1/seq")).unwrap();
+    std::fs::remove_dir_all(scene.folder.path().join("shard")).unwrap();
+    std::fs::write(scene.folder.path().join("log/1/tile/0/000.p/2"), b"old").unwrap();
+    let options = || CheckOptions { published: true, batches: false, ..CheckOptions::default() };
+    let report = check(scene.store(), options()).await;
+    assert!(report.is_sound(), "{:?}", report.findings);
+    assert_eq!((report.statements, report.sequence_entries), (5, 0));
+    let entries = scene.folder.path().join("log/1/tile/entries/000.p/7");
+    let mut bad = std::fs::read(&entries).unwrap();
+    *bad.last_mut().unwrap() ^= 1;
+    std::fs::write(&entries, bad).unwrap();
+    assert!(!check(scene.store(), options()).await.is_sound());
 }

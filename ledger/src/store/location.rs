@@ -160,11 +160,15 @@ fn az(url: &Url, access: &Access) -> Result<MicrosoftAzureBuilder, StoreError> {
 }
 
 /// After a lost answer a request is sent again: creates are told apart by what they wrote, never by the answer alone.
-fn retries() -> RetryConfig {
+pub(super) fn retries() -> RetryConfig {
     RetryConfig { backoff: BackoffConfig::default(), max_retries: RETRIES, retry_timeout: RETRY_FOR }
 }
 
-fn client(url: &Url, endpoint: Option<String>, access: &Access) -> Result<ClientOptions, StoreError> {
+pub(super) fn client(
+    url: &Url,
+    endpoint: Option<String>,
+    access: &Access,
+) -> Result<ClientOptions, StoreError> {
     let mut options = ClientOptions::new().with_timeout(REQUEST).with_connect_timeout(CONNECT);
     if endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")) {
         // Asked for by the endpoint itself.

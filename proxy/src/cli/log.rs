@@ -1,5 +1,6 @@
 //! `colophon log`.
 
+mod checked;
 mod count;
 
 use super::term;
@@ -8,6 +9,7 @@ use clap::{Args, Subcommand};
 use colophon_ledger::check::{CheckOptions, Report, check};
 use colophon_ledger::generation;
 use colophon_ledger::log::{checkpoint_note, is_begun};
+use colophon_ledger::reindex::reindex;
 use colophon_ledger::show::Show;
 use colophon_ledger::{Access, Location};
 use colophon_signer::rfc3161::Roots;
@@ -37,12 +39,23 @@ pub(super) enum LogCommand {
     /// Whole batches are counted: those that touch the interval. Exit codes: 0 unbroken, 1 broken or not signed, 2 wrong
     /// usage or a log that cannot be read, 3 unbroken, but no trust file was given.
     Count(count::CountArgs),
+    /// Make the index again from the log and the batch files: what is missing or damaged of it
+    ///
+    /// May run beside the proxy. Exit codes: 0 all is there now, 1 a batch could not be indexed, 2 wrong usage or a log
+    /// that cannot be read.
+    Index(IndexArgs),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct IndexArgs {
+    #[command(flatten)]
+    place: Place,
 }
 
 /// Where the log is.
 #[derive(Debug, Args)]
 pub(super) struct Place {
-    /// The data folder, or the store's URL (s3://…, gs://…, az://…, file://…)
+    /// The data folder, or the store's URL (s3://…, gs://…, az://…, file://…), or where a log is published (https://…)
     #[arg(value_name = "DIR|URL", default_value = "./colophon-data")]
     pub(super) place: String,
     /// URL of the object store's service
@@ -88,6 +101,7 @@ pub(super) async fn run(command: LogCommand) -> anyhow::Result<ExitCode> {
         LogCommand::Check(args) => check_log(args).await,
         LogCommand::Show(args) => show(args).await,
         LogCommand::Count(args) => count::run(args).await,
+        LogCommand::Index(args) => index(args).await,
     };
     done.or_else(|error| {
         eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
@@ -109,7 +123,15 @@ impl Place {
         })
     }
 
+    /// Whether it is a log that others publish: without batches, index or sequence.
+    pub(super) fn is_published(&self) -> bool {
+        self.place.starts_with("https://") || self.place.starts_with("http://")
+    }
+
     pub(super) async fn open(&self) -> anyhow::Result<Arc<dyn ObjectStore>> {
+        if self.is_published() {
+            return Ok(colophon_ledger::store::published(&self.place, &self.access()).await?);
+        }
         let (access, location) = (self.access(), self.location()?);
         // A folder that is only looked at is not made.
         let found = location.folder().is_none_or(|folder| folder.join("log").is_dir());
@@ -143,17 +165,18 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
             shown.set_length(total);
             shown.set_position(done);
         };
-        let (batches, progress) = (!args.public_only, Some(Box::new(progress) as _));
-        let options = CheckOptions { generation, vkey, batches, tsa_roots, progress };
+        let published = args.place.is_published();
+        let (batches, progress) = (!args.public_only && !published, Some(Box::new(progress) as _));
+        let options = CheckOptions { generation, vkey, batches, published, tsa_roots, progress };
         let report = check(store.clone(), options).await;
         bar.finish_and_clear();
         if !args.json {
-            print(&report, trusted);
+            checked::print(&report, trusted);
         }
         reports.push(report);
     }
     if args.json {
-        let mut all: Vec<_> = reports.iter().rev().map(json).collect();
+        let mut all: Vec<_> = reports.iter().rev().map(checked::json).collect();
         // The newest generation as if it were the only one, and those before it, newest first.
         let mut newest = all.remove(0);
         newest["sound"] = reports.iter().all(Report::is_sound).into();
@@ -188,114 +211,21 @@ async fn trusted_key(
     Ok((Some(key.to_string()), known.tsa_roots.clone()))
 }
 
-fn print(report: &Report, trusted: bool) {
-    if let Some(head) = &report.checkpoint {
-        println!("log         {}, {} leaves", term::safe_line(&head.origin), head.size);
+async fn index(args: IndexArgs) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(!args.place.is_published(), "a published log has no batches to index");
+    let store = args.place.open().await?;
+    let bar = term::progress_bar("indexing", "leaves");
+    let progress = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let done = reindex(store, 1, &progress).await?;
+    bar.finish_and_clear();
+    println!("{} of {} index files written, for {} batches", done.written, done.files, done.batches);
+    for failed in &done.failed {
+        println!("{} {}", term::refused("✗"), term::safe_line(failed));
     }
-    if let Some(vkey) = &report.vkey {
-        let by = if trusted {
-            "your trust file"
-        } else {
-            "the log's own genesis: nothing outside this folder vouches for it"
-        };
-        println!("key         {} (from {by})", term::safe_line(vkey));
-    }
-    println!(
-        "re-hashed   {} leaves, {} tiles, {} bundles, {} sequence entries",
-        report.leaves, report.tiles, report.bundles, report.sequence_entries
-    );
-    println!(
-        "chained     {} shards, {} statements, {} closes",
-        report.announcements, report.statements, report.closes
-    );
-    println!("records     {} in {} batches", report.records, report.batches);
-    if report.erasures > 0 {
-        println!("erased      the openings of {} records, by {} erasures", report.erased, report.erasures);
-    }
-    if report.revocations > 0 {
-        println!("revoked     {} keys", report.revocations);
-    }
-    if let Some(link) = &report.link {
-        let by = match link.handed_over {
-            true => "its key named this one as its successor",
-            false => "its key did not say so: this generation was begun without it",
-        };
-        println!("continues   {} at {} leaves; {by}", term::safe_line(&link.end.origin), link.end.size);
-    }
-    if report.timestamps > 0 || report.beacons > 0 {
-        println!("dated       {}", dated(report));
-    }
-    for finding in &report.findings {
-        println!("{} {}: {}", term::refused("✗"), finding.name(), term::safe_line(&finding.to_string()));
-    }
-    if report.omitted > 0 {
-        println!("  and {} more", report.omitted);
-    }
-    if report.is_sound() {
-        println!("{} sound: everything in this folder agrees with the signed checkpoint", term::green("✓"));
-    } else {
-        println!("{} {} found", term::refused("✗"), report.findings.len() as u64 + report.omitted);
-    }
-}
-
-/// What the timestamps show, in a line.
-fn dated(report: &Report) -> String {
-    let Report { timestamps, dated_checkpoints, trusted_timestamps, beacons, .. } = report;
-    let newest = report.newest_timestamp.as_ref().map_or(String::new(), |newest| {
-        let time =
-            i64::try_from(newest.time).ok().and_then(|time| jiff::Timestamp::from_microsecond(time).ok());
-        let time = time.map_or(String::new(), |time| format!("{time:.3}"));
-        let (size, tsa) = (newest.size, term::safe_line(&newest.tsa));
-        format!("; the first {size} leaves before {time} (\"{tsa}\")")
-    });
-    format!(
-        "{timestamps} timestamps of {dated_checkpoints} checkpoints, {trusted_timestamps} by TSAs of your trust file; \
-         {beacons} statements name one{newest}"
-    )
-}
-
-fn json(report: &Report) -> serde_json::Value {
-    let findings: Vec<serde_json::Value> = report
-        .findings
-        .iter()
-        .map(|finding| serde_json::json!({"name": finding.name(), "detail": finding.to_string()}))
-        .collect();
-    serde_json::json!({
-        "sound": report.is_sound(),
-        "origin": report.checkpoint.as_ref().map(|head| &head.origin),
-        "size": report.checkpoint.as_ref().map(|head| head.size),
-        "root": report.checkpoint.as_ref().map(|head| hex::encode(head.root)),
-        "vkey": report.vkey,
-        "leaves": report.leaves,
-        "tiles": report.tiles,
-        "bundles": report.bundles,
-        "sequence_entries": report.sequence_entries,
-        "announcements": report.announcements,
-        "statements": report.statements,
-        "closes": report.closes,
-        "erasures": report.erasures,
-        "erased": report.erased,
-        "revocations": report.revocations,
-        "continues": report.link.as_ref().map(|link| {
-            serde_json::json!({
-                "origin": link.end.origin,
-                "size": link.end.size,
-                "root": hex::encode(link.end.root),
-                "handed_over": link.handed_over,
-            })
-        }),
-        "batches": report.batches,
-        "records": report.records,
-        "dated_checkpoints": report.dated_checkpoints,
-        "timestamps": report.timestamps,
-        "trusted_timestamps": report.trusted_timestamps,
-        "newest_timestamp": report.newest_timestamp.as_ref().map(|newest| {
-            serde_json::json!({"size": newest.size, "time": newest.time, "tsa": newest.tsa})
-        }),
-        "beacons": report.beacons,
-        "findings": findings,
-        "omitted": report.omitted,
-    })
+    Ok(if done.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
 }
 
 async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {

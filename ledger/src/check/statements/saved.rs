@@ -103,6 +103,10 @@ impl Statements {
                 last,
                 closed: shard.closed,
                 revoked: shard.revoked,
+                // Counted anew from here: a follower sums nothing up.
+                succeeded: false,
+                statements: 0,
+                records: 0,
             };
             shards.insert(shard.name, known);
         }

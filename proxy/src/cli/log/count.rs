@@ -43,7 +43,8 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(BROKEN));
     }
     let count = log.count(window.clone()).await?;
-    let public = args.public_only || count.totals.batches == 0 || !super::has_batches(&log.store).await?;
+    let public = args.public_only || args.place.is_published() || count.totals.batches == 0;
+    let public = public || !super::has_batches(&log.store).await?;
     let tally = match public {
         true => None,
         false => Some(tally(Tally::new(log.store.clone(), window.from, window.to), &count).await),

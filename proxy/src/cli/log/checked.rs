@@ -1,0 +1,181 @@
+//! What `colophon log check` found, for people and for scripts.
+
+use super::super::term;
+use colophon_ledger::check::{Report, ShardSummary};
+use colophon_receipt::statement::Counters;
+
+/// Shards told one by one; of more, only those that did not end cleanly.
+const TOLD: usize = 20;
+
+pub(super) fn print(report: &Report, trusted: bool) {
+    if let Some(head) = &report.checkpoint {
+        println!("log         {}, {} leaves", term::safe_line(&head.origin), head.size);
+    }
+    if let Some(vkey) = &report.vkey {
+        let by = if trusted {
+            "your trust file"
+        } else {
+            "the log's own genesis: nothing outside this folder vouches for it"
+        };
+        println!("key         {} (from {by})", term::safe_line(vkey));
+    }
+    println!(
+        "re-hashed   {} leaves, {} tiles, {} bundles, {} sequence entries",
+        report.leaves, report.tiles, report.bundles, report.sequence_entries
+    );
+    println!(
+        "chained     {} shards, {} statements, {} closes",
+        report.announcements, report.statements, report.closes
+    );
+    println!("records     {} in {} batches", report.records, report.batches);
+    if report.erasures > 0 {
+        println!("erased      the openings of {} records, by {} erasures", report.erased, report.erasures);
+    }
+    if report.revocations > 0 {
+        println!("revoked     {} keys", report.revocations);
+    }
+    if let Some(link) = &report.link {
+        let by = match link.handed_over {
+            true => "its key named this one as its successor",
+            false => "its key did not say so: this generation was begun without it",
+        };
+        println!("continues   {} at {} leaves; {by}", term::safe_line(&link.end.origin), link.end.size);
+    }
+    if report.timestamps > 0 || report.beacons > 0 {
+        println!("dated       {}", dated(report));
+    }
+    let sum = report.counters();
+    println!(
+        "counters    {} received = {} recorded + {} passed + {} lost + {} open, over all shards",
+        sum.received, sum.recorded, sum.passed, sum.lost, sum.open
+    );
+    println!("            of the recorded: {} refused, {} degraded", sum.refused, sum.degraded);
+    print_shards(&report.shards);
+    for waiting in &report.not_logged {
+        println!(
+            "            not logged yet: {} records of {} in {} batch files",
+            waiting.records,
+            term::safe_line(&waiting.shard),
+            waiting.batches
+        );
+    }
+    for finding in &report.findings {
+        println!("{} {}: {}", term::refused("✗"), finding.name(), term::safe_line(&finding.to_string()));
+    }
+    if report.omitted > 0 {
+        println!("  and {} more", report.omitted);
+    }
+    if report.is_sound() {
+        println!("{} sound: everything in this folder agrees with the signed checkpoint", term::green("✓"));
+    } else {
+        println!("{} {} found", term::refused("✗"), report.findings.len() as u64 + report.omitted);
+    }
+}
+
+/// What the timestamps show, in a line.
+fn dated(report: &Report) -> String {
+    let Report { timestamps, dated_checkpoints, trusted_timestamps, beacons, .. } = report;
+    let newest = report.newest_timestamp.as_ref().map_or(String::new(), |newest| {
+        let time =
+            i64::try_from(newest.time).ok().and_then(|time| jiff::Timestamp::from_microsecond(time).ok());
+        let time = time.map_or(String::new(), |time| format!("{time:.3}"));
+        let (size, tsa) = (newest.size, term::safe_line(&newest.tsa));
+        format!("; the first {size} leaves before {time} (\"{tsa}\")")
+    });
+    format!(
+        "{timestamps} timestamps of {dated_checkpoints} checkpoints, {trusted_timestamps} by TSAs of your trust file; \
+         {beacons} statements name one{newest}"
+    )
+}
+
+fn print_shards(shards: &[ShardSummary]) {
+    let told = |shard: &&ShardSummary| shards.len() <= TOLD || !shard.closed;
+    for shard in shards.iter().filter(told).take(TOLD) {
+        let end = match (shard.closed, shard.succeeded) {
+            (true, _) => "closed",
+            (false, true) => "no close, another took over",
+            (false, false) => "no close: running, or dead with what it had not logged",
+        };
+        let name = term::safe_line(&shard.shard);
+        println!("shard       {name}: {} records in {} statements; {end}", shard.records, shard.statements);
+    }
+}
+
+pub(super) fn json(report: &Report) -> serde_json::Value {
+    let findings: Vec<_> = report
+        .findings
+        .iter()
+        .map(|finding| serde_json::json!({"name": finding.name(), "detail": finding.to_string()}))
+        .collect();
+    let shards: Vec<_> = report
+        .shards
+        .iter()
+        .map(|shard| {
+            serde_json::json!({
+                "shard": shard.shard,
+                "statements": shard.statements,
+                "records": shard.records,
+                "counters": counters(&shard.counters),
+                "closed": shard.closed,
+                "succeeded": shard.succeeded,
+            })
+        })
+        .collect();
+    let not_logged: Vec<_> = report
+        .not_logged
+        .iter()
+        .map(|one| serde_json::json!({"shard": one.shard, "records": one.records, "batches": one.batches}))
+        .collect();
+    serde_json::json!({
+        "sound": report.is_sound(),
+        "origin": report.checkpoint.as_ref().map(|head| &head.origin),
+        "size": report.checkpoint.as_ref().map(|head| head.size),
+        "root": report.checkpoint.as_ref().map(|head| hex::encode(head.root)),
+        "vkey": report.vkey,
+        "leaves": report.leaves,
+        "tiles": report.tiles,
+        "bundles": report.bundles,
+        "sequence_entries": report.sequence_entries,
+        "announcements": report.announcements,
+        "statements": report.statements,
+        "closes": report.closes,
+        "erasures": report.erasures,
+        "erased": report.erased,
+        "revocations": report.revocations,
+        "continues": report.link.as_ref().map(|link| {
+            serde_json::json!({
+                "origin": link.end.origin,
+                "size": link.end.size,
+                "root": hex::encode(link.end.root),
+                "handed_over": link.handed_over,
+            })
+        }),
+        "batches": report.batches,
+        "records": report.records,
+        "counters": counters(&report.counters()),
+        "shards": shards,
+        "not_logged": not_logged,
+        "dated_checkpoints": report.dated_checkpoints,
+        "timestamps": report.timestamps,
+        "trusted_timestamps": report.trusted_timestamps,
+        "newest_timestamp": report.newest_timestamp.as_ref().map(|newest| {
+            serde_json::json!({"size": newest.size, "time": newest.time, "tsa": newest.tsa})
+        }),
+        "beacons": report.beacons,
+        "findings": findings,
+        "omitted": report.omitted,
+    })
+}
+
+fn counters(counters: &Counters) -> serde_json::Value {
+    serde_json::json!({
+        "received": counters.received,
+        "recorded": counters.recorded,
+        "passed": counters.passed,
+        "lost": counters.lost,
+        "open": counters.open,
+        "refused": counters.refused,
+        "degraded": counters.degraded,
+        "bypass": counters.bypass,
+    })
+}
