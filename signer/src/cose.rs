@@ -4,6 +4,8 @@
 //! `{1: -8 (EdDSA), 3: content type, 4: kid, 15: {1: iss, 2: sub}}` (CWT claims: RFC 9597), the unprotected header is
 //! empty, the payload is attached, external data is empty. Anything else is refused.
 
+pub mod receipt;
+
 use colophon_receipt::cbor::{CborError, MapReader, Value};
 
 use crate::keys::{PublicKey, SIGNATURE_LEN, SignError, SignatureError, Signer};

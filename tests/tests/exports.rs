@@ -4,6 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 
 use colophon_tests::client::{get, post};
 use colophon_tests::colophon::{self, Colophon};
@@ -229,4 +232,79 @@ fn an_index_that_is_gone_is_made_again() {
     let (code, said) = colophon::run(&["log", "index", &data]);
     assert!(code == 1 && said.contains("batch"), "{code} {said}");
     assert!(colophon.process().ended().is_some());
+}
+
+/// Runs somebody else's verifier.
+fn checker(command: &mut Command) {
+    let output = process::run(command, Duration::from_secs(60));
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && said.contains("ok - "), "{command:?}: {said}");
+}
+
+#[test]
+fn one_receipt_in_the_forms_of_others() {
+    let (colophon, trust) = recorded(2);
+    let folder = colophon.folder().join("export");
+    assert_eq!(export(&colophon, &folder, &trust, &[]).0, 0);
+    let receipt = receipts(&folder).remove(0);
+    let key = log::files(&colophon.data().join("keys")).into_iter().find(|file| file.ends_with("log.pem"));
+    let key = key.expect("the log's key").display().to_string();
+    let shown = colophon::run(&["key", "show", &key]).1;
+    let (from, by) = (receipt.display().to_string(), trust.display().to_string());
+    let write = |format: &str, more: &[&str]| {
+        let to = colophon.folder().join(format);
+        let to = to.display().to_string();
+        let args = ["receipt", "export", from.as_str(), "--format", format, "-o", to.as_str()];
+        colophon::run(&[&args[..], more].concat())
+    };
+    let all = ["--trust", by.as_str(), "--key", key.as_str()];
+    for format in ["cose", "dsse"] {
+        let (code, said) = write(format, &all);
+        assert!(code == 0 && said.contains("signed by the log's own key"), "{code} {said}");
+        assert_eq!(write(format, &all[..2]).0, 2);
+        assert_eq!(write(format, &all[2..]).0, 2);
+    }
+    let made: colophon_receipt::receipt::Receipt =
+        serde_json::from_slice(&fs::read(&receipt).unwrap()).unwrap();
+    let vkey = fs::read_to_string(&trust).unwrap();
+    let vkey: serde_json::Value = serde_json::from_str(&vkey).unwrap();
+    let vkey = vkey["logs"][0]["vkey"].as_str().unwrap();
+    // `name+id+base64(0x01 and the key)`.
+    let public = BASE64_STANDARD.decode(vkey.splitn(3, '+').nth(2).unwrap()).unwrap();
+    let public: String = public[1..].iter().map(|byte| format!("{byte:02x}")).collect();
+    let head: Vec<&str> = made.log_proof.split("\n\n").nth(1).unwrap().lines().collect();
+    let root = BASE64_STANDARD.decode(head[2]).unwrap();
+    let root: String = root.iter().map(|byte| format!("{byte:02x}")).collect();
+
+    match paths::installed("npm/node_modules/@transmute/cose") {
+        Some(module) => checker(
+            Command::new("node")
+                .arg(paths::tests("checkers/cose_receipt.mjs"))
+                .arg(colophon.folder().join("cose"))
+                .args([&public, &root, head[1], &BASE64_STANDARD.encode(&made.statement.0)])
+                .env("NODE_MODULES", module.parent().and_then(Path::parent).unwrap()),
+        ),
+        None => eprintln!("skipped: the COSE Receipt is not checked without @transmute/cose: run `cargo xtask setup`"),
+    }
+    match paths::installed("python/bin/python") {
+        Some(python) => checker(
+            Command::new(python)
+                .arg(paths::tests("checkers/dsse.py"))
+                .arg(colophon.folder().join("dsse"))
+                .args(["--key", &public, "--receipt", &from]),
+        ),
+        None => eprintln!("skipped: the DSSE envelope is not checked without Python: run `cargo xtask setup`"),
+    }
+
+    // Somebody else's key says so, and a receipt that does not verify is signed by nobody.
+    let other = colophon.folder().join("other.pem").display().to_string();
+    assert_eq!(colophon::run(&["key", "generate", &other]).0, 0, "{shown}");
+    let (code, said) = write("dsse", &["--trust", &by, "--key", &other]);
+    assert!(code == 0 && said.contains("not the log's key"), "{code} {said}");
+    fs::write(&receipt, [&fs::read(&receipt).unwrap()[..], b" "].concat()).unwrap();
+    for format in ["cose", "dsse"] {
+        let (code, said) = write(format, &all);
+        assert!(code == 2 && said.contains("nothing is signed"), "{code} {said}");
+    }
 }

@@ -1,6 +1,7 @@
 //! `colophon receipt`.
 
 mod export;
+mod others;
 
 use super::{get, term};
 use anyhow::Context as _;
@@ -34,7 +35,8 @@ pub(super) enum ReceiptCommand {
     },
     /// Write the receipts of an interval, the log's part and a README for an auditor into one folder or archive
     ///
-    /// `colophon-verify` checks it as a whole. Exit codes: 0 written and whole, 1 written, but something is missing or
+    /// `colophon-verify` checks it as a whole. With --format cose or dsse: one receipt's file in the form of other tools,
+    /// signed anew by --key. Exit codes: 0 written and whole, 1 written, but something is missing or
     /// wrong, 2 wrong usage or a folder that cannot be read.
     Export(export::ExportArgs),
 }

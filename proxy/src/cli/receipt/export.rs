@@ -4,12 +4,13 @@ use super::super::account::{IntervalArgs, Log};
 use super::super::export::{self, Export, Sink};
 use super::super::log::Place;
 use super::super::term;
+use super::others::{self, Format};
 use anyhow::Context as _;
 use clap::Args;
 use colophon_ledger::{Archive, Kek, Location};
 use colophon_signer::KeySource;
 use colophon_verify::Verdict;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -28,7 +29,13 @@ pub(crate) struct ExportArgs {
     place: Place,
     #[command(flatten)]
     interval: IntervalArgs,
-    /// Folder to write, new or empty, or a new file `….tar.zst`
+    /// What to write; for cose and dsse, DIR is the file of one receipt
+    #[arg(long, value_enum, default_value_t = Format::Folder)]
+    format: Format,
+    /// Key that signs cose and dsse: a PKCS#8 PEM file, or env:NAME. Only the log's own key speaks for the log
+    #[arg(long, value_name = "KEY")]
+    key: Option<KeySource>,
+    /// Folder to write, new or empty, or a new file `….tar.zst`; with cose and dsse, the file
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// Store of the private openings [default: private/ in the data folder]
@@ -49,6 +56,10 @@ pub(super) async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
 async fn export(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let window = args.interval.window()?;
     let trust = args.interval.trust.as_deref();
+    if args.format != Format::Folder {
+        let receipt = Path::new(&args.place.place);
+        return others::write(receipt, args.format, trust, args.key.as_ref(), &args.output);
+    }
     let log = Log::open(args.place.open().await?, trust).await?;
     if !log.signed {
         let origin = term::safe_line(log.origin());
