@@ -285,7 +285,9 @@ fn one_receipt_in_the_forms_of_others() {
                 .args([&public, &root, head[1], &BASE64_STANDARD.encode(&made.statement.0)])
                 .env("NODE_MODULES", module.parent().and_then(Path::parent).unwrap()),
         ),
-        None => eprintln!("skipped: the COSE Receipt is not checked without @transmute/cose: run `cargo xtask setup`"),
+        None => eprintln!(
+            "skipped: the COSE Receipt is not checked without @transmute/cose: run `cargo xtask setup`"
+        ),
     }
     match paths::installed("python/bin/python") {
         Some(python) => checker(
@@ -294,7 +296,9 @@ fn one_receipt_in_the_forms_of_others() {
                 .arg(colophon.folder().join("dsse"))
                 .args(["--key", &public, "--receipt", &from]),
         ),
-        None => eprintln!("skipped: the DSSE envelope is not checked without Python: run `cargo xtask setup`"),
+        None => {
+            eprintln!("skipped: the DSSE envelope is not checked without Python: run `cargo xtask setup`")
+        }
     }
 
     // Somebody else's key says so, and a receipt that does not verify is signed by nobody.

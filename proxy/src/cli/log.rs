@@ -1,5 +1,6 @@
 //! `colophon log`.
 
+mod backend;
 mod checked;
 mod count;
 

@@ -3,6 +3,7 @@
 use super::super::account::{IntervalArgs, Log};
 use super::super::export::{self, Export, Sink};
 use super::super::term;
+use super::backend;
 use clap::Args;
 use colophon_ledger::tally::Tally;
 use colophon_verify::count::{Count, Sidecar, Window};
@@ -29,6 +30,13 @@ pub(crate) struct CountArgs {
     /// proofs. `colophon-verify` checks it
     #[arg(long, value_name = "DIR")]
     proof: Option<PathBuf>,
+    /// The model server's /metrics, as a URL or a saved file, to put its own count beside; given twice (an earlier and a
+    /// later reading), the difference
+    #[arg(long, value_name = "URL|FILE")]
+    backend_metrics: Vec<String>,
+    /// The counter in it that counts requests [default: vLLM's, SGLang's or TGI's]
+    #[arg(long, value_name = "NAME", requires = "backend_metrics")]
+    backend_counter: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -36,6 +44,10 @@ pub(crate) struct CountArgs {
 
 pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
     let window = args.interval.window()?;
+    let backend = match args.backend_metrics.as_slice() {
+        [] => None,
+        places => Some(backend::read(places, args.backend_counter.as_deref()).await?),
+    };
     let log = Log::open(args.place.open().await?, args.interval.trust.as_deref()).await?;
     if !log.signed {
         let origin = term::safe_line(log.origin());
@@ -58,9 +70,14 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
         export::check(path, args.interval.trust.as_deref())?;
     }
     if args.json {
-        println!("{}", json(log.origin(), &window, &count, tally.as_ref(), log.trusted));
+        let mut json = json(log.origin(), &window, &count, tally.as_ref(), log.trusted);
+        json["backend"] = backend.map_or(serde_json::Value::Null, |backend| backend.json());
+        println!("{json}");
     } else {
         print(log.origin(), &window, &count, tally.as_ref(), log.trusted);
+        if let Some(backend) = &backend {
+            backend.print(&count.totals);
+        }
     }
     let whole = count.is_unbroken() && tally.as_ref().is_none_or(|tally| tally.unread.is_empty());
     Ok(match (whole, log.trusted) {
