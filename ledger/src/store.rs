@@ -13,8 +13,8 @@ use object_store::{
 };
 
 pub mod location;
-mod swap;
 mod published;
+mod swap;
 
 pub use location::{Access, Location};
 pub use published::published;

@@ -4,6 +4,7 @@ usage: dsse.py ENVELOPE --key PUBLIC_KEY_IN_HEX --receipt RECEIPT
 """
 
 import argparse
+import copy
 import hashlib
 import json
 import pathlib
@@ -22,16 +23,16 @@ args = parser.parse_args()
 envelope = read_json(args.envelope)
 keyid = hashlib.sha256(bytes.fromhex(args.key)).hexdigest()
 key = SSlibKey(keyid, "ed25519", "ed25519", {"public": args.key})
-holds(lambda: Envelope.from_dict(envelope).verify([key], 1), "the envelope is signed by the key")
+holds(lambda: Envelope.from_dict(copy.deepcopy(envelope)).verify([key], 1), "the envelope is signed by the key")
 
-spoilt = dict(envelope, payloadType=envelope["payloadType"] + "x")
+spoilt = dict(copy.deepcopy(envelope), payloadType=envelope["payloadType"] + "x")
 try:
     Envelope.from_dict(spoilt).verify([key], 1)
     fail("another payload type is refused")
 except VerificationError:
     ok(True, "another payload type is refused")
 
-statement = json.loads(Envelope.from_dict(envelope).payload)
+statement = json.loads(Envelope.from_dict(copy.deepcopy(envelope)).payload)
 receipt = pathlib.Path(args.receipt).read_bytes()
 ok(envelope["payloadType"] == "application/vnd.in-toto+json", "the payload is an in-toto Statement")
 ok(statement["_type"] == "https://in-toto.io/Statement/v1", "of version 1")

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use object_store::ObjectStore;
 use object_store::http::HttpBuilder;
-use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{ObjectStore, ObjectStoreExt};
 use url::Url;
 
-use super::StoreError;
 use super::location::{Access, client, retries};
+use super::{Store, StoreError};
+use crate::head;
 
 /// Where a proxy serves its log, beside the place that was named.
 const WELL_KNOWN: &str = ".well-known/colophon";
@@ -31,8 +31,13 @@ pub async fn published(url: &str, access: &Access) -> Result<Arc<dyn ObjectStore
             true => store.clone(),
             false => Arc::new(PrefixStore::new(store.clone(), prefix)),
         };
-        match root.get(&Path::from("log/1/checkpoint")).await {
-            Ok(_) => return Ok(root),
+        match Store::new(root.clone(), "log/1".into()).get(head::NAME, head::MAX_FILE).await {
+            Ok(Some(note)) if std::str::from_utf8(&note).ok().and_then(head::claimed_size).is_some() => {
+                return Ok(root);
+            }
+            // Some servers answer every path.
+            Ok(Some(_)) => why = "what is there is no checkpoint".into(),
+            Ok(None) => why = "there is no checkpoint".into(),
             Err(error) => why = error.to_string(),
         }
     }
