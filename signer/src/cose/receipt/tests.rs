@@ -24,12 +24,13 @@ fn verify(transparent: &[u8], log: &PublicKey) -> Option<(u64, u64)> {
     (d.map().ok()? == Some(1) && d.u32().ok()? == VDP && d.map().ok()? == Some(1)).then_some(())?;
     (d.i32().ok()? == INCLUSION && d.array().ok()? == Some(1)).then_some(())?;
     let mut inclusion = Decoder::new(d.bytes().ok()?);
-    inclusion.array().ok()?;
+    (inclusion.array().ok()? == Some(3)).then_some(())?;
     let (size, index) = (inclusion.u64().ok()?, inclusion.u64().ok()?);
     let count = inclusion.array().ok()??;
     let path: Option<Vec<Hash>> = (0..count).map(|_| inclusion.bytes().ok()?.try_into().ok()).collect();
     d.null().ok()?;
-    let signature = d.bytes().ok()?.try_into().ok()?;
+    let signature: [u8; 64] = d.bytes().ok()?.try_into().ok()?;
+    (d.position() == receipt.len() && inclusion.position() == inclusion.input().len()).then_some(())?;
     let root = root_from_inclusion(&leaf_hash(&entry), index, size, &path?).ok()?;
     log.verify(&super::super::to_be_signed(protected, &root), &signature).ok()?;
     // The size that the key signed for is the one of the proof.
