@@ -109,11 +109,11 @@ impl Record {
         Usage::read(self.receipt.field(fields::USAGE).expect("usage")).unwrap()
     }
 
-    fn answer(&self) -> Answer {
+    fn answer(&self) -> Answer<'_> {
         Answer::read(self.receipt.field(fields::ANSWER).expect("answer")).unwrap()
     }
 
-    fn model(&self) -> Model {
+    fn model(&self) -> Model<'_> {
         Model::read(self.receipt.field(fields::MODEL).expect("model")).unwrap()
     }
 }

@@ -228,7 +228,7 @@ fn trusting(files: &Files, upstream: &str, more: &[&str]) -> Colophon {
     })
 }
 
-fn upstream_of(receipt: &Fetched) -> Upstream {
+fn upstream_of(receipt: &Fetched) -> Upstream<'_> {
     Upstream::read(receipt.field(fields::UPSTREAM).expect("the upstream is on record")).unwrap()
 }
 
