@@ -224,6 +224,35 @@ pub struct LogRoleOptions {
     /// With --role log: PEM file of the CAs whose certificates sidecars may show instead of a token
     #[arg(id = "log_client_ca", long = "log-client-ca", env = "COLOPHON_LOG_CLIENT_CA", value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
+    /// With --role log: JWKS file of a Kubernetes cluster whose ServiceAccount tokens sidecars may show instead of a token
+    #[arg(id = "log_jwks", long = "log-jwks", env = "COLOPHON_LOG_JWKS", value_name = "FILE")]
+    pub jwks: Option<PathBuf>,
+    /// With --log-jwks: the cluster's issuer, as in its tokens
+    #[arg(
+        id = "log_jwt_issuer",
+        long = "log-jwt-issuer",
+        env = "COLOPHON_LOG_JWT_ISSUER",
+        value_name = "URL"
+    )]
+    pub jwt_issuer: Option<String>,
+    /// With --log-jwks: the audience that tokens have to be for
+    #[arg(
+        id = "log_jwt_audience",
+        long = "log-jwt-audience",
+        env = "COLOPHON_LOG_JWT_AUDIENCE",
+        value_name = "AUDIENCE",
+        default_value = "colophon-log"
+    )]
+    pub jwt_audience: String,
+    /// With --log-jwks: who may post, namespace/name or namespace/*, separated by commas
+    #[arg(
+        id = "log_service_accounts",
+        long = "log-service-accounts",
+        env = "COLOPHON_LOG_SERVICE_ACCOUNTS",
+        value_name = "LIST",
+        value_delimiter = ','
+    )]
+    pub service_accounts: Vec<String>,
 }
 
 /// Where records are kept.

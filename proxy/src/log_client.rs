@@ -15,7 +15,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub struct LogClient {
     urls: Vec<String>,
     /// The replica that answered last.
     current: AtomicUsize,
-    token: Option<HeaderValue>,
+    token: Option<(PathBuf, HeaderValue)>,
 }
 
 impl LogClient {
@@ -74,7 +74,8 @@ impl LogClient {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .build(connector);
-        let token = options.token_file.as_deref().map(bearer).transpose()?;
+        let token =
+            options.token_file.clone().map(|path| bearer(&path).map(|first| (path, first))).transpose()?;
         Ok(LogClient { client, urls, current: AtomicUsize::new(0), token })
     }
 
@@ -87,8 +88,11 @@ impl LogClient {
             None => Request::get(uri),
         }
         .header(HOST, host);
-        if let Some(token) = self.token.as_ref().filter(|_| call.body.is_some()) {
-            request = request.header(AUTHORIZATION, token);
+        if let Some((path, first)) = self.token.as_ref().filter(|_| call.body.is_some()) {
+            // Kubernetes replaces the tokens of Pods every hour.
+            let path = path.clone();
+            let now = tokio::task::spawn_blocking(move || bearer(&path)).await.ok().and_then(Result::ok);
+            request = request.header(AUTHORIZATION, now.as_ref().unwrap_or(first));
         }
         let body = Full::new(call.body.clone().unwrap_or_default().into());
         let request = request.body(body).map_err(|error| error.to_string())?;

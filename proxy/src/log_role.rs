@@ -13,7 +13,7 @@ use colophon_ledger::log::{Log, LogConfig};
 use colophon_ledger::remote::{Accepted, ENTRIES, Refused, SHARDS};
 use colophon_ledger::{LogService, Refusal, ServiceTask};
 use http::header::{self, HeaderValue};
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -30,9 +30,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod service_account;
 mod tokens;
 
-use tokens::Tokens;
+use service_account::ServiceAccounts;
+use tokens::{Caller, Tokens};
 
 /// A request's head, then its body, and before them TLS, have to be whole within this time each.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,28 +60,54 @@ pub struct Running {
 struct Shared {
     service: LogService,
     tokens: Tokens,
+    accounts: Option<ServiceAccounts>,
     /// Roots of the TSAs that date the log, in base64.
     tsa_roots: Vec<String>,
     /// A client certificate is enough: the handshake has verified it.
     certified: bool,
 }
 
+impl Shared {
+    /// The Pod that a request comes from, by its cluster's word.
+    fn account(&self, headers: &HeaderMap) -> Option<Caller> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        match self.accounts.as_ref()?.caller(headers, now) {
+            Ok(found) => {
+                let identity = found?;
+                tracing::debug!(?identity, "admitted by its ServiceAccount");
+                Some(Caller { name: identity.pod })
+            }
+            Err(why) => {
+                tracing::warn!(%why, "a token was refused");
+                None
+            }
+        }
+    }
+}
+
 /// Opens the log and starts to listen.
 pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let role = &options.log_role;
     let tokens = Tokens::load(options.log_url.token_file.as_deref())?;
+    let accounts = role.accounts()?;
     anyhow::ensure!(
-        !tokens.is_empty() || role.client_ca.is_some(),
-        "--role log: anybody could append. Give --log-token-file, or --log-client-ca with --tls-cert and --tls-key"
+        !tokens.is_empty() || role.client_ca.is_some() || accounts.is_some(),
+        "--role log: anybody could append. Give --log-token-file, --log-jwks, or --log-client-ca with --tls-cert and \
+         --tls-key"
     );
     anyhow::ensure!(options.log_url.urls.is_empty(), "--role log keeps the log itself: no --log-url");
-    let acceptor = acceptor(options, role, &tokens)?;
+    let acceptor = acceptor(options, role, !tokens.is_empty() || accounts.is_some())?;
     let listener = bind("--listen", options.listen.listen).await?;
     let admin = bind("--admin", options.listen.admin).await?;
     let (service, task, tsa_roots) = open(options, &options.ledger).await?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let shared =
-        Arc::new(Shared { service: service.clone(), tokens, tsa_roots, certified: role.client_ca.is_some() });
+    let shared = Arc::new(Shared {
+        service: service.clone(),
+        tokens,
+        accounts,
+        tsa_roots,
+        certified: role.client_ca.is_some(),
+    });
     let (listen_at, admin_at) = (listener.local_addr()?, admin.local_addr()?);
     let most = options.limits.max_connections;
     tasks.spawn(accept(shared.clone(), listener, acceptor, most, answer_log, stop.clone(), tasks.clone()));
@@ -89,6 +117,15 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         crate::serve::write_ready(path, running.listen, running.admin)?;
     }
     Ok(running)
+}
+
+impl LogRoleOptions {
+    /// The ServiceAccounts that may post, if any.
+    fn accounts(&self) -> anyhow::Result<Option<ServiceAccounts>> {
+        let Some(jwks) = &self.jwks else { return Ok(None) };
+        let issuer = self.jwt_issuer.as_deref().context("--log-jwks needs --log-jwt-issuer")?;
+        ServiceAccounts::load(jwks, issuer, &self.jwt_audience, &self.service_accounts).map(Some)
+    }
 }
 
 impl Running {
@@ -136,7 +173,7 @@ async fn open(
 fn acceptor(
     options: &ServeOptions,
     role: &LogRoleOptions,
-    tokens: &Tokens,
+    by_token: bool,
 ) -> anyhow::Result<Option<TlsAcceptor>> {
     let certificate = match (&options.listen.tls_cert, &options.listen.tls_key) {
         (Some(chain), Some(key)) => ServerCertificate::load(chain, key)?,
@@ -148,7 +185,7 @@ fn acceptor(
     };
     let config = match &role.client_ca {
         // Whoever has a token needs no certificate, and readers need neither.
-        Some(ca) => certificate.server_config_for(ca, !tokens.is_empty()).context("--log-client-ca")?,
+        Some(ca) => certificate.server_config_for(ca, by_token).context("--log-client-ca")?,
         None => certificate.server_config()?,
     };
     Ok(Some(TlsAcceptor::from(config)))
@@ -327,7 +364,7 @@ async fn post(
     request: Request<Incoming>,
     certified: bool,
 ) -> Response<Full<Bytes>> {
-    let caller = shared.tokens.caller(request.headers());
+    let caller = shared.tokens.caller(request.headers()).or_else(|| shared.account(request.headers()));
     if caller.is_none() && !(shared.certified && certified) {
         let why = "a bearer token or a client certificate of this log's is needed";
         let mut response = refused(StatusCode::UNAUTHORIZED, "unauthorized", why);

@@ -159,3 +159,76 @@ fn a_token_pulled_out_and_put_back_loses_nothing() {
     assert_sound(&colophon);
     assert!(matches!(uri.parse::<KeySource>(), Ok(KeySource::Token(_))));
 }
+
+/// A rotation that is killed at any moment leaves the old generation or the new one, never half of one; done again, it is
+/// complete, and receipts of both generations verify with the one trust file.
+#[test]
+fn a_rotation_killed_anywhere_can_be_done_again() {
+    let upstream = Upstream::answering(OK);
+    let mut colophon = Colophon::signing(&upstream.url());
+    let mut answers = vec![chat(&colophon)];
+    Fetched::of(&answers[0], colophon.listen());
+    for round in 1..=4_u32 {
+        assert!(colophon.stop().success());
+        let data = colophon.data().display().to_string();
+        let state = colophon.state().display().to_string();
+        let rotate = ["key", "rotate", "--data", &data, "--state", &state, "--json"];
+        for pause in [2, 5, 9, 14, 20, 30] {
+            let mut killed = colophon::command(&rotate).stdout(std::process::Stdio::null()).spawn().unwrap();
+            colophon_tests::pause(Duration::from_millis(pause * u64::from(round)));
+            killed.kill().ok();
+            killed.wait().unwrap();
+        }
+        let (code, said) = colophon::run(&rotate);
+        assert_eq!(code, 0, "{said}");
+        let rotated: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!(rotated["generation"], round + 1, "{said}");
+        colophon.restart();
+        answers.push(chat(&colophon));
+        for answer in &answers {
+            let receipt = Fetched::of(answer, colophon.listen());
+            receipt.assert_verifies(colophon.listen(), b"{}", b"{\"id\":\"x\"}");
+        }
+    }
+    let shard = Fetched::of(answers.last().unwrap(), colophon.listen());
+    assert!(colophon.stop().success());
+    assert_sound(&colophon);
+    drop(shard);
+
+    // The first key is gone for good, and the log does not need it.
+    fs::remove_file(colophon.data().join("keys/log.pem")).unwrap();
+    colophon.restart();
+    assert!(colophon.stop().success());
+    let data = colophon.data().display().to_string();
+    let state = colophon.state().display().to_string();
+    let (code, said) = colophon::run(&[
+        "key",
+        "revoke",
+        "--data",
+        &data,
+        "--state",
+        &state,
+        "--shard",
+        "nobody/0000000000000000",
+        "--reason",
+        "key-compromise",
+    ]);
+    assert!(code == 1 && said.contains("announced no shard"), "{said}");
+    let (_, shown) = colophon::run(&["log", "show", &data]);
+    let name =
+        shown.lines().find(|line| line.contains("announce")).unwrap().split_whitespace().nth(2).unwrap();
+    let (code, said) = colophon::run(&[
+        "key",
+        "revoke",
+        "--data",
+        &data,
+        "--state",
+        &state,
+        "--shard",
+        name,
+        "--reason",
+        "key-compromise",
+    ]);
+    assert!(code == 0 && said.contains("key_id"), "{said}");
+    assert_sound(&colophon);
+}
