@@ -29,7 +29,7 @@ use crate::private::{CryptError, Kek, KekError, Vault};
 use crate::service::PREDECESSOR_CODE;
 use crate::shard::Shard;
 use crate::store::{Access, Location, Store};
-use crate::wal::{self, Wal, WalError};
+use crate::wal::{self, Durability, Wal, WalError};
 use crate::witness::{Kept, WitnessStatus, Witnesses, Witnessing};
 use crate::{recover, remote, store};
 use arc_swap::ArcSwap;
@@ -82,6 +82,12 @@ pub struct Config {
     pub max_batch: usize,
     /// Records that may wait for the log before `begin` refuses.
     pub max_backlog: usize,
+    /// Bytes of the WAL that may wait for the log before `begin` refuses.
+    pub max_backlog_bytes: u64,
+    /// How long a record may wait for the log before `begin` refuses.
+    pub max_backlog_age: Duration,
+    /// What the end of an answer waits for.
+    pub durability: Durability,
     /// Accept a log whose last signed head is not remembered.
     pub adopt: bool,
     /// Wraps the keys of the private openings; absent: one kept in the data folder, made at first.
@@ -240,6 +246,10 @@ pub struct Counts {
     pub malformed: u64,
     /// Records that wait for the log.
     pub backlog: u64,
+    /// Seconds that the oldest of them has waited, about.
+    pub backlog_age: u64,
+    /// Bytes of the WAL that are still needed.
+    pub wal_bytes: u64,
 }
 
 /// A running ledger; clones are the same one.
@@ -260,7 +270,7 @@ struct Inner {
     objects: Objects,
     vault: Vault,
     shard: ArcSwap<Shard>,
-    wal: Wal,
+    wal: Arc<Wal>,
     book: Mutex<Book>,
     clock: Clock,
     ids: Ids,
@@ -290,6 +300,12 @@ impl Inner {
             Some(location) => location.folder().map(Path::to_owned),
             None => Some(self.folder.private()),
         }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.wal.stop();
     }
 }
 
@@ -398,7 +414,9 @@ impl Ledger {
                  records may be lost"
             );
         }
-        let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT);
+        let limits = wal::Limits { durability: config.durability, max_bytes: config.max_backlog_bytes };
+        let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT, limits);
+        wal.start()?;
         // Before the folder names the shard: a shard that it names and that has no segment has lost it.
         wal.set_shard(&shard.name, shard.announced);
         folder.set_shard(&shard.name, shard.announced)?;
@@ -493,6 +511,7 @@ impl Ledger {
         {
             let mut book = self.book();
             book.admit(self.0.config.max_backlog)?;
+            book.admit_age(self.0.config.max_backlog_age, self.now())?;
             book.accept(&open.id);
         }
         match self.0.wal.queue_open(&open.id, open.received_at, open.level, open.fields) {
@@ -662,6 +681,11 @@ impl Ledger {
         book.lose(id);
     }
 
+    /// What the end of an answer waits for.
+    pub fn durability(&self) -> Durability {
+        self.0.wal.durability()
+    }
+
     /// Counts an exchange whose rule says `pass`.
     pub fn passed(&self) {
         self.book().pass();
@@ -679,6 +703,8 @@ impl Ledger {
             counters: book.total,
             malformed: self.0.malformed.load(Ordering::Relaxed),
             backlog: book.unlogged() as u64,
+            backlog_age: book.waiting_since().map_or(0, |since| self.now().saturating_sub(since) / 1_000_000),
+            wal_bytes: self.0.wal.bytes(),
         }
     }
 

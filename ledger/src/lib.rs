@@ -47,5 +47,5 @@ pub use remote::{Remote, Transport};
 pub use service::{LogService, Refusal, ServiceTask};
 pub use shard::Shard;
 pub use store::{Access, Location};
-pub use wal::WalError;
+pub use wal::{Durability, WalError};
 pub use witness::Witnessing;

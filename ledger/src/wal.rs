@@ -1,4 +1,4 @@
-//! The write-ahead log (DESIGN section 3, durability `process`).
+//! The write-ahead log (DESIGN section 3, durability `process` and `power`).
 //!
 //! `data/wal/<n>.wal` are segments of frames (`frame.rs`). An exchange writes OPEN before anything of it is forwarded and
 //! DONE before its end is released, each with a write(2): after that the kernel has it, whatever becomes of the
@@ -6,9 +6,11 @@
 //! are ready do the same, and whoever comes back first writes for all. A segment is deleted once all it speaks of is logged, and never before an earlier one, so that an OPEN
 //! outlives no DONE of its own. The few exchanges that stay open for long are copied forward.
 
+mod durable;
 mod frame;
 mod replay;
 
+pub use durable::Durability;
 pub(crate) use frame::{DoneFrame, read_signatures};
 pub use replay::Damage;
 pub(crate) use replay::{Replay, replay};
@@ -18,12 +20,14 @@ use crate::ledger::PIECE;
 use colophon_receipt::Level;
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{FieldSet, Record, RecordId};
+use durable::{Segment, Syncing};
 use frame::OpenFrame;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A segment takes no more frames after this many bytes.
 pub(crate) const MAX_SEGMENT: u64 = 16 << 20;
@@ -44,6 +48,12 @@ pub enum WalError {
     /// Fields and signatures of one exchange that no exchange has.
     #[error("a WAL frame of {0} bytes is too large")]
     TooLarge(usize),
+    /// As many bytes of the WAL wait for the log as may wait.
+    #[error("{0} bytes of the write-ahead log wait for the log; it may take no more")]
+    Full(u64),
+    /// The oldest record has waited for the log as long as one may.
+    #[error("a record has waited for the log for {0:?}; no more are taken")]
+    Old(Duration),
     /// As many records wait for the log as may wait.
     #[error("{0} records wait for the log; it may take no more")]
     Backlog(usize),
@@ -106,6 +116,13 @@ pub(crate) struct Queued {
     segment: u64,
 }
 
+/// How much the WAL may hold, and how safe it is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) durability: Durability,
+    pub(crate) max_bytes: u64,
+}
+
 /// The segments that a finished record keeps alive until it is logged.
 #[derive(Debug, Default)]
 pub(crate) struct Holds(Vec<u64>);
@@ -122,14 +139,18 @@ impl Holds {
 pub(crate) struct Wal {
     dir: PathBuf,
     max_segment: u64,
+    /// With more bytes of live segments than this, no exchange is accepted.
+    max_bytes: u64,
+    durability: Durability,
     writer: Mutex<Writer>,
+    syncing: Syncing,
 }
 
 struct Writer {
     /// The payload of the next segment's header.
     header: Vec<u8>,
     /// Absent before the first frame and after a failure that could not be undone.
-    file: Option<File>,
+    file: Option<Arc<File>>,
     number: u64,
     /// Bytes of `file` that hold whole frames.
     good: u64,
@@ -147,6 +168,14 @@ struct Writer {
     open: HashMap<RecordId, u64, ByRecordId>,
     /// How many open exchanges and unlogged records each segment holds.
     held: BTreeMap<u64, u64>,
+    /// Somebody syncs.
+    gathers: bool,
+    /// Ended segments that nobody has synced yet.
+    unsynced: Vec<Segment>,
+    /// A segment was begun whose name may not be on the disk yet.
+    new_segment: bool,
+    /// The WAL is dropped: the thread that syncs ends.
+    stopping: bool,
     /// Segments up to this one are to go: what is only open in them is copied forward.
     retired: u64,
     #[cfg(test)]
@@ -155,7 +184,7 @@ struct Writer {
 
 impl Wal {
     /// Goes on after `replay`, whose segments stay until what `hold_recovered` gives is released.
-    pub(crate) fn new(dir: PathBuf, replay: &Replay, max_segment: u64) -> Wal {
+    pub(crate) fn new(dir: PathBuf, replay: &Replay, max_segment: u64, limits: Limits) -> Arc<Wal> {
         let held = replay.segments.iter().map(|number| (*number, 0)).collect();
         let writer = Writer {
             header: Vec::new(),
@@ -169,11 +198,61 @@ impl Wal {
             failed: HashMap::new(),
             open: HashMap::default(),
             held,
+            gathers: limits.durability == Durability::Power,
+            unsynced: Vec::new(),
+            new_segment: false,
+            stopping: false,
             retired: 0,
             #[cfg(test)]
             fail_after: None,
         };
-        Wal { dir, max_segment, writer: Mutex::new(writer) }
+        let Limits { durability, max_bytes } = limits;
+        let (writer, syncing) = (Mutex::new(writer), Syncing::new());
+        Arc::new(Wal { dir, max_segment, max_bytes, durability, writer, syncing })
+    }
+
+    /// Begins to sync, where the durability asks for it.
+    pub(crate) fn start(self: &Arc<Wal>) -> Result<(), WalError> {
+        if self.durability == Durability::Process {
+            return Ok(());
+        }
+        let wal = self.clone();
+        let thread = std::thread::Builder::new().name("wal-sync".into());
+        thread.spawn(move || durable::run(&wal)).map(drop).map_err(|error| io(&self.dir, error))
+    }
+
+    /// Lets the thread that syncs end, when all is synced.
+    pub(crate) fn stop(&self) {
+        self.lock().stopping = true;
+        self.syncing.wake();
+    }
+
+    /// What an answer waits for.
+    pub(crate) fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// Writes what waits and, where the durability asks for it, waits until `queued` is on the disk. What became of the
+    /// write itself, `written_open` and `written_done` say.
+    ///
+    /// # Errors
+    /// The disk did not take it. Of a DONE, the hold is let go of.
+    pub(crate) async fn durable(&self, queued: Queued) -> Result<(), WalError> {
+        if self.durability == Durability::Process {
+            return Ok(());
+        }
+        self.lock().flush(&self.dir);
+        self.wake();
+        if self.syncing.wait(queued.number).await {
+            return Ok(());
+        }
+        self.lock().unhold([Holds(vec![queued.segment])]);
+        Err(io(&self.dir, std::io::Error::other("the disk did not take it (fdatasync failed)")))
+    }
+
+    /// Bytes of segments that are still needed; the last one counts as far as it is written.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.lock().bytes(self.max_segment)
     }
 
     fn lock(&self) -> MutexGuard<'_, Writer> {
@@ -189,7 +268,7 @@ impl Wal {
         }
         writer.flush(&self.dir);
         writer.header = header;
-        writer.file = None;
+        writer.end_segment();
         if let Err(error) = writer.start_segment(&self.dir) {
             // The next frame tries again, and says so to whoever writes it.
             tracing::warn!(%error, "the shard's first WAL segment could not be begun");
@@ -205,6 +284,10 @@ impl Wal {
         fields: &FieldSet,
     ) -> Result<Queued, WalError> {
         let mut writer = self.lock();
+        let bytes = writer.bytes(self.max_segment);
+        if bytes >= self.max_bytes {
+            return Err(WalError::Full(bytes));
+        }
         let queued = writer.queue(&self.dir, self.max_segment, |out| {
             OpenFrame::frame(out, id, received_at, level, fields)
         })?;
@@ -235,10 +318,20 @@ impl Wal {
     /// It could not be written, and is undone.
     pub(crate) fn written_open(&self, id: &RecordId, queued: Queued) -> Result<(), WalError> {
         let mut writer = self.lock();
-        writer.settle(&self.dir, queued).inspect_err(|_| {
+        let written = writer.settle(&self.dir, queued).inspect_err(|_| {
             writer.open.remove(id);
             writer.unhold([Holds(vec![queued.segment])]);
-        })
+        });
+        drop(writer);
+        // Synced while the model works: nobody waits for it.
+        self.wake();
+        written
+    }
+
+    fn wake(&self) {
+        if self.durability == Durability::Power {
+            self.syncing.wake();
+        }
     }
 
     /// Writes DONE if it still waits; the OPEN's hold becomes the record's.
@@ -249,6 +342,8 @@ impl Wal {
         let mut writer = self.lock();
         writer.settle(&self.dir, queued).inspect_err(|_| writer.unhold([Holds(vec![queued.segment])]))?;
         let opened = writer.open.remove(id);
+        drop(writer);
+        self.wake();
         Ok(Holds(opened.into_iter().chain([queued.segment]).collect()))
     }
 
@@ -354,7 +449,7 @@ impl Wal {
         let last = writer.number;
         writer.retired = last;
         writer.flush(&self.dir);
-        writer.file = None;
+        writer.end_segment();
         writer.start_segment(&self.dir)?;
         Ok(last)
     }
@@ -369,7 +464,7 @@ impl Wal {
         {
             let mut writer = self.lock();
             writer.flush(&self.dir);
-            writer.file = None;
+            writer.end_segment();
         }
         self.delete_unheld();
     }
@@ -381,6 +476,23 @@ impl Wal {
 }
 
 impl Writer {
+    fn bytes(&self, max_segment: u64) -> u64 {
+        (self.held.len() as u64).saturating_sub(1) * max_segment + self.good
+    }
+
+    /// The current segment, as far as it is written.
+    fn segment(&self) -> Option<Segment> {
+        Some(Segment { file: self.file.clone()?, number: self.number, len: self.good })
+    }
+
+    /// The next frame begins another segment.
+    fn end_segment(&mut self) {
+        // Without a thread that takes them away they are not gathered.
+        let ended = self.segment().filter(|_| self.gathers);
+        self.file = None;
+        self.unsynced.extend(ended);
+    }
+
     fn hold(&mut self, number: u64) {
         *self.held.entry(number).or_insert(0) += 1;
     }
@@ -410,7 +522,7 @@ impl Writer {
             self.flush(dir);
             // An empty segment takes a frame of any size.
             if self.good > self.start {
-                self.file = None;
+                self.end_segment();
             }
             if self.file.is_none() {
                 self.start_segment(dir)?;
@@ -471,7 +583,8 @@ impl Writer {
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let file = options.open(&path).map_err(|e| io(&path, e))?;
         // Even where the header cannot be written, this number is used up.
-        (self.number, self.good, self.file) = (number, 0, Some(file));
+        (self.number, self.good, self.file) = (number, 0, Some(Arc::new(file)));
+        self.new_segment = true;
         self.held.entry(number).or_insert(0);
         let mut header = Vec::new();
         frame::frame(&mut header, frame::HEADER, |out| out.extend_from_slice(&self.header))?;
@@ -484,7 +597,7 @@ impl Writer {
         // Only errors need it, and every exchange comes here twice.
         let number = self.number;
         let path = || segment_path(dir, number);
-        let Some(file) = &mut self.file else {
+        let Some(mut file) = self.file.as_deref() else {
             return Err(io(&path(), std::io::Error::other("no segment is open")));
         };
         #[cfg(test)]

@@ -7,7 +7,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test, which may fail loudly")]
 
-use colophon_ledger::{Config, Ledger, LogAt, Lookup, Open, Stores};
+use colophon_ledger::{Config, Durability, Ledger, LogAt, Lookup, Open, Stores};
 use colophon_receipt::record::{FieldSet, Record, RecordId, seal};
 use colophon_receipt::{Level, Outcome};
 use colophon_signer::Ed25519Key;
@@ -32,6 +32,9 @@ fn config(dir: &Path) -> Config {
         heartbeat: Duration::from_secs(60),
         max_batch: 65_536,
         max_backlog: 1 << 20,
+        max_backlog_bytes: u64::MAX,
+        max_backlog_age: Duration::from_secs(86400),
+        durability: Durability::default(),
         adopt: false,
         private_key: None,
         policy: [9; 32],

@@ -64,12 +64,12 @@ impl App {
         let metrics = Metrics::new(&ledger);
         Arc::new(App {
             metrics,
+            promise: format!(";durability={};mmd={}", ledger.durability().as_str(), mmd.as_secs()),
             ledger,
             policy: ArcSwap::from_pointee(PolicyInForce { digest: policy.digest(), policy }),
             upstream,
             upstream_idle,
             limits,
-            promise: format!(";durability=process;mmd={}", mmd.as_secs()),
             tasks: TaskTracker::new(),
             kill: CancellationToken::new(),
             draining: AtomicBool::new(false),

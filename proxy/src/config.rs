@@ -1,6 +1,7 @@
 //! What `serve` was told, made definite: flags, environment and one YAML file say the same things, in that order.
 
 use clap::{Args, ValueEnum};
+use colophon_ledger::Durability;
 use colophon_ledger::{Access, Location, Stores};
 use colophon_signer::KeySource;
 use colophon_signer::note::VerifierKey;
@@ -255,6 +256,24 @@ pub struct LogRoleOptions {
     pub service_accounts: Vec<String>,
 }
 
+/// `--durability`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DurabilityMode {
+    /// write(2): survives the death of the process, not of the machine.
+    Process,
+    /// fdatasync, shared by the exchanges that end at the same time: survives the loss of power.
+    Power,
+}
+
+impl From<DurabilityMode> for Durability {
+    fn from(mode: DurabilityMode) -> Durability {
+        match mode {
+            DurabilityMode::Process => Durability::Process,
+            DurabilityMode::Power => Durability::Power,
+        }
+    }
+}
+
 /// Where records are kept.
 #[derive(Clone, Debug, Args)]
 pub struct LedgerOptions {
@@ -293,6 +312,15 @@ pub struct LedgerOptions {
     /// Records that may wait for the log before failurePolicy decides
     #[arg(long, env = "COLOPHON_MAX_BACKLOG", value_name = "N", default_value_t = 262_144)]
     pub max_backlog: usize,
+    /// Bytes of the write-ahead log that may wait for the log before failurePolicy decides
+    #[arg(long, env = "COLOPHON_MAX_BACKLOG_BYTES", value_name = "BYTES", default_value_t = 1 << 30)]
+    pub max_backlog_bytes: u64,
+    /// How long a record may wait for the log before failurePolicy decides
+    #[arg(long, env = "COLOPHON_MAX_BACKLOG_AGE", value_name = "TIME", default_value = "12h", value_parser = duration)]
+    pub max_backlog_age: Duration,
+    /// What the end of an answer waits for: that its record survives the process, or a loss of power
+    #[arg(long, env = "COLOPHON_DURABILITY", value_name = "MODE", default_value = "process")]
+    pub durability: DurabilityMode,
     /// Take over a data folder that another machine, or another state folder, was using
     #[arg(long, env = "COLOPHON_ADOPT")]
     pub adopt: bool,

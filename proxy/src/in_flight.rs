@@ -8,7 +8,7 @@ use crate::head;
 use crate::observe::ResponseSeen;
 use crate::request_body::{self, SharedRequest};
 use crate::stamp::{self, Closing, Stamp};
-use colophon_ledger::{Done, Open, Ticket, Unfinished, WalError};
+use colophon_ledger::{Done, Durability, Finishing, Open, Ticket, Unfinished, WalError};
 use colophon_policies::FailurePolicy;
 use colophon_receipt::fields::{BodyDigest, Upgrade};
 use colophon_receipt::receipt::HttpSignature;
@@ -74,6 +74,14 @@ pub struct InFlight {
     log: HeaderValue,
     /// Time spent waiting for the upstream.
     waited: Duration,
+}
+
+/// A stream that has ended.
+pub struct Closed {
+    /// What its end says.
+    pub closing: Closing,
+    /// What has to be waited for before the end is released; dropped, it finishes all the same.
+    pub finishing: Option<Finishing>,
 }
 
 /// The record could not be kept, and the rule says that then nothing is released.
@@ -249,15 +257,19 @@ impl InFlight {
     }
 
     /// Makes the record of a stream that has ended and writes `DONE`. `None` if it had ended before.
-    pub fn close_stream(&mut self, ending: Ending<'_>) -> Result<Option<Closing>, NotKept> {
+    pub fn close_stream(&mut self, ending: Ending<'_>) -> Result<Option<Closed>, NotKept> {
         let Some(sealed) = self.seal(&ending)? else { return Ok(None) };
         let mut closing = self.stamp(|stamp| stamp.closing(&sealed.body, &sealed.record.leaf_hash));
         self.signatures.extend(closing.signature.take());
-        if let Some((ticket, done)) = self.done(sealed) {
-            let kept = self.app.ledger.finish(ticket, done);
-            kept.or_else(|unfinished| self.unfinished(*unfinished))?;
-        }
-        Ok(Some(closing))
+        let Some((ticket, done)) = self.done(sealed) else { return Ok(None) };
+        let ledger = &self.app.ledger;
+        let finishing = match ledger.durability() {
+            // A write(2), and nothing to wait for.
+            Durability::Process => ledger.finish(ticket, done).map(|()| None),
+            Durability::Power => ledger.finishing(ticket, done).map(Some),
+        };
+        let finishing = finishing.or_else(|unfinished| self.unfinished(*unfinished).map(|()| None))?;
+        Ok(Some(Closed { closing, finishing }))
     }
 
     /// Whether the API's own terminator was released.
@@ -334,7 +346,7 @@ impl InFlight {
     }
 
     /// `DONE` could not be written: the rule says whether the record may be in memory only.
-    fn unfinished(&self, unfinished: Unfinished) -> Result<(), NotKept> {
+    pub fn unfinished(&self, unfinished: Unfinished) -> Result<(), NotKept> {
         let Unfinished { error, ticket, done } = unfinished;
         if self.facts.decision.failure_policy == FailurePolicy::Fail {
             return Err(NotKept(error.to_string()));

@@ -105,6 +105,8 @@ impl Collector for LedgerCollector {
         for (name, help, value) in [
             ("ledger_open", "Exchanges under way", counters.open),
             ("ledger_backlog", "Records that wait for the log", counts.backlog),
+            ("ledger_backlog_age_seconds", "How long the oldest of them has waited", counts.backlog_age),
+            ("ledger_wal_bytes", "Bytes of the write-ahead log that are still needed", counts.wal_bytes),
             ("log_size", "Leaves in the log", self.0.head().checkpoint.size),
         ] {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

@@ -130,7 +130,7 @@ fn about(app: &App) -> Response<ResponseBody> {
         "log": {"origin": head.checkpoint.origin, "size": head.checkpoint.size},
         "shard": app.ledger.shard().name,
         "policy": {"name": app.policy.load().policy.name(), "digest": hex::encode(app.policy.load().digest)},
-        "durability": "process",
+        "durability": app.ledger.durability().as_str(),
     });
     body("application/json", about.to_string().into())
 }

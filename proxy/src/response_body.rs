@@ -1,13 +1,16 @@
 //! The response body on its way to the client: hashed as it passes, never held back, ending in one of a closed set of
-//! ways. Only the very end waits: for `DONE` to be in the WAL, which is one write(2).
+//! ways. Only the very end waits: for `DONE` to be in the WAL, which is one write(2), and with `--durability power` on the
+//! disk.
 
-use crate::in_flight::{Ending, InFlight};
+use crate::in_flight::{Closed, Ending, InFlight};
+use crate::stamp::Closing;
 use bytes::Bytes;
+use colophon_ledger::Unfinished;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
@@ -57,7 +60,12 @@ pub struct Observed {
     /// When the last byte came; the timer is only moved when it fires.
     last_frame: Instant,
     finished: bool,
+    /// The end, held back until its record is as durable as was promised.
+    held: Option<(Waiting, Item)>,
 }
+
+type Item = Option<Result<Frame<Bytes>, ResponseBodyError>>;
+type Waiting = Pin<Box<dyn Future<Output = Result<(), Box<Unfinished>>> + Send>>;
 
 impl Observed {
     /// Wraps an upstream's body. `promised` is its `Content-Length`.
@@ -78,10 +86,14 @@ impl Observed {
             idle_timeout,
             last_frame: Instant::now(),
             finished: false,
+            held: None,
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ResponseBodyError>>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
+        if self.held.is_some() {
+            return self.poll_held(cx);
+        }
         if self.finished {
             return Poll::Ready(None);
         }
@@ -95,22 +107,22 @@ impl Observed {
         };
         self.last_frame = Instant::now();
         match polled {
-            None => Poll::Ready(self.end(Ending::Complete)),
+            None => self.end(Ending::Complete, cx),
             Some(Err(error)) => {
                 let reason = crate::forward::chain(&error);
                 Poll::Ready(Some(Err(self.broken(reason))))
             }
             Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) => Poll::Ready(Some(self.data(data))),
+                Ok(data) => self.data(data, cx),
                 Err(frame) => match frame.into_trailers() {
-                    Ok(trailers) => Poll::Ready(self.upstream_trailers(trailers)),
-                    Err(_) => Poll::Ready(self.end(Ending::Complete)),
+                    Ok(trailers) => self.upstream_trailers(trailers, cx),
+                    Err(_) => self.end(Ending::Complete, cx),
                 },
             },
         }
     }
 
-    fn data(&mut self, data: Bytes) -> Result<Frame<Bytes>, ResponseBodyError> {
+    fn data(&mut self, data: Bytes, cx: &mut Context<'_>) -> Poll<Item> {
         self.exchange.push(&data);
         if let Some(last) = data.last() {
             self.last = *last;
@@ -119,44 +131,64 @@ impl Observed {
             *remaining = remaining.saturating_sub(data.len() as u64);
             if *remaining == 0 {
                 // The message ends with these bytes, so `DONE` comes before them.
-                self.finished = true;
-                self.exchange.close_stream(Ending::Complete)?;
+                return self.close(Ending::Complete, |_| Some(Frame::data(data)), cx);
             }
         }
-        Ok(Frame::data(data))
+        Poll::Ready(Some(Ok(Frame::data(data))))
     }
 
-    fn upstream_trailers(
-        &mut self,
-        mut trailers: HeaderMap,
-    ) -> Option<Result<Frame<Bytes>, ResponseBodyError>> {
+    fn upstream_trailers(&mut self, mut trailers: HeaderMap, cx: &mut Context<'_>) -> Poll<Item> {
         self.exchange.stripped(crate::head::strip_claims(&mut trailers));
-        let ending = Ending::Trailers(&trailers);
+        let (tail, kept) = (self.tail, trailers.clone());
+        let with_ours = move |closing: Option<Closing>| {
+            let mut trailers = kept;
+            if let (Tail::Trailers, Some(closing)) = (tail, closing) {
+                trailers.extend(closing.trailers);
+            }
+            Some(Frame::trailers(trailers))
+        };
+        self.close(Ending::Trailers(&trailers), with_ours, cx)
+    }
+
+    fn end(&mut self, ending: Ending<'_>, cx: &mut Context<'_>) -> Poll<Item> {
+        let (tail, last) = (self.tail, self.last);
+        let said = move |closing: Option<Closing>| match (tail, closing?) {
+            (Tail::Trailers, closing) => Some(Frame::trailers(closing.trailers)),
+            // In the middle of a line a comment would not be one.
+            (Tail::Comment, closing) if last == b'\n' => Some(Frame::data(closing.comment.into())),
+            _ => None,
+        };
+        self.close(ending, said, cx)
+    }
+
+    /// Ends the exchange, and releases what `last` makes of its closing once the record is safe.
+    fn close(
+        &mut self,
+        ending: Ending<'_>,
+        last: impl FnOnce(Option<Closing>) -> Option<Frame<Bytes>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Item> {
         self.finished = true;
         match self.exchange.close_stream(ending) {
-            Err(error) => Some(Err(error.into())),
-            Ok(closing) => {
-                if let (Tail::Trailers, Some(closing)) = (self.tail, closing) {
-                    trailers.extend(closing.trailers);
-                }
-                Some(Ok(Frame::trailers(trailers)))
+            Err(error) => Poll::Ready(Some(Err(error.into()))),
+            Ok(None) => Poll::Ready(last(None).map(Ok)),
+            Ok(Some(Closed { closing, finishing })) => {
+                let item = last(Some(closing)).map(Ok);
+                let Some(finishing) = finishing else { return Poll::Ready(item) };
+                self.held = Some((Box::pin(finishing.written()), item));
+                self.poll_held(cx)
             }
         }
     }
 
-    fn end(&mut self, ending: Ending<'_>) -> Option<Result<Frame<Bytes>, ResponseBodyError>> {
-        self.finished = true;
-        match self.exchange.close_stream(ending) {
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
+        let Some((waiting, _)) = &mut self.held else { return Poll::Ready(None) };
+        let kept = ready!(waiting.as_mut().poll(cx));
+        let item = self.held.take().and_then(|(_, item)| item);
+        Poll::Ready(match kept.or_else(|unfinished| self.exchange.unfinished(*unfinished)) {
+            Ok(()) => item,
             Err(error) => Some(Err(error.into())),
-            Ok(closing) => match (self.tail, closing) {
-                (Tail::Trailers, Some(closing)) => Some(Ok(Frame::trailers(closing.trailers))),
-                // In the middle of a line a comment would not be one.
-                (Tail::Comment, Some(closing)) if self.last == b'\n' => {
-                    Some(Ok(Frame::data(closing.comment.into())))
-                }
-                _ => None,
-            },
-        }
+        })
     }
 
     fn broken(&mut self, reason: String) -> ResponseBodyError {
@@ -210,7 +242,7 @@ impl Body for ResponseBody {
         match self {
             ResponseBody::Whole(bytes, trailers) => bytes.is_none() && trailers.is_none(),
             ResponseBody::Passed(inner) => inner.is_end_stream(),
-            ResponseBody::Observed(observed) => observed.finished,
+            ResponseBody::Observed(observed) => observed.finished && observed.held.is_none(),
         }
     }
 

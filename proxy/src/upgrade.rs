@@ -63,6 +63,7 @@ pub fn switch(mut flight: Box<InFlight>, answer: Answer, client: Client) -> Resp
             sent: Some(sent.digest()),
             received: Some(received.digest()),
         });
+        // The tunnel is closed already: nothing is left that durability could hold back.
         if let Err(error) = flight.close_stream(ending) {
             tracing::error!(%error, id = flight.facts.id_text, "the record of an upgraded connection is lost");
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use colophon_ledger::check::{CheckOptions, check};
-use colophon_ledger::{Config, Ledger, Lookup, Open};
+use colophon_ledger::{Config, Durability, Ledger, Lookup, Open};
 use colophon_receipt::record::{FieldSet, RecordId, seal};
 use colophon_receipt::{Level, Outcome};
 use colophon_signer::Ed25519Key;
@@ -44,6 +44,9 @@ fn config(folder: &Path) -> anyhow::Result<Config> {
         heartbeat: Duration::from_secs(60),
         max_batch: 65_536,
         max_backlog: 1 << 20,
+        max_backlog_bytes: u64::MAX,
+        max_backlog_age: Duration::from_secs(86400),
+        durability: Durability::default(),
         adopt: false,
         stores: Default::default(),
         witnesses: None,

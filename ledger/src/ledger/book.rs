@@ -7,6 +7,7 @@ use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{Record, RecordId};
 use colophon_receipt::statement::Counters;
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 /// A finished record on its way to the log.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(crate) struct Book {
     /// Ids that are open or wait for the log.
     live: HashSet<RecordId, ByRecordId>,
     pending: Vec<Pending>,
+    /// Completion of the oldest record that is not logged, about.
+    waiting_since: Option<u64>,
     /// Finished, not logged: pending, or in the keeper's hands.
     unlogged: usize,
     /// Completion times given out whose records have not come in: no statement may end after the first.
@@ -83,6 +86,19 @@ impl Book {
         }
     }
 
+    /// Refuses more while a record has waited for the log for too long.
+    pub(crate) fn admit_age(&self, max: Duration, now: u64) -> Result<(), WalError> {
+        match self.waiting_since.map(|since| Duration::from_micros(now.saturating_sub(since))) {
+            Some(age) if age >= max => Err(WalError::Old(age)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Since when the record that has waited longest for the log has waited, µs.
+    pub(crate) fn waiting_since(&self) -> Option<u64> {
+        self.waiting_since
+    }
+
     /// Undoes `accept`.
     pub(crate) fn forget(&mut self, id: &RecordId) {
         self.live.remove(id);
@@ -116,6 +132,7 @@ impl Book {
         self.total.refused += u64::from(pending.refused);
         self.total.degraded += u64::from(pending.degraded);
         self.unlogged += 1;
+        self.waiting_since.get_or_insert(pending.completed_at);
         self.pending.push(pending);
     }
 
@@ -154,6 +171,9 @@ impl Book {
     /// Forgets what is logged.
     pub(crate) fn logged(&mut self, ids: &[&RecordId]) {
         self.unlogged = self.unlogged.saturating_sub(ids.len());
+        // Those that came in since are the oldest now; those in the keeper's hands are logged in a moment.
+        let next = self.pending.first().map(|pending| pending.completed_at);
+        self.waiting_since = next.filter(|_| self.unlogged > 0);
         for id in ids {
             self.live.remove(*id);
         }

@@ -28,7 +28,11 @@ impl Ledger {
         }
         {
             let book = self.book();
-            if book.is_closed() || book.unlogged() >= self.0.config.max_backlog {
+            if book.is_closed()
+                || book.unlogged() >= self.0.config.max_backlog
+                || book.admit_age(self.0.config.max_backlog_age, self.now()).is_err()
+                || self.0.wal.bytes() >= self.0.config.max_backlog_bytes
+            {
                 return false;
             }
         }

@@ -513,3 +513,56 @@ async fn an_open_that_cannot_be_written_is_told_and_counts_as_degraded() {
     assert_eq!((counts.received, counts.recorded, counts.degraded), (1, 1, 1));
     keeper.close().await.unwrap();
 }
+
+#[tokio::test]
+async fn with_too_much_or_too_old_a_backlog_nothing_more_is_accepted() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let bytes = Config { max_backlog_bytes: 1, batch_every: Duration::from_secs(60), ..config(dir.path()) };
+    let (ledger, keeper) = open(bytes, store.clone()).await.unwrap();
+    assert!(matches!(begin(&ledger, 1), Err(WalError::Full(_))));
+    assert!(!ledger.healthy());
+    assert_eq!(ledger.counters().counters.received, 0);
+    keeper.close().await.unwrap();
+    drop(ledger);
+
+    let age = Duration::from_millis(20);
+    let old = Config { max_backlog_age: age, batch_every: Duration::from_secs(60), ..config(dir.path()) };
+    let (ledger, keeper) = open(old, store).await.unwrap();
+    // The keeper's first round comes at once; the next one in a minute.
+    let refused = async {
+        loop {
+            match begin(&ledger, 1) {
+                Ok(ticket) => drop(complete(&ledger, ticket, 1).unwrap()),
+                Err(error) => break error,
+            }
+            tokio::time::sleep(age).await;
+        }
+    };
+    let refused = tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap();
+    assert!(matches!(refused, WalError::Old(_)));
+    assert!(!ledger.healthy() && ledger.counters().wal_bytes > 0);
+    keeper.close().await.unwrap();
+    assert_eq!(ledger.counters().backlog, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_power_an_answer_waits_for_the_disk() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let config = Config { durability: Durability::Power, ..config(dir.path()) };
+    let (ledger, keeper) = open(config, store).await.unwrap();
+    let mut ids = Vec::new();
+    for n in 0..20 {
+        let mut ticket = begin(&ledger, n).unwrap();
+        ledger.opened(&mut ticket).await.unwrap();
+        ids.push(*ticket.id());
+        let record = seal_for(&ledger, &mut ticket, n);
+        ledger.finishing(ticket, record.into()).unwrap().written().await.unwrap();
+    }
+    settle(&ledger).await;
+    for id in &ids {
+        verify(&ledger, &receipt(&ledger, id).await);
+    }
+    let counts = ledger.counters().counters;
+    assert_eq!((counts.recorded, counts.degraded, counts.lost), (20, 0, 0));
+    keeper.close().await.unwrap();
+}

@@ -94,18 +94,26 @@ impl From<Record> for Done {
 pub struct Finishing(pub(super) Option<(Ticket, Done, u64, Queued)>);
 
 impl Finishing {
-    /// Waits until DONE is written, together with those of other exchanges that are ready now.
+    /// Waits until DONE is written, together with those of other exchanges that are ready now, and is as durable as was
+    /// promised.
     ///
     /// # Errors
     /// As [`now`](Finishing::now).
-    pub async fn written(self) -> Result<(), Box<Unfinished>> {
-        if self.0.is_some() {
+    pub async fn written(mut self) -> Result<(), Box<Unfinished>> {
+        if let Some((ticket, _, _, queued)) = &self.0 {
+            let (ledger, queued) = (ticket.ledger.clone(), *queued);
             tokio::task::yield_now().await;
+            if let Err(error) = ledger.0.wal.durable(queued).await {
+                ledger.0.wal_failed.store(true, Ordering::Relaxed);
+                if let Some((ticket, done, ..)) = self.0.take() {
+                    return Err(Box::new(Unfinished { error, ticket, done }));
+                }
+            }
         }
         self.now()
     }
 
-    /// Writes DONE now, with all frames queued before it.
+    /// Writes DONE now, with all frames queued before it. Waits for no disk.
     ///
     /// # Errors
     /// Gives everything back; nothing is lost until the ticket is dropped.

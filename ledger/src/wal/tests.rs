@@ -19,8 +19,9 @@ fn signature(n: u8) -> HttpSignature {
     HttpSignature { base: format!("base {n}"), signature: Bytes(vec![n; 64]) }
 }
 
-fn wal(dir: &TempDir, max_segment: u64) -> Wal {
-    let wal = Wal::new(dir.path().to_owned(), &replay(dir.path()).unwrap(), max_segment);
+fn wal(dir: &TempDir, max_segment: u64) -> Arc<Wal> {
+    let limits = Limits { durability: Durability::Process, max_bytes: u64::MAX };
+    let wal = Wal::new(dir.path().to_owned(), &replay(dir.path()).unwrap(), max_segment, limits);
     wal.set_shard("host/ab", 3);
     wal
 }

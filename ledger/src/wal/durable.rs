@@ -1,0 +1,138 @@
+//! Durability `power`: what the WAL has is put on the disk by fdatasync, in groups. One thread does nothing else; while
+//! it waits for the disk, the frames of all other exchanges gather behind it and share the next sync.
+
+use super::Wal;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, PoisonError};
+use tokio::sync::watch;
+
+/// What an answer waits for before its end is released (DESIGN section 3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// write(2): survives the death of the process, not of the machine.
+    #[default]
+    Process,
+    /// fdatasync: survives the loss of power.
+    Power,
+}
+
+impl Durability {
+    /// As `Colophon-Record` says it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::Process => "process",
+            Durability::Power => "power",
+        }
+    }
+}
+
+/// How far the frames of this life are known to be on the disk.
+#[derive(Clone, Copy, Debug, Default)]
+struct Reached {
+    /// All frames up to this one are.
+    synced: u64,
+    /// Up to this one the disk said that it could not, so that nobody waits for ever.
+    failed: u64,
+}
+
+/// Between those who wait and the thread that syncs.
+pub(super) struct Syncing {
+    work: Condvar,
+    reached: watch::Sender<Reached>,
+    #[cfg(test)]
+    pub(super) double: std::sync::Mutex<Double>,
+}
+
+/// A segment that frames were written to.
+pub(super) struct Segment {
+    pub(super) file: Arc<File>,
+    pub(super) number: u64,
+    /// Bytes of it that hold whole frames.
+    pub(super) len: u64,
+}
+
+/// What a disk would have left after a loss of power: the segments that were synced, as far as they were.
+#[cfg(test)]
+#[derive(Default)]
+pub(super) struct Double {
+    pub(super) kept: std::collections::BTreeMap<u64, u64>,
+    pub(super) broken: bool,
+}
+
+impl Syncing {
+    pub(super) fn new() -> Syncing {
+        Syncing {
+            work: Condvar::new(),
+            reached: watch::Sender::new(Reached::default()),
+            #[cfg(test)]
+            double: Default::default(),
+        }
+    }
+
+    fn sync(&self, segments: &[Segment], folder: Option<&PathBuf>) -> std::io::Result<()> {
+        #[cfg(test)]
+        if self.double.lock().unwrap_or_else(PoisonError::into_inner).broken {
+            return Err(std::io::Error::other("a broken disk"));
+        }
+        for segment in segments {
+            segment.file.sync_data()?;
+        }
+        if let Some(folder) = folder {
+            // A segment whose name is not on the disk is none.
+            File::open(folder)?.sync_all()?;
+        }
+        #[cfg(test)]
+        for Segment { number, len, .. } in segments {
+            self.double.lock().unwrap_or_else(PoisonError::into_inner).kept.insert(*number, *len);
+        }
+        Ok(())
+    }
+
+    /// There are frames to sync, or it is time to end.
+    pub(super) fn wake(&self) {
+        self.work.notify_one();
+    }
+
+    /// Waits until frame `number` is on the disk. False if the disk could not.
+    pub(super) async fn wait(&self, number: u64) -> bool {
+        let mut reached = self.reached.subscribe();
+        let settled = |reached: &Reached| reached.synced >= number || reached.failed >= number;
+        // The sender is ours, so it cannot be gone.
+        let last = reached.wait_for(settled).await.map(|reached| *reached).unwrap_or_default();
+        last.synced >= number
+    }
+}
+
+/// The body of the thread. It ends when the WAL is dropped.
+pub(super) fn run(wal: &Wal) {
+    let mut done = 0;
+    loop {
+        let (files, folder, upto) = {
+            let mut writer = wal.lock();
+            while !writer.stopping && writer.settled == done && writer.unsynced.is_empty() {
+                writer = wal.syncing.work.wait(writer).unwrap_or_else(PoisonError::into_inner);
+            }
+            if writer.settled == done && writer.unsynced.is_empty() {
+                return;
+            }
+            let mut files = std::mem::take(&mut writer.unsynced);
+            files.extend(writer.segment());
+            (files, std::mem::take(&mut writer.new_segment), writer.settled)
+        };
+        let result = wal.syncing.sync(&files, folder.then_some(&wal.dir));
+        if let Err(error) = &result {
+            tracing::error!(%error, wal = %wal.dir.display(), "the WAL could not be put on the disk");
+            // After a failed fdatasync the kernel may have dropped the pages and say nothing the next time.
+            wal.lock().file = None;
+        }
+        wal.syncing.reached.send_modify(|reached| match result {
+            Ok(()) => reached.synced = upto,
+            Err(_) => reached.failed = upto,
+        });
+        done = upto;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+use super::super::{Limits, MAX_SEGMENT, Queued, Wal, WalError, replay, segment_path, segments};
+use super::*;
+use colophon_receipt::record::{FieldSet, Record, seal};
+use colophon_receipt::{Level, Outcome};
+use tempfile::TempDir;
+
+fn wal(dir: &TempDir, max_segment: u64) -> Arc<Wal> {
+    let limits = Limits { durability: Durability::Power, max_bytes: u64::MAX };
+    let wal = Wal::new(dir.path().to_owned(), &replay(dir.path()).unwrap(), max_segment, limits);
+    wal.set_shard("host/ab", 3);
+    wal.start().unwrap();
+    wal
+}
+
+fn record(n: u16) -> Record {
+    let mut id = [0; 16];
+    id[14..].copy_from_slice(&n.to_be_bytes());
+    seal(id, 1000 + u64::from(n), Level::Commit, Outcome::Complete, [1; 32], FieldSet::new())
+}
+
+fn queue(wal: &Wal, n: u16) -> Queued {
+    wal.queue_done(&record(n), &[], 3, false).unwrap()
+}
+
+/// The power fails: what was not synced is gone, names of segments included.
+fn power_fails(wal: &Wal, dir: &TempDir) {
+    let kept = wal.syncing.double.lock().unwrap().kept.clone();
+    for number in segments(dir.path()).unwrap() {
+        let path = segment_path(dir.path(), number);
+        match kept.get(&number) {
+            None => std::fs::remove_file(&path).unwrap(),
+            Some(len) => File::options().write(true).open(&path).unwrap().set_len(*len).unwrap(),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_waited_for_survives_a_loss_of_power() {
+    for max_segment in [MAX_SEGMENT, 700] {
+        let dir = TempDir::new().unwrap();
+        let wal = wal(&dir, max_segment);
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..300u16 {
+            let wal = wal.clone();
+            tasks.spawn(async move {
+                let queued = queue(&wal, n);
+                // Every third only queues: it may be lost.
+                if n % 3 > 0 {
+                    wal.durable(queued).await.unwrap();
+                    return Some(n);
+                }
+                None
+            });
+        }
+        let safe: Vec<u16> = tasks.join_all().await.into_iter().flatten().collect();
+        assert_eq!(safe.len(), 200);
+        power_fails(&wal, &dir);
+        wal.stop();
+        let replayed = replay(dir.path()).unwrap();
+        assert!(replayed.damage.is_empty());
+        for n in safe {
+            let id = record(n).leaf_hash;
+            assert!(replayed.done.iter().any(|done| done.record.leaf_hash == id), "record {n} is gone");
+        }
+    }
+}
+
+#[tokio::test]
+async fn without_waiting_nothing_is_safe() {
+    // The double forgets: a test that could not fail would show nothing.
+    let dir = TempDir::new().unwrap();
+    let limits = Limits { durability: Durability::Process, max_bytes: u64::MAX };
+    let wal = Wal::new(dir.path().to_owned(), &replay(dir.path()).unwrap(), MAX_SEGMENT, limits);
+    wal.set_shard("host/ab", 3);
+    let queued = queue(&wal, 1);
+    wal.durable(queued).await.unwrap();
+    wal.written_done(&[0; 16], queued).unwrap();
+    assert_eq!(replay(dir.path()).unwrap().done.len(), 1);
+    power_fails(&wal, &dir);
+    assert_eq!(replay(dir.path()).unwrap().done.len(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_cannot_is_told_to_who_waits_and_the_next_segment_is_tried() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    wal.durable(queue(&wal, 1)).await.unwrap();
+    wal.syncing.double.lock().unwrap().broken = true;
+    assert!(matches!(wal.durable(queue(&wal, 2)).await, Err(WalError::Io { .. })));
+    wal.syncing.double.lock().unwrap().broken = false;
+    wal.durable(queue(&wal, 3)).await.unwrap();
+    assert_eq!(segments(dir.path()).unwrap().len(), 2, "pages that failed once may be forgotten");
+    power_fails(&wal, &dir);
+    let kept: Vec<u64> = replay(dir.path()).unwrap().done.iter().map(|done| done.completed_at).collect();
+    assert!(kept.contains(&1001) && kept.contains(&1003));
+    wal.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_thread_ends_with_the_wal() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    wal.durable(queue(&wal, 1)).await.unwrap();
+    wal.stop();
+    let ended = async {
+        while Arc::strong_count(&wal) > 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.expect("the thread ends");
+}
