@@ -6,6 +6,7 @@ mod h2spec;
 mod npm;
 mod python;
 mod softhsm;
+mod timestamp_server;
 mod tlog;
 mod versitygw;
 
@@ -34,7 +35,11 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
     if full {
         versitygw::ensure()?;
         tlog::ensure()?;
+        timestamp_server::ensure()?;
     } else {
+        skipped.push(
+            "the tests with Sigstore's timestamp-server: they are part of `cargo xtask test --full`".into(),
+        );
         skipped.push(
             "the tests with others' witness and log checker (litewitness, fsck): they are part of `cargo xtask test --full`"
                 .into(),
