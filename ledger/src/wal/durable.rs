@@ -76,7 +76,10 @@ impl Syncing {
             return Err(std::io::Error::other("a broken disk"));
         }
         for segment in segments {
-            segment.file.sync_data()?;
+            segment.file.sync_data().map_err(|error| {
+                let Segment { number, len, .. } = segment;
+                std::io::Error::new(error.kind(), format!("segment {number}, {len} bytes: {error}"))
+            })?;
         }
         if let Some(folder) = folder {
             // A segment whose name is not on the disk is none.
