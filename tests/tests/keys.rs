@@ -195,6 +195,13 @@ fn a_rotation_killed_anywhere_can_be_done_again() {
     assert_sound(&colophon);
     drop(shard);
 
+    // What reads one generation says that there are more, instead of half an account.
+    let folder = colophon.data().display().to_string();
+    for command in [["log", "count", &folder], ["log", "index", &folder]] {
+        let (code, said) = colophon::run(&command);
+        assert!(code != 0 && said.contains("generations"), "{said}");
+    }
+
     // The first key is gone for good, and the log does not need it.
     fs::remove_file(colophon.data().join("keys/log.pem")).unwrap();
     colophon.restart();

@@ -57,6 +57,7 @@ pub(super) struct Log {
 impl Log {
     /// Opens the log in `store`.
     pub(super) async fn open(store: Arc<dyn ObjectStore>, trust: Option<&Path>) -> anyhow::Result<Log> {
+        only_generation(&store).await?;
         let (reader, head) = LogReader::open(store.clone(), 1).await?;
         let keys = match trust {
             Some(trust) => trusted_keys(trust, &head.checkpoint.origin)?,
@@ -98,4 +99,18 @@ fn trusted_keys(trust: &Path, origin: &str) -> anyhow::Result<Vec<VerifierKey>> 
     let origin = term::safe_line(origin);
     anyhow::ensure!(!keys.is_empty(), "{} has no key for the log {origin}", trust.display());
     Ok(keys)
+}
+
+/// Refuses a log whose key was rotated: what is read here is one generation, and half an account would look whole.
+///
+/// # Errors
+/// There are more generations, or the store cannot be read.
+pub(super) async fn only_generation(store: &Arc<dyn ObjectStore>) -> anyhow::Result<()> {
+    let newest = colophon_ledger::generation::newest(store).await?;
+    anyhow::ensure!(
+        newest == 1,
+        "the log has {newest} generations (its key was rotated), and this command reads one only: use `colophon log \
+         check`, which reads all of them"
+    );
+    Ok(())
 }

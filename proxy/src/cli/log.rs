@@ -215,6 +215,7 @@ async fn trusted_key(
 async fn index(args: IndexArgs) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!args.place.is_published(), "a published log has no batches to index");
     let store = args.place.open().await?;
+    super::account::only_generation(&store).await?;
     let bar = term::progress_bar("indexing", "leaves");
     let progress = |done, total| {
         bar.set_length(total);
