@@ -102,7 +102,8 @@ fn load(colophon: &Colophon, kind: &'static str, stop: &AtomicBool, answers: &At
 fn killed_at_any_moment_it_goes_on_with_the_same_log() {
     let upstream = upstream();
     let mut colophon = Colophon::start(&upstream.url(), |options| {
-        options.sign_all().batch_every = "60ms".to_owned();
+        let durability = std::env::var("COLOPHON_SOAK_DURABILITY").unwrap_or_else(|_| "process".to_owned());
+        options.sign_all().arg(&["--durability", &durability]).batch_every = "60ms".to_owned();
     });
     let trust = get(colophon.listen(), "/.well-known/colophon/keys").body;
     let (mut ids, mut heads, mut sizes) = (BTreeSet::new(), Vec::new(), Vec::new());

@@ -14,6 +14,9 @@ pub(crate) struct SoakArgs {
     /// Kill at least this often
     #[arg(long, value_name = "N", default_value_t = 200)]
     kills: u64,
+    /// `process` or `power`
+    #[arg(long, value_name = "MODE", default_value = "process")]
+    durability: String,
 }
 
 /// Runs whole answers, streams, endless streams and broken upstreams against `colophon serve`, kills it at moments spread
@@ -36,6 +39,7 @@ pub(crate) fn soak(args: &SoakArgs) -> Result<()> {
     test.args(["test", "--release", "--package", "colophon-tests", "--test", "crash"]);
     test.args(["killed_at_any_moment", "--", "--nocapture"]);
     test.env("COLOPHON_SOAK_KILLS", args.kills.to_string());
+    test.env("COLOPHON_SOAK_DURABILITY", &args.durability);
     if args.minutes > 0 {
         test.env("COLOPHON_SOAK_MINUTES", args.minutes.to_string());
     }

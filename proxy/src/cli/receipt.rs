@@ -38,13 +38,13 @@ pub(super) enum ReceiptCommand {
     /// `colophon-verify` checks it as a whole. With --format cose or dsse: one receipt's file in the form of other tools,
     /// signed anew by --key. Exit codes: 0 written and whole, 1 written, but something is missing or
     /// wrong, 2 wrong usage or a folder that cannot be read.
-    Export(export::ExportArgs),
+    Export(Box<export::ExportArgs>),
 }
 
 pub(super) async fn run(command: ReceiptCommand) -> anyhow::Result<ExitCode> {
     let (receipt, server, output, ca, wait) = match command {
         ReceiptCommand::Get { receipt, server, output, ca, wait } => (receipt, server, output, ca, wait),
-        ReceiptCommand::Export(args) => return export::run(args).await,
+        ReceiptCommand::Export(args) => return export::run(*args).await,
     };
     let url = url(&receipt, &server);
     let json = fetch(&url, ca.as_deref(), wait).await?;
