@@ -44,17 +44,7 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<TlsAccepto
             () = stop.cancelled() => return,
         };
         let Ok(place) = place else { return };
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
-            },
-            () = stop.cancelled() => return,
-        };
+        let Some(stream) = next_connection(&listener, "a connection", &stop).await else { return };
         let (app, tls, stop) = (app.clone(), tls.clone(), stop.clone());
         // Counted before the task begins: a drain must not overlook it.
         let place = Arc::new(Place::new(&app, place));
@@ -65,6 +55,26 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<TlsAccepto
                 () = app.kill.cancelled() => {}
             }
         });
+    }
+}
+
+/// The next connection, or none once `stop` is cancelled. `what` names it where it cannot be accepted.
+pub(crate) async fn next_connection(
+    listener: &TcpListener,
+    what: &str,
+    stop: &CancellationToken,
+) -> Option<TcpStream> {
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => return Some(stream),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept {what}");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+            () = stop.cancelled() => return None,
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The operator's side: health, readiness, metrics and timestamps on demand, on an address of their own.
 
+use crate::accept::next_connection;
 use crate::app::App;
 use crate::erase;
 use bytes::Bytes;
@@ -22,17 +23,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Serves until `stop`. `token` permits to erase.
 pub async fn serve(app: Arc<App>, listener: TcpListener, token: Arc<str>, stop: CancellationToken) {
     loop {
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept an admin connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-            () = stop.cancelled() => return,
-        };
+        let Some(stream) = next_connection(&listener, "an admin connection", &stop).await else { return };
         let (served, token, stop) = (app.clone(), token.clone(), stop.clone());
         app.tasks.spawn(async move {
             let service = service_fn(move |request| {

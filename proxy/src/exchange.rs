@@ -39,19 +39,21 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     let in_force = app.policy.load_full();
     let policy = &in_force.policy;
     let head_alone = policy_head(&parts, &route, None);
-    let needs_model = policy.needs_model(&head_alone);
-    if !needs_model && policy.decide(&head_alone).level == Level::Pass {
+    let decided = (!policy.needs_model(&head_alone)).then(|| policy.decide(&head_alone));
+    if decided.as_ref().is_some_and(|decision| decision.level == Level::Pass) {
         let body = RequestBody::unseen(body, app.limits.max_body_bytes);
         return pass(&app, parts, body, client, route.api).await;
     }
     let seen: SharedRequest = Arc::new(Mutex::new(RequestSeen::new(route.api, &parts.headers)));
     let mut body = RequestBody::new(body, seen.clone(), app.limits.max_body_bytes);
-    let (model, unread) = match needs_model {
-        // In a box, as whatever is rare here: the future of every exchange has room for all that it may hold.
-        true => Box::pin(model(&app, &mut body, &seen)).await,
-        false => (None, None),
+    let (decision, unread) = match decided {
+        Some(decision) => (decision, None),
+        None => {
+            // In a box, as whatever is rare here: the future of every exchange has room for all that it may hold.
+            let (model, unread) = Box::pin(model(&app, &mut body, &seen)).await;
+            (policy.decide(&policy_head(&parts, &route, model.as_deref())), unread)
+        }
     };
-    let decision = policy.decide(&policy_head(&parts, &route, model.as_deref()));
     if decision.level == Level::Pass {
         return pass(&app, parts, body, client, route.api).await;
     }

@@ -2,6 +2,7 @@
 //! where one does not answer.
 
 use crate::config::LogUrlOptions;
+use crate::forward::chain;
 use crate::tls;
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -97,10 +98,10 @@ impl LogClient {
         let body = Full::new(call.body.clone().unwrap_or_default().into());
         let request = request.body(body).map_err(|error| error.to_string())?;
         let exchange = async {
-            let response = self.client.request(request).await.map_err(|error| causes(&error))?;
+            let response = self.client.request(request).await.map_err(|error| chain(&error))?;
             let (parts, body) = response.into_parts();
             let limit = usize::try_from(call.limit).unwrap_or(usize::MAX);
-            let body = Limited::new(body, limit).collect().await.map_err(|error| causes(&*error))?;
+            let body = Limited::new(body, limit).collect().await.map_err(|error| chain(&*error))?;
             Ok(Reply { status: parts.status.as_u16(), body: body.to_bytes() })
         };
         let done = tokio::time::timeout(TIMEOUT, exchange).await;
@@ -139,15 +140,4 @@ fn bearer(path: &Path) -> anyhow::Result<HeaderValue> {
     let mut value = HeaderValue::try_from(format!("Bearer {token}")).with_context(context)?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// An error and what caused it, on one line.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    text
 }

@@ -3,6 +3,7 @@
 //! Posts need a bearer token or a client certificate; the log's files are anybody's to read, as in every log. Nothing of
 //! an exchange comes here but its batch's root in a signed statement.
 
+use crate::accept::next_connection;
 use crate::config::{LedgerOptions, LogRoleOptions};
 use crate::serve::{ServeOptions, bind, default_state, log_key, timestamping, witnessing};
 use crate::tls::ServerCertificate;
@@ -210,17 +211,7 @@ async fn accept(
     let places = Arc::new(Semaphore::new(most as usize));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-            () = stop.cancelled() => return,
-        };
+        let Some(stream) = next_connection(&listener, "a connection", &stop).await else { return };
         let (shared, acceptor, stop) = (shared.clone(), acceptor.clone(), stop.clone());
         tasks.spawn(async move {
             connection(shared, stream, acceptor, answer, stop).await;

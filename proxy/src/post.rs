@@ -1,5 +1,6 @@
 //! The ledger's way out: bounded HTTP requests to witnesses and time stamping authorities.
 
+use crate::forward::chain;
 use colophon_ledger::post::{Answer, MAX_ANSWER, Post};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -10,7 +11,6 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,9 +64,9 @@ impl Post for HttpPost {
                 USER_AGENT,
                 HeaderValue::from_static(concat!("colophon/", env!("CARGO_PKG_VERSION"))),
             );
-            let response = self.client.request(request).await.map_err(|error| causes(&error))?;
+            let response = self.client.request(request).await.map_err(|error| chain(&error))?;
             let (parts, body) = response.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| causes(&*error))?;
+            let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| chain(&*error))?;
             let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
             Ok(Answer {
                 status: parts.status.as_u16(),
@@ -77,15 +77,4 @@ impl Post for HttpPost {
         let timed = tokio::time::timeout(TIMEOUT, exchange);
         timed.map(|done| done.unwrap_or_else(|_| Err(format!("no whole answer within {TIMEOUT:?}")))).boxed()
     }
-}
-
-/// An error and what caused it, on one line.
-fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(&format!(": {cause}"));
-        next = cause.source();
-    }
-    text
 }

@@ -2,6 +2,7 @@
 
 use super::serve::LogArgs;
 use super::term;
+use crate::accept::next_connection;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
@@ -132,17 +133,7 @@ async fn accept(witness: Arc<Cosigner>, listener: TcpListener, stop: Cancellatio
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-            () = stop.cancelled() => return,
-        };
+        let Some(stream) = next_connection(&listener, "a connection", &stop).await else { return };
         let (witness, stop) = (witness.clone(), stop.clone());
         tasks.spawn(async move {
             serve(witness, stream, stop).await;

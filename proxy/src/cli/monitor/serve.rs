@@ -1,5 +1,6 @@
 //! The monitor's metrics, over HTTP.
 
+use crate::accept::next_connection;
 use bytes::Bytes;
 use colophon_ledger::monitor::{LogMonitor, Round};
 use http::header::{self, HeaderValue};
@@ -121,17 +122,7 @@ pub(super) async fn serve(
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
-        let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
-            },
-            () = stop.cancelled() => return,
-        };
+        let Some(stream) = next_connection(&listener, "a connection", &stop).await else { return };
         let (board, stop) = (board.clone(), stop.clone());
         tasks.spawn(async move {
             let service = service_fn(move |request| {
