@@ -3,19 +3,15 @@
 
 use crate::config::LogUrlOptions;
 use crate::forward::chain;
+use crate::post::{KeptClient, kept_client};
 use crate::tls;
 use anyhow::Context as _;
-use bytes::Bytes;
 use colophon_ledger::remote::{Call, Reply, Transport};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -24,14 +20,12 @@ use std::time::Duration;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest time from request to the answer's last byte; the log answers once its store has the leaf.
 const TIMEOUT: Duration = Duration::from_secs(30);
-/// A kept-alive connection is dropped when nothing was asked over it for so long.
-const IDLE: Duration = Duration::from_secs(60);
 /// A token file is never longer.
 const MAX_TOKEN: u64 = 4096;
 
 /// Calls the log role.
 pub struct LogClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: KeptClient,
     /// Prefixes of the replicas, without a slash at the end.
     urls: Vec<String>,
     /// The replica that answered last.
@@ -62,19 +56,7 @@ impl LogClient {
             (None, None) => None,
             _ => anyhow::bail!("--log-client-cert and --log-client-key go together"),
         };
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        http.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls::identified_config(options.ca.as_deref(), identity)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
+        let client = kept_client(tls::identified_config(options.ca.as_deref(), identity)?, CONNECT_TIMEOUT);
         let token =
             options.token_file.clone().map(|path| bearer(&path).map(|first| (path, first))).transpose()?;
         Ok(LogClient { client, urls, current: AtomicUsize::new(0), token })

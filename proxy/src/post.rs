@@ -1,6 +1,7 @@
 //! The ledger's way out: bounded HTTP requests to witnesses and time stamping authorities.
 
 use crate::forward::chain;
+use bytes::Bytes;
 use colophon_ledger::post::{Answer, MAX_ANSWER, Post};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -11,6 +12,7 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::ClientConfig;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,29 +25,33 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// A kept-alive connection is dropped when nothing was asked over it for so long.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// What [`kept_client`] makes.
+pub(crate) type KeptClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
 /// Sends requests, over connections that are kept between checkpoints.
 pub struct HttpPost {
-    client: Client<HttpsConnector<HttpConnector>, Full<bytes::Bytes>>,
+    client: KeptClient,
 }
 
 impl HttpPost {
     /// A client that trusts the CAs of a file, or the system's.
     pub fn new(ca: Option<&Path>) -> anyhow::Result<HttpPost> {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        http.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(crate::tls::roots_config(ca)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
-        Ok(HttpPost { client })
+        Ok(HttpPost { client: kept_client(crate::tls::roots_config(ca)?, CONNECT_TIMEOUT) })
     }
+}
+
+/// A client for a few servers that are asked again and again: HTTP/1.1, over connections that are kept for a while.
+pub(crate) fn kept_client(tls: ClientConfig, connect_timeout: Duration) -> KeptClient {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_connect_timeout(Some(connect_timeout));
+    http.set_nodelay(true);
+    let connector =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http);
+    Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .build(connector)
 }
 
 impl Post for HttpPost {

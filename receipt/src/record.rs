@@ -63,9 +63,7 @@ impl FieldSet {
     /// Adds field `number`, whose value `write` encodes. Numbers must ascend; one that does not is ignored (a
     /// programming error, caught in tests: a record is worth more than a field).
     pub fn add(&mut self, number: u8, write: impl FnOnce(&mut minicbor::Encoder<&mut Vec<u8>>)) {
-        let ascending = self.ends.last().is_none_or(|(last, _)| *last < number);
-        debug_assert!(ascending && usize::from(number) < MAX_FIELDS, "field {number} out of order");
-        if !ascending || usize::from(number) >= MAX_FIELDS {
+        if !self.takes(number) {
             return;
         }
         let mut encoder = minicbor::Encoder::new(&mut self.bytes);
@@ -97,12 +95,17 @@ impl FieldSet {
 
     /// Adds a field as another set has it, under the rules of [`add`](FieldSet::add).
     pub fn copy(&mut self, number: u8, from: &FieldSet) {
-        let ascending = self.ends.last().is_none_or(|(last, _)| *last < number);
-        debug_assert!(ascending, "field {number} out of order");
-        if let (true, Some(encoded)) = (ascending, from.get(number)) {
+        if let (true, Some(encoded)) = (self.takes(number), from.get(number)) {
             self.bytes.extend_from_slice(encoded);
             self.ends.push((number, self.bytes.len()));
         }
+    }
+
+    fn takes(&self, number: u8) -> bool {
+        let ascending = self.ends.last().is_none_or(|(last, _)| *last < number);
+        let takes = ascending && usize::from(number) < MAX_FIELDS;
+        debug_assert!(takes, "field {number} out of order");
+        takes
     }
 
     /// The leaf hashes under the salts of `seed`, in ascending number.
