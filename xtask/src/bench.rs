@@ -40,6 +40,9 @@ pub(crate) struct BenchArgs {
     /// Writes all that was measured to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Measures the release builds that are there, on a machine without a compiler say
+    #[arg(long)]
+    no_build: bool,
     /// Measures and prints, and leaves docs/PERFORMANCE.md as it is
     #[arg(long)]
     no_write: bool,
@@ -51,7 +54,9 @@ pub(crate) struct BenchArgs {
 /// When there are fewer than two cores, wrk cannot be had, a contender fails, or an answer was not a 200.
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     load::ensure_wrk()?;
-    build()?;
+    if !args.no_build {
+        build()?;
+    }
     // After the build, which leaves the machine as busy as it will be.
     let machine = Machine::look()?;
     let folder = Folder::new()?;

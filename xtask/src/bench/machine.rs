@@ -17,9 +17,11 @@ pub(super) struct Machine {
     pub(super) memory_gb: f64,
     pub(super) kernel: String,
     pub(super) rustc: String,
+    /// All that the run may use.
+    pub(super) cores: usize,
     /// The proxies' core.
     pub(super) proxy_core: usize,
-    /// The others'.
+    /// The others', less those that share the proxies' physical core where enough are left.
     pub(super) load_cores: Vec<usize>,
     /// How busy the cores were before the run, in percent of one core.
     pub(super) busy_before: f64,
@@ -28,17 +30,20 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn look() -> Result<Machine> {
         let cores = allowed_cores()?;
-        let [proxy_core, load_cores @ ..] = cores.as_slice() else { bail!("no core to run on") };
-        if load_cores.is_empty() {
+        let [proxy_core, others @ ..] = cores.as_slice() else { bail!("no core to run on") };
+        if others.is_empty() {
             bail!("two cores are needed: one for the proxy, one for the load");
         }
+        let load_cores = apart_from(*proxy_core, others);
         let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
         let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
         let is_virtual =
             cpuinfo.lines().any(|line| line.starts_with("flags") && line.contains(" hypervisor"));
         let meminfo = fs::read_to_string("/proc/meminfo")?;
         let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:")).map(kilobytes);
-        let rustc = crate::shell::run_quietly(std::process::Command::new("rustc").arg("--version"))?;
+        // Not there where only builds are measured (`--no-build`).
+        let rustc = crate::shell::run_quietly(std::process::Command::new("rustc").arg("--version"));
+        let rustc = rustc.unwrap_or_default();
         Ok(Machine {
             is_virtual,
             cpu: cpuinfo
@@ -50,14 +55,11 @@ impl Machine {
             // Major and minor: builds differ in their names only.
             kernel: kernel.trim().split('.').take(2).collect::<Vec<_>>().join("."),
             rustc: rustc.split_whitespace().nth(1).unwrap_or("unknown").to_owned(),
+            cores: cores.len(),
             proxy_core: *proxy_core,
-            load_cores: load_cores.to_vec(),
+            load_cores,
             busy_before: busy_now(&cores)?,
         })
-    }
-
-    pub(super) fn cores(&self) -> usize {
-        1 + self.load_cores.len()
     }
 
     /// Seconds that all cores together have spent on anything but idling.
@@ -103,11 +105,25 @@ fn busy_now(cores: &[usize]) -> Result<f64> {
     Ok((busy()? - before) / 2.0 * 100.0)
 }
 
+/// The cores among `others` that do not share a physical core with `core`; all of them where fewer than two do not.
+fn apart_from(core: usize, others: &[usize]) -> Vec<usize> {
+    let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
+    // A machine that does not say has none that matter here.
+    let siblings = fs::read_to_string(path).ok().and_then(|list| parse_list(&list).ok()).unwrap_or_default();
+    let apart: Vec<usize> = others.iter().copied().filter(|other| !siblings.contains(other)).collect();
+    if apart.len() < 2 { others.to_vec() } else { apart }
+}
+
 fn allowed_cores() -> Result<Vec<usize>> {
     let status = fs::read_to_string("/proc/self/status")?;
     let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    parse_list(list.context("no Cpus_allowed_list")?)
+}
+
+/// The kernel's way to write sets of cores: `0-3,8`.
+fn parse_list(list: &str) -> Result<Vec<usize>> {
     let mut cores = Vec::new();
-    for range in list.context("no Cpus_allowed_list")?.trim().split(',') {
+    for range in list.trim().split(',') {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         cores.extend(first.parse::<usize>()?..=last.parse::<usize>()?);
     }

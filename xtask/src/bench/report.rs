@@ -54,14 +54,14 @@ impl Report {
             "Machine: {} cores, {}{}, {:.0} GB, Linux {}, rustc {}. Before the run the cores were {:.0} % \
              busy (of {} %).\n{} rounds of {} s each, {CONNECTIONS} connections, 1.5 KB up and 1.5 KB down. Medians, \
              with the least and the most of the rounds.\n\n",
-            machine.cores(),
+            machine.cores,
             machine.cpu,
             if machine.is_virtual { " (virtual machine)" } else { "" },
             machine.memory_gb,
             machine.kernel,
             machine.rustc,
             machine.busy_before,
-            machine.cores() * 100,
+            machine.cores * 100,
             rounds,
             self.seconds,
         );
@@ -172,7 +172,7 @@ impl Report {
         json!({
             "machine": {
                 "cpu": self.machine.cpu,
-                "cores": self.machine.cores(),
+                "cores": self.machine.cores,
                 "memory_gb": self.machine.memory_gb,
                 "kernel": self.machine.kernel,
                 "rustc": self.machine.rustc,
