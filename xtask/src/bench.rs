@@ -8,6 +8,7 @@ mod http;
 mod load;
 mod machine;
 mod micro;
+mod peers;
 mod receipts;
 mod report;
 mod rounds;
@@ -18,7 +19,7 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use self::machine::Machine;
 use self::report::Report;
@@ -27,7 +28,10 @@ use crate::shell::{root, run, target};
 
 /// What can be told to the run.
 #[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// Seconds of each measurement under load
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
@@ -48,11 +52,21 @@ pub(crate) struct BenchArgs {
     no_write: bool,
 }
 
+/// Other runs than the usual one.
+#[derive(Subcommand)]
+enum Other {
+    /// Measures Colophon beside what people would run instead: nginx, haproxy, Envoy, Caddy, Traefik, LLM gateways
+    Peers(peers::PeersArgs),
+}
+
 /// Builds the contenders, runs them side by side, prints the tables and writes them to docs/PERFORMANCE.md.
 ///
 /// # Errors
 /// When there are fewer than two cores, wrk cannot be had, a contender fails, or an answer was not a 200.
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    if let Some(Other::Peers(peers)) = &args.other {
+        return peers::run(peers);
+    }
     load::ensure_wrk()?;
     if !args.no_build {
         build()?;

@@ -1,10 +1,10 @@
 //! What the tests need besides cargo, installed under `target/setup` from the ordinary package registries, once for
 //! each set of pinned versions.
 
-mod debian;
+pub(crate) mod debian;
 mod h2spec;
 mod npm;
-mod python;
+pub(crate) mod python;
 mod softhsm;
 mod timestamp_server;
 mod tlog;

@@ -60,11 +60,26 @@ pub(super) fn wrk(
     connections: usize,
     time: Duration,
 ) -> Result<Load> {
+    wrk_with(folder, cores, server, &[], connections, time)
+}
+
+/// The same with more headers on each request.
+pub(super) fn wrk_with(
+    folder: &Path,
+    cores: &[usize],
+    server: SocketAddr,
+    headers: &[String],
+    connections: usize,
+    time: Duration,
+) -> Result<Load> {
     let url = format!("http://{server}/v1/chat/completions");
     let mut command = Command::new("taskset");
     command.args(["-c", &list(cores), "wrk", "--threads", "1"]);
     command.args(["--connections", &connections.to_string()]);
     command.args(["--duration", &format!("{}s", time.as_secs().max(1))]);
+    for header in headers {
+        command.args(["--header", header]);
+    }
     command.arg("--script").arg(folder.join("post.lua")).arg(url);
     let out = run_quietly(&mut command)?;
     let line = out.lines().find_map(|line| line.strip_prefix("RESULT ")).context("wrk gave no result")?;

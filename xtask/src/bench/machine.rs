@@ -62,6 +62,21 @@ impl Machine {
         })
     }
 
+    /// In one line, for people.
+    pub(super) fn line(&self) -> String {
+        format!(
+            "{} cores, {}{}, {:.0} GB, Linux {}, rustc {}; before the run the cores were {:.0} % busy (of {} %)",
+            self.cores,
+            self.cpu,
+            if self.is_virtual { " (virtual machine)" } else { "" },
+            self.memory_gb,
+            self.kernel,
+            self.rustc,
+            self.busy_before,
+            self.cores * 100
+        )
+    }
+
     /// Seconds that all cores together have spent on anything but idling.
     pub(super) fn busy_seconds(&self) -> Result<f64> {
         let cores = self.load_cores.iter().chain([&self.proxy_core]);
@@ -78,6 +93,27 @@ pub(super) fn cpu_seconds(pid: u32) -> Result<f64> {
     let mut fields = rest.split_whitespace().skip(11);
     let mut next = || fields.next().and_then(|ticks| ticks.parse::<f64>().ok()).context("a short stat line");
     Ok((next()? + next()?) / TICKS_PER_SECOND)
+}
+
+/// A process and its descendants; none where it has ended.
+pub(super) fn family(pid: u32) -> Result<Vec<u32>> {
+    let mut parents = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let Ok(name) = entry?.file_name().into_string() else { continue };
+        let Ok(child) = name.parse::<u32>() else { continue };
+        // One that ended meanwhile is nobody's child any more.
+        let Ok(stat) = fs::read_to_string(format!("/proc/{child}/stat")) else { continue };
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_whitespace().nth(1)?.parse().ok());
+        parents.push((child, parent.unwrap_or(0)));
+    }
+    let mut family: Vec<u32> =
+        parents.iter().map(|(child, _)| *child).filter(|child| *child == pid).collect();
+    let mut next = 0;
+    while let Some(parent) = family.get(next).copied() {
+        family.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(child, _)| *child));
+        next += 1;
+    }
+    Ok(family)
 }
 
 /// Resident memory of a process, kB.

@@ -51,17 +51,9 @@ impl Report {
         let machine = &self.machine;
         let rounds = self.rounds.first().map_or(0, |turns| turns.turns.len());
         let mut text = format!(
-            "Machine: {} cores, {}{}, {:.0} GB, Linux {}, rustc {}. Before the run the cores were {:.0} % \
-             busy (of {} %).\n{} rounds of {} s each, {CONNECTIONS} connections, 1.5 KB up and 1.5 KB down. Medians, \
+            "Machine: {}.\n{} rounds of {} s each, {CONNECTIONS} connections, 1.5 KB up and 1.5 KB down. Medians, \
              with the least and the most of the rounds.\n\n",
-            machine.cores,
-            machine.cpu,
-            if machine.is_virtual { " (virtual machine)" } else { "" },
-            machine.memory_gb,
-            machine.kernel,
-            machine.rustc,
-            machine.busy_before,
-            machine.cores * 100,
+            machine.line(),
             rounds,
             self.seconds,
         );
@@ -192,7 +184,7 @@ impl Report {
     }
 }
 
-fn title(name: &str) -> &str {
+pub(super) fn title(name: &str) -> &str {
     match name {
         "direct" => "direct (no proxy)",
         "plain" => "plain hyper proxy",
@@ -203,7 +195,7 @@ fn title(name: &str) -> &str {
     }
 }
 
-fn spread(spread: Spread, digits: usize) -> String {
+pub(super) fn spread(spread: Spread, digits: usize) -> String {
     format!("{:.digits$} ({:.digits$}–{:.digits$})", spread.median, spread.least, spread.most)
 }
 
@@ -215,7 +207,7 @@ fn line(what: &str, spread: Spread, digits: usize) -> String {
 }
 
 /// Replaces what stands between `<!-- name:begin … -->` and `<!-- name:end -->`.
-fn between(document: &str, name: &str, text: &str) -> Result<String> {
+pub(super) fn between(document: &str, name: &str, text: &str) -> Result<String> {
     let missing = || format!("no markers for {name} in the document");
     let begin = document.find(&format!("<!-- {name}:begin")).with_context(missing)?;
     let begin = begin + document[begin..].find("-->").with_context(missing)? + 3;

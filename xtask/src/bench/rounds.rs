@@ -15,7 +15,7 @@ pub(super) const CONNECTIONS: usize = 32;
 const EVENTS: usize = 201;
 
 /// The last batch of a load closes within this time; its cost is the load's, not the next contender's.
-const SETTLE: Duration = Duration::from_millis(1500);
+pub(super) const SETTLE: Duration = Duration::from_millis(1500);
 
 /// What one contender did in one round.
 #[derive(Clone, Copy)]
@@ -41,12 +41,17 @@ pub(super) struct Turns {
     pub(super) turns: Vec<Turn>,
 }
 
-/// Runs all rounds.
-pub(super) fn run(stage: &Stage, machine: &Machine, rounds: u64, time: Duration) -> Result<Vec<Turns>> {
+/// Tells wrk what to send: the upstream's own idea of a usual request.
+pub(super) fn write_request(stage: &Stage) -> Result<()> {
     let request = crate::shell::run_quietly(
         std::process::Command::new(super::program("fixed-upstream")).arg("--print-request"),
     )?;
-    load::write_script(&stage.folder, request.trim())?;
+    load::write_script(&stage.folder, request.trim())
+}
+
+/// Runs all rounds.
+pub(super) fn run(stage: &Stage, machine: &Machine, rounds: u64, time: Duration) -> Result<Vec<Turns>> {
+    write_request(stage)?;
     let mut all: Vec<Turns> =
         stage.servers.iter().map(|server| Turns { name: server.name, turns: Vec::new() }).collect();
     for server in &stage.servers {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +24,8 @@ pub(super) struct Server {
     pub(super) listen: SocketAddr,
     /// Colophon's own side door.
     pub(super) admin: Option<SocketAddr>,
+    /// What each request needs beyond the usual, `Name: value`.
+    pub(super) headers: Vec<String>,
     child: Child,
 }
 
@@ -105,7 +107,29 @@ impl Server {
             BufReader::new(out).read_line(&mut line)?;
         }
         let listen = line.trim().parse().with_context(|| format!("{name} did not say where it listens"))?;
-        Ok(Server { name, listen, admin: None, child })
+        Ok(Server { name, listen, admin: None, headers: Vec::new(), child })
+    }
+
+    /// A contender that was told where to listen, once it accepts connections.
+    pub(super) fn told(
+        name: &'static str,
+        mut command: Command,
+        listen: SocketAddr,
+        within: Duration,
+    ) -> Result<Server> {
+        let child = command.stdin(Stdio::null()).spawn().with_context(|| format!("cannot start {name}"))?;
+        let mut server = Server { name, listen, admin: None, headers: Vec::new(), child };
+        let begun = Instant::now();
+        while begun.elapsed() < within {
+            if TcpStream::connect(listen).is_ok() {
+                return Ok(server);
+            }
+            if let Some(status) = server.child.try_wait()? {
+                bail!("{name} ended at its start: {status}");
+            }
+            pause(Duration::from_millis(100));
+        }
+        bail!("{name} did not listen on {listen} within {within:?}")
     }
 
     fn colophon(level: &'static str, folder: &Path, upstream: SocketAddr, core: usize) -> Result<Server> {
@@ -128,7 +152,7 @@ impl Server {
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("cannot start colophon")?;
         let placeholder = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server { name: level, listen: placeholder, admin: None, child };
+        let mut server = Server { name: level, listen: placeholder, admin: None, headers: Vec::new(), child };
         let text = server.wait_for(&ready)?;
         let said: serde_json::Value = serde_json::from_str(&text)?;
         let address = |key: &str| -> Result<SocketAddr> {
@@ -162,6 +186,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         let pid = self.child.id().to_string();
         let asked = Command::new("kill").args(["-TERM", &pid]).status().is_ok_and(|status| status.success());
+        // One that was stopped between its turns hears nothing before that.
+        let _ = Command::new("kill").args(["-CONT", &pid]).status();
         let begun = Instant::now();
         while asked && begun.elapsed() < END {
             match self.child.try_wait() {
@@ -177,10 +203,15 @@ impl Drop for Server {
 
 /// A release build's program that may run on these cores only.
 fn pinned(cores: &[usize], name: &str) -> Command {
+    pinned_to(cores, &program(name))
+}
+
+/// A program that may run on these cores only.
+pub(super) fn pinned_to(cores: &[usize], program: &Path) -> Command {
     let cores: Vec<String> = cores.iter().map(usize::to_string).collect();
     let mut command = Command::new("taskset");
     // taskset turns into the program, so the process id stays.
-    command.args(["-c", &cores.join(",")]).arg(program(name));
+    command.args(["-c", &cores.join(",")]).arg(program);
     command
 }
 

@@ -11,7 +11,7 @@ use crate::shell::run_quietly;
 ///
 /// # Errors
 /// When that is not ours to do (not root, no apt, or `COLOPHON_NO_APT` is set), with the command to type, or fails.
-pub(super) fn install(packages: &[&str]) -> Result<()> {
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let list = packages.join(" ");
     let is_root = run_quietly(Command::new("id").arg("-u")).is_ok_and(|uid| uid.trim() == "0");
     let has_apt = crate::shell::answers("apt-get", "--version");

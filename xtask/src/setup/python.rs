@@ -31,7 +31,7 @@ pub(super) fn ensure() -> Result<()> {
     })
 }
 
-fn find() -> Result<(String, String)> {
+pub(crate) fn find() -> Result<(String, String)> {
     let mut seen = Vec::new();
     for program in ["python3", "python3.13", "python3.12", "python3.11"] {
         let show = "import sys; print(*sys.version_info[:3], sys.executable)";
@@ -54,7 +54,7 @@ fn find() -> Result<(String, String)> {
 }
 
 /// Debian ships Python without `ensurepip`; where we may, we install the package that has it.
-fn create(program: &str, dir: &std::path::Path) -> Result<()> {
+pub(crate) fn create(program: &str, dir: &std::path::Path) -> Result<()> {
     let venv = || run_quietly(Command::new(program).args(["-m", "venv", "--clear"]).arg(dir));
     let Err(first) = venv() else { return Ok(()) };
     super::debian::install(&["python3-venv"])

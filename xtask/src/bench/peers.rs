@@ -1,0 +1,110 @@
+//! `cargo xtask bench peers`: Colophon beside what people would run instead, on one core each, in one run.
+//!
+//! All get the same: one worker, kept connections on both sides, no access log. One that is not being measured is
+//! stopped (SIGSTOP), so that its housekeeping is not another one's noise.
+
+mod chart;
+mod configs;
+mod install;
+mod report;
+mod rounds;
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use self::configs::Peer;
+use super::machine::Machine;
+use super::servers::Stage;
+use super::{Folder, build, load};
+use crate::shell::root;
+
+/// The slowest of them (a Python gateway) takes half a minute to listen on a busy machine.
+const START: Duration = Duration::from_secs(180);
+
+/// What can be told to the run.
+#[derive(Args)]
+pub(crate) struct PeersArgs {
+    /// Seconds of each measurement under load
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Rounds: every contender is measured once in each
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=50))]
+    rounds: u64,
+    /// Only these peers; Colophon and the plain proxy always run
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Writes all that was measured to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measures the builds and installations that are there
+    #[arg(long)]
+    no_build: bool,
+    /// Measures and prints, and leaves docs/PERFORMANCE.md as it is
+    #[arg(long)]
+    no_write: bool,
+}
+
+/// Installs the peers, runs everybody side by side, prints the table and writes it with its chart to docs/.
+///
+/// # Errors
+/// When a peer of `--only` is unknown or none could be had, there are fewer than two cores, or a contender fails.
+pub(super) fn run(args: &PeersArgs) -> Result<()> {
+    let chosen = choose(&args.only)?;
+    load::ensure_wrk()?;
+    let mut missing = Vec::new();
+    let mut peers = Vec::new();
+    for peer in chosen {
+        match install::ensure(peer) {
+            Ok(version) => peers.push((peer, version)),
+            Err(error) => {
+                eprintln!("bench: skipped: {}: {error:#}", peer.title());
+                missing.push(peer.title());
+            }
+        }
+    }
+    if peers.is_empty() {
+        bail!("none of the peers could be had");
+    }
+    if !args.no_build {
+        build()?;
+    }
+    let machine = Machine::look()?;
+    let folder = Folder::new()?;
+    let mut stage = Stage::set(&folder.0, &machine)?;
+    let upstream = stage.server("direct")?.listen;
+    for (peer, _) in &peers {
+        eprintln!("bench: starting {}", peer.title());
+        stage.servers.push(peer.start(&folder.0, machine.proxy_core, upstream, START)?);
+    }
+    let measured = rounds::run(&stage, &machine, args.rounds, Duration::from_secs(args.seconds))?;
+    stage.check_records()?;
+    stage.stop();
+    let report = report::Report { machine, seconds: args.seconds, peers, missing, measured };
+    println!("{}", report.table());
+    if let Some(path) = &args.json {
+        fs::write(path, serde_json::to_string_pretty(&report.json())?)
+            .with_context(|| path.display().to_string())?;
+    }
+    if !args.no_write {
+        report.write(&root().join("docs"))?;
+    }
+    Ok(())
+}
+
+fn choose(only: &[String]) -> Result<Vec<Peer>> {
+    let find = |name: &String| {
+        let known = || Peer::ALL.map(|peer| peer.name()).join(", ");
+        Peer::ALL
+            .into_iter()
+            .find(|peer| peer.name() == name)
+            .with_context(|| format!("no peer is called {name}; there are {}", known()))
+    };
+    if only.is_empty() { Ok(Peer::ALL.to_vec()) } else { only.iter().map(find).collect() }
+}
+
+#[cfg(test)]
+mod tests;
