@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use colophon_receipt::level::Outcome;
 use colophon_tests::client::{post, post_bytes, send};
 use colophon_tests::colophon::Colophon;
 use colophon_tests::llama::{Llama, MODEL};
 use colophon_tests::pause;
-use colophon_tests::receipts::Fetched;
-use colophon_tests::text::Template;
+use colophon_tests::same::assert_same;
 use colophon_tests::wire::End;
 
 /// What may differ between two answers: ids, and readings of a clock.
@@ -80,41 +78,9 @@ fn answers_are_the_same_direct_and_through_the_proxy() {
     let colophon = Colophon::signing(&llama.url());
     // The first answers differ from later ones in places (a slot not used yet).
     post(llama.address(), "/completion", r#"{"prompt":"warm","n_predict":2,"id_slot":0}"#);
-    let ask = |path: &str, body: &str, through: bool| {
-        let to = if through { colophon.listen() } else { llama.address() };
-        let response = post(to, path, body);
-        assert_eq!(response.end, End::Complete, "{path} {body}: {}", response.text());
-        response
-    };
-    let bodies: Vec<String> = REQUESTS.iter().map(|(_, body)| body.replace("MODEL", MODEL)).collect();
-    let ask_all = |through| -> Vec<_> {
-        REQUESTS.iter().zip(&bodies).map(|((path, _), body)| ask(path, body, through)).collect()
-    };
-    // Asked directly before and after the proxy, more than a second apart, so that whatever a clock shows is masked.
-    let first = ask_all(false);
-    let second = ask_all(false);
-    let through = ask_all(true);
-    pause(Duration::from_millis(1100));
-    let third = ask_all(false);
-    let fourth = ask_all(false);
-    for (at, (path, _)) in REQUESTS.iter().enumerate() {
-        let what = format!("{path} {}", bodies[at]);
-        let direct = [&first[at], &second[at], &third[at], &fourth[at]].map(|answer| answer.body.clone());
-        let template =
-            Template::of(&direct).unwrap_or_else(|why| panic!("{what}: direct answers differ: {why}"));
-        for key in template.keys() {
-            assert!(MAY_DIFFER.contains(&key.as_str()), "{what}: {key:?} differs between direct answers");
-        }
-        assert_eq!(through[at].status(), first[at].status(), "{what}");
-        assert_eq!(through[at].header("content-type"), first[at].header("content-type"), "{what}");
-        assert!(!through[at].body.is_empty(), "{what}");
-        template.check(&through[at].body).unwrap_or_else(|why| panic!("{what}: through the proxy: {why}"));
-
-        let receipt = Fetched::of(&through[at], colophon.listen());
-        let outcome = if first[at].status() < 400 { Outcome::Complete } else { Outcome::UpstreamError };
-        assert_eq!(receipt.outcome(), outcome, "{what}");
-        receipt.assert_verifies(colophon.listen(), bodies[at].as_bytes(), &through[at].body);
-    }
+    let requests: Vec<_> =
+        REQUESTS.iter().map(|(path, body)| (*path, body.replace("MODEL", MODEL))).collect();
+    assert_same(llama.address(), &colophon, &requests, MAY_DIFFER);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod bench;
 mod deny;
+mod e2e;
 mod model;
 mod setup;
 mod shell;
@@ -40,6 +41,11 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Kills a release build under load again and again: nothing is lost, one log, flat memory
     Soak(soak::SoakArgs),
+    /// Runs the tests against a real server that takes minutes to install and start
+    E2e {
+        /// The server
+        server: e2e::Server,
+    },
     /// Model-checks the log's sequencer with spin, and that seeded mistakes are found
     Model,
     /// Checks the dependencies' bans, licences and sources with cargo-deny
@@ -54,6 +60,7 @@ fn main() -> Result<()> {
         Command::Test { full, args } => test::run_tests(full, &args),
         Command::Bench(args) => bench::bench(&args),
         Command::Soak(args) => soak::soak(&args),
+        Command::E2e { server } => e2e::run_e2e(server),
         Command::Model => model::check(),
         Command::Deny => deny::check(),
         Command::Advisories => deny::advisories(),

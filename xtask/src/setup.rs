@@ -9,6 +9,7 @@ mod softhsm;
 mod timestamp_server;
 mod tlog;
 mod versitygw;
+pub(crate) mod vllm;
 
 use anyhow::Result;
 
