@@ -5,6 +5,7 @@
 //! meets all of them; what counts is the ratio to the plain proxy.
 
 mod http;
+mod instructions;
 mod load;
 mod machine;
 mod micro;
@@ -57,6 +58,8 @@ pub(crate) struct BenchArgs {
 enum Other {
     /// Measures Colophon beside what people would run instead: nginx, haproxy, Envoy, Caddy, Traefik, LLM gateways
     Peers(peers::PeersArgs),
+    /// Counts instructions a request (valgrind) and fails where they have grown since they were last written down
+    Quick(instructions::QuickArgs),
 }
 
 /// Builds the contenders, runs them side by side, prints the tables and writes them to docs/PERFORMANCE.md.
@@ -64,8 +67,10 @@ enum Other {
 /// # Errors
 /// When there are fewer than two cores, wrk cannot be had, a contender fails, or an answer was not a 200.
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
-    if let Some(Other::Peers(peers)) = &args.other {
-        return peers::run(peers);
+    match &args.other {
+        Some(Other::Peers(peers)) => return peers::run(peers),
+        Some(Other::Quick(quick)) => return instructions::run(quick),
+        None => {}
     }
     load::ensure_wrk()?;
     if !args.no_build {

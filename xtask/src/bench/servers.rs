@@ -13,7 +13,7 @@ use super::machine::{self, Machine};
 use super::{http, pause, program};
 
 /// A contender listens within this time, or the run fails.
-const START: Duration = Duration::from_secs(20);
+const START: Duration = Duration::from_secs(60);
 
 /// A contender ends within this time after SIGTERM, or is killed.
 const END: Duration = Duration::from_secs(30);
@@ -29,6 +29,14 @@ pub(super) struct Server {
     child: Child,
 }
 
+/// What the proxies run under.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Under {
+    Nothing,
+    /// Valgrind's counter of instructions, off until it is told to count; dumps go to `callgrind.NAME` in the folder.
+    Callgrind,
+}
+
 /// All of them.
 pub(super) struct Stage {
     /// In the order of the tables: `direct` (the upstream itself), `plain`, `pass`, `commit`, `sign`.
@@ -40,14 +48,29 @@ pub(super) struct Stage {
 impl Stage {
     /// Starts everything.
     pub(super) fn set(folder: &Path, machine: &Machine) -> Result<Stage> {
+        Stage::set_under(folder, machine, Under::Nothing)
+    }
+
+    /// Starts everything, the proxies under a tool.
+    pub(super) fn set_under(folder: &Path, machine: &Machine, under: Under) -> Result<Stage> {
         let upstream = Server::announced("direct", pinned(&machine.load_cores, "fixed-upstream"))?;
         let target = upstream.listen;
         let mut servers = vec![upstream];
-        let mut plain = pinned(&[machine.proxy_core], "plain-proxy");
+        let proxy = |name: &str, level: &str| match under {
+            Under::Nothing => pinned(&[machine.proxy_core], name),
+            Under::Callgrind => {
+                let mut command = pinned_to(&[machine.proxy_core], Path::new("valgrind"));
+                command.args(["--quiet", "--tool=callgrind", "--instr-atstart=no"]);
+                let out = folder.join(format!("callgrind.{level}"));
+                command.arg(format!("--callgrind-out-file={}", out.display())).arg(program(name));
+                command
+            }
+        };
+        let mut plain = proxy("plain-proxy", "plain");
         plain.args(["--upstream", &target.to_string()]);
         servers.push(Server::announced("plain", plain)?);
         for level in ["pass", "commit", "sign"] {
-            servers.push(Server::colophon(level, folder, target, machine.proxy_core)?);
+            servers.push(Server::colophon(proxy("colophon", level), level, folder, target)?);
         }
         Ok(Stage { servers, folder: folder.to_owned() })
     }
@@ -132,13 +155,17 @@ impl Server {
         bail!("{name} did not listen on {listen} within {within:?}")
     }
 
-    fn colophon(level: &'static str, folder: &Path, upstream: SocketAddr, core: usize) -> Result<Server> {
+    fn colophon(
+        mut command: Command,
+        level: &'static str,
+        folder: &Path,
+        upstream: SocketAddr,
+    ) -> Result<Server> {
         let folder = folder.join(level);
         fs::create_dir_all(&folder)?;
         let policy = folder.join("policy.yaml");
         fs::write(&policy, policy_text(level))?;
         let ready = folder.join("ready.json");
-        let mut command = pinned(&[core], "colophon");
         command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "warn"]);
         command.args(["--upstream", &format!("http://{upstream}")]);
         for (flag, path) in [

@@ -1,0 +1,156 @@
+//! `cargo xtask bench quick`: instructions a request at each level, beside the plain proxy's, against those written down.
+//!
+//! Time is noisy on a shared machine, the number of instructions hardly. Valgrind has no SHA instructions and shows
+//! programs a CPU without them, so hashing counts for more than it costs; like is compared with like all the same.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use super::machine::Machine;
+use super::rounds::{SETTLE, write_request};
+use super::servers::{Stage, Under};
+use super::{Folder, build, load, pause};
+use crate::setup::debian;
+use crate::shell::{answers, root, run_quietly};
+
+/// Where the last figures are written down.
+const BASELINE: &str = "benches/instructions.json";
+
+/// A rise above this share fails.
+const MOST_RISE: f64 = 0.03;
+
+/// Few, so that how requests meet each other in valgrind's one thread is much the same each time.
+const CONNECTIONS: usize = 8;
+
+const WARM_UP: Duration = Duration::from_secs(2);
+
+/// What can be told to the run.
+#[derive(Args)]
+pub(crate) struct QuickArgs {
+    /// Writes the figures down as those to compare with
+    #[arg(long)]
+    save: bool,
+    /// Seconds of load for each contender
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=120))]
+    seconds: u64,
+    /// Measures the builds that are there
+    #[arg(long)]
+    no_build: bool,
+}
+
+/// Instructions a request, by contender.
+#[derive(Deserialize, Serialize)]
+struct Figures {
+    /// Other compilers make other figures.
+    rustc: String,
+    instructions_per_request: BTreeMap<String, f64>,
+}
+
+/// Measures, prints, and compares with (or writes) `benches/instructions.json`.
+///
+/// # Errors
+/// When a level takes over 3 % more instructions than was written down, or something cannot be run.
+pub(super) fn run(args: &QuickArgs) -> Result<()> {
+    if !answers("valgrind", "--version") {
+        debian::install(&["valgrind"])?;
+    }
+    load::ensure_wrk()?;
+    if !args.no_build {
+        build()?;
+    }
+    let machine = Machine::look()?;
+    let folder = Folder::new()?;
+    let mut stage = Stage::set_under(&folder.0, &machine, Under::Callgrind)?;
+    write_request(&stage)?;
+    let mut measured = BTreeMap::new();
+    for server in stage.servers.iter().filter(|server| server.name != "direct") {
+        let wrk = |time| load::wrk(&stage.folder, &machine.load_cores, server.listen, CONNECTIONS, time);
+        wrk(WARM_UP)?;
+        pause(SETTLE);
+        control(server.pid(), &["--zero"])?;
+        control(server.pid(), &["--instr=on"])?;
+        let loaded = wrk(Duration::from_secs(args.seconds))?;
+        pause(SETTLE);
+        let out = stage.folder.join(format!("callgrind.{}", server.name));
+        control(server.pid(), &["--dump"])?;
+        control(server.pid(), &["--instr=off"])?;
+        let instructions = total(&stage.folder, &out)? / loaded.requests;
+        eprintln!(
+            "bench: {:6}: {instructions:.0} instructions a request ({:.0} requests)",
+            server.name, loaded.requests
+        );
+        measured.insert(server.name.to_owned(), instructions);
+    }
+    stage.check_records()?;
+    stage.stop();
+    let path = root().join(BASELINE);
+    let now = Figures { rustc: machine.rustc, instructions_per_request: measured };
+    if args.save {
+        fs::write(&path, serde_json::to_string_pretty(&now)? + "\n")
+            .with_context(|| path.display().to_string())?;
+        eprintln!("bench: written to {BASELINE}");
+        return Ok(());
+    }
+    let text = fs::read_to_string(&path).with_context(|| format!("{BASELINE}: make it with --save"))?;
+    compare(&serde_json::from_str(&text).context(BASELINE)?, &now)
+}
+
+fn control(pid: u32, args: &[&str]) -> Result<()> {
+    run_quietly(Command::new("callgrind_control").args(args).arg(pid.to_string())).map(|_| ())
+}
+
+/// Sums the totals of all dumps that begin like `out` (one each thread, one each dump).
+fn total(folder: &Path, out: &Path) -> Result<f64> {
+    let begin = out.file_name().and_then(|name| name.to_str()).context("a name")?;
+    let mut sum = 0.0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let is_dump =
+            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(begin));
+        if !is_dump {
+            continue;
+        }
+        let text = fs::read_to_string(&path)?;
+        let totals =
+            text.lines().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));
+        sum += totals.and_then(|number| number.trim().parse::<f64>().ok()).unwrap_or(0.0);
+    }
+    if sum == 0.0 {
+        bail!("callgrind counted nothing for {begin}");
+    }
+    Ok(sum)
+}
+
+fn compare(before: &Figures, now: &Figures) -> Result<()> {
+    if before.rustc != now.rustc {
+        eprintln!("bench: those written down were made by rustc {}, these by {}", before.rustc, now.rustc);
+    }
+    let mut risen = Vec::new();
+    for (name, now) in &now.instructions_per_request {
+        let Some(before) = before.instructions_per_request.get(name) else { continue };
+        let change = now / before - 1.0;
+        println!("{name:6}: {now:8.0} instructions a request, {:+.1} %", change * 100.0);
+        // The plain proxy is the yardstick: what it does is not ours.
+        if name != "plain" && change > MOST_RISE {
+            risen.push(format!("{name} by {:.1} %", change * 100.0));
+        }
+    }
+    if !risen.is_empty() {
+        bail!(
+            "more instructions a request than was written down: {}. Mend it, or write the new figures down with \
+             `cargo xtask bench quick --save` and say why",
+            risen.join(", ")
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
