@@ -74,7 +74,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     }
     load::ensure_wrk()?;
     if !args.no_build {
-        build()?;
+        build(RELEASE)?;
     }
     // After the build, which leaves the machine as busy as it will be.
     let machine = Machine::look()?;
@@ -103,11 +103,12 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
 
 /// `colophon-verify` on its own: in one build with the proxy it would get the proxy's signature code, and not be the
 /// program that readers have.
-fn build() -> Result<()> {
+fn build(profile: &str) -> Result<()> {
     for what in [["colophon", "colophon"], ["colophon-verify", "colophon-verify"]] {
         run(crate::shell::cargo().args([
             "build",
-            "--release",
+            "--profile",
+            profile,
             "--locked",
             "--package",
             what[0],
@@ -117,7 +118,8 @@ fn build() -> Result<()> {
     }
     run(crate::shell::cargo().args([
         "build",
-        "--release",
+        "--profile",
+        profile,
         "--locked",
         "--package",
         "colophon-benches",
@@ -125,9 +127,17 @@ fn build() -> Result<()> {
     ]))
 }
 
+/// What users run.
+const RELEASE: &str = "release";
+
 /// A release build's program.
 fn program(name: &str) -> PathBuf {
-    target().join("release").join(name)
+    program_of(RELEASE, name)
+}
+
+/// A program built with this profile.
+fn program_of(profile: &str, name: &str) -> PathBuf {
+    target().join(profile).join(name)
 }
 
 /// The run's own folder, gone when the run ends.

@@ -19,7 +19,7 @@ use clap::Args;
 use self::configs::Peer;
 use super::machine::Machine;
 use super::servers::Stage;
-use super::{Folder, build, load};
+use super::{Folder, RELEASE, build, load};
 use crate::shell::root;
 
 /// The slowest of them (a Python gateway) takes half a minute to listen on a busy machine.
@@ -70,7 +70,7 @@ pub(super) fn run(args: &PeersArgs) -> Result<()> {
         bail!("none of the peers could be had");
     }
     if !args.no_build {
-        build()?;
+        build(RELEASE)?;
     }
     let machine = Machine::look()?;
     let folder = Folder::new()?;

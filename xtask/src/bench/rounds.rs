@@ -44,7 +44,7 @@ pub(super) struct Turns {
 /// Tells wrk what to send: the upstream's own idea of a usual request.
 pub(super) fn write_request(stage: &Stage) -> Result<()> {
     let request = crate::shell::run_quietly(
-        std::process::Command::new(super::program("fixed-upstream")).arg("--print-request"),
+        std::process::Command::new(stage.program("fixed-upstream")).arg("--print-request"),
     )?;
     load::write_script(&stage.folder, request.trim())
 }

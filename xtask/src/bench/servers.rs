@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::machine::{self, Machine};
-use super::{http, pause, program};
+use super::{RELEASE, http, pause, program_of};
 
 /// A contender listens within this time, or the run fails.
 const START: Duration = Duration::from_secs(60);
@@ -29,6 +29,9 @@ pub(super) struct Server {
     child: Child,
 }
 
+/// A release build that kept its names.
+pub(super) const COUNTED: &str = "counted";
+
 /// What the proxies run under.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Under {
@@ -43,6 +46,7 @@ pub(super) struct Stage {
     pub(super) servers: Vec<Server>,
     /// For the run's own files.
     pub(super) folder: PathBuf,
+    profile: &'static str,
 }
 
 impl Stage {
@@ -53,16 +57,21 @@ impl Stage {
 
     /// Starts everything, the proxies under a tool.
     pub(super) fn set_under(folder: &Path, machine: &Machine, under: Under) -> Result<Stage> {
-        let upstream = Server::announced("direct", pinned(&machine.load_cores, "fixed-upstream"))?;
+        let profile = match under {
+            Under::Nothing => RELEASE,
+            Under::Callgrind => COUNTED,
+        };
+        let upstream = pinned_to(&machine.load_cores, &program_of(profile, "fixed-upstream"));
+        let upstream = Server::announced("direct", upstream)?;
         let target = upstream.listen;
         let mut servers = vec![upstream];
         let proxy = |name: &str, level: &str| match under {
-            Under::Nothing => pinned(&[machine.proxy_core], name),
+            Under::Nothing => pinned_to(&[machine.proxy_core], &program_of(profile, name)),
             Under::Callgrind => {
                 let mut command = pinned_to(&[machine.proxy_core], Path::new("valgrind"));
                 command.args(["--quiet", "--tool=callgrind", "--instr-atstart=no"]);
                 let out = folder.join(format!("callgrind.{level}"));
-                command.arg(format!("--callgrind-out-file={}", out.display())).arg(program(name));
+                command.arg(format!("--callgrind-out-file={}", out.display())).arg(program_of(profile, name));
                 command
             }
         };
@@ -72,7 +81,12 @@ impl Stage {
         for level in ["pass", "commit", "sign"] {
             servers.push(Server::colophon(proxy("colophon", level), level, folder, target)?);
         }
-        Ok(Stage { servers, folder: folder.to_owned() })
+        Ok(Stage { servers, folder: folder.to_owned(), profile })
+    }
+
+    /// A program of the build that is measured.
+    pub(super) fn program(&self, name: &str) -> PathBuf {
+        program_of(self.profile, name)
     }
 
     /// The contender of this name.
@@ -226,11 +240,6 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A release build's program that may run on these cores only.
-fn pinned(cores: &[usize], name: &str) -> Command {
-    pinned_to(cores, &program(name))
 }
 
 /// A program that may run on these cores only.

@@ -15,3 +15,12 @@ fn a_rise_over_three_percent_fails_and_names_the_level() {
     // The yardstick itself may change.
     assert!(compare(&before, &figures(100_000.0, 80_000.0)).is_ok());
 }
+
+#[test]
+fn a_dump_is_added_up_without_what_is_left_out() {
+    let dump = "events: Ir\nfl=(1) a.rs\nfn=(1) app::serve\n10 100\n+2 7\ncfn=(2) sha2::compress\ncalls=3 5\n* 3000\n\
+                fn=(2)\n5 3000\nfn=(3) app::send\n-4 20\ncfn=(1)\ncalls=1 10\n12 107\nfn=(2)\n* 9\n\ntotals: 3136\n";
+    assert_eq!(super::callgrind::count(dump, &["sha2::"]).ok(), Some(127));
+    assert_eq!(super::callgrind::count(dump, &[]).ok(), Some(3136));
+    assert!(super::callgrind::count("fn=(1) 0x000012\n1 5\n", &["sha2::"]).is_err());
+}
