@@ -248,7 +248,7 @@ async fn until_idle(busy: &AtomicUsize, patience: Duration) {
 /// Runs the streams of HTTP/2 connections as tasks that the end of the process waits for: each may still have a record
 /// to write when its connection is gone.
 #[derive(Clone)]
-struct Tracked(TaskTracker);
+pub(crate) struct Tracked(pub(crate) TaskTracker);
 
 impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tracked {
     fn execute(&self, stream: F) {

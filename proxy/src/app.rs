@@ -58,6 +58,7 @@ impl App {
         upstream_idle: Duration,
         limits: Limits,
         mmd: Duration,
+        tasks: TaskTracker,
     ) -> Arc<App> {
         let head = ledger.head();
         let value = header(&head);
@@ -70,7 +71,7 @@ impl App {
             upstream,
             upstream_idle,
             limits,
-            tasks: TaskTracker::new(),
+            tasks,
             kill: CancellationToken::new(),
             draining: AtomicBool::new(false),
             log_value: ArcSwap::from_pointee((head, value)),

@@ -11,6 +11,7 @@ use crate::own;
 use crate::problem::Problem;
 use crate::request_body::{RequestBody, RequestBodyError, SharedRequest};
 use crate::response_body::{Observed, ResponseBody, Tail};
+use crate::upstream::{UpstreamBody, is_ambiguous};
 use crate::{stamp, upgrade};
 use bytes::Bytes;
 use colophon_policies::{Api, Head, Route, identify};
@@ -79,7 +80,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         Ok(answer) if let Some(wrong) = wrong_head(&answer, &client) => {
             Box::pin(broken(flight, wrong.to_owned())).await
         }
-        Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             upgrade::switch(flight, answer, client)
         }
         Ok(answer) => respond(flight, answer, &client).await,
@@ -208,7 +209,7 @@ async fn pass(
         Ok(answer) if let Some(wrong) = wrong_head(&answer, &client) => {
             whole(bad_gateway(wrong.into()).response(api))
         }
-        Ok(answer) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
             upgrade::switch_unseen(app, answer, client)
         }
         Ok(answer) => {
@@ -223,7 +224,7 @@ async fn pass(
 /// An upstream's answer, fit for the client but for what this proxy adds.
 struct Framed {
     parts: http::response::Parts,
-    body: Incoming,
+    body: UpstreamBody,
     /// What the upstream may not say.
     stripped: Vec<Vec<u8>>,
     /// Its framing was ambiguous: no connection goes on after it.
@@ -233,13 +234,8 @@ struct Framed {
 /// Makes an upstream's head fit for the client: framing first, then hop-by-hop headers, then claims that are not its
 /// to make.
 fn frame(answer: Answer) -> Framed {
-    let headers = answer.response.headers();
-    let close =
-        headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH);
-    if close {
-        answer.poison_connection();
-    }
-    let (mut parts, body) = answer.response.into_parts();
+    let close = is_ambiguous(answer.headers());
+    let (mut parts, body) = answer.into_parts();
     if close {
         parts.headers.remove(header::CONTENT_LENGTH);
     } else if let Some(length) = content_length(&parts.headers) {
@@ -306,10 +302,10 @@ async fn respond(mut flight: Box<InFlight>, answer: Answer, client: &Client) -> 
 /// What is wrong with an answer that is coded in a way nobody undoes, that changes the protocol when it should not, or
 /// does not when it seems to.
 fn wrong_head(answer: &Answer, client: &Client) -> Option<&'static str> {
-    if !head::coding_known(answer.response.headers()) {
+    if !head::coding_known(answer.headers()) {
         return Some("its transfer coding is not chunked");
     }
-    let status = answer.response.status();
+    let status = answer.status();
     if status == StatusCode::SWITCHING_PROTOCOLS && client.upgrade.is_none() {
         return Some("it switched protocols unasked");
     }
@@ -318,7 +314,7 @@ fn wrong_head(answer: &Answer, client: &Client) -> Option<&'static str> {
 }
 
 /// Reads a body to its end.
-async fn hold(app: &App, mut body: Incoming) -> Result<(Bytes, Option<HeaderMap>), String> {
+async fn hold(app: &App, mut body: UpstreamBody) -> Result<(Bytes, Option<HeaderMap>), String> {
     let mut frames: Vec<Bytes> = Vec::with_capacity(1);
     let mut trailers = None;
     loop {

@@ -1,38 +1,27 @@
-//! Towards the upstream: the connection pool, its TLS, and what a request's head looks like on the other side.
+//! Towards the upstream: what a request's head looks like on the other side, and how an answer is had.
 
 use crate::config::{HostHeader, UpstreamOptions};
 use crate::exchange::content_length;
 use crate::head;
 use crate::request_body::{RequestBody, RequestBodyError};
 use crate::tls;
+use crate::upstream::{Connections, NoAnswer, Settings, UpstreamBody};
 use anyhow::Context as _;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::{CaptureConnection, HttpConnector, capture_connection};
-use hyper_util::client::legacy::{Client, Error as ClientError};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-
-/// Idle upstream connections are dropped after this: uvicorn and llama.cpp close theirs at 5 s, and a request that
-/// meets the close is lost.
-const POOL_IDLE: Duration = Duration::from_secs(4);
+use tokio_util::task::TaskTracker;
 
 /// How long a client's body waits for the upstream's `100 Continue`.
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
-type Pool = Client<HttpsConnector<HttpConnector>, RequestBody>;
-
 /// The server behind this proxy.
 pub struct Upstream {
-    client: Pool,
-    /// For requests that ask for another protocol: HTTP/1.1 only, since HTTP/2 has no such wish.
-    upgrading: Pool,
+    connections: Connections,
     scheme: Scheme,
     authority: Authority,
     /// Put before every path, without a trailing slash.
@@ -68,25 +57,12 @@ pub enum ForwardError {
     Target(#[from] http::Error),
 }
 
-/// An answer with what is needed to give up its connection.
-pub struct Answer {
-    /// Head and body.
-    pub response: Response<Incoming>,
-    connection: CaptureConnection,
-}
-
-impl Answer {
-    /// Keeps the connection from being used again: its framing cannot be trusted.
-    pub fn poison_connection(&self) {
-        if let Some(connected) = &*self.connection.connection_metadata() {
-            connected.poison();
-        }
-    }
-}
+/// Head and body of an answer.
+pub type Answer = Response<UpstreamBody>;
 
 impl Upstream {
-    /// Builds the pool. Nothing is connected yet.
-    pub fn new(options: &UpstreamOptions) -> anyhow::Result<Upstream> {
+    /// Nothing is connected yet. What goes on beside the exchanges runs in `tasks`, until [`close`](Upstream::close).
+    pub fn new(options: &UpstreamOptions, tasks: TaskTracker) -> anyhow::Result<Upstream> {
         let uri: Uri = options.url.parse().with_context(|| format!("--upstream {}", options.url))?;
         let parts = uri.into_parts();
         let scheme = parts.scheme.unwrap_or(Scheme::HTTP);
@@ -102,15 +78,15 @@ impl Upstream {
         );
         let query = parts.path_and_query.as_ref().and_then(PathAndQuery::query);
         anyhow::ensure!(query.is_none(), "--upstream {}: no query may stand in it", options.url);
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(options.connect_timeout));
-        let tls = tls::client_config(options)?;
-        let builder = || HttpsConnectorBuilder::new().with_tls_config(tls.clone()).https_or_http();
         let known_h2 = options.http2 && scheme == Scheme::HTTP;
-        let client = pool(builder().enable_all_versions().wrap_connector(http.clone()), known_h2);
-        let upgrading = pool(builder().enable_http1().wrap_connector(http), false);
+        let settings = Settings {
+            scheme: scheme.clone(),
+            authority: authority.clone(),
+            tls: tls::client_config(options)?,
+            known_h2,
+            connect_timeout: options.connect_timeout,
+            header_timeout: options.header_timeout,
+        };
         let host = match options.host {
             HostHeader::Auto if scheme == Scheme::HTTP && !known_h2 => HostHeader::Preserve,
             HostHeader::Auto => HostHeader::Upstream,
@@ -119,8 +95,7 @@ impl Upstream {
         let base_path =
             parts.path_and_query.as_ref().map_or("", PathAndQuery::path).trim_end_matches('/').to_owned();
         Ok(Upstream {
-            client,
-            upgrading,
+            connections: Connections::new(settings, tasks)?,
             url: format!("{scheme}://{authority}{base_path}").into(),
             scheme,
             authority,
@@ -150,11 +125,9 @@ impl Upstream {
             Some(path) => Ok(path.clone()),
             None => Ok(PathAndQuery::from_static("/")),
         };
-        let uri = Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(path.map_err(http::Error::from)?)
-            .build()?;
+        let mut uri = http::uri::Parts::default();
+        uri.path_and_query = Some(path.map_err(http::Error::from)?);
+        let uri = Uri::from_parts(uri).map_err(http::Error::from)?;
         let headers = &mut parts.headers;
         let wants_trailers = head::has_token(headers, &header::TE, "trailers");
         head::strip_hop_by_hop(headers);
@@ -214,14 +187,16 @@ impl Upstream {
                 }
             });
         }
-        let pool =
-            if request.headers().contains_key(header::UPGRADE) { &self.upgrading } else { &self.client };
-        let connection = capture_connection(&mut request);
-        match tokio::time::timeout(self.header_timeout, pool.request(request)).await {
-            Err(_) => Err(ForwardError::Timeout(self.header_timeout)),
-            Ok(Err(error)) => Err(classify(error)),
-            Ok(Ok(response)) => Ok(Answer { response, connection }),
-        }
+        self.connections.request(request).await.map_err(|why| match why {
+            NoAnswer::Timeout => ForwardError::Timeout(self.header_timeout),
+            NoAnswer::Connect(why) => ForwardError::Connect(why),
+            NoAnswer::Broken(error) => classify(error),
+        })
+    }
+
+    /// Ends what goes on beside the exchanges; for when none is left.
+    pub fn close(&self) {
+        self.connections.close();
     }
 
     /// Whether a TCP connection (and TLS session) to the upstream can be had: for readiness.
@@ -235,21 +210,7 @@ impl Upstream {
     }
 }
 
-fn pool(connector: HttpsConnector<HttpConnector>, known_h2: bool) -> Pool {
-    Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(POOL_IDLE)
-        .http2_only(known_h2)
-        .http2_adaptive_window(true)
-        .set_host(false)
-        .build(connector)
-}
-
-fn classify(error: ClientError) -> ForwardError {
-    if error.is_connect() {
-        return ForwardError::Connect(chain(&error));
-    }
+fn classify(error: hyper::Error) -> ForwardError {
     // The request body's own error is somewhere below hyper's.
     let mut source = error.source();
     while let Some(cause) = source {

@@ -1,7 +1,7 @@
 //! Colophon, a transparent reverse proxy that gives every answer of an LLM server a colophon.
 //!
-//! The modules in the order of the traffic: `accept` → `exchange` (with `head`, `own`) → `request_body` → `forward` →
-//! `facts`, `in_flight` (with `observe`, `decode`, `meaning`, `stamp`) → `response_body` or `upgrade`.
+//! The modules in the order of the traffic: `accept` → `exchange` (with `head`, `own`) → `request_body` → `forward` (with
+//! `upstream`) → `facts`, `in_flight` (with `observe`, `decode`, `meaning`, `stamp`) → `response_body` or `upgrade`.
 
 pub mod accept;
 pub mod admin;
@@ -31,3 +31,4 @@ pub mod serve;
 pub mod stamp;
 pub mod tls;
 pub mod upgrade;
+pub mod upstream;

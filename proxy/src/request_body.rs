@@ -1,6 +1,7 @@
 //! The request body on its way to the upstream: observed, limited, and not polled before the upstream wants it.
 
 use crate::observe::RequestSeen;
+use crate::upstream::Sending;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -53,6 +54,8 @@ pub struct RequestBody {
     /// Absent where the exchange leaves no record.
     seen: Option<SharedRequest>,
     gate: Option<Gate>,
+    /// Tells the connection that this body is still to be sent.
+    _sending: Option<Sending>,
     /// Bytes that may still come.
     left: u64,
     prefix_ended: bool,
@@ -77,6 +80,7 @@ impl RequestBody {
             inner: Some(inner),
             seen: None,
             gate: None,
+            _sending: None,
             left: limit,
             prefix_ended: false,
         }
@@ -86,6 +90,11 @@ impl RequestBody {
     pub fn gated(mut self, opened: oneshot::Receiver<()>, patience: Duration) -> RequestBody {
         self.gate = Some(Gate { opened, patience: Box::pin(tokio::time::sleep(patience)) });
         self
+    }
+
+    /// Keeps what tells that this body is still to be sent.
+    pub fn sending(&mut self, sending: Sending) {
+        self._sending = Some(sending);
     }
 
     /// Reads up to `limit` bytes ahead, so that a rule may look at them. They are forwarded all the same. Returns whether

@@ -4,11 +4,11 @@
 
 use crate::in_flight::{Closed, Ending, InFlight};
 use crate::stamp::Closing;
+use crate::upstream::UpstreamBody;
 use bytes::Bytes;
 use colophon_ledger::Unfinished;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub enum ResponseBody {
     /// Bytes that are all there, and trailers after them.
     Whole(Option<Bytes>, Option<HeaderMap>),
     /// A stream of a `pass` rule: not looked at.
-    Passed(Incoming),
+    Passed(UpstreamBody),
     /// A stream that is recorded.
     Observed(Box<Observed>),
 }
@@ -48,7 +48,7 @@ pub enum Tail {
 
 /// A recorded stream.
 pub struct Observed {
-    inner: Incoming,
+    inner: UpstreamBody,
     exchange: Box<InFlight>,
     tail: Tail,
     /// Bytes still to come, where the head promised a length.
@@ -70,7 +70,7 @@ type Waiting = Pin<Box<dyn Future<Output = Result<(), Box<Unfinished>>> + Send>>
 impl Observed {
     /// Wraps an upstream's body. `promised` is its `Content-Length`.
     pub fn new(
-        inner: Incoming,
+        inner: UpstreamBody,
         exchange: Box<InFlight>,
         tail: Tail,
         promised: Option<u64>,

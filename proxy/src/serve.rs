@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// How often the listener's certificate files are looked at.
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(10);
@@ -97,7 +98,8 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     };
     let acceptor =
         certificate.as_ref().map(ServerCertificate::server_config).transpose()?.map(TlsAcceptor::from);
-    let upstream = Upstream::new(&options.upstream)?;
+    let tasks = TaskTracker::new();
+    let upstream = Upstream::new(&options.upstream, tasks.clone())?;
     let listener = bind("--listen", options.listen.listen).await?;
     let admin_listener = bind("--admin", options.listen.admin).await?;
     let timestamps = timestamping(&options.timestamp)?;
@@ -112,6 +114,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         options.upstream.idle_timeout,
         options.limits.clone(),
         options.ledger.mmd,
+        tasks,
     );
     let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let running = Running {
@@ -159,6 +162,7 @@ impl Running {
             self.app.kill.cancel();
         }
         self.admin_stop.cancel();
+        self.app.upstream.close();
         // Tunnels have no connection that counts; they end with `kill`.
         if tokio::time::timeout(Duration::from_millis(100), self.app.tasks.wait()).await.is_err() {
             self.app.kill.cancel();

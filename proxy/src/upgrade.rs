@@ -105,8 +105,8 @@ fn prepare(
     client: Client,
     note: impl FnOnce(&http::response::Parts, Vec<Vec<u8>>),
 ) -> (http::response::Parts, Option<Tunnel>) {
-    let upstream = hyper::upgrade::on(&mut answer.response);
-    let (mut parts, _) = answer.response.into_parts();
+    let upstream = hyper::upgrade::on(&mut answer);
+    let (mut parts, _) = answer.into_parts();
     let granted = parts.headers.get(header::UPGRADE).cloned();
     head::strip_hop_by_hop(&mut parts.headers);
     let stripped = head::strip_claims(&mut parts.headers);

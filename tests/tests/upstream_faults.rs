@@ -214,6 +214,22 @@ fn a_pooled_connection_that_was_closed_is_not_an_error() {
     assert_eq!(upstream.received().len(), 10);
 }
 
+/// A connection serves one exchange after another, and goes before servers close theirs.
+#[test]
+fn an_idle_connection_is_used_again_and_dropped_after_a_while() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+    let colophon = Colophon::signing(&upstream.url());
+    for _ in 0..5 {
+        assert_eq!(post(colophon.listen(), "/v1/chat/completions", "{}").status(), 200);
+    }
+    assert_eq!(upstream.connections(), 1);
+    let idle = Instant::now();
+    upstream.until_closed(1);
+    assert!(idle.elapsed() > Duration::from_secs(3), "after {:?} already", idle.elapsed());
+    assert_eq!(post(colophon.listen(), "/v1/chat/completions", "{}").status(), 200);
+    assert_eq!(upstream.connections(), 2);
+}
+
 /// What the upstream says in our name is taken off, and that is on record.
 #[test]
 fn the_upstreams_own_colophon_headers_are_removed() {

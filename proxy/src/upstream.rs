@@ -1,0 +1,207 @@
+//! Connections to the upstream: HTTP/1.1 ones in a pool, each driven by the exchange that uses it, and for HTTP/2 one that
+//! all share.
+
+mod body;
+mod gate;
+mod h1;
+mod h2;
+mod pool;
+
+pub use body::UpstreamBody;
+pub use h1::Sending;
+pub(crate) use h1::is_ambiguous;
+
+use crate::forward::chain;
+use crate::request_body::RequestBody;
+use h1::Connection;
+use h2::Shared;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Request, Response, Uri};
+use hyper::client::conn::TrySendError;
+use hyper::client::conn::http2::SendRequest;
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::rt::TokioIo;
+use pool::Pool;
+use rustls::ClientConfig;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt as _;
+
+type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Connector = HttpsConnector<HttpConnector>;
+
+/// Connections look at least this often whether an answer is overdue.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// How to connect.
+pub(crate) struct Settings {
+    pub(crate) scheme: Scheme,
+    pub(crate) authority: Authority,
+    pub(crate) tls: ClientConfig,
+    /// HTTP/2 without being asked.
+    pub(crate) known_h2: bool,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) header_timeout: Duration,
+}
+
+/// All connections to one server.
+pub(crate) struct Connections {
+    connector: Connector,
+    /// For requests that ask for another protocol: HTTP/1.1 only, since HTTP/2 has no such wish.
+    upgrading: Connector,
+    pool: Arc<Pool>,
+    shared: Shared,
+    /// What the server spoke last.
+    speaks_h2: AtomicBool,
+    settings: Settings,
+    server: Uri,
+}
+
+/// Why there is no answer.
+pub(crate) enum NoAnswer {
+    /// No connection, and why.
+    Connect(String),
+    /// The connection broke, or what came was not HTTP.
+    Broken(hyper::Error),
+    /// No head in time.
+    Timeout,
+}
+
+/// The same, where the request may have been kept.
+enum Unanswered {
+    /// Nothing of the request has left: another connection may take it.
+    Unsent(Box<Request<RequestBody>>, hyper::Error),
+    Failed(hyper::Error),
+    Timeout,
+}
+
+impl From<TrySendError<Request<RequestBody>>> for Unanswered {
+    fn from(mut error: TrySendError<Request<RequestBody>>) -> Unanswered {
+        match error.take_message() {
+            Some(request) => Unanswered::Unsent(Box::new(request), error.into_error()),
+            None => Unanswered::Failed(error.into_error()),
+        }
+    }
+}
+
+/// A way to send one request.
+enum Link {
+    Own(Box<Connection>),
+    Shared(SendRequest<RequestBody>),
+}
+
+impl Connections {
+    /// Nothing is connected yet.
+    pub(crate) fn new(settings: Settings, tasks: TaskTracker) -> anyhow::Result<Connections> {
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(settings.connect_timeout));
+        let builder = || HttpsConnectorBuilder::new().with_tls_config(settings.tls.clone()).https_or_http();
+        let server = Uri::builder()
+            .scheme(settings.scheme.clone())
+            .authority(settings.authority.clone())
+            .path_and_query("/")
+            .build()?;
+        Ok(Connections {
+            connector: builder().enable_all_versions().wrap_connector(http.clone()),
+            upgrading: builder().enable_http1().wrap_connector(http),
+            pool: Pool::new(LOOK.min(settings.header_timeout), tasks.clone()),
+            shared: Shared::new(tasks),
+            speaks_h2: AtomicBool::new(settings.known_h2),
+            server,
+            settings,
+        })
+    }
+
+    /// Sends a request, whose target is path and query, and waits for the head of its answer. A request of which nothing
+    /// was sent because its connection had been closed meanwhile goes to another one.
+    pub(crate) async fn request(
+        &self,
+        mut request: Request<RequestBody>,
+    ) -> Result<Response<UpstreamBody>, NoAnswer> {
+        let upgrading = request.headers().contains_key(http::header::UPGRADE);
+        let now = Instant::now();
+        let deadline = now + self.settings.header_timeout;
+        loop {
+            let (link, reused) = match self.idle(upgrading, now) {
+                Some(link) => (link, true),
+                // Rare beside the rest, so it takes no room in every exchange.
+                None => Box::pin(self.connected(upgrading, deadline)).await?,
+            };
+            let sent = match link {
+                Link::Own(connection) => connection.send(request, deadline, &self.pool).await,
+                Link::Shared(sender) => {
+                    *request.uri_mut() = self.absolute(request.uri());
+                    Box::pin(self.shared.send(sender, request, deadline)).await
+                }
+            };
+            request = match sent {
+                Ok(response) => return Ok(response),
+                Err(Unanswered::Unsent(request, _)) if reused => *request,
+                Err(Unanswered::Unsent(_, error) | Unanswered::Failed(error)) => {
+                    return Err(NoAnswer::Broken(error));
+                }
+                Err(Unanswered::Timeout) => return Err(NoAnswer::Timeout),
+            };
+        }
+    }
+
+    /// A connection that is there and was used before.
+    fn idle(&self, upgrading: bool, now: Instant) -> Option<Link> {
+        if !upgrading && self.speaks_h2.load(Ordering::Relaxed) {
+            return self.shared.live().map(Link::Shared);
+        }
+        self.pool.take(now).map(Link::Own)
+    }
+
+    /// A new connection, or the shared one that somebody else has made meanwhile. Says whether it was used before.
+    async fn connected(&self, upgrading: bool, deadline: Instant) -> Result<(Link, bool), NoAnswer> {
+        let connected = async {
+            if upgrading || !self.speaks_h2.load(Ordering::Relaxed) {
+                return Ok((self.connect(upgrading).await?, false));
+            }
+            let _one = self.shared.connecting.lock().await;
+            match self.shared.live() {
+                Some(live) => Ok((Link::Shared(live), true)),
+                None => Ok((self.connect(false).await?, false)),
+            }
+        };
+        tokio::time::timeout_at(deadline, connected).await.unwrap_or(Err(NoAnswer::Timeout))
+    }
+
+    async fn connect(&self, upgrading: bool) -> Result<Link, NoAnswer> {
+        let connector = if upgrading { &self.upgrading } else { &self.connector };
+        let io = connector.clone().oneshot(self.server.clone()).await;
+        let io = io.map_err(|error| NoAnswer::Connect(chain(&*error)))?;
+        let http2 = !upgrading && (self.settings.known_h2 || io.connected().is_negotiated_h2());
+        if !upgrading {
+            self.speaks_h2.store(http2, Ordering::Relaxed);
+        }
+        let link = match http2 {
+            true => self.shared.adopt(io).await.map(Link::Shared),
+            false => Connection::new(io, self.pool.look()).await.map(Link::Own),
+        };
+        link.map_err(NoAnswer::Broken)
+    }
+
+    /// The target as HTTP/2 has it.
+    fn absolute(&self, target: &Uri) -> Uri {
+        let mut parts = self.server.clone().into_parts();
+        parts.path_and_query =
+            Some(target.path_and_query().cloned().unwrap_or(PathAndQuery::from_static("/")));
+        // Scheme, authority and path are all there.
+        Uri::from_parts(parts).unwrap_or_else(|_| target.clone())
+    }
+
+    /// Ends all connections; for when no exchange is left.
+    pub(crate) fn close(&self) {
+        self.pool.close();
+        self.shared.close();
+    }
+}

@@ -1,0 +1,174 @@
+//! One HTTP/1.1 connection, driven by the task of the exchange that uses it: no task of its own, no channel between two.
+
+use super::body::UpstreamBody;
+use super::gate::Gate;
+use super::pool::Pool;
+use super::{Io, Unanswered};
+use crate::request_body::RequestBody;
+use http::header::{self, HeaderMap};
+use http::{Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
+
+/// hyper does not name the type.
+type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
+
+/// The two ends of a connection that hyper gives: who asks, and who reads and writes.
+pub(super) struct Connection {
+    sender: SendRequest<RequestBody>,
+    /// Gone once the connection has ended.
+    driver: Option<Driver>,
+    gate: Arc<Gate>,
+    /// The gate as hyper is told it.
+    waker: Waker,
+    /// Whether hyper still has a request's body.
+    sending: Arc<AtomicBool>,
+    /// Rings at the latest when it is time to look whether an answer is overdue; it is moved only then.
+    alarm: Pin<Box<Sleep>>,
+    /// Its framing cannot be trusted: it serves no second exchange.
+    poisoned: bool,
+}
+
+/// Says that a request's body is still to be sent, as long as it exists.
+pub struct Sending(Arc<AtomicBool>);
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+impl Connection {
+    /// Takes a connection up. Nothing is sent yet. Its alarm rings every `look` or sooner; no wait is shorter.
+    pub(super) async fn new(io: Io, look: Duration) -> hyper::Result<Box<Connection>> {
+        let (sender, driver) = http1::handshake(io).await?;
+        let gate = Gate::new();
+        Ok(Box::new(Connection {
+            sender,
+            driver: Some(Box::pin(driver.with_upgrades())),
+            waker: gate.clone().into(),
+            gate,
+            sending: Arc::new(AtomicBool::new(false)),
+            alarm: Box::pin(tokio::time::sleep(look)),
+            poisoned: false,
+        }))
+    }
+
+    /// Sends a request and waits until `deadline` for the head of its answer. A connection that turns out to be closed
+    /// gives the request back: it is read before anything is written.
+    pub(super) async fn send(
+        mut self: Box<Self>,
+        mut request: Request<RequestBody>,
+        deadline: Instant,
+        pool: &Arc<Pool>,
+    ) -> Result<Response<UpstreamBody>, Unanswered> {
+        self.sending.store(true, Ordering::Release);
+        request.body_mut().sending(Sending(self.sending.clone()));
+        let answer = self.sender.try_send_request(request);
+        // Polled after each time that the connection was, which is all that makes it ready: so it needs no waker, and
+        // the runtime's budget must not hold it back.
+        let mut answer = std::pin::pin!(tokio::task::unconstrained(answer));
+        let answered = std::future::poll_fn(|cx| match self.drive(cx, |quiet| answer.as_mut().poll(quiet)) {
+            Poll::Pending if self.is_overdue(cx, deadline, pool.look()) => Poll::Ready(None),
+            polled => polled.map(Some),
+        });
+        match answered.await {
+            None => Err(Unanswered::Timeout),
+            Some(Err(error)) => Err(error.into()),
+            Some(Ok(response)) => Ok(self.answered(response, pool)),
+        }
+    }
+
+    /// The head is there. From now on whoever polls the body drives the connection, if reading it is all that is left to
+    /// be done.
+    fn answered(
+        mut self: Box<Self>,
+        response: Response<Incoming>,
+        pool: &Arc<Pool>,
+    ) -> Response<UpstreamBody> {
+        self.poisoned |= is_ambiguous(response.headers());
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        // A request that goes on must neither stand still when the client stops reading nor end with the answer.
+        if switches || self.sending.load(Ordering::Acquire) {
+            pool.drive(self);
+            response.map(UpstreamBody::apart)
+        } else {
+            response.map(|incoming| UpstreamBody::driving(incoming, self, pool.clone()))
+        }
+    }
+
+    /// Reads and writes until `wanted` is there, or until nothing more can be done. `wanted` gets a context that wakes
+    /// nobody.
+    pub(super) fn drive<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let mut quiet = Context::from_waker(Waker::noop());
+        self.gate.enter(cx);
+        let mut polled = wanted(&mut quiet);
+        if polled.is_pending() {
+            self.step();
+            polled = wanted(&mut quiet);
+        }
+        self.gate.leave(cx, polled)
+    }
+
+    fn step(&mut self) {
+        let Some(driver) = &mut self.driver else { return };
+        // Its error is told to whoever waits for the answer or its body.
+        if driver.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready() {
+            // A request that was not sent comes back with this.
+            self.driver = None;
+        }
+    }
+
+    fn is_overdue(&mut self, cx: &mut Context<'_>, deadline: Instant, look: Duration) -> bool {
+        while self.alarm.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if deadline <= now {
+                return true;
+            }
+            self.alarm.as_mut().reset(deadline.min(now + look));
+        }
+        false
+    }
+
+    /// Drives the connection until it can take another request; false if it has ended before.
+    pub(super) fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.gate.enter(cx);
+        self.step();
+        let polled = match (&self.driver, self.sender.is_ready()) {
+            (None, _) => Poll::Ready(false),
+            (Some(_), true) => Poll::Ready(true),
+            (Some(_), false) => Poll::Pending,
+        };
+        self.gate.leave(cx, polled)
+    }
+
+    /// Whether it can take another request now.
+    pub(super) fn is_idle(&self) -> bool {
+        self.driver.is_some() && self.sender.is_ready()
+    }
+
+    /// Whether it may serve another exchange.
+    pub(super) fn is_clean(&self) -> bool {
+        !self.poisoned
+    }
+
+    /// Nobody waits for it any more.
+    pub(super) fn rest(&self) {
+        self.gate.forget();
+    }
+}
+
+/// Whether a message says its length in two ways (RFC 9112 section 6.3).
+pub(crate) fn is_ambiguous(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH)
+}
