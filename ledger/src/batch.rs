@@ -1,21 +1,29 @@
 //! One batch: its tree, and its file `shard/<shard>/batch/<seq>`.
 //!
 //! ```text
-//! "colophon batch 1" | u32le count | count × (u16le length | leaf) | count × (id, 16 bytes | u32le slot)
+//! "colophon batch 2" | u32le count | (pages + 1) × u32le offset | pages × hash (32)
+//!   | count × (u16le length | leaf) | count × (id, 16 bytes | u32le slot)
 //! ```
-//! Leaves stand in the order of the tree; slot `n` is leaf `n`. The footer is sorted by id, each id once. Nothing
-//! follows.
+//! Leaves stand in the order of the tree; slot `n` is leaf `n`. A page is [`PAGE`] leaves, the last one what is left: page
+//! `n` lies from offset `n` to offset `n + 1`, counted from the start of the file, and its hash is the root over it. So one
+//! leaf and its path are found from the beginning of the file and one page (`paged.rs`). The footer is sorted by id, each id
+//! once. Nothing follows. Version 1 had neither offsets nor hashes, and is read as well.
 
 use bytes::Bytes;
 use colophon_receipt::Hash;
 use colophon_receipt::merkle;
 use colophon_receipt::record::{RecordId, RecordLeaf};
 use rs_merkle::MerkleTree;
-use std::ops::Range;
 
-const MAGIC: &[u8; 16] = b"colophon batch 1";
+pub(crate) mod paged;
+
+const MAGIC: &[u8; 16] = b"colophon batch 2";
+/// Of files without pages.
+const MAGIC_1: &[u8; 16] = b"colophon batch 1";
 /// Magic and count.
-const HEAD: u32 = 20;
+const HEAD: usize = 20;
+/// Leaves of a page.
+pub const PAGE: usize = 256;
 /// A batch holds at most this many records.
 pub const MAX_RECORDS: usize = 65_536;
 /// A batch file has at most this many bytes.
@@ -43,90 +51,57 @@ pub fn root(leaf_hashes: &[Hash]) -> Hash {
     MerkleTree::<Rfc6962>::from_leaves(leaf_hashes).root().unwrap_or_else(merkle::empty_root)
 }
 
-/// A batch file with the whole tree over it, for many paths.
-pub(crate) struct Tree {
-    file: Bytes,
-    /// Where the leaves are in `file`.
-    leaves: Vec<Range<u32>>,
-    tree: MerkleTree<Rfc6962>,
+/// A batch ready to be stored.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    /// The root over its leaves.
+    pub(crate) root: Hash,
+    pub(crate) file: Bytes,
 }
 
-impl Tree {
-    /// The file of a batch, and its tree over the leaves' hashes.
-    pub(crate) fn write<'a>(
-        leaves: impl ExactSizeIterator<Item = (&'a RecordId, &'a [u8])> + Clone,
-        hashes: &[Hash],
-    ) -> Tree {
-        let ranges = ranges(leaves.clone().map(|(_, leaf)| leaf));
-        Tree { file: write(leaves).into(), leaves: ranges, tree: MerkleTree::from_leaves(hashes) }
-    }
-
-    /// Reads a batch file, every byte of it, and hashes its leaves.
-    pub(crate) fn read(file: Bytes) -> Result<Tree, BatchError> {
-        let batch = read(&file)?;
-        let leaves = ranges(batch.leaves.iter().map(Vec::as_slice));
-        Ok(Tree { file, leaves, tree: MerkleTree::from_leaves(&batch.hashes()) })
-    }
-
-    pub(crate) fn file(&self) -> &Bytes {
-        &self.file
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.leaves.len()
-    }
-
-    pub(crate) fn root(&self) -> Hash {
-        self.tree.root().unwrap_or_else(merkle::empty_root)
-    }
-
-    /// The bytes of one leaf.
-    pub(crate) fn leaf(&self, slot: u32) -> Option<&[u8]> {
-        let range = self.leaves.get(slot as usize)?;
-        self.file.get(range.start as usize..range.end as usize)
-    }
-
-    /// The path of one leaf to the root, its sibling first. Not verified.
-    pub(crate) fn path(&self, slot: u32) -> Option<Vec<Hash>> {
-        let slot = slot as usize;
-        (slot < self.len()).then(|| self.tree.proof(&[slot]).proof_hashes().to_vec())
-    }
-
-    /// Bytes of memory, about: `rs_merkle` keeps each of the nodes twice, with its index.
-    pub(crate) fn memory(&self) -> usize {
-        self.file.len() + self.len() * (size_of::<Range<u32>>() + 4 * size_of::<(usize, Hash)>())
-    }
+/// Makes the file of a batch, whose leaves have these hashes.
+pub(crate) fn make<'a>(
+    leaves: impl ExactSizeIterator<Item = (&'a RecordId, &'a [u8])>,
+    hashes: &[Hash],
+) -> Made {
+    let pages = page_roots(hashes);
+    // The subtrees over whole pages are those of the tree, so the tree above them is too.
+    Made { root: root(&pages), file: file(leaves, &pages).into() }
 }
 
-impl std::fmt::Debug for Tree {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tree").field("leaves", &self.len()).finish_non_exhaustive()
-    }
+fn page_roots(hashes: &[Hash]) -> Vec<Hash> {
+    hashes.chunks(PAGE).map(root).collect()
 }
 
-/// Where leaves are in a batch file, each after its length.
-fn ranges<'a>(leaves: impl Iterator<Item = &'a [u8]>) -> Vec<Range<u32>> {
-    let mut end = HEAD;
-    leaves
-        .map(|leaf| {
-            let start = end + 2;
-            end = start + leaf.len() as u32;
-            start..end
-        })
-        .collect()
+/// The file of a batch, whose leaves have these hashes.
+pub fn write<'a>(
+    leaves: impl ExactSizeIterator<Item = (&'a RecordId, &'a [u8])>,
+    hashes: &[Hash],
+) -> Vec<u8> {
+    file(leaves, &page_roots(hashes))
 }
 
-/// The file of a batch.
-pub fn write<'a>(leaves: impl ExactSizeIterator<Item = (&'a RecordId, &'a [u8])>) -> Vec<u8> {
+fn file<'a>(leaves: impl ExactSizeIterator<Item = (&'a RecordId, &'a [u8])>, pages: &[Hash]) -> Vec<u8> {
     let count = leaves.len();
-    let mut out = Vec::with_capacity(HEAD as usize + count * 128);
+    let table = HEAD + paged::table_len(count);
+    let mut out = Vec::with_capacity(table + count * 128);
     out.extend_from_slice(MAGIC);
     out.extend_from_slice(&(count as u32).to_le_bytes());
+    out.resize(HEAD + (pages.len() + 1) * 4, 0);
+    pages.iter().for_each(|root| out.extend_from_slice(root));
+    let mut offsets = Vec::with_capacity(pages.len() + 1);
     let mut footer = Vec::with_capacity(count);
     for (slot, (id, leaf)) in leaves.enumerate() {
+        if slot.is_multiple_of(PAGE) {
+            offsets.push(out.len() as u32);
+        }
         out.extend_from_slice(&(leaf.len() as u16).to_le_bytes());
         out.extend_from_slice(leaf);
         footer.push((*id, slot as u32));
+    }
+    offsets.push(out.len() as u32);
+    for (place, offset) in out.get_mut(HEAD..).unwrap_or_default().chunks_exact_mut(4).zip(offsets) {
+        place.copy_from_slice(&offset.to_le_bytes());
     }
     footer.sort_unstable();
     for (id, slot) in footer {
@@ -140,11 +115,14 @@ pub fn write<'a>(leaves: impl ExactSizeIterator<Item = (&'a RecordId, &'a [u8])>
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum BatchError {
     /// Another format, or another version of it.
-    #[error("not a version 1 batch file")]
+    #[error("not a batch file of version 1 or 2")]
     Magic,
     /// Fewer or more bytes than the format asks for.
     #[error("the batch file is too short, or bytes follow it")]
     Length,
+    /// Offsets that are not those of the pages, or a hash that is not that of its page.
+    #[error("the table of pages does not belong to the leaves")]
+    Pages,
     /// A leaf that is no record.
     #[error("leaf {0} is not a record")]
     Leaf(u32),
@@ -162,27 +140,49 @@ pub struct Batch {
     pub ids: Vec<(RecordId, u32)>,
     /// The earliest and the latest completion, µs; of no records none.
     pub completed: Option<(u64, u64)>,
+    hashes: Vec<Hash>,
+    root: Hash,
 }
 
 impl Batch {
     /// The leaf hashes, in the order of the tree.
-    pub fn hashes(&self) -> Vec<Hash> {
-        self.leaves.iter().map(|leaf| merkle::leaf_hash(leaf)).collect()
+    pub fn hashes(&self) -> &[Hash] {
+        &self.hashes
+    }
+
+    /// The root over them.
+    pub fn root(&self) -> Hash {
+        self.root
     }
 }
 
-/// Reads a batch file, every byte of it.
+/// Reads a batch file, every byte of it, and hashes its leaves.
 pub fn read(bytes: &[u8]) -> Result<Batch, BatchError> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or(BatchError::Magic)?;
+    let (magic, rest) = bytes.split_first_chunk::<16>().ok_or(BatchError::Magic)?;
     let (count, mut rest) = rest.split_first_chunk().ok_or(BatchError::Length)?;
     let count = u32::from_le_bytes(*count);
     if count as usize > MAX_RECORDS {
         return Err(BatchError::Length);
     }
-    let mut leaves = Vec::new();
-    let mut ids = Vec::new();
+    let table = match magic {
+        MAGIC_1 => None,
+        MAGIC => {
+            let (table, after) =
+                rest.split_at_checked(paged::table_len(count as usize)).ok_or(BatchError::Length)?;
+            rest = after;
+            Some(table)
+        }
+        _ => return Err(BatchError::Magic),
+    };
+    let mut leaves = Vec::with_capacity(count as usize);
+    let mut ids = Vec::with_capacity(count as usize);
+    let mut hashes = Vec::with_capacity(count as usize);
+    let mut offsets = Vec::new();
     let mut completed: Option<(u64, u64)> = None;
     for slot in 0..count {
+        if (slot as usize).is_multiple_of(PAGE) {
+            offsets.push(bytes.len() - rest.len());
+        }
         let (len, after) = rest.split_first_chunk().ok_or(BatchError::Length)?;
         let (leaf, after) =
             after.split_at_checked(u16::from_le_bytes(*len).into()).ok_or(BatchError::Length)?;
@@ -190,8 +190,14 @@ pub fn read(bytes: &[u8]) -> Result<Batch, BatchError> {
         ids.push((decoded.id, slot));
         let at = decoded.completed_at;
         completed = Some(completed.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
+        hashes.push(merkle::leaf_hash(leaf));
         leaves.push(leaf.to_vec());
         rest = after;
+    }
+    offsets.push(bytes.len() - rest.len());
+    let pages = page_roots(&hashes);
+    if table.is_some_and(|table| !paged::is_table(table, &offsets, &pages)) {
+        return Err(BatchError::Pages);
     }
     ids.sort_unstable();
     if ids.windows(2).any(|pair| pair[0].0 == pair[1].0) {
@@ -204,8 +210,11 @@ pub fn read(bytes: &[u8]) -> Result<Batch, BatchError> {
         }
         rest = after;
     }
-    if rest.is_empty() { Ok(Batch { leaves, ids, completed }) } else { Err(BatchError::Length) }
+    if !rest.is_empty() {
+        return Err(BatchError::Length);
+    }
+    Ok(Batch { leaves, ids, completed, hashes, root: root(&pages) })
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -26,6 +26,7 @@ use crate::tiles::{self, Edge, MAX_BUNDLE, MAX_TILE, TileId, WIDTH, Write};
 mod anchors;
 mod batches;
 mod finding;
+mod ids;
 mod sequence;
 pub(crate) mod statements;
 

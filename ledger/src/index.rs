@@ -7,7 +7,14 @@
 //! "colophon index 1" | u64le log index of the statement | u64le log index of its shard's announcement
 //!   | u16le length | shard | rows of 24 bytes: id (16) | u32le seq | u32le slot
 //! ```
-//! Rows are sorted by id. An index is a convenience: it can be rebuilt from the log and the batch files.
+//! Rows are sorted by id. Files of an hour that is over are merged (`index/merge.rs`) into files whose name ends in
+//! `m<16 hex digits of H(file)>` (`index/file.rs`). An index is a convenience: it can be rebuilt from the log and the batch
+//! files.
+
+mod file;
+pub(crate) mod merge;
+
+pub use file::Index;
 
 use colophon_receipt::record::RecordId;
 use std::collections::BTreeMap;
@@ -18,7 +25,7 @@ const ROW: usize = 24;
 pub const MAX_BYTES: u64 = 4 << 20;
 
 /// The batch that the rows of an index file point into.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {
     /// The statement's shard.
     pub shard: String,
@@ -110,13 +117,20 @@ pub fn may_hold(name: &str, id: &RecordId) -> bool {
         && max.parse().is_ok_and(|max: u64| ms <= max)
 }
 
+/// Whether the file of this name was made of several.
+pub(crate) fn is_merged(name: &str) -> bool {
+    name.rsplit('-').next().is_some_and(|last| last.starts_with('m'))
+}
+
+/// Whether the merged file of this name has these bytes.
+pub(crate) fn is_named(name: &str, bytes: &[u8]) -> bool {
+    name.rsplit("-m").next() == Some(file::hash(bytes).as_str())
+}
+
 /// Whether the rows of an index file are those that its name promises, as far as that can be told: ascending, of one
 /// tag, from the first millisecond to the last. An id that is not found elsewhere may have been lost here.
-pub fn keeps_name(name: &str, bytes: &[u8]) -> bool {
-    let shard = bytes.get(32..34).and_then(|len| len.try_into().ok()).map(u16::from_le_bytes);
-    let Some(rows) = shard.and_then(|len| bytes.get(34 + usize::from(len)..)) else { return false };
-    let (rows, []) = rows.as_chunks::<ROW>() else { return false };
-    let ids: Vec<RecordId> = rows.iter().filter_map(|row| row[..16].try_into().ok()).collect();
+pub fn keeps_name(name: &str, file: &Index) -> bool {
+    let ids: Vec<RecordId> = file.ids().collect();
     ids.first().zip(ids.last()).is_some_and(|(first, last)| {
         let name_of = |id| format!("{:013}-{:013}-{}-", id_ms(first), id_ms(last), hex::encode(id_tag(id)));
         name.starts_with(&name_of(first))
@@ -125,31 +139,9 @@ pub fn keeps_name(name: &str, bytes: &[u8]) -> bool {
     })
 }
 
-/// Finds `id` in an index file: the batch and the slot. `Err` if the file is damaged.
-pub fn find(bytes: &[u8], id: &RecordId) -> Result<Option<(Target, u32)>, IndexError> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or(IndexError)?;
-    let (log_index, rest) = rest.split_first_chunk().ok_or(IndexError)?;
-    let (announced, rest) = rest.split_first_chunk().ok_or(IndexError)?;
-    let (len, rest) = rest.split_first_chunk().ok_or(IndexError)?;
-    let (shard, rows) = rest.split_at_checked(u16::from_le_bytes(*len).into()).ok_or(IndexError)?;
-    let shard = str::from_utf8(shard).map_err(|_| IndexError)?;
-    let (rows, []) = rows.as_chunks::<ROW>() else { return Err(IndexError) };
-    let Ok(at) = rows.binary_search_by(|row| row[..16].cmp(&id[..])) else { return Ok(None) };
-    let word = |at: usize, from: usize| {
-        rows[at][from..from + 4].try_into().map(u32::from_le_bytes).map_err(|_| IndexError)
-    };
-    let target = Target {
-        shard: shard.to_owned(),
-        seq: word(at, 16)?.into(),
-        log_index: u64::from_le_bytes(*log_index),
-        announced: u64::from_le_bytes(*announced),
-    };
-    Ok(Some((target, word(at, 20)?)))
-}
-
 /// Bytes that are not an index file.
 #[derive(Debug, thiserror::Error)]
-#[error("not a version 1 index file, or a damaged one")]
+#[error("not an index file of version 1 or 2, or a damaged one")]
 pub struct IndexError;
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::destination::{Destination, LogAt, Own};
 use crate::erase::{Erase, EraseError, ErasureReport};
 use crate::generation::{self, Older};
 use crate::head::SignedHead;
+use crate::index::merge::{self, Whose};
 use crate::log::{LogError, LogReader};
 use crate::lookup::{self, Batches, Cache, Lookup};
 use crate::private::{CryptError, Kek, KekError, Vault};
@@ -386,6 +387,7 @@ impl Ledger {
         let generation = log.generation();
         let older = generation::older(&log.files().unwrap_or(objects.0.clone()), generation).await;
         let last_shard = folder.last_shard()?;
+        let last_tag = last_shard.as_ref().map(|(name, _)| crate::shard::tag(name));
         // After a rotation the last shard's entries are in the generation before, which has ended and is all logged.
         let last_shard = match last_shard {
             Some(shard) if generation > 1 && !recover::is_announced(&log, &shard).await => None,
@@ -471,7 +473,20 @@ impl Ledger {
         if let Some((anchoring, _)) = anchoring {
             keeper.beside(anchoring.run(ledger.0.head.clone()));
         }
+        keeper.beside(ledger.merging(last_tag));
         Ok((ledger, keeper))
+    }
+
+    /// Merges index files of past hours. Keeps the ledger from nothing, its end included.
+    fn merging(&self, last_tag: Option<[u8; 2]>) -> impl Future<Output = ()> + use<> {
+        let own_folder = self.0.config.stores.public.as_ref().is_none_or(|store| store.folder().is_some());
+        let whose = match own_folder {
+            true => Whose::All,
+            false => Whose::Tags(last_tag.into_iter().collect()),
+        };
+        let (now, ledger) = (Clock::new(0), Arc::downgrade(&self.0));
+        let tag = move || ledger.upgrade().map(|inner| inner.shard.load().tag);
+        merge::run(self.0.objects.clone(), whose, move || now.now() / 1000, tag)
     }
 
     /// The shard that new exchanges belong to. One exchange stays with its [`Ticket::shard`].

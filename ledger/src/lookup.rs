@@ -7,7 +7,7 @@
 use crate::anchor::Anchors;
 use crate::generation::{Older, is_statement};
 use crate::head::SignedHead;
-use crate::index::{self, Target};
+use crate::index::{self, Index, Target};
 use crate::ledger::LedgerError;
 use crate::ledger::keeper::{batch_name, private_name};
 use crate::ledger::objects::Objects;
@@ -32,6 +32,9 @@ pub(crate) use batches::Batches;
 
 /// Where newly logged records are is remembered for this many.
 const CACHED: usize = 100_000;
+
+/// How often an hour of the index is listed when files vanish meanwhile: each is merged once.
+const LISTINGS: usize = 3;
 
 /// What is known of an id.
 #[derive(Clone, Debug)]
@@ -85,16 +88,28 @@ impl Cache {
 pub(crate) async fn locate(objects: &Objects, id: &RecordId) -> Result<Option<(Target, u32)>, LedgerError> {
     let folder = format!("index/{}", index::hour(index::id_ms(id)));
     let mut damaged = None;
-    for name in objects.list(&folder).await?.iter().filter(|name| index::may_hold(name, id)) {
-        let name = format!("{folder}/{name}");
-        let Some(bytes) = objects.get(&name, index::MAX_BYTES).await? else { continue };
-        match index::find(&bytes, id) {
-            Ok(Some(found)) => return Ok(Some(found)),
-            Ok(None) if index::keeps_name(name.rsplit('/').next().unwrap_or_default(), &bytes) => {}
-            Ok(None) => damaged = Some(damage(&name, "its rows are not those that its name promises")),
-            // Another file may hold it.
-            Err(error) => damaged = Some(damage(&name, error)),
+    for _ in 0..LISTINGS {
+        let mut gone = false;
+        for name in objects.list(&folder).await?.iter().filter(|name| index::may_hold(name, id)) {
+            let path = format!("{folder}/{name}");
+            let Some(bytes) = objects.get(&path, index::MAX_BYTES).await? else {
+                gone = true;
+                continue;
+            };
+            match Index::read(&bytes).and_then(|file| Ok((file.find(id)?, file))) {
+                Ok((Some(found), _)) => return Ok(Some(found)),
+                Ok((None, file)) if index::keeps_name(name, &file) => {}
+                Ok((None, _)) => {
+                    damaged = Some(damage(&path, "its rows are not those that its name promises"))
+                }
+                // Another file may hold it.
+                Err(error) => damaged = Some(damage(&path, error)),
+            }
         }
+        if !gone {
+            break;
+        }
+        // Merged since it was listed.
     }
     damaged.map_or(Ok(None), Err)
 }
@@ -212,17 +227,14 @@ async fn batch_part(
     let entry = format!("log entry {}", target.log_index);
     let signed = Sign1::parse(statement).map_err(|e| damage(&entry, e))?;
     let signed = Statement::decode(signed.payload()).map_err(|e| damage(&entry, e))?;
-    let batch = batches.get(objects, &name, signed.count, &signed.root).await?;
-    let place = batch.leaf(slot).zip(batch.path(slot));
+    let place = batches.leaf(objects, &name, slot, signed.count, &signed.root).await?;
     let (leaf, path) = place.ok_or_else(|| damage(&name, "it has no such slot"))?;
-    if RecordLeaf::decode(leaf).map_err(|e| damage(&name, e))?.id != *id {
+    if RecordLeaf::decode(&leaf).map_err(|e| damage(&name, e))?.id != *id {
         return Err(damage(&name, "another record is in the slot that the index names"));
     }
     let index = u64::from(slot);
-    merkle::verify_inclusion(&merkle::leaf_hash(leaf), index, signed.count, &path, &signed.root)
-        .map_err(|e| damage(&name, e))?;
     let path = path.iter().map(|hash| hash[..].into()).collect();
-    Ok((leaf.to_vec(), BatchPart { index, path }))
+    Ok((leaf, BatchPart { index, path }))
 }
 
 /// What opens the record, if it does.

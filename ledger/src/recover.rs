@@ -158,7 +158,7 @@ impl Walk {
         let bytes = objects.get(&name, batch::MAX_BYTES).await?;
         let bytes = bytes.ok_or_else(|| damaged("it is missing, though its statement is logged".into()))?;
         let batch = batch::read(&bytes).map_err(|e| damaged(e.to_string()))?;
-        if batch::root(&batch.hashes()) != statement.root {
+        if batch.root() != statement.root {
             return Err(damaged("it has another root than its logged statement".into()));
         }
         self.past.logged.extend(batch.ids.iter().map(|(id, _)| *id).filter(|id| self.waiting.contains(id)));
@@ -173,12 +173,22 @@ impl Walk {
 /// Writes those index files of a batch that are not there.
 async fn write_index(objects: &Objects, target: &Target, ids: &[(RecordId, u32)]) -> Result<(), LedgerError> {
     for (name, bytes) in index::write(target, ids.iter().copied()) {
-        if !objects.exists(&name).await? {
+        let merged = async || match ids_of(&name, ids) {
+            Some(id) => matches!(lookup::locate(objects, &id).await, Ok(Some(_))),
+            None => false,
+        };
+        if !objects.exists(&name).await? && !merged().await {
             tracing::warn!(name, "index of a logged batch was missing; rebuilt");
             objects.put(&name, bytes.into()).await?;
         }
     }
     Ok(())
+}
+
+/// An id whose row is in that index file.
+fn ids_of(name: &str, ids: &[(RecordId, u32)]) -> Option<RecordId> {
+    let name = name.rsplit('/').next()?;
+    ids.iter().map(|(id, _)| *id).find(|id| index::may_hold(name, id))
 }
 
 /// The records that still have to be logged, in the WAL of the new shard as far as they were not: finished ones as

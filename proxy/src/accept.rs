@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::exchange::exchange;
+use crate::patience::{PatientTimer, within};
 use crate::response_body::{ResponseBody, ResponseBodyError};
 use bytes::Bytes;
 use http::Request;
@@ -91,27 +92,27 @@ async fn connection(
     match tls {
         None => {
             let h2 = tokio::select! {
-                h2 = tokio::time::timeout(patience, speaks_h2(&stream)) => h2,
+                h2 = within(patience, speaks_h2(&stream)) => h2,
                 () = stop.cancelled() => return,
             };
             match h2 {
-                Ok(Ok(true)) => serve_h2(app, stream, stop).await,
-                Ok(Ok(false)) => serve_h1(app, stream, stop, &place).await,
-                // Silent for too long, or gone.
-                Ok(Err(_)) | Err(_) => {}
+                Some(Ok(true)) => serve_h2(app, stream, stop).await,
+                Some(Ok(false)) => serve_h1(app, stream, stop, &place).await,
+                // Gone, or silent for too long.
+                Some(Err(_)) | None => {}
             }
         }
         Some(acceptor) => match tokio::select! {
-            shaken = tokio::time::timeout(patience, acceptor.accept(stream)) => shaken,
+            shaken = within(patience, acceptor.accept(stream)) => shaken,
             // Nothing was asked yet.
             () = stop.cancelled() => return,
         } {
-            Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            Some(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
                 serve_h2(app, stream, stop).await
             }
-            Ok(Ok(stream)) => serve_h1(app, stream, stop, &place).await,
-            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-            Err(_) => tracing::debug!("TLS handshake took too long"),
+            Some(Ok(stream)) => serve_h1(app, stream, stop, &place).await,
+            Some(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+            None => tracing::debug!("TLS handshake took too long"),
         },
     }
 }
@@ -154,7 +155,7 @@ async fn serve_h1(
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
-        .timer(TokioTimer::new())
+        .timer(PatientTimer)
         .header_read_timeout(app.limits.header_timeout)
         .max_header_size(app.limits.max_header_bytes as usize)
         // The upstream's Date, or none: the answer is not ours.

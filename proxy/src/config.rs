@@ -16,6 +16,9 @@ const BATCH_EVERY_DISK: Duration = Duration::from_secs(1);
 /// How often they are on an object store.
 const BATCH_EVERY_BUCKET: Duration = Duration::from_secs(10);
 
+/// Records of a batch at most: with their openings they take some 30 MB while they wait and are logged.
+const BATCH_MAX_RECORDS: usize = 16_384;
+
 /// Longest origin of a new log, in bytes: it stands in every answer.
 const MAX_ORIGIN: usize = 200;
 
@@ -303,6 +306,9 @@ pub struct LedgerOptions {
     /// How often a batch is closed [default: 1s on a local disk, 10s on an object store]
     #[arg(long, env = "COLOPHON_BATCH_EVERY", value_name = "TIME", value_parser = duration)]
     pub batch_every: Option<Duration>,
+    /// Records at which a batch is closed before its time: fewer take less memory, more make fewer files
+    #[arg(long, env = "COLOPHON_BATCH_MAX_RECORDS", value_name = "N", default_value_t = BATCH_MAX_RECORDS, value_parser = batch_max_records)]
+    pub batch_max_records: usize,
     /// How often a quiet shard signs that it is alive
     #[arg(long, env = "COLOPHON_HEARTBEAT", value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub heartbeat: Duration,
@@ -385,6 +391,12 @@ fn origin(text: &str) -> Result<String, String> {
         ));
     }
     Ok(text.to_owned())
+}
+
+fn batch_max_records(text: &str) -> Result<usize, String> {
+    let most = colophon_ledger::batch::MAX_RECORDS;
+    let count = text.parse().ok().filter(|count| (1..=most).contains(count));
+    count.ok_or_else(|| format!("a batch holds 1 to {most} records"))
 }
 
 /// Reads `500ms`, `30s`, `10m`, `24h`, `1d`.

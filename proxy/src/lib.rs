@@ -22,6 +22,7 @@ pub mod meaning;
 pub mod metrics;
 pub mod observe;
 pub mod own;
+mod patience;
 pub mod post;
 pub mod problem;
 pub mod request_body;

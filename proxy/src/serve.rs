@@ -224,7 +224,7 @@ pub(crate) async fn open_ledger(
         log,
         batch_every: options.batch_every.unwrap_or_else(|| options.stores.batch_every()),
         heartbeat: options.heartbeat,
-        max_batch: MAX_BATCH,
+        max_batch: options.batch_max_records,
         max_backlog: options.max_backlog,
         max_backlog_bytes: options.max_backlog_bytes,
         max_backlog_age: options.max_backlog_age,
@@ -326,9 +326,6 @@ pub(crate) fn timestamping(options: &TimestampOptions) -> anyhow::Result<Option<
     let post = Arc::new(HttpPost::new(options.ca.as_deref()).context("--tsa-ca")?);
     Ok(Some(Timestamping { urls: options.urls.clone(), roots, every: options.every, post }))
 }
-
-/// A batch is closed early at this many records: the limit of the format.
-const MAX_BATCH: usize = 65_536;
 
 /// A shard's key lives for a day at most: what a stolen one can sign is bounded.
 const SHARD_KEY_LIFE: Duration = Duration::from_secs(86_400);

@@ -295,9 +295,14 @@ pub fn run(args: &[&str]) -> (i32, String) {
 
 /// The same, with environment variables.
 pub fn run_with(args: &[&str], env: &[(String, String)]) -> (i32, String) {
+    run_within(PATIENCE, args, env)
+}
+
+/// The same, where it may take longer than what should happen at once.
+pub fn run_within(limit: Duration, args: &[&str], env: &[(String, String)]) -> (i32, String) {
     let mut command = command(args);
     command.envs(env.iter().map(|(name, value)| (name, value)));
-    let output = crate::process::run(&mut command, PATIENCE);
+    let output = crate::process::run(&mut command, limit);
     let said = [output.stdout, output.stderr].concat();
     (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
 }

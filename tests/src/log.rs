@@ -111,7 +111,7 @@ pub fn recorded_ids(data: &Path) -> Vec<[u8; 16]> {
 
 fn batch_ids(file: &Path, count: usize) -> Vec<[u8; 16]> {
     let bytes = fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-    let rest = bytes.strip_prefix(b"colophon batch 1").expect("a batch file of version 1");
+    let rest = bytes.strip_prefix(b"colophon batch 2").expect("a batch file of version 2");
     let (stored, _) = rest.split_first_chunk().expect("a count");
     assert_eq!(u32::from_le_bytes(*stored) as usize, count, "{}", file.display());
     // The footer: sorted (id, slot).

@@ -190,13 +190,14 @@ fn a_published_log_is_checked_and_counted_by_its_url() {
     for url in [url.clone(), format!("{url}/v1/colophon"), format!("{url}/.well-known/colophon/")] {
         let (code, said) = colophon::run(&["log", "check", &url, "--trust", &trust, "--json"]);
         let report: serde_json::Value = serde_json::from_str(&said).expect("JSON");
-        assert_eq!(
-            (code, &report["sound"], &report["statements"]),
-            (0, &true.into(), &1.into()),
-            "{url} {said}"
-        );
+        // Looking for the log below other paths goes through the proxy, and is recorded.
+        assert_eq!((code, &report["sound"]), (0, &true.into()), "{url} {said}");
+        assert!(report["statements"].as_u64().is_some_and(|statements| statements >= 1), "{url} {said}");
         let (code, said) = colophon::run(&["log", "count", &url, "--trust", &trust]);
-        assert!(code == 0 && said.contains("recorded    1"), "{url} {code} {said}");
+        assert!(
+            code == 0 && said.contains("recorded    ") && !said.contains("recorded    0"),
+            "{url} {code} {said}"
+        );
     }
     let nothing = format!("{url}/nothing/here");
     for wrong in

@@ -76,6 +76,31 @@ fn slow_headers_are_cut() {
     assert_eq!(upstream.received().len(), 0);
 }
 
+/// What was sent in time is not cut because the proxy, not its peer, stood still past the limit.
+#[test]
+fn a_proxy_that_stood_still_answers_what_came_meanwhile() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--header-timeout", "1s"]);
+    });
+    let request = b"GET /v1/models HTTP/1.1\r\nHost: x\r\n\r\n";
+    // Before a first byte; in the middle of a head; between two requests.
+    for (first, rest) in [request.split_at(0), request.split_at(10), (&request[..], &request[..])] {
+        let mut client = Client::connect(colophon.listen());
+        client.send(first);
+        if first == request {
+            assert_eq!(client.response("GET").status(), 200);
+        }
+        // It waits for more when it is stopped.
+        pause(Duration::from_millis(200));
+        colophon.signal("STOP");
+        client.send(rest);
+        pause(Duration::from_millis(1500));
+        colophon.signal("CONT");
+        assert_eq!(client.response("GET").status(), 200, "after {} bytes", first.len());
+    }
+}
+
 #[test]
 fn silent_connections_are_cut() {
     let upstream = Upstream::answering(OK);

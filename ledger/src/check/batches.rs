@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use colophon_receipt::Hash;
-use colophon_receipt::merkle;
 use colophon_receipt::record::RecordId;
 use colophon_receipt::statement::Statement;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -13,8 +12,9 @@ use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::task;
 
+use super::ids::Ids;
 use super::statements::Statements;
-use super::{Finding, NotLogged, Report};
+use super::{Finding, MAX_FINDINGS, NotLogged, Report};
 use crate::batch::{self, Batch};
 use crate::ledger::keeper::batch_name;
 use crate::store::Store;
@@ -24,8 +24,8 @@ pub(super) struct Batches {
     store: Store,
     /// Batches read and hashed at the same time.
     at_once: usize,
-    /// Every id with the log index of its statement.
-    ids: Vec<(RecordId, u64)>,
+    /// Every record, with its batch as its number in `files`.
+    ids: Ids,
     /// The batch files by the log index of their statements, ascending.
     files: Vec<(u64, String)>,
     /// Records that an erasure, by its log index, is about.
@@ -39,7 +39,7 @@ impl Batches {
     pub(super) fn new(inner: Arc<dyn ObjectStore>) -> Batches {
         let store = Store::new(inner.clone(), String::new());
         let at_once = std::thread::available_parallelism().map_or(1, usize::from);
-        let (ids, files, erased) = (Vec::new(), Vec::new(), Vec::new());
+        let (ids, files, erased) = (Ids::new(), Vec::new(), Vec::new());
         Batches { inner, store, at_once, ids, files, erased }
     }
 
@@ -59,7 +59,8 @@ impl Batches {
             match batch {
                 Ok(batch) => {
                     compare(&file, &statement, &batch, report);
-                    self.ids.extend(batch.ids.iter().map(|(id, _)| (*id, index)));
+                    let number = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
+                    batch.ids.iter().for_each(|(id, _)| self.ids.add(id, number));
                 }
                 Err(what) => report.find(Finding::Batch { file: file.clone(), what }),
             }
@@ -76,18 +77,14 @@ impl Batches {
     /// Reports the ids that came twice, erasures of records that are not there, and the batch files that no statement is
     /// about.
     pub(super) async fn finish(&mut self, statements: &Statements, report: &mut Report) {
-        self.ids.sort_unstable();
+        self.ids.sort();
         for (index, id, leaf_hash) in std::mem::take(&mut self.erased) {
             if !self.holds(&id, &leaf_hash, index).await {
                 report.find(Finding::Erasure { index, what: "its record is in no batch before it" });
             }
         }
-        for pair in self.ids.windows(2) {
-            if let [(id, first), (again, second)] = pair
-                && id == again
-            {
-                report.find(Finding::DuplicateRecord { id: *id, first: *first, second: *second });
-            }
+        for (first, second) in self.ids.pairs(MAX_FINDINGS) {
+            self.twice(first, second, report).await;
         }
         if let Err(why) = self.beside(statements, report).await {
             report.find(Finding::Unreadable(why));
@@ -110,10 +107,8 @@ impl Batches {
             let bytes = self.store.get(&file, batch::MAX_BYTES).await.map_err(|error| error.to_string())?;
             // Gone meanwhile, or being written.
             let Some(batch) = bytes.and_then(|bytes| batch::read(&bytes).ok()) else { continue };
-            let known = |id: &RecordId| {
-                let at = self.ids.partition_point(|(known, _)| known < id);
-                self.ids.get(at).is_some_and(|(known, _)| known == id)
-            };
+            // Another's hash would have to be the same, of 64 bits.
+            let known = |id: &RecordId| self.ids.batches(id).next().is_some();
             let records = batch.ids.iter().filter(|(id, _)| !known(id)).count() as u64;
             if records == 0 {
                 continue;
@@ -134,18 +129,37 @@ impl Batches {
         Ok(())
     }
 
-    /// Whether the batch that holds `id`, logged before leaf `before`, has a leaf of this hash.
+    /// Whether a batch that was logged before leaf `before` holds `id`, with a leaf of this hash.
     async fn holds(&self, id: &RecordId, leaf_hash: &Hash, before: u64) -> bool {
-        let at = self.ids.partition_point(|(known, _)| known < id);
-        let Some((_, index)) = self.ids.get(at).filter(|(known, index)| known == id && *index < before)
+        for number in self.ids.batches(id) {
+            let Some((index, batch)) = self.batch(number).await else { continue };
+            let slot = batch.ids.binary_search_by_key(id, |(id, _)| *id).ok();
+            let slot = slot.and_then(|at| batch.ids.get(at)).map(|(_, slot)| *slot as usize);
+            if index < before && slot.and_then(|slot| batch.hashes().get(slot)) == Some(leaf_hash) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Reports the records that are in both of two batches.
+    async fn twice(&self, first: u32, second: u32, report: &mut Report) {
+        let (Some((first, one)), Some((second, other))) = (self.batch(first).await, self.batch(second).await)
         else {
-            return false;
+            return;
         };
-        let file = self.files.binary_search_by_key(index, |(index, _)| *index);
-        let Some((_, file)) = file.ok().and_then(|at| self.files.get(at)) else { return false };
-        let bytes = self.store.get(file, batch::MAX_BYTES).await.ok().flatten();
-        let batch = bytes.and_then(|bytes| batch::read(&bytes).ok());
-        batch.is_some_and(|batch| batch.hashes().contains(leaf_hash))
+        let ids: HashSet<&RecordId> = one.ids.iter().map(|(id, _)| id).collect();
+        for (id, _) in other.ids.iter().filter(|(id, _)| ids.contains(id)) {
+            let (first, second) = (first.min(second), first.max(second));
+            report.find(Finding::DuplicateRecord { id: *id, first, second });
+        }
+    }
+
+    /// Reads a batch again, by its number, with the log index of its statement.
+    async fn batch(&self, number: u32) -> Option<(u64, Batch)> {
+        let (index, file) = self.files.get(number as usize)?;
+        let bytes = self.store.get(file, batch::MAX_BYTES).await.ok().flatten()?;
+        Some((*index, batch::read(&bytes).ok()?))
     }
 }
 
@@ -169,7 +183,7 @@ async fn read(store: Store, index: u64, statement: Arc<Statement>) -> Found {
 /// The batch, if it is the one that the statement signs. Every byte is looked at.
 fn hashed(bytes: &Bytes, statement: &Statement) -> Result<Batch, String> {
     let mut batch = batch::read(bytes).map_err(|error| error.to_string())?;
-    if merkle::root(&batch.hashes()) != statement.root {
+    if batch.root() != statement.root {
         let count = batch.leaves.len() as u64;
         return Err(if count == statement.count {
             "its records lead to another root than the statement's".into()

@@ -114,7 +114,8 @@ impl Scene {
         }
         let file = self.folder.path().join(batch_name(SHARD, seq));
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
-        std::fs::write(file, batch::write(leaves.iter().map(|(id, leaf)| (id, leaf.as_slice())))).unwrap();
+        std::fs::write(file, batch::write(leaves.iter().map(|(id, leaf)| (id, leaf.as_slice())), &hashes))
+            .unwrap();
         batch::root(&hashes)
     }
 

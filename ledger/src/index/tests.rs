@@ -1,6 +1,6 @@
 use super::*;
 
-fn id(ms: u64, tag: [u8; 2], n: u8) -> RecordId {
+pub(super) fn id(ms: u64, tag: [u8; 2], n: u8) -> RecordId {
     let mut id = [n; 16];
     id[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
     id[8] = 0x80 | tag[0] >> 2;
@@ -9,7 +9,7 @@ fn id(ms: u64, tag: [u8; 2], n: u8) -> RecordId {
     id
 }
 
-fn target() -> Target {
+pub(super) fn target() -> Target {
     Target { shard: "host/0011223344556677".into(), seq: 5, log_index: 99, announced: 3 }
 }
 
@@ -39,8 +39,10 @@ fn ids_are_grouped_by_their_hour_and_tag_and_found_again() {
             .filter(|(name, _)| may_hold(name.rsplit('/').next().unwrap(), id))
             .collect();
         assert_eq!(holding.len(), 1);
-        assert_eq!(find(&holding[0].1, id).unwrap(), Some((target(), slot as u32)));
-        assert_eq!(find(&holding[0].1, &[7; 16]).unwrap(), None);
+        let file = Index::read(&holding[0].1.clone().into()).unwrap();
+        assert!(keeps_name(holding[0].0.rsplit('/').next().unwrap(), &file));
+        assert_eq!(file.find(id).unwrap(), Some((target(), slot as u32)));
+        assert_eq!(file.find(&[7; 16]).unwrap(), None);
     }
 }
 
@@ -48,7 +50,7 @@ fn ids_are_grouped_by_their_hour_and_tag_and_found_again() {
 fn a_damaged_file_is_an_error() {
     let (_, file) = write(&target(), [(id(5, [1, 2], 1), 0)]).remove(0);
     for end in 0..file.len() {
-        assert!(find(&file[..end], &[0; 16]).is_err() || end == file.len() - 24, "{end} bytes");
+        assert!(Index::read(&file[..end].to_vec().into()).is_err() || end == file.len() - 24, "{end} bytes");
     }
     for name in ["", "x", "1-2", "1-2-zz", "a-b-0102-7"] {
         assert!(!may_hold(name, &id(1, [1, 2], 1)), "{name}");

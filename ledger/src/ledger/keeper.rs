@@ -9,7 +9,7 @@ pub(crate) use erase::Command;
 
 use super::book::{Pending, Taken};
 use super::{Ledger, LedgerError};
-use crate::batch::Tree;
+use crate::batch::{self, Made};
 use crate::destination::Destination;
 use crate::index::{self, Target};
 use crate::log::LogError;
@@ -166,7 +166,7 @@ struct Sealed {
     shard: Arc<Shard>,
     statement: Vec<u8>,
     records: Vec<Pending>,
-    batch: Arc<Tree>,
+    batch: Made,
     openings: Arc<Plain>,
     stored: bool,
     log_index: Option<u64>,
@@ -287,7 +287,7 @@ impl Worker {
             let hashes: Vec<Hash> = records.iter().map(|pending| pending.record.leaf_hash).collect();
             let leaves = records.iter().map(|pending| (&pending.id, pending.record.leaf.as_slice()));
             let openings = Plain::new(records.iter().map(Pending::opening));
-            (Tree::write(leaves, &hashes), openings, records)
+            (batch::make(leaves, &hashes), openings, records)
         });
         let (batch, openings, records) = built.await?;
         let chain = &mut self.chain;
@@ -298,7 +298,7 @@ impl Worker {
             shard: chain.shard.name.clone(),
             seq: chain.next_seq,
             count: records.len() as u64,
-            root: batch.root(),
+            root: batch.root,
             previous: chain.previous,
             from: chain.to,
             to,
@@ -330,7 +330,7 @@ impl Worker {
                 &*chain.shard.signer,
             )?,
             records,
-            batch: Arc::new(batch),
+            batch,
             openings: Arc::new(openings),
             stored: false,
             log_index: None,
@@ -348,9 +348,11 @@ impl Worker {
         let inner = &self.ledger.0;
         let name = &sealed.shard.name;
         if !sealed.stored && !sealed.records.is_empty() {
-            inner.objects.put(&batch_name(name, sealed.seq), sealed.batch.file().clone()).await?;
+            inner.objects.put(&batch_name(name, sealed.seq), sealed.batch.file.clone()).await?;
             inner.vault.put(name, sealed.seq, &sealed.openings).await?;
             sealed.stored = true;
+            // Not needed any more, and as large as all else together.
+            sealed.openings = Arc::default();
         }
         let log_index = match sealed.log_index {
             Some(index) => index,
@@ -365,7 +367,7 @@ impl Worker {
             inner.objects.put(&file, bytes.into()).await?;
         }
         if !sealed.records.is_empty() {
-            inner.batches.keep(batch_name(name, sealed.seq), sealed.batch.clone());
+            inner.batches.keep(batch_name(name, sealed.seq), sealed.batch.file.clone());
         }
         self.ledger.cache().insert(target, rows());
         self.ledger.logged(sealed.records.iter().map(|pending| &pending.id));

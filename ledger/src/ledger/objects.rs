@@ -2,7 +2,7 @@
 
 use super::LedgerError;
 use bytes::Bytes;
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::ops::Range;
@@ -72,6 +72,44 @@ impl Objects {
     pub(crate) async fn list(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
         let last = |path: String| path.rsplit('/').next().unwrap_or_default().to_owned();
         Ok(self.paths(folder).await?.into_iter().map(last).collect())
+    }
+
+    /// The same, with their sizes in bytes.
+    pub(crate) async fn sizes(&self, folder: &str) -> Result<Vec<(String, u64)>, LedgerError> {
+        let mut found = Vec::new();
+        let mut listing = self.0.list(Some(&Path::from(folder)));
+        while let Some(meta) = listing.try_next().await.map_err(failed("listing", folder))? {
+            found.extend(meta.location.filename().map(|name| (name.to_owned(), meta.size)));
+            if found.len() > MAX_LISTING {
+                return Err(LedgerError::Damaged { what: folder.to_owned(), why: "too many files".into() });
+            }
+        }
+        Ok(found)
+    }
+
+    /// The names of the folders in a folder, ascending.
+    pub(crate) async fn folders(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
+        let listing = self.0.list_with_delimiter(Some(&Path::from(folder))).await;
+        let prefixes = listing.map_err(failed("listing", folder))?.common_prefixes;
+        let mut names: Vec<String> =
+            prefixes.iter().filter_map(|prefix| prefix.filename().map(str::to_owned)).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Removes objects, several at once; those that are not there are no error.
+    pub(crate) async fn delete_all(&self, names: &[String]) -> Result<(), LedgerError> {
+        let paths: Vec<_> = names.iter().map(|name| Ok(Path::from(name.as_str()))).collect();
+        let mut results = self.0.delete_stream(stream::iter(paths).boxed());
+        let mut broken = None;
+        while let Some(result) = results.next().await {
+            match result {
+                Ok(_) | Err(Error::NotFound { .. }) => {}
+                Err(error) => broken = Some(error),
+            }
+        }
+        let first = names.first().map(String::as_str).unwrap_or_default();
+        broken.map_or(Ok(()), |error| Err(failed("deleting", first)(error)))
     }
 
     /// The whole names of what is in a folder and below it.

@@ -11,7 +11,7 @@ use crate::log::LogReader;
 use crate::private::{Kek, Vault};
 use crate::witness::Kept;
 use colophon_receipt::receipt::MAX_ANCHORS;
-use colophon_receipt::record::{RecordId, RecordLeaf};
+use colophon_receipt::record::RecordId;
 use colophon_receipt::statement::Statement;
 use object_store::ObjectStore;
 use std::sync::Arc;
@@ -70,12 +70,10 @@ impl Archive {
             return Ok(Vec::new());
         }
         let name = batch_name(&statement.shard, statement.seq);
-        let batch = self.batches.get(&self.objects, &name, statement.count, &statement.root).await?;
-        let leaves = (0..batch.len() as u32).map(|slot| {
-            let leaf = batch.leaf(slot).ok_or_else(|| damage(&name, "it is cut"))?;
-            Ok(RecordLeaf::decode(leaf).map_err(|e| damage(&name, e))?.id)
-        });
-        leaves.collect()
+        let batch = self.batches.whole(&self.objects, &name, statement.count, &statement.root).await?;
+        let mut ids: Vec<(u32, RecordId)> = batch.ids.into_iter().map(|(id, slot)| (slot, id)).collect();
+        ids.sort_unstable();
+        Ok(ids.into_iter().map(|(_, id)| id).collect())
     }
 
     /// The receipt of the record `id` in `slot` of the batch `target`.

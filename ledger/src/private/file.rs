@@ -63,6 +63,7 @@ struct Row {
 }
 
 /// One record to be opened later.
+#[derive(Clone, Copy)]
 pub(crate) struct Entry<'a> {
     pub(crate) record: &'a Record,
     pub(crate) id: &'a RecordId,
@@ -73,13 +74,20 @@ pub(crate) struct Entry<'a> {
     pub(crate) announced: u64,
 }
 
+impl Entry<'_> {
+    /// Bytes that its opening takes at most: heads of CBOR items have nine.
+    fn room(&self) -> usize {
+        let signatures = self.signatures.iter().map(|one| 27 + one.base.len() + one.signature.0.len());
+        64 + 45 + self.record.fields.as_bytes().len() + signatures.sum::<usize>()
+    }
+}
+
 impl Plain {
     /// Encodes openings, in the order of the batch's slots.
-    pub(crate) fn new<'a>(entries: impl ExactSizeIterator<Item = Entry<'a>>) -> Plain {
-        let mut plain = Plain {
-            texts: Vec::with_capacity(entries.len() * 2048),
-            rows: Vec::with_capacity(entries.len()),
-        };
+    pub(crate) fn new<'a>(entries: impl ExactSizeIterator<Item = Entry<'a>> + Clone) -> Plain {
+        // All at once: what grows by doubling takes three times as much for a moment.
+        let bytes = entries.clone().map(|entry| entry.room()).sum();
+        let mut plain = Plain { texts: Vec::with_capacity(bytes), rows: Vec::with_capacity(entries.len()) };
         // Records of one tenant come in runs, and hashing its name would be paid for each.
         let mut last: Option<(&[u8], Tenant)> = None;
         for entry in entries {
@@ -119,7 +127,7 @@ impl Plain {
         for (kind, key) in keys {
             page_keys.insert(*kind, (key.name.to_bytes(), key.of_file(salt)?));
         }
-        let mut file = Writer::new(salt, self.rows.len());
+        let mut file = Writer::new(salt, self.rows.len(), self.texts.len());
         for (row, slot) in self.rows.iter().zip(0..) {
             let (name, key) = page_keys.get(&row.kind).ok_or(FileError::Crypt(CryptError::Seal))?;
             let text = self.texts.get(row.text.clone()).ok_or(FileError::Offsets)?;
@@ -151,8 +159,9 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) fn new(salt: &[u8; 16], count: usize) -> Writer {
-        let mut out = Vec::with_capacity(64 + count * 2048);
+    /// For so many pages with that many bytes of texts in them.
+    pub(super) fn new(salt: &[u8; 16], count: usize, texts: usize) -> Writer {
+        let mut out = Vec::with_capacity(64 + count * (8 + 1 + NAME + TAG) + texts);
         out.extend_from_slice(SEALED);
         out.extend_from_slice(&(count as u32).to_le_bytes());
         out.extend_from_slice(salt);

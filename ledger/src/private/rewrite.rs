@@ -32,6 +32,15 @@ enum Kept<'a> {
     Erased(ErasureId),
 }
 
+impl Kept<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Kept::Page(bytes) | Kept::Clear(bytes) => bytes.len(),
+            Kept::Erased(_) => 0,
+        }
+    }
+}
+
 impl Vault {
     /// Deletes the selected openings of a batch. Returns how many of it `erasure` has taken, now or before.
     pub(crate) async fn erase(
@@ -98,7 +107,8 @@ impl Vault {
             _ => getrandom::fill(&mut salt)?,
         }
         let mut keys: BTreeMap<u32, ([u8; KEY_NAME], PageKey)> = BTreeMap::new();
-        let mut file = Writer::new(&salt, kept.len());
+        let texts = kept.iter().map(Kept::len).sum();
+        let mut file = Writer::new(&salt, kept.len(), texts);
         for (page, slot) in kept.iter().zip(0u32..) {
             match page {
                 Kept::Page(page) => file.copy(page),

@@ -225,7 +225,7 @@ pub(crate) async fn audit(ledger: &Ledger) -> Audit {
                     let name = batch_name(&statement.shard, statement.seq);
                     let file = objects.get(&name, batch::MAX_BYTES).await.unwrap().unwrap();
                     let batch = batch::read(&file).unwrap();
-                    assert_eq!(merkle::root(&batch.hashes()), statement.root);
+                    assert_eq!(merkle::root(batch.hashes()), statement.root);
                     for (leaf, slot) in batch.leaves.iter().zip(0..) {
                         let leaf = RecordLeaf::decode(leaf).unwrap();
                         assert!(

@@ -38,7 +38,7 @@ fn keys(plain: &Plain) -> BTreeMap<(Tenant, u32), Arc<DataKey>> {
 }
 
 /// A version 1 file of the same records: what earlier programs wrote.
-pub(crate) fn clear<'a>(entries: impl ExactSizeIterator<Item = Entry<'a>>) -> Vec<u8> {
+pub(crate) fn clear<'a>(entries: impl ExactSizeIterator<Item = Entry<'a>> + Clone) -> Vec<u8> {
     let plain = Plain::new(entries);
     let mut out = [CLEAR.as_slice(), &(plain.rows.len() as u32).to_le_bytes()].concat();
     let first = out.len() + (plain.rows.len() + 1) * 8;
@@ -107,7 +107,7 @@ fn version_1_is_still_read() {
 
 #[test]
 fn erased_pages_and_files_say_by_what() {
-    let mut file = Writer::new(&[2; 16], 2);
+    let mut file = Writer::new(&[2; 16], 2, 0);
     file.erased(&[7; 16]);
     file.erased(&[8; 16]);
     let file = file.finish();
