@@ -21,8 +21,10 @@ pub enum Api {
     Embeddings,
     /// Reranking.
     Rerank,
-    /// Scoring and classification.
+    /// Scoring: how well texts go together.
     Score,
+    /// Classification.
+    Classify,
     /// Transcription, translation and speech.
     Audio,
     /// A session over a WebSocket.
@@ -43,7 +45,7 @@ pub enum Api {
 
 impl Api {
     /// Every API, in the order of the documentation.
-    pub const ALL: [Api; 16] = [
+    pub const ALL: [Api; 17] = [
         Api::Chat,
         Api::Completions,
         Api::Responses,
@@ -52,6 +54,7 @@ impl Api {
         Api::Embeddings,
         Api::Rerank,
         Api::Score,
+        Api::Classify,
         Api::Audio,
         Api::Realtime,
         Api::Tokenize,
@@ -73,6 +76,7 @@ impl Api {
             Api::Embeddings => "embeddings",
             Api::Rerank => "rerank",
             Api::Score => "score",
+            Api::Classify => "classify",
             Api::Audio => "audio",
             Api::Realtime => "realtime",
             Api::Tokenize => "tokenize",

@@ -1,7 +1,12 @@
 //! The canonical text of a policy; its form is described at `Policy::canonical`.
 
+use crate::actions::OnMiss;
 use crate::api::Api;
-use crate::matching::{HeaderMatch, HeaderValueMatch, Match, PathMatch};
+use crate::ast::{Backend, Scalar};
+use crate::compile::Compiled;
+use crate::matching::body::BodyOp;
+use crate::matching::pattern::{Globs, TextMatch};
+use crate::matching::{Match, PathMatch, Test};
 use crate::policy::Rule;
 use crate::routes;
 use colophon_receipt::Level;
@@ -19,6 +24,10 @@ struct CanonicalPolicy<'a> {
     defaults: CanonicalDefaults<'a>,
     client_may_raise_to: Option<&'a str>,
     routes: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    upstreams: Vec<CanonicalUpstream<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    provers: Vec<CanonicalProver<'a>>,
     rules: Vec<CanonicalRule<'a>>,
 }
 
@@ -30,30 +39,72 @@ struct CanonicalDefaults<'a> {
 }
 
 #[derive(Serialize)]
+struct CanonicalUpstream<'a> {
+    name: &'a str,
+    url: &'a str,
+}
+
+#[derive(Serialize)]
+struct CanonicalProver<'a> {
+    name: &'a str,
+    backend: &'a str,
+}
+
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CanonicalRule<'a> {
     name: &'a str,
     level: &'a str,
     failure_policy: &'a str,
     matches: Option<BTreeSet<CanonicalMatch<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sample: Option<CanonicalSample<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    on_miss: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prover: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deny: Option<&'a str>,
 }
 
-#[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Serialize)]
+struct CanonicalSample<'a> {
+    /// Text: JSON numbers of 64 bits are not read alike everywhere.
+    threshold: String,
+    to: &'a str,
+    draw: &'a str,
+}
+
+#[derive(Serialize, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct CanonicalMatch<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<CanonicalValue<'a>>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    headers: BTreeSet<CanonicalHeader<'a>>,
+    headers: BTreeSet<CanonicalNamed<'a>>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    query: BTreeSet<CanonicalNamed<'a>>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     apis: BTreeSet<&'a str>,
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     models: BTreeSet<&'a str>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    tenants: BTreeSet<&'a str>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    callers: BTreeSet<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    body: BTreeSet<CanonicalBody<'a>>,
 }
 
 #[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
-struct CanonicalHeader<'a> {
+struct CanonicalNamed<'a> {
     name: &'a str,
     #[serde(flatten)]
     value: CanonicalValue<'a>,
@@ -65,44 +116,106 @@ struct CanonicalValue<'a> {
     value: &'a str,
 }
 
-pub(crate) fn text(name: &str, default: &Rule, ceiling: Level, rules: &[Rule]) -> String {
+#[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
+struct CanonicalBody<'a> {
+    pointer: &'a str,
+    op: &'a str,
+    /// Type and text.
+    values: BTreeSet<(&'a str, &'a str)>,
+}
+
+pub(crate) fn text(compiled: &Compiled, default: &Rule) -> String {
+    let upstreams = compiled.upstreams.iter().map(|(name, url)| CanonicalUpstream { name, url });
+    let provers =
+        compiled.provers.iter().map(|(name, backend)| CanonicalProver { name, backend: backend.as_str() });
     let policy = CanonicalPolicy {
         api_version: "colophon.dev/v1alpha1",
         kind: "ProvenancePolicy",
-        name,
+        name: &compiled.name,
         defaults: CanonicalDefaults {
             level: default.level.as_str(),
             failure_policy: default.failure_policy.as_str(),
         },
-        client_may_raise_to: (ceiling > Level::Pass).then(|| ceiling.as_str()),
+        client_may_raise_to: (compiled.ceiling > Level::Pass).then(|| compiled.ceiling.as_str()),
         routes: hex(&Sha256::digest(routes::table_text().as_bytes())),
-        rules: rules.iter().map(CanonicalRule::from).collect(),
+        upstreams: upstreams.collect(),
+        provers: provers.collect(),
+        rules: compiled.rules.iter().map(|rule| canonical_rule(rule, compiled)).collect(),
     };
     // Strings, lists and maps with string keys: serialising them to memory does not fail.
     serde_json::to_string(&policy).unwrap_or_default()
 }
 
-impl<'a> From<&'a Rule> for CanonicalRule<'a> {
-    fn from(rule: &'a Rule) -> CanonicalRule<'a> {
-        CanonicalRule {
-            name: &rule.name,
-            level: rule.level.as_str(),
-            failure_policy: rule.failure_policy.as_str(),
-            matches: (!rule.matches.is_empty())
-                .then(|| rule.matches.iter().map(CanonicalMatch::from).collect()),
-        }
+fn canonical_rule<'a>(rule: &'a Rule, compiled: &'a Compiled) -> CanonicalRule<'a> {
+    let actions = &rule.actions;
+    let entries = || rule.matches.iter().map(|entry| canonical_match(entry, compiled)).collect();
+    CanonicalRule {
+        name: &rule.name,
+        level: rule.level.as_str(),
+        failure_policy: rule.failure_policy.as_str(),
+        matches: (!rule.matches.is_empty()).then(entries),
+        sample: actions.sample.map(|sample| CanonicalSample {
+            threshold: sample.threshold.to_string(),
+            to: sample.to.as_str(),
+            draw: sample.draw.as_str(),
+        }),
+        deadline: actions.deadline.map(|deadline| deadline.as_secs()),
+        on_miss: (actions.on_miss != OnMiss::default()).then(|| actions.on_miss.as_str()),
+        prover: actions.prover.as_deref(),
+        upstream: actions.upstream.as_deref(),
+        deny: rule.deny.as_deref(),
     }
 }
 
-impl<'a> From<&'a Match> for CanonicalMatch<'a> {
-    fn from(entry: &'a Match) -> CanonicalMatch<'a> {
-        let apis = |set: crate::matching::ApiSet| Api::ALL.into_iter().filter(move |api| set.contains(*api));
-        CanonicalMatch {
-            method: entry.method.as_ref().map(|method| method.as_str()),
-            path: entry.path.as_ref().map(CanonicalValue::from),
-            headers: entry.headers.iter().map(CanonicalHeader::from).collect(),
-            apis: entry.apis.into_iter().flat_map(apis).map(Api::as_str).collect(),
-            models: entry.models.iter().map(|glob| glob.text.as_str()).collect(),
+fn canonical_match<'a>(entry: &'a Match, compiled: &'a Compiled) -> CanonicalMatch<'a> {
+    let texts = |globs: &'a Globs| globs.texts.iter().map(String::as_str).collect();
+    let mut canonical = CanonicalMatch::default();
+    for test in &entry.tests {
+        match test {
+            Test::Method(method) => canonical.method = Some(method.as_str()),
+            Test::Apis(apis) => canonical.apis = apis.iter().map(Api::as_str).collect(),
+            Test::Stream(stream) => canonical.stream = Some(*stream),
+            Test::Tenants(globs) => canonical.tenants = texts(globs),
+            Test::Callers(globs) => canonical.callers = texts(globs),
+            Test::Models(globs) => canonical.models = texts(globs),
+            Test::Path(path) => canonical.path = Some(path.into()),
+            Test::Header(header) => {
+                let named = CanonicalNamed { name: header.name.as_str(), value: (&header.value).into() };
+                canonical.headers.insert(named);
+            }
+            Test::Query(query) => {
+                canonical.query.insert(CanonicalNamed { name: &query.name, value: (&query.value).into() });
+            }
+            Test::Body(body) => {
+                let pointer = compiled.pointers.get(body.pointer).map_or("", |pointer| pointer.as_str());
+                let (op, values) = match &body.op {
+                    BodyOp::Exists => ("Exists", BTreeSet::new()),
+                    BodyOp::In(scalars) => ("In", scalars.iter().map(typed).collect()),
+                    BodyOp::Matches(pattern) => ("Matches", BTreeSet::from([("string", &*pattern.text)])),
+                };
+                canonical.body.insert(CanonicalBody { pointer, op, values });
+            }
+        }
+    }
+    canonical
+}
+
+fn typed(scalar: &Scalar) -> (&str, &str) {
+    match scalar {
+        Scalar::Null => ("null", ""),
+        Scalar::Bool(flag) => ("boolean", if *flag { "true" } else { "false" }),
+        Scalar::Number(number) => ("number", number),
+        Scalar::Text(text) => ("string", text),
+    }
+}
+
+impl Backend {
+    /// The word used in policies.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Backend::Exec => "exec",
+            Backend::Http => "http",
+            Backend::Native => "native",
         }
     }
 }
@@ -118,13 +231,13 @@ impl<'a> From<&'a PathMatch> for CanonicalValue<'a> {
     }
 }
 
-impl<'a> From<&'a HeaderMatch> for CanonicalHeader<'a> {
-    fn from(header: &'a HeaderMatch) -> CanonicalHeader<'a> {
-        let (r#type, value) = match &header.value {
-            HeaderValueMatch::Exact(value) => ("Exact", value.as_str()),
-            HeaderValueMatch::Regex(pattern) => ("RegularExpression", pattern.text.as_str()),
+impl<'a> From<&'a TextMatch> for CanonicalValue<'a> {
+    fn from(text: &'a TextMatch) -> CanonicalValue<'a> {
+        let (r#type, value) = match text {
+            TextMatch::Exact(value) => ("Exact", value.as_str()),
+            TextMatch::Regex(pattern) => ("RegularExpression", pattern.text.as_str()),
         };
-        CanonicalHeader { name: header.name.as_str(), value: CanonicalValue { r#type, value } }
+        CanonicalValue { r#type, value }
     }
 }
 

@@ -1,43 +1,76 @@
 //! What is wrong with a policy file, and where.
 
+use std::fmt;
+
 /// The first thing wrong with a policy: `clinic.yaml:12:7: unknown key `levle`, did you mean `level`?`
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{source_name}:{line}:{column}: {message}")]
+#[error("{place}: {message}")]
 pub struct PolicyError {
-    source_name: String,
-    line: u64,
-    column: u64,
+    place: Place,
     message: String,
 }
 
 impl PolicyError {
     pub(crate) fn new(source_name: &str, fault: Fault) -> PolicyError {
-        PolicyError {
-            source_name: source_name.to_owned(),
-            line: fault.at.line.max(1),
-            column: fault.at.column.max(1),
-            message: fault.message,
-        }
+        PolicyError { place: Place::new(source_name, fault.at), message: fault.message }
     }
 
     /// The name given to `Policy::parse`, usually the file's.
     pub fn source_name(&self) -> &str {
-        &self.source_name
+        &self.place.source_name
     }
 
     /// The line, from 1.
     pub fn line(&self) -> u64 {
-        self.line
+        self.place.line
     }
 
     /// The column in characters, from 1.
     pub fn column(&self) -> u64 {
-        self.column
+        self.place.column
     }
 
     /// What is wrong, without the place.
     pub fn message(&self) -> &str {
         &self.message
+    }
+}
+
+/// Something in a policy that may not be meant so, or that this program cannot do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Warning {
+    /// Where.
+    pub place: Place,
+    /// What.
+    pub message: String,
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}
+
+/// A place in a file of a policy.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as it was named to `Policy::parse`.
+    pub source_name: String,
+    /// The line, from 1.
+    pub line: u64,
+    /// The column in characters, from 1.
+    pub column: u64,
+}
+
+impl Place {
+    pub(crate) fn new(source_name: &str, at: At) -> Place {
+        Place { source_name: source_name.to_owned(), line: at.line.max(1), column: at.column.max(1) }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.source_name, self.line, self.column)
     }
 }
 

@@ -1,18 +1,23 @@
 //! The policy language (DESIGN section 7): which exchanges ask for which level.
 //!
-//! A policy file is read once into matchers ([`Policy::parse`]); [`identify`] says what a request is, whatever its
-//! spelling; [`Policy::decide`] takes the first rule that matches. Nothing here does I/O.
+//! A policy's files are read once into matchers ([`Policy::parse_all`]); [`identify`] says what a request is, whatever its
+//! spelling; [`Policy::decide`] takes the first rule that matches. Nothing here does I/O, and nothing here reads JSON.
 //!
 //! What a program sees, in order:
 //!
 //! 1. `let route = identify(&method, raw_path)`
-//! 2. `policy.needs_model(&head)`: only then is it worth reading a bounded prefix of the body for the model's name
+//! 2. `policy.needs_body(&head)`: only then is it worth reading the body, for the model, whether a stream is asked for, and
+//!    the values at [`Policy::pointers`]
 //! 3. `let decision = policy.decide(&head)`
 
+mod actions;
 mod api;
+mod ast;
 mod canonical;
+mod compile;
 mod decide;
 mod error;
+mod head;
 mod matching;
 mod path;
 mod policy;
@@ -20,10 +25,13 @@ mod read;
 mod routes;
 mod yaml;
 
+pub use actions::{Actions, Draw, FailurePolicy, Honours, OnMiss, Refusal, Sample};
 pub use api::{Api, UnknownApi};
-pub use decide::{DEFAULT_RULE, Decision, Head, LEVEL_HEADER};
-pub use error::PolicyError;
-pub use policy::{FailurePolicy, MAX_POLICY_BYTES, Policy};
+pub use decide::{DEFAULT_RULE, Decision, LEVEL_HEADER};
+pub use error::{Place, PolicyError, Warning};
+pub use head::{Body, Content, Head, Value};
+pub use matching::body::Pointer;
+pub use policy::{MAX_POLICY_BYTES, MAX_POLICY_FILES, Policy};
 pub use routes::{Route, identify};
 
 #[cfg(test)]

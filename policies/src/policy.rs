@@ -1,56 +1,37 @@
 //! A policy as it is in force.
 
-use crate::canonical;
-use crate::decide::DEFAULT_RULE;
-use crate::error::{At, Fault, PolicyError};
+use crate::actions::{Actions, FailurePolicy, Honours};
+use crate::compile::{Compiled, File, compile};
+use crate::error::{At, Fault, Place, PolicyError, Warning};
 use crate::matching::Match;
-use crate::{read, yaml};
+use crate::matching::body::Pointer;
+use crate::{canonical, read, yaml};
 use colophon_receipt::Level;
 use sha2::{Digest, Sha256};
-use std::fmt;
 use std::sync::Arc;
 
-/// A policy file may be this long.
+/// A policy file may be this long,
 pub const MAX_POLICY_BYTES: usize = 1 << 20;
+/// and a policy may be in this many files.
+pub const MAX_POLICY_FILES: usize = 64;
 
 const BUILTIN: &str = include_str!("../profiles/default.yaml");
-
-/// What happens to an exchange whose level cannot be reached: as in Kubernetes' admission webhooks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum FailurePolicy {
-    /// It goes on at the level that can be reached, and the record says so.
-    Ignore,
-    /// It is refused, and the refusal is recorded.
-    Fail,
-}
-
-impl FailurePolicy {
-    /// The word used in policies.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            FailurePolicy::Ignore => "Ignore",
-            FailurePolicy::Fail => "Fail",
-        }
-    }
-}
-
-impl fmt::Display for FailurePolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// A policy in force: ordered rules, of which the first that matches decides.
 #[derive(Debug)]
 pub struct Policy {
     pub(crate) name: String,
-    /// What holds where no rule matches; a rule named [`DEFAULT_RULE`].
+    /// What holds where no rule matches; a rule named [`DEFAULT_RULE`](crate::DEFAULT_RULE).
     pub(crate) default: Rule,
     /// The level up to which a client may raise; `Pass` if it may not.
     pub(crate) ceiling: Level,
     pub(crate) rules: Vec<Rule>,
-    pub(crate) canonical: String,
+    pub(crate) honours: Honours,
     pub(crate) reasons: Reasons,
+    pointers: Vec<Pointer>,
+    canonical: String,
+    asked: Vec<(Level, Place)>,
+    warnings: Vec<Warning>,
 }
 
 /// One rule; it matches if any of its entries does, or has none.
@@ -60,13 +41,19 @@ pub(crate) struct Rule {
     pub(crate) level: Level,
     pub(crate) failure_policy: FailurePolicy,
     pub(crate) matches: Vec<Match>,
+    /// The reason, where what matches is refused.
+    pub(crate) deny: Option<Arc<str>>,
+    pub(crate) actions: Arc<Actions>,
+    pub(crate) place: Place,
 }
 
 /// The reasons that need no detail, made once.
 #[derive(Debug)]
 pub(crate) struct Reasons {
     pub(crate) spelling: Arc<str>,
-    pub(crate) model: Arc<str>,
+    pub(crate) body: Arc<str>,
+    pub(crate) no_tee: Arc<str>,
+    pub(crate) no_zk: Arc<str>,
 }
 
 impl Policy {
@@ -76,14 +63,84 @@ impl Policy {
         Policy::parse(BUILTIN, "default.yaml").expect("the built-in policy is well-formed")
     }
 
-    /// Reads a policy file. `source_name` is what errors call it.
+    /// Reads a policy of one file. `source_name` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Policy::parse_all`].
+    pub fn parse(yaml: &str, source_name: &str) -> Result<Policy, PolicyError> {
+        Policy::parse_all([(source_name, yaml)])
+    }
+
+    /// Reads a policy in several files, each as its name and text. The rules of a later file follow those of an earlier one.
     ///
     /// # Errors
     /// The first thing that is wrong, with its place: YAML that is not well-formed or exceeds a limit, unknown or
-    /// duplicate keys, wrong types, unknown words, duplicate rule names, empty matches, expressions that do not compile
-    /// or get too large, and what belongs to the language but not to this version.
-    pub fn parse(yaml: &str, source_name: &str) -> Result<Policy, PolicyError> {
-        read_policy(yaml).map_err(|fault| PolicyError::new(source_name, fault))
+    /// duplicate keys, wrong types, unknown words, duplicate names, empty matches, expressions that do not compile
+    /// or get too large, actions that contradict each other, upstreams and provers that are not defined, and what
+    /// two files say differently.
+    pub fn parse_all<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Policy, PolicyError> {
+        let mut read = Vec::new();
+        for (name, text) in files {
+            if read.len() == MAX_POLICY_FILES {
+                let fault = Fault::new(At::default(), format!("more than {MAX_POLICY_FILES} files"));
+                return Err(PolicyError::new(name, fault));
+            }
+            let document = document(text).map_err(|fault| PolicyError::new(name, fault))?;
+            read.push(File { name: name.to_owned(), document });
+        }
+        if read.is_empty() {
+            let fault = Fault::new(At::default(), "no policy file (*.yaml or *.yml) is there");
+            return Err(PolicyError::new("policy", fault));
+        }
+        Ok(Policy::new(compile(&read)?))
+    }
+
+    fn new(compiled: Compiled) -> Policy {
+        let default = Rule::default(compiled.default_level, compiled.default_failure_policy);
+        let reasons = Reasons {
+            spelling: Arc::from("the path is not written plainly, so `pass` does not apply"),
+            body: Arc::from("what the rules ask of the body is not known, so the stricter branch applies"),
+            no_tee: Arc::from("`tee` cannot be given here"),
+            no_zk: Arc::from("`zk` cannot be given here"),
+        };
+        Policy {
+            canonical: canonical::text(&compiled, &default),
+            name: compiled.name,
+            default,
+            ceiling: compiled.ceiling,
+            rules: compiled.rules,
+            honours: Honours::default(),
+            reasons,
+            pointers: compiled.pointers,
+            asked: compiled.asked,
+            warnings: compiled.warnings,
+        }
+    }
+
+    /// The same policy in a program that can give these levels. Without, `tee` and `zk` cannot be given.
+    pub fn honouring(self, honours: Honours) -> Policy {
+        Policy { honours, ..self }
+    }
+
+    /// The pointers into bodies that rules ask about, each once: see [`Content::values`](crate::Content::values).
+    pub fn pointers(&self) -> &[Pointer] {
+        &self.pointers
+    }
+
+    /// What may not be meant so, and what the program cannot do.
+    pub fn warnings(&self) -> Vec<Warning> {
+        let missing = self.asked.iter().filter(|(level, _)| !self.honours.gives(*level));
+        let mut warnings: Vec<Warning> = missing
+            .map(|(level, place)| Warning {
+                place: place.clone(),
+                message: format!(
+                    "`{level}` cannot be given by this program as it runs now: with `failurePolicy: Fail` such \
+                     requests are refused, with `Ignore` they get `sign`, and their records say so"
+                ),
+            })
+            .collect();
+        warnings.extend(self.warnings.iter().cloned());
+        warnings
     }
 
     /// Whether any exchange may have to be refused for want of a record (`failurePolicy: Fail` anywhere).
@@ -107,33 +164,24 @@ impl Policy {
     ///
     /// Keys come in a fixed order: `apiVersion`, `kind`, `name`, `defaults` {`level`, `failurePolicy`},
     /// `clientMayRaiseTo` (null: clients cannot raise), `routes` (SHA-256 in hex of the table behind `apis`, one line
-    /// `path method api operation generating` a route, sorted), `rules` in order, each {`name`, `level`, `failurePolicy`
-    /// (the default's where the rule has none), `matches` (null: everything)}. An entry of `matches` has, if it names them, `method`,
-    /// `path` {`type`, `value`}, `headers` [{`name`, `type`, `value`}] (names in lower case), `apis`, `models`. The order in `matches`, `headers`,
-    /// `apis` and `models` means nothing, so they are sorted and freed of repetitions; a prefix has no trailing slash.
+    /// `path method api operation generating` a route, sorted), `upstreams` and `provers` (sorted; absent if there are none),
+    /// `rules` in order, each {`name`, `level`, `failurePolicy` (the default's where the rule has none), `matches` (null: everything),
+    /// and, if it has them, `sample` {`threshold` (decimal text), `to`, `draw`}, `deadline` (seconds), `onMiss`, `prover`, `upstream`, `deny`}.
+    /// An entry of `matches` has, if it names them, `method`, `path` {`type`, `value`}, `headers` and `query` [{`name`, `type`, `value`}]
+    /// (names of headers in lower case), `apis`, `models`, `tenants`, `callers`, `stream`, `body` [{`pointer`, `op`, `values`}]
+    /// (`Equals` is an `In` of one value; `Matches` has its expression as the only value; each value is its type and its text). The order in `matches`,
+    /// and in the lists of an entry, means nothing, so they are sorted and freed of repetitions; a prefix has no trailing slash.
     pub fn canonical(&self) -> String {
         self.canonical.clone()
     }
 }
 
-fn read_policy(text: &str) -> Result<Policy, Fault> {
+fn document(text: &str) -> Result<crate::ast::Document, Fault> {
     if text.len() > MAX_POLICY_BYTES {
         return Err(Fault::new(
             At::default(),
             format!("the file is larger than {} KiB", MAX_POLICY_BYTES >> 10),
         ));
     }
-    let spec = read::spec(&yaml::read(text)?)?;
-    let default = Rule {
-        name: Arc::from(DEFAULT_RULE),
-        level: spec.default_level,
-        failure_policy: spec.default_failure_policy,
-        matches: Vec::new(),
-    };
-    let canonical = canonical::text(&spec.name, &default, spec.ceiling, &spec.rules);
-    let reasons = Reasons {
-        spelling: Arc::from("the path is not written plainly, so `pass` does not apply"),
-        model: Arc::from("the model was not known, so the stricter branch applies"),
-    };
-    Ok(Policy { name: spec.name, default, ceiling: spec.ceiling, rules: spec.rules, canonical, reasons })
+    read::document(&yaml::read(text)?)
 }

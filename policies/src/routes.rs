@@ -111,7 +111,7 @@ impl Table {
             let place =
                 |fault: Fault| format!("{name}:{}:{}: {}", fault.at.line, fault.at.column, fault.message);
             let root = yaml::read(text).map_err(place)?;
-            let root = root.map("profile", &["server", "routes"], &[]).map_err(place)?;
+            let root = root.map("profile", &["server", "routes"]).map_err(place)?;
             for node in root.required("routes").and_then(|routes| routes.items("routes")).map_err(place)? {
                 add(&mut paths, node).map_err(place)?;
             }
@@ -200,7 +200,7 @@ impl KnownPath {
 }
 
 fn add(paths: &mut Vec<(String, KnownPath)>, node: &Node) -> Result<(), Fault> {
-    let route = node.map("route", &["method", "path", "api", "operation", "generating"], &[])?;
+    let route = node.map("route", &["method", "path", "api", "operation", "generating"])?;
     let path_node = route.required("path")?;
     let path = path_node.text("path")?;
     if normalise(path) != path || path.bytes().any(|b| b.is_ascii_uppercase()) {

@@ -4,7 +4,7 @@ mod errors;
 mod reference;
 mod spellings;
 
-use crate::{Decision, Head, Policy, Route, identify};
+use crate::{Body, Content, Decision, Head, Policy, Route, identify};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// A request head that owns its parts.
@@ -35,13 +35,20 @@ impl Request {
     }
 
     fn head(&self) -> Head<'_> {
+        let body = match &self.model {
+            Some(model) => Body::Read(Content { model: Some(model), stream: Some(false), values: &[] }),
+            None if self.method == Method::GET || self.method == Method::HEAD => Body::Empty,
+            None => Body::Unread,
+        };
         Head {
             method: &self.method,
             path: &self.path,
             query: None,
             headers: &self.headers,
-            model: self.model.as_deref(),
             route: &self.route,
+            tenant: None,
+            caller: None,
+            body,
         }
     }
 

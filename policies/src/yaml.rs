@@ -21,7 +21,8 @@ pub(crate) struct Node {
 pub(crate) enum Value {
     Null,
     Bool(bool),
-    Number,
+    /// As Rust writes it, which is how JSON does.
+    Number(String),
     Text(String),
     List(Vec<Node>),
     Map(Vec<(Key, Node)>),
@@ -80,7 +81,7 @@ impl Node {
     pub(crate) fn text(&self, what: &str) -> Result<&str, Fault> {
         match &self.value {
             Value::Text(text) => Ok(text),
-            Value::Bool(_) | Value::Number => {
+            Value::Bool(_) | Value::Number(_) => {
                 Err(self.fault(format!("`{what}` is a string, not {}: put it in quotes", self.value.kind())))
             }
             other => Err(self.fault(format!("`{what}` is a string, not {}", other.kind()))),
@@ -98,16 +99,13 @@ impl Node {
         }
     }
 
-    /// The map, with only the keys `known`; those `planned` belong to the language but not to this version.
-    pub(crate) fn map(&self, what: &str, known: &[&str], planned: &[&str]) -> Result<Map<'_>, Fault> {
+    /// The map, with only the keys `known`.
+    pub(crate) fn map(&self, what: &str, known: &[&str]) -> Result<Map<'_>, Fault> {
         let Value::Map(entries) = &self.value else {
             return Err(self.fault(format!("`{what}` is a mapping, not {}", self.value.kind())));
         };
         for (key, _) in entries {
             let name = key.name.as_str();
-            if planned.contains(&name) {
-                return Err(Fault::new(key.at, format!("`{name}` is not supported yet by this version")));
-            }
             if !known.contains(&name) {
                 let hint = suggestion(name, known.iter().copied());
                 return Err(Fault::new(key.at, format!("unknown key `{}`{hint}", shown(name))));
@@ -151,7 +149,7 @@ impl Value {
         match self {
             Value::Null => "empty",
             Value::Bool(_) => "a boolean",
-            Value::Number => "a number",
+            Value::Number(_) => "a number",
             Value::Text(_) => "a string",
             Value::List(_) => "a list",
             Value::Map(_) => "a mapping",
@@ -203,24 +201,24 @@ impl<'de> Visitor<'de> for ValueVisitor {
         Ok(Value::Bool(value))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
+        Ok(Value::Number(number.to_string()))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
+        Ok(Value::Number(number.to_string()))
     }
 
-    fn visit_i128<E>(self, _: i128) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_i128<E>(self, number: i128) -> Result<Value, E> {
+        Ok(Value::Number(number.to_string()))
     }
 
-    fn visit_u128<E>(self, _: u128) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_u128<E>(self, number: u128) -> Result<Value, E> {
+        Ok(Value::Number(number.to_string()))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Value, E> {
-        Ok(Value::Number)
+    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
+        Ok(Value::Number(number.to_string()))
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Value, E> {

@@ -1,4 +1,5 @@
-use super::{Glob, PathMatch, Pattern};
+use super::PathMatch;
+use super::pattern::{Globs, Pattern};
 use proptest::prelude::*;
 
 /// A glob by definition: try every length for `*`.
@@ -11,22 +12,30 @@ fn naive(glob: &[char], text: &[char]) -> bool {
     }
 }
 
+fn globs(texts: &[&str]) -> Globs {
+    Globs::new(texts.iter().copied()).unwrap()
+}
+
 proptest! {
     #[test]
     fn globs_agree_with_their_definition(glob in "[ab.*?/\n+(]{0,6}", text in "[ab.c/\n+(]{0,8}") {
         let expected = naive(&glob.chars().collect::<Vec<_>>(), &text.chars().collect::<Vec<_>>());
-        prop_assert_eq!(Glob::new(&glob).unwrap().fits(&text), expected);
+        prop_assert_eq!(globs(&[&glob]).fit(&text), expected);
     }
 }
 
 #[test]
 fn globs_match_whole_names() {
-    let glob = Glob::new("med-*").unwrap();
-    assert!(glob.fits("med-7b") && glob.fits("med-") && glob.fits("med-org/7b"));
-    assert!(!glob.fits("xmed-7b") && !glob.fits("med") && !glob.fits("MED-7b"));
-    assert!(Glob::new("m?d").unwrap().fits("m\u{e9}d"));
-    for special in ["a[bc]", "{a,b}", r"a\*"] {
-        assert!(Glob::new(special).unwrap_err().contains("only `*` and `?`"), "{special}");
+    let glob = globs(&["med-*"]);
+    assert!(glob.fit("med-7b") && glob.fit("med-") && glob.fit("med-org/7b"));
+    assert!(!glob.fit("xmed-7b") && !glob.fit("med") && !glob.fit("MED-7b"));
+    let choice = globs(&["{a,b*}", "v[1-3]", "plain", "m?d"]);
+    assert!(["a", "bx", "v2", "plain", "mid"].iter().all(|name| choice.fit(name)));
+    assert!(["ab", "v4", "v12", "xplain", "md", ""].iter().all(|name| !choice.fit(name)));
+    assert!(globs(&[r"a\*"]).fit(r"a\b"), "a backslash is itself");
+    for wrong in ["a[bc", "{a,b", "a}", "[z-a]"] {
+        let (index, reason) = Globs::new(["x", wrong]).unwrap_err();
+        assert!(index == 1 && reason.starts_with("not a glob: "), "{wrong}: {reason}");
     }
 }
 

@@ -182,7 +182,7 @@ fn a_known_model_decides() {
     assert_eq!(rule(post("/v1/completions").model("toy")), "toy");
     assert_eq!(rule(post("/v1/completions").model("other")), DEFAULT_RULE);
     assert_eq!(rule(post("/v1/completions").model("")), DEFAULT_RULE);
-    assert!(!policy.needs_model(&post("/v1/completions").model("").head()));
+    assert!(!policy.needs_body(&post("/v1/completions").model("").head()));
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn an_unknown_model_gets_the_stricter_branch() {
         (&*decision.rule, decision.level, decision.failure_policy),
         ("med", Level::Sign, FailurePolicy::Fail)
     );
-    assert!(decision.why_lowered.unwrap().contains("model was not known"));
+    assert!(decision.why_lowered.unwrap().contains("body is not known"));
     let decision = post("/v1/chat/completions").decide(&policy);
     assert_eq!(
         (&*decision.rule, decision.failure_policy),
@@ -207,7 +207,7 @@ fn an_unknown_model_gets_the_stricter_branch() {
         get("/v1/realtime"),
         get("/x").header("upgrade", "websocket"),
     ] {
-        assert!(policy.needs_model(&request.head()), "{}", request.path);
+        assert!(policy.needs_body(&request.head()), "{}", request.path);
     }
     for request in [get("/health"), get("/v1/models"), post("/sleep"), get("/favicon.ico")] {
         let decision = request.decide(&policy);
@@ -217,9 +217,9 @@ fn an_unknown_model_gets_the_stricter_branch() {
             "{} names no model",
             request.path
         );
-        assert!(!policy.needs_model(&request.head()), "{}", request.path);
+        assert!(!policy.needs_body(&request.head()), "{}", request.path);
     }
-    assert!(!Policy::builtin().needs_model(&post("/v1/chat/completions").head()));
+    assert!(!Policy::builtin().needs_body(&post("/v1/chat/completions").head()));
 }
 
 /// Also prints what a decision costs in this build (`--nocapture`).

@@ -221,7 +221,7 @@ proptest! {
         prop_assert_eq!(decision.failure_policy, failure_policy);
         prop_assert!(decision.asked >= decision.level || decision.why_lowered.is_some());
         prop_assert!(decision.asked == decision.level || decision.why_lowered.is_some());
-        prop_assert!(!policy.needs_model(&request.head()));
+        prop_assert!(!policy.needs_body(&request.head()));
     }
 
     #[test]
@@ -230,7 +230,7 @@ proptest! {
     ) {
         let policy: Policy = policy(&text.yaml());
         let unknown = request.decide(&policy);
-        let needs_model = policy.needs_model(&request.head());
+        let needs_model = policy.needs_body(&request.head());
         request.model = Some(model.to_owned());
         let known = request.decide(&policy);
         let names_none = matches!(request.route.api, Api::Health | Api::ModelChange)

@@ -9,8 +9,8 @@ fn fault(text: &str) -> (u64, u64, String) {
 #[test]
 fn every_key_and_value_knows_its_place() {
     let node = read("a: {b: [1, x]}\nc:\n  - d: \"y\"\n").unwrap();
-    let map = node.map("top", &["a", "c"], &[]).unwrap();
-    let b = map.get("a").unwrap().map("a", &["b"], &[]).unwrap().get("b").unwrap();
+    let map = node.map("top", &["a", "c"]).unwrap();
+    let b = map.get("a").unwrap().map("a", &["b"]).unwrap().get("b").unwrap();
     assert_eq!(b.at, At { line: 1, column: 8 });
     let items = b.items("b").unwrap();
     assert_eq!(items[1].at, At { line: 1, column: 12 });
@@ -28,7 +28,7 @@ fn scalars_keep_their_types() {
     assert!(matches!(kinds("'true'"), Value::Text(t) if t == "true"));
     assert!(matches!(kinds("~"), Value::Null));
     for number in ["1", "-1", "1.5", "0x10", "18446744073709551615"] {
-        assert!(matches!(kinds(number), Value::Number), "{number}");
+        assert!(matches!(kinds(number), Value::Number(_)), "{number}");
     }
 }
 
@@ -41,8 +41,8 @@ fn duplicate_keys_are_errors_at_the_second() {
 #[test]
 fn aliases_work_but_bombs_do_not() {
     let node = read("a: &x {k: v}\nb: *x\n").unwrap();
-    let b: &Node = node.map("top", &["a", "b"], &[]).unwrap().get("b").unwrap();
-    assert_eq!(b.map("b", &["k"], &[]).unwrap().get("k").unwrap().text("k").unwrap(), "v");
+    let b: &Node = node.map("top", &["a", "b"]).unwrap().get("b").unwrap();
+    assert_eq!(b.map("b", &["k"]).unwrap().get("k").unwrap().text("k").unwrap(), "v");
 
     let mut bomb = String::from("a: &a [x, x, x, x, x, x, x, x, x]\n");
     for (last, next) in "abcdefgh".chars().zip("bcdefghi".chars()) {

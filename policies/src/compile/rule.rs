@@ -1,0 +1,138 @@
+//! Rules: what they ask for has to make sense.
+
+use super::{Compiler, MAX_RULES};
+use crate::actions::{Actions, FailurePolicy, Sample};
+use crate::ast;
+use crate::error::{Fault, Place, Warning};
+use crate::policy::Rule;
+use colophon_receipt::Level;
+use std::sync::Arc;
+
+/// A percentage is in millionths of a percent: this many are all.
+const ALL: u64 = 100_000_000;
+
+impl Compiler {
+    pub(super) fn rule(&mut self, file: &str, rule: &ast::Rule) -> Result<(), Fault> {
+        let name = &rule.name;
+        if self.compiled.rules.len() == MAX_RULES {
+            return Err(Fault::new(name.at, format!("more than {MAX_RULES} rules")));
+        }
+        let place = Place::new(file, name.at);
+        if let Some(first) = self.names.insert(name.value.clone(), place.clone()) {
+            return Err(Fault::new(
+                name.at,
+                format!("a second rule named `{}`; the first is at {first}", name.value),
+            ));
+        }
+        if let Some(all) = self.compiled.rules.iter().find(|rule| rule.matches.is_empty()) {
+            let message = format!("no request gets here: rule `{}` at {} takes all", all.name, all.place);
+            self.compiled.warnings.push(Warning { place: place.clone(), message });
+        }
+        let level = self.level(rule)?;
+        if let Some(given) = &rule.level {
+            self.compiled.asked.push((level, Place::new(file, given.at)));
+        }
+        let actions = self.actions(file, rule, level)?;
+        let mut matches = Vec::with_capacity(rule.matches.len());
+        for entry in &rule.matches {
+            matches.push(self.entry(entry)?);
+        }
+        self.compiled.rules.push(Rule {
+            name: Arc::from(name.value.as_str()),
+            level,
+            failure_policy: rule.failure_policy.unwrap_or(self.compiled.default_failure_policy),
+            matches,
+            deny: rule.deny.as_ref().map(|reason| Arc::from(reason.value.as_str())),
+            actions: Arc::new(actions),
+            place,
+        });
+        Ok(())
+    }
+
+    /// The level; of a rule that denies, that of the refusal's record.
+    fn level(&self, rule: &ast::Rule) -> Result<Level, Fault> {
+        match (&rule.level, &rule.deny) {
+            (Some(level), None) => Ok(level.value),
+            (None, _) => Ok(self.compiled.default_level.clamp(Level::Commit, Level::Sign)),
+            (Some(level), Some(_)) if matches!(level.value, Level::Commit | Level::Sign) => Ok(level.value),
+            (Some(level), Some(_)) => Err(Fault::new(
+                level.at,
+                format!("a refusal is recorded at `commit` or `sign`, not at `{}`", level.value),
+            )),
+        }
+    }
+
+    fn actions(&mut self, file: &str, rule: &ast::Rule, level: Level) -> Result<Actions, Fault> {
+        let ast::Rule { sample, deadline, on_miss, prover, upstream, deny, .. } = rule;
+        let reaches = |wanted| level == wanted || sample.as_ref().is_some_and(|s| s.value.to == wanted);
+        let evidence = reaches(Level::Tee) || reaches(Level::Zk);
+        let wrong = |at, message: &str| Err(Fault::new(at, message));
+        if let Some(sample) = sample {
+            if deny.is_some() || level == Level::Pass {
+                return wrong(sample.at, "nothing is drawn from what is denied or passes without a record");
+            }
+            if sample.value.to <= level {
+                return Err(Fault::new(
+                    sample.at,
+                    format!("`sample.to` is above the rule's level `{level}`, not `{}`", sample.value.to),
+                ));
+            }
+            self.compiled.asked.push((sample.value.to, Place::new(file, sample.at)));
+        }
+        match (deadline, on_miss) {
+            (Some(deadline), _) if !evidence => {
+                return wrong(deadline.at, "a deadline is for evidence: with `tee` or `zk` as `level` or `sample.to`");
+            }
+            (None, Some(on_miss)) => return wrong(on_miss.at, "`onMiss` needs a `deadline`"),
+            _ => {}
+        }
+        let provers: Vec<String> = self.compiled.provers.iter().map(|(name, _)| name.clone()).collect();
+        let upstreams: Vec<String> = self.compiled.upstreams.iter().map(|(name, _)| name.clone()).collect();
+        let prover = match prover {
+            Some(prover) if !reaches(Level::Zk) => {
+                return wrong(prover.at, "a prover is for proofs: with `zk` as `level` or `sample.to`");
+            }
+            Some(prover) => Some(Arc::from(self.defined("prover", prover, provers.into_iter())?)),
+            None => None,
+        };
+        let upstream = match upstream {
+            Some(upstream) if level < Level::Tee => {
+                return wrong(upstream.at, "an upstream is for what has to be computed there: with `level: tee`");
+            }
+            Some(upstream) => Some(Arc::from(self.defined("upstream", upstream, upstreams.into_iter())?)),
+            None => None,
+        };
+        Ok(Actions {
+            sample: sample.as_ref().map(|sample| Sample {
+                threshold: threshold(sample.value.share),
+                to: sample.value.to,
+                draw: sample.value.draw,
+            }),
+            deadline: deadline.as_ref().map(|deadline| deadline.value),
+            on_miss: on_miss.as_ref().map(|on_miss| on_miss.value).unwrap_or_default(),
+            prover,
+            upstream,
+        })
+    }
+}
+
+/// The share of 2^64, rounded down; `u64::MAX` for all.
+fn threshold(share: u64) -> u64 {
+    let threshold = (u128::from(share) << 64) / u128::from(ALL);
+    u64::try_from(threshold).unwrap_or(u64::MAX)
+}
+
+impl Rule {
+    /// What holds where no rule matches.
+    pub(crate) fn default(level: Level, failure_policy: FailurePolicy) -> Rule {
+        Rule {
+            name: Arc::from(crate::decide::DEFAULT_RULE),
+            level,
+            failure_policy,
+            matches: Vec::new(),
+            deny: None,
+            actions: Arc::default(),
+            place: Place::default(),
+        }
+    }
+}
