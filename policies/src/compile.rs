@@ -171,12 +171,7 @@ impl Compiler {
     }
 }
 
-fn once<T>(
-    first: &mut Option<Place>,
-    key: &str,
-    file: &File,
-    given: &Placed<T>,
-) -> Result<(), Fault> {
+fn once<T>(first: &mut Option<Place>, key: &str, file: &File, given: &Placed<T>) -> Result<(), Fault> {
     if let Some(place) = first {
         return Err(Fault::new(given.at, format!("`{key}` is given already at {place}")));
     }
@@ -193,8 +188,9 @@ fn define(
     let place = Place::new(&file.name, name.at);
     match defined.insert(format!("{what} {}", name.value), place) {
         None => Ok(()),
-        Some(first) => {
-            Err(Fault::new(name.at, format!("a second {what} named `{}`; the first is at {first}", name.value)))
-        }
+        Some(first) => Err(Fault::new(
+            name.at,
+            format!("a second {what} named `{}`; the first is at {first}", name.value),
+        )),
     }
 }

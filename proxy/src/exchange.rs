@@ -6,6 +6,7 @@ use crate::facts::Facts;
 use crate::forward::{Answer, ForwardError};
 use crate::head;
 use crate::in_flight::{Ending, InFlight, NotKept, is_event_stream};
+use crate::inspect;
 use crate::observe::RequestSeen;
 use crate::own;
 use crate::problem::Problem;
@@ -14,13 +15,14 @@ use crate::response_body::{Observed, ResponseBody, Tail};
 use crate::upstream::{UpstreamBody, is_ambiguous};
 use crate::{stamp, upgrade};
 use bytes::Bytes;
-use colophon_policies::{Api, Head, Route, identify};
+use colophon_policies::{Api, Body, identify};
 use colophon_receipt::Level;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Longest wait for the rest of a request whose exchange has failed already.
@@ -39,8 +41,9 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     let route = identify(&parts.method, parts.uri.path());
     let in_force = app.policy.load_full();
     let policy = &in_force.policy;
-    let head_alone = policy_head(&parts, &route, None);
-    let decided = (!policy.needs_model(&head_alone)).then(|| policy.decide(&head_alone));
+    let unread = if body.is_end_stream() { Body::Empty } else { Body::Unread };
+    let head_alone = inspect::head(&parts, &route, unread);
+    let decided = (!policy.needs_body(&head_alone)).then(|| policy.decide(&head_alone));
     if decided.as_ref().is_some_and(|decision| decision.level == Level::Pass) {
         let body = RequestBody::unseen(body, app.limits.max_body_bytes);
         return pass(&app, parts, body, client, route.api).await;
@@ -51,17 +54,19 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         Some(decision) => (decision, None),
         None => {
             // In a box, as whatever is rare here: the future of every exchange has room for all that it may hold.
-            let (model, unread) = Box::pin(model(&app, &mut body, &seen)).await;
-            (policy.decide(&policy_head(&parts, &route, model.as_deref())), unread)
+            let (inspected, read) = Box::pin(inspect::inspect(&app, &mut body, &seen)).await;
+            let decision = policy.decide(&inspect::head(&parts, &route, inspected.body()));
+            (decision, read.err().map(|error| request_problem(&error)))
         }
     };
     if decision.level == Level::Pass {
         return pass(&app, parts, body, client, route.api).await;
     }
+    let refused = inspect::refused(&decision);
     let facts = Facts::new(&app, &parts, route, decision, in_force.digest);
     let mut flight = InFlight::begin(app.clone(), facts, seen);
     let not_kept = flight.opened().await.err().map(|error| not_kept_problem(&error));
-    if let Some(problem) = not_kept.or(unread).or_else(|| refusal(&app, &parts, &client)) {
+    if let Some(problem) = not_kept.or(unread).or(refused).or_else(|| refusal(&app, &parts, &client)) {
         let ending = Ending::Refused(problem.fault, problem.message.clone());
         return Box::pin(ours(flight, &problem, ending)).await;
     }
@@ -133,33 +138,6 @@ impl Client {
             upgrade::ask(&mut head, protocol, self.extended);
         }
         Ok(head)
-    }
-}
-
-fn policy_head<'a>(parts: &'a http::request::Parts, route: &'a Route, model: Option<&'a str>) -> Head<'a> {
-    Head {
-        method: &parts.method,
-        path: parts.uri.path(),
-        query: parts.uri.query(),
-        headers: &parts.headers,
-        model,
-        route,
-    }
-}
-
-/// Reads the model out of the request, where a rule depends on it. A body that cannot be read ahead is refused later,
-/// when there is a record to note it in.
-async fn model(app: &App, body: &mut RequestBody, seen: &SharedRequest) -> (Option<String>, Option<Problem>) {
-    match body.read_ahead(app.limits.inspect_limit, app.limits.header_timeout).await {
-        Ok(false) => (None, None),
-        Ok(true) => {
-            let meaning = seen.lock().unwrap_or_else(PoisonError::into_inner).meaning();
-            // Servers differ in what they make of a body that is ambiguous: to the policy its model is not known.
-            let known = meaning.unreadable.is_none();
-            let model = known.then(|| String::from_utf8(meaning.model.unwrap_or_default()).ok()).flatten();
-            (model, None)
-        }
-        Err(error) => (None, Some(request_problem(&error))),
     }
 }
 

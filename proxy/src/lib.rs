@@ -15,6 +15,7 @@ pub mod facts;
 pub mod forward;
 pub mod head;
 pub mod in_flight;
+pub mod inspect;
 pub mod log_client;
 pub mod log_role;
 pub mod log_store;

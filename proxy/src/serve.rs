@@ -90,6 +90,9 @@ pub struct Running {
 /// Builds everything and starts to listen.
 pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let policy = policy(options.policy.as_deref())?;
+    for warning in policy.warnings() {
+        tracing::warn!(%warning, "the policy");
+    }
     let certificate = match (&options.listen.tls_cert, &options.listen.tls_key) {
         (Some(chain), Some(key)) => Some(ServerCertificate::load(chain, key)?),
         (None, None) => None,

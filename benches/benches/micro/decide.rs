@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use colophon_policies::{Head, Policy, identify};
+use colophon_policies::{Body, Head, Policy, identify};
 use colophon_receipt::Level;
 use criterion::Criterion;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -28,8 +28,17 @@ pub(crate) fn decide(c: &mut Criterion) {
     for (name, method, path, level) in cases {
         let decide = |path: &str| {
             let route = identify(&method, path);
-            let (query, model) = (None, None);
-            policy.decide(&Head { method: &method, path, query, headers: &headers, model, route: &route })
+            let head = Head {
+                method: &method,
+                path,
+                query: None,
+                headers: &headers,
+                route: &route,
+                tenant: None,
+                caller: None,
+                body: Body::Unread,
+            };
+            policy.decide(&head)
         };
         assert_eq!(decide(path).level, level, "the built-in policy on {path}");
         group.bench_function(name, |b| b.iter(|| decide(black_box(path))));

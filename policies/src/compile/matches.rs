@@ -105,7 +105,10 @@ impl Compiler {
         let pointer = match pointers.iter().position(|known| *known == pointer) {
             Some(index) => index,
             None if pointers.len() == MAX_POINTERS => {
-                return Err(Fault::new(at, format!("more than {MAX_POINTERS} different pointers in one policy")));
+                return Err(Fault::new(
+                    at,
+                    format!("more than {MAX_POINTERS} different pointers in one policy"),
+                ));
             }
             None => {
                 pointers.push(pointer);
@@ -128,9 +131,10 @@ impl Compiler {
 fn method(given: &Placed<String>) -> Result<Method, Fault> {
     let upper = given.value.to_ascii_uppercase();
     match Method::from_bytes(given.value.as_bytes()) {
-        Ok(_) if upper != given.value => {
-            Err(Fault::new(given.at, format!("methods are case-sensitive, did you mean `{}`?", shown(&upper))))
-        }
+        Ok(_) if upper != given.value => Err(Fault::new(
+            given.at,
+            format!("methods are case-sensitive, did you mean `{}`?", shown(&upper)),
+        )),
         Ok(method) => Ok(method),
         Err(_) => Err(Fault::new(given.at, "not an HTTP method")),
     }

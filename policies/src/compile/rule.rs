@@ -81,7 +81,10 @@ impl Compiler {
         }
         match (deadline, on_miss) {
             (Some(deadline), _) if !evidence => {
-                return wrong(deadline.at, "a deadline is for evidence: with `tee` or `zk` as `level` or `sample.to`");
+                return wrong(
+                    deadline.at,
+                    "a deadline is for evidence: with `tee` or `zk` as `level` or `sample.to`",
+                );
             }
             (None, Some(on_miss)) => return wrong(on_miss.at, "`onMiss` needs a `deadline`"),
             _ => {}
@@ -97,7 +100,10 @@ impl Compiler {
         };
         let upstream = match upstream {
             Some(upstream) if level < Level::Tee => {
-                return wrong(upstream.at, "an upstream is for what has to be computed there: with `level: tee`");
+                return wrong(
+                    upstream.at,
+                    "an upstream is for what has to be computed there: with `level: tee`",
+                );
             }
             Some(upstream) => Some(Arc::from(self.defined("upstream", upstream, upstreams.into_iter())?)),
             None => None,

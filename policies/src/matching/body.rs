@@ -70,9 +70,7 @@ impl BodyMatch {
         }
         match &self.op {
             BodyOp::Exists => (*value != Value::Absent).into(),
-            BodyOp::In(scalars) => {
-                scalars.iter().map(|scalar| equal(scalar, value)).max().unwrap_or(Fit::No)
-            }
+            BodyOp::In(scalars) => scalars.iter().map(|scalar| equal(scalar, value)).max().unwrap_or(Fit::No),
             BodyOp::Matches(pattern) => match value {
                 Value::Text(text) => pattern.fits(text.as_bytes()).into(),
                 // A server may take it for a text.

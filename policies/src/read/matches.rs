@@ -77,7 +77,9 @@ fn body(node: &Node) -> Result<Body, Fault> {
     let op = match op {
         "Exists" => Op::Exists,
         "Equals" => Op::Equals(scalar(map.required("value")?)?),
-        "In" => Op::In(map.required("values")?.items("values")?.iter().map(scalar).collect::<Result<_, _>>()?),
+        "In" => {
+            Op::In(map.required("values")?.items("values")?.iter().map(scalar).collect::<Result<_, _>>()?)
+        }
         _ => Op::Matches(pattern(map.required("value")?, "value")?),
     };
     Ok(Body { pointer, op })

@@ -55,7 +55,10 @@ fn unknown_keys() {
 #[test]
 fn wrong_words() {
     check_rule("{name: a, level: §sing}", "unknown level `sing`, did you mean `sign`?");
-    check_rule("{name: a, level: §signature}", "unknown level `signature`; it is one of pass, commit, sign, tee, zk");
+    check_rule(
+        "{name: a, level: §signature}",
+        "unknown level `signature`; it is one of pass, commit, sign, tee, zk",
+    );
     check_rule("name: a\n  level: §\"Sign\"", "unknown level `Sign`, did you mean `sign`?");
     check("defaults: {failurePolicy: §ignore}", "unknown failurePolicy `ignore`, did you mean `Ignore`?");
     check_match("{apis: [chat, §emmbeddings]}", "unknown API `emmbeddings`, did you mean `embeddings`?");
@@ -108,7 +111,10 @@ fn missing_and_empty() {
 
 #[test]
 fn duplicates_and_names() {
-    check("rules:\n- {name: a, level: pass}\n- name: §a\n  level: sign", "a second rule named `a`; the first is at clinic.yaml:6:12");
+    check(
+        "rules:\n- {name: a, level: pass}\n- name: §a\n  level: sign",
+        "a second rule named `a`; the first is at clinic.yaml:6:12",
+    );
     check_rule("{name: a, level: pass, §level: sign}", "duplicate key `level`");
     check("defaults: {}\nrules:\n- {name: a, level: pass}\n§defaults: {}", "duplicate key `defaults`");
     for bad in ["(default)", " a", "a\\nb", "", "a\\u001b[2J", "\\u202ea"] {

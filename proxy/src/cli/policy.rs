@@ -29,9 +29,14 @@ pub(super) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
         PolicyCommand::Check { file, json } => {
             let policy = crate::serve::policy(file.as_deref())?;
             let digest = hex::encode(policy.digest());
+            let warnings: Vec<String> = policy.warnings().iter().map(ToString::to_string).collect();
             if json {
-                println!("{}", serde_json::json!({"name": policy.name(), "digest": digest}));
+                let said = serde_json::json!({"name": policy.name(), "digest": digest, "warnings": warnings});
+                println!("{said}");
             } else {
+                for warning in &warnings {
+                    eprintln!("warning: {}", term::safe(warning));
+                }
                 println!(
                     "{} policy {} is right; its digest is {digest}",
                     term::green("✓"),

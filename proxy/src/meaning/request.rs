@@ -70,7 +70,7 @@ fn has_meaning(api: Api) -> bool {
         Api::Chat | Api::Completions | Api::Responses | Api::Messages | Api::Generate | Api::Embeddings => {
             true
         }
-        Api::Rerank | Api::Score | Api::Audio | Api::Tokenize => true,
+        Api::Rerank | Api::Score | Api::Classify | Api::Audio | Api::Tokenize => true,
         Api::Realtime | Api::Models | Api::Health | Api::Admin | Api::ModelChange | Api::Unknown => false,
     }
 }
@@ -97,7 +97,7 @@ fn message_keys(api: Api) -> &'static [&'static str] {
         Api::Responses | Api::Embeddings | Api::Audio => &["input", "inputs", "messages", "content"],
         Api::Generate => &["inputs", "prompt", "messages", "input", "instances"],
         Api::Rerank => &["documents", "texts"],
-        Api::Score => &["text_2", "items", "documents", "input", "inputs"],
+        Api::Score | Api::Classify => &["text_2", "items", "documents", "input", "inputs"],
         Api::Tokenize => &["messages", "prompt", "inputs", "content", "tokens"],
         Api::Realtime | Api::Models | Api::Health | Api::Admin | Api::ModelChange | Api::Unknown => &[],
     }

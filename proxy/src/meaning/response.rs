@@ -116,7 +116,7 @@ fn has_meaning(api: Api) -> bool {
         Api::Chat | Api::Completions | Api::Responses | Api::Messages | Api::Generate | Api::Embeddings => {
             true
         }
-        Api::Rerank | Api::Score | Api::Audio => true,
+        Api::Rerank | Api::Score | Api::Classify | Api::Audio => true,
         Api::Realtime | Api::Tokenize | Api::Models | Api::Health => false,
         Api::Admin | Api::ModelChange | Api::Unknown => false,
     }
