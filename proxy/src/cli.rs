@@ -1,6 +1,7 @@
 //! The command line: what was typed, and who does it.
 
 mod account;
+mod attest;
 mod demo;
 mod demo_server;
 mod erase;
@@ -57,6 +58,9 @@ enum Command {
     /// Look at policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
+    /// Verify evidence of trusted execution environments, and pin what is known to be good
+    #[command(subcommand)]
+    Attest(Box<attest::AttestCommand>),
     /// Make and show keys
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -99,6 +103,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Witness(args) => runtime(witness::run(args)),
         Command::Erase(args) => runtime(erase::run(*args)),
         Command::Policy(command) => policy::run(command),
+        Command::Attest(command) => attest::run(*command),
         Command::Key(command) => key::run(command),
     };
     match done {

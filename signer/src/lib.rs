@@ -7,6 +7,7 @@
 //! * [`cose`]: COSE_Sign1 (RFC 9052), for log leaves.
 //! * [`httpsig`]: HTTP Message Signatures (RFC 9421), for answers on the wire.
 //! * [`rfc3161`]: timestamps by others (RFC 3161), for checkpoints.
+//! * [`x509`]: the same reader of certificates for chains that are no TSA's.
 //! * [`sf`]: the part of Structured Fields (RFC 9651) that those and Colophon's own headers need.
 //!
 //! With the feature `fast` (the default) aws-lc-rs signs and verifies, without it ed25519-dalek does. Both accept exactly
@@ -20,6 +21,7 @@ pub mod policy;
 pub mod rfc3161;
 pub mod sf;
 pub mod source;
+pub mod x509;
 
 pub use keys::{Ed25519Key, KeyError, PublicKey, SIGNATURE_LEN, SignError, SignatureError, Signer};
 pub use source::{KeySource, SourceError};

@@ -8,9 +8,9 @@
 //! Revocation is judged only by the CRLs that are at hand: those in the token, and those given with the roots.
 
 mod algorithm;
-mod certificate;
-mod chain;
-mod der;
+pub(crate) mod certificate;
+pub(crate) mod chain;
+pub(crate) mod der;
 mod request;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

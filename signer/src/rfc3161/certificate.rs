@@ -31,24 +31,24 @@ const WHAT: &str = "certificate";
 
 /// A certificate taken apart.
 #[derive(Clone)]
-pub(super) struct Certificate<'a> {
+pub(crate) struct Certificate<'a> {
     /// All of it.
-    pub(super) raw: &'a [u8],
+    pub(crate) raw: &'a [u8],
     signed: &'a [u8],
     algorithm: Value<'a>,
     signature: &'a [u8],
     /// Contents of the serial number.
-    pub(super) serial: &'a [u8],
+    pub(crate) serial: &'a [u8],
     /// The issuer's name, DER.
-    pub(super) issuer: &'a [u8],
+    pub(crate) issuer: &'a [u8],
     /// The subject's name, DER.
-    pub(super) subject: &'a [u8],
+    pub(crate) subject: &'a [u8],
     /// SubjectPublicKeyInfo, DER.
-    pub(super) spki: &'a [u8],
+    pub(crate) spki: &'a [u8],
     /// In seconds since the epoch.
-    pub(super) not_before: u64,
+    pub(crate) not_before: u64,
     /// In seconds since the epoch; good through this second.
-    pub(super) not_after: u64,
+    pub(crate) not_after: u64,
     extensions: Vec<Extension<'a>>,
 }
 
@@ -60,7 +60,7 @@ struct Extension<'a> {
 }
 
 impl<'a> Certificate<'a> {
-    pub(super) fn parse(raw: &'a [u8]) -> Result<Certificate<'a>, TokenError> {
+    pub(crate) fn parse(raw: &'a [u8]) -> Result<Certificate<'a>, TokenError> {
         let mut outer = Value::only(raw, SEQUENCE, WHAT)?.inside(WHAT)?;
         let (signed, algorithm, signature) = (outer.next(SEQUENCE)?, outer.next(SEQUENCE)?, outer.bits()?);
         outer.end()?;
@@ -103,12 +103,12 @@ impl<'a> Certificate<'a> {
     }
 
     /// Common name, else organisation, else nothing.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         let find = |wanted| name_part(self.subject, wanted).ok().flatten();
         find(COMMON_NAME).or_else(|| find(ORGANISATION)).unwrap_or_default()
     }
 
-    pub(super) fn is_signed_by(&self, issuer: &Certificate<'_>) -> bool {
+    pub(crate) fn is_signed_by(&self, issuer: &Certificate<'_>) -> bool {
         verify_signed(self.signed, self.algorithm, self.signature, issuer)
     }
 
@@ -138,6 +138,18 @@ impl<'a> Certificate<'a> {
 
     /// Whether this may issue certificates, with `below` authorities between it and the TSA.
     pub(super) fn check_authority(&self, below: usize) -> Result<(), TokenError> {
+        self.check_issuer(below)?;
+        if let Some(usage) = self.extension(EXTENDED_KEY_USAGE) {
+            let purposes = purposes(usage.value)?;
+            if !purposes.iter().any(|purpose| [TIME_STAMPING, ANY_EXTENDED_KEY_USAGE].contains(purpose)) {
+                return Err(TokenError::Refused("it may not issue certificates for time stamping"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this may issue certificates for anything, with `below` authorities under it.
+    pub(crate) fn check_issuer(&self, below: usize) -> Result<(), TokenError> {
         let constraints = self.extension(BASIC_CONSTRAINTS);
         let constraints = constraints.ok_or(TokenError::Refused("it is no certificate authority"))?;
         let mut walk = Value::only(constraints.value, SEQUENCE, WHAT)?.inside(WHAT)?;
@@ -156,23 +168,22 @@ impl<'a> Certificate<'a> {
         if self.key_usage()?.is_some_and(|bits| bits & 0x0400 == 0) {
             return Err(TokenError::Refused("it may not sign certificates"));
         }
-        if let Some(usage) = self.extension(EXTENDED_KEY_USAGE) {
-            let purposes = purposes(usage.value)?;
-            if !purposes.iter().any(|purpose| [TIME_STAMPING, ANY_EXTENDED_KEY_USAGE].contains(purpose)) {
-                return Err(TokenError::Refused("it may not issue certificates for time stamping"));
-            }
-        }
         Ok(())
     }
 
     /// Refuses what says that it must be understood and is not: name constraints, above all.
-    pub(super) fn check_critical(&self) -> Result<(), TokenError> {
+    pub(crate) fn check_critical(&self) -> Result<(), TokenError> {
         const KNOWN: [ObjectIdentifier; 5] =
             [KEY_USAGE, EXTENDED_KEY_USAGE, BASIC_CONSTRAINTS, CERTIFICATE_POLICIES, SUBJECT_ALT_NAME];
         match self.extensions.iter().any(|extension| extension.critical && !KNOWN.contains(&extension.oid)) {
             true => Err(TokenError::Refused("it has a critical extension that this program does not know")),
             false => Ok(()),
         }
+    }
+
+    /// The contents of an extension.
+    pub(crate) fn extension_value(&self, oid: ObjectIdentifier) -> Option<&'a [u8]> {
+        self.extension(oid).map(|extension| extension.value)
     }
 
     fn extension(&self, oid: ObjectIdentifier) -> Option<&Extension<'a>> {
@@ -189,7 +200,7 @@ impl<'a> Certificate<'a> {
 }
 
 /// A revocation list taken apart.
-pub(super) struct Crl<'a> {
+pub(crate) struct Crl<'a> {
     signed: &'a [u8],
     algorithm: Value<'a>,
     signature: &'a [u8],
@@ -201,7 +212,7 @@ pub(super) struct Crl<'a> {
 }
 
 impl<'a> Crl<'a> {
-    pub(super) fn parse(raw: &'a [u8]) -> Result<Crl<'a>, TokenError> {
+    pub(crate) fn parse(raw: &'a [u8]) -> Result<Crl<'a>, TokenError> {
         const WHAT: &str = "CRL";
         let mut outer = Value::only(raw, SEQUENCE, WHAT)?.inside(WHAT)?;
         let (signed, algorithm, signature) = (outer.next(SEQUENCE)?, outer.next(SEQUENCE)?, outer.bits()?);
@@ -231,7 +242,7 @@ impl<'a> Crl<'a> {
     }
 
     /// Whether `issuer` made this list, about all of its certificates.
-    pub(super) fn is_by(&self, issuer: &Certificate<'_>) -> bool {
+    pub(crate) fn is_by(&self, issuer: &Certificate<'_>) -> bool {
         // cRLSign
         let may = issuer.key_usage().is_ok_and(|bits| bits.is_none_or(|bits| bits & 0x0200 != 0));
         !self.partial
@@ -241,13 +252,13 @@ impl<'a> Crl<'a> {
     }
 
     /// Whether a revocation before `time` (µs) would stand in it: it was valid after that.
-    pub(super) fn covers(&self, time: u64) -> bool {
+    pub(crate) fn covers(&self, time: u64) -> bool {
         self.next_update.is_some_and(|next| next >= time / 1_000_000)
     }
 
     /// Whether it revokes `certificate` for tokens of `time` (µs). RFC 3161 section 4: what was revoked because its key
     /// or its authority's was compromised, or without a reason, is revoked for all tokens; otherwise for later ones.
-    pub(super) fn revokes(
+    pub(crate) fn revokes(
         &self,
         certificate: &Certificate<'_>,
         time_of_token: u64,

@@ -82,16 +82,10 @@ impl Roots {
     /// [`RootsError`] names what cannot be read; a file without certificates is an error too.
     pub fn from_pem(pem: &str) -> Result<Roots, RootsError> {
         let mut roots = Roots::default();
-        for block in pem.split("-----BEGIN ").skip(1) {
-            let (label, rest) =
-                block.split_once("-----").ok_or(RootsError::Pem("a BEGIN line without end"))?;
-            let end = format!("-----END {label}-----");
-            let (body, _) = rest.split_once(&end).ok_or(RootsError::Pem("a block without its END line"))?;
-            let body: String = body.split_ascii_whitespace().collect();
-            let decode = || STANDARD.decode(&body).map_err(|_| RootsError::Pem("a block that is not base64"));
+        for (label, contents) in pem_blocks(pem).map_err(RootsError::Pem)? {
             match label {
-                "CERTIFICATE" => roots.add_der(decode()?)?,
-                "X509 CRL" => roots.add_crl(decode()?)?,
+                "CERTIFICATE" => roots.add_der(contents)?,
+                "X509 CRL" => roots.add_crl(contents)?,
                 _ => {}
             }
         }
@@ -168,6 +162,19 @@ impl Roots {
             None => Err(search.bad.map_or(ChainError::Unknown, ChainError::Bad)),
         }
     }
+}
+
+/// Label and contents of the blocks of a PEM file; text between them is passed over.
+pub(crate) fn pem_blocks(pem: &str) -> Result<Vec<(&str, Vec<u8>)>, &'static str> {
+    let mut blocks = Vec::new();
+    for block in pem.split("-----BEGIN ").skip(1) {
+        let (label, rest) = block.split_once("-----").ok_or("a BEGIN line without end")?;
+        let end = format!("-----END {label}-----");
+        let (body, _) = rest.split_once(&end).ok_or("a block without its END line")?;
+        let body: String = body.split_ascii_whitespace().collect();
+        blocks.push((label, STANDARD.decode(&body).map_err(|_| "a block that is not base64")?));
+    }
+    Ok(blocks)
 }
 
 /// Those that can be read; the others issue nothing.

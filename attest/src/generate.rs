@@ -1,0 +1,88 @@
+//! Asking this machine's own hardware for evidence.
+//!
+//! What is generated is not trusted for that: verify it as any other. These calls block, for milliseconds (SEV-SNP) up to a
+//! second (a GPU, a TDX quote through a busy host); call them outside of an async runtime's threads.
+
+pub mod configfs;
+#[cfg(feature = "nvml")]
+pub mod nvml;
+
+use crate::Platform;
+use serde::Serialize;
+use std::path::Path;
+
+/// Why there is no evidence.
+#[derive(Debug, thiserror::Error)]
+pub enum GenerateError {
+    /// This machine, or its kernel, driver or mode, has nothing to ask.
+    #[error("{0}")]
+    Unavailable(String),
+    /// Somebody else used the interface meanwhile, more often than this was tried again.
+    #[error("{0} was busy at every try; try again")]
+    Busy(&'static str),
+    /// It said no.
+    #[error("{what}: {error}")]
+    Refused {
+        /// What was asked, and where.
+        what: String,
+        /// The answer.
+        error: String,
+    },
+}
+
+/// Whether this machine can be asked for one kind of evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ability {
+    /// Which kind.
+    pub platform: Platform,
+    /// Whether it can.
+    pub able: bool,
+    /// How, or why not.
+    pub why: String,
+}
+
+/// What this machine can prove, and why not the rest. Tells apart by looking (and, for GPUs, by asking the driver);
+/// nothing is generated.
+pub fn abilities() -> Vec<Ability> {
+    let tsm = configfs::provider();
+    let by_provider = |platform: Platform, wanted: &str| match &tsm {
+        Ok(provider) if provider == wanted => {
+            Ability { platform, able: true, why: format!("configfs-tsm, provider {provider}") }
+        }
+        Ok(provider) => {
+            Ability { platform, able: false, why: format!("configfs-tsm's provider is {provider}") }
+        }
+        Err(error) => Ability { platform, able: false, why: error.to_string() },
+    };
+    let device = |platform: Platform, path: &str| {
+        let there = Path::new(path).exists();
+        let why = if there {
+            format!("{path} is there, and this program does not ask it yet")
+        } else {
+            format!("there is no {path}")
+        };
+        Ability { platform, able: false, why }
+    };
+    vec![
+        by_provider(Platform::Tdx, configfs::TDX),
+        by_provider(Platform::SevSnp, configfs::SEV_SNP),
+        gpu(),
+        device(Platform::Nitro, "/dev/nsm"),
+        device(Platform::Tpm, "/dev/tpmrm0"),
+    ]
+}
+
+#[cfg(feature = "nvml")]
+fn gpu() -> Ability {
+    let platform = Platform::NvidiaGpu;
+    match nvml::look() {
+        Ok(found) => Ability { platform, able: true, why: found },
+        Err(error) => Ability { platform, able: false, why: error.to_string() },
+    }
+}
+
+#[cfg(not(feature = "nvml"))]
+fn gpu() -> Ability {
+    let why = "this program was built without NVML".to_owned();
+    Ability { platform: Platform::NvidiaGpu, able: false, why }
+}
