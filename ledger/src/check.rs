@@ -16,6 +16,7 @@ use self::anchors::Anchors;
 pub use self::anchors::NewestTimestamp;
 use self::batches::Batches;
 pub use self::finding::Finding;
+use self::policies::Policies;
 use self::sequence::Sequence;
 use self::statements::{Statements, Subject};
 use crate::generation::{Link, check_link};
@@ -27,6 +28,7 @@ mod anchors;
 mod batches;
 mod finding;
 mod ids;
+mod policies;
 mod sequence;
 pub(crate) mod statements;
 
@@ -39,7 +41,8 @@ pub struct CheckOptions {
     pub generation: u32,
     /// The verifier key that the checkpoint has to be signed by. Without one, those of the genesis leaf are believed.
     pub vkey: Option<String>,
-    /// Whether to read the batch files too: they are not public, so a copy of the log may lack them.
+    /// Whether to read the batch files and the policies' texts too: they are not public, so a copy of the log may lack
+    /// them.
     pub batches: bool,
     /// Roots of TSAs to judge timestamps by; without them only that each is good, and about the log.
     pub tsa_roots: Roots,
@@ -93,6 +96,10 @@ pub struct Report {
     pub erasures: u64,
     /// Openings that they say were deleted.
     pub erased: u64,
+    /// Changes of a policy while a shard was running.
+    pub policy_changes: u64,
+    /// Policies that were in force whose texts are in the store as they were.
+    pub policies: u64,
     /// Revocations of keys.
     pub revocations: u64,
     /// How this generation is tied to the one before it; absent for the first.
@@ -193,6 +200,7 @@ pub async fn check(store: Arc<dyn ObjectStore>, options: CheckOptions) -> Report
     let mut check = Check {
         sequence: (!options.published).then(|| Sequence::new(log.clone())),
         batches: options.batches.then(|| Batches::new(store.clone())),
+        policies: Policies::default(),
         anchors: Anchors::new(log.clone(), options.tsa_roots.clone(), options.batches),
         store: log,
         report: Report::default(),
@@ -201,6 +209,9 @@ pub async fn check(store: Arc<dyn ObjectStore>, options: CheckOptions) -> Report
         statements: Statements::default(),
     };
     check.run(&options).await;
+    if options.batches {
+        check.policies.check(&Store::new(store.clone(), String::new()), &mut check.report).await;
+    }
     if options.generation > 1 {
         check.link(&store, options.generation).await;
     }
@@ -216,6 +227,7 @@ struct Check {
     anchors: Anchors,
     statements: Statements,
     batches: Option<Batches>,
+    policies: Policies,
 }
 
 impl Check {
@@ -382,7 +394,11 @@ impl Check {
                 self.anchors.beacon(index, beacon, &mut self.report).await;
             }
             match subject {
-                Some(Subject::Batch(statement)) => stated.push((index, *statement)),
+                Some(Subject::Batch(statement)) => {
+                    self.policies.named([statement.policy]);
+                    stated.push((index, *statement));
+                }
+                Some(Subject::Policies(digests)) => self.policies.named(digests),
                 Some(Subject::Record(id, leaf_hash)) => {
                     if let Some(batches) = &mut self.batches {
                         batches.erased(index, id, leaf_hash);

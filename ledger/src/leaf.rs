@@ -2,6 +2,7 @@
 
 use colophon_receipt::cbor::CborError;
 use colophon_receipt::erasure::{ERASURE_TYPE, Erasure};
+use colophon_receipt::policy_change::{POLICY_CHANGE_TYPE, PolicyChange};
 use colophon_receipt::revocation::{REVOCATION_TYPE, Revocation};
 use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, Genesis, STATEMENT_TYPE, ShardClose, Statement,
@@ -21,6 +22,8 @@ pub enum Leaf {
     Close(Sign1, ShardClose),
     /// A shard's word that openings were deleted on purpose.
     Erasure(Sign1, Erasure),
+    /// A shard's word that another policy is in force.
+    PolicyChange(Sign1, PolicyChange),
     /// The log's word that a key counts no longer.
     Revocation(Sign1, Revocation),
 }
@@ -77,6 +80,10 @@ impl Leaf {
                 let erasure = Erasure::decode(signed.payload())?;
                 Leaf::Erasure(signed, erasure)
             }
+            POLICY_CHANGE_TYPE => {
+                let change = PolicyChange::decode(signed.payload())?;
+                Leaf::PolicyChange(signed, change)
+            }
             REVOCATION_TYPE => {
                 let revocation = Revocation::decode(signed.payload())?;
                 Leaf::Revocation(signed, revocation)
@@ -99,6 +106,7 @@ impl Leaf {
             Leaf::Statement(_, statement) => Some(&statement.shard),
             Leaf::Close(_, close) => Some(&close.shard),
             Leaf::Erasure(_, erasure) => Some(&erasure.shard),
+            Leaf::PolicyChange(_, change) => Some(&change.shard),
             // The log's own key is about no shard: the subject is then the log.
             Leaf::Revocation(signed, revocation) => Some(revocation.shard.as_deref().unwrap_or(signed.iss())),
         }
@@ -112,6 +120,7 @@ impl Leaf {
             | Leaf::Statement(signed, _)
             | Leaf::Close(signed, _)
             | Leaf::Erasure(signed, _)
+            | Leaf::PolicyChange(signed, _)
             | Leaf::Revocation(signed, _) => Some(signed),
         }
     }

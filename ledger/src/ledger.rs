@@ -26,6 +26,7 @@ use crate::head::SignedHead;
 use crate::index::merge::{self, Whose};
 use crate::log::{LogError, LogReader};
 use crate::lookup::{self, Batches, Cache, Lookup};
+use crate::policy::{self, PolicyText};
 use crate::private::{CryptError, Kek, KekError, Vault};
 use crate::service::PREDECESSOR_CODE;
 use crate::shard::Shard;
@@ -36,7 +37,6 @@ use crate::{recover, remote, store};
 use arc_swap::ArcSwap;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use book::Book;
-use colophon_receipt::Hash;
 use colophon_receipt::receipt::MAX_ANCHORS;
 use colophon_receipt::record::{Record, RecordId, RecordLeaf, Seed};
 use colophon_receipt::statement::Counters;
@@ -57,8 +57,8 @@ pub(crate) const PIECE: usize = 1024;
 /// How often a start looks for what the life before had logged last.
 const LOOKS: usize = 5;
 
-/// Erasures that wait for the one under way; more wait outside.
-const WAITING_ERASURES: usize = 16;
+/// Erasures and the like that wait for the one under way; more wait outside.
+const WAITING_COMMANDS: usize = 16;
 
 /// How a ledger is set up.
 #[derive(Clone)]
@@ -93,8 +93,8 @@ pub struct Config {
     pub adopt: bool,
     /// Wraps the keys of the private openings; absent: one kept in the data folder, made at first.
     pub private_key: Option<Arc<Kek>>,
-    /// Digest of the policy in force.
-    pub policy: Hash,
+    /// The policy in force at the start.
+    pub policy: PolicyText,
     /// How long a shard's key counts.
     pub shard_key_life: Duration,
     /// Who cosigns the log's checkpoints.
@@ -238,6 +238,11 @@ impl LedgerError {
     }
 }
 
+/// The old policy stays: the ledger was closed, or another took the place of the one that waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the policy was not changed: the ledger was closed, or another policy took its place")]
+pub struct PolicyNotChanged;
+
 /// What the ledger counted since it was opened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -291,7 +296,7 @@ struct Inner {
     /// Checkpoints that others have dated.
     anchors: Anchors,
     timestamps: Option<(AnchorStatus, mpsc::Sender<Demand>)>,
-    erasures: mpsc::Sender<keeper::Command>,
+    commands: mpsc::Sender<keeper::Command>,
 }
 
 impl Inner {
@@ -343,6 +348,7 @@ impl Ledger {
         };
         let tokens = Tokens::new(&token_key);
         let vault = open_vault(&config, &folder, private).await?;
+        policy::keep(&objects, &config.policy).await?;
         let replay = wal::replay(&folder.wal())?;
         let own = Own {
             store: objects.0.clone(),
@@ -436,7 +442,7 @@ impl Ledger {
         }
         wal.release([]);
         let shard = Arc::new(shard);
-        let (erasures, commands) = mpsc::channel(WAITING_ERASURES);
+        let (commands, asked) = mpsc::channel(WAITING_COMMANDS);
         let ledger = Ledger(Arc::new(Inner {
             config,
             folder,
@@ -464,9 +470,9 @@ impl Ledger {
             witnesses: witnesses.as_ref().map(Witnesses::status),
             anchors,
             timestamps: anchoring.as_ref().map(|(anchoring, demands)| (anchoring.status(), demands.clone())),
-            erasures,
+            commands,
         }));
-        let mut keeper = Keeper::start(ledger.clone(), log, shard, from, commands);
+        let mut keeper = Keeper::start(ledger.clone(), log, shard, from, asked);
         if let Some(witnesses) = witnesses {
             keeper.beside(witnesses.run(ledger.0.head.clone()));
         }
@@ -772,9 +778,28 @@ impl Ledger {
     /// [`EraseError`]. After an error of storage it may be done in part: the next start, or the next erasure, finishes it.
     pub async fn erase(&self, what: Erase) -> Result<ErasureReport, EraseError> {
         let (reply, done) = oneshot::channel();
-        let sent = self.0.erasures.send(keeper::Command { what, reply }).await;
+        let command = keeper::Command::Erase(keeper::Erasing { what, reply });
+        let sent = self.0.commands.send(command).await;
         sent.map_err(|_| EraseError::Closed)?;
         done.await.map_err(|_| EraseError::Closed)?
+    }
+
+    /// Brings another policy into force: its text is stored, the batch under the old one is closed, the change is logged,
+    /// then `in_force` is called, which has to be quick. Waits for as long as the log cannot be written; a later call takes
+    /// the place of one that waits. The policy in force again changes nothing, but `in_force` is called.
+    ///
+    /// # Errors
+    /// The ledger was closed, or a later call took this one's place: `in_force` was not called.
+    pub async fn change_policy(
+        &self,
+        policy: PolicyText,
+        in_force: impl FnOnce() + Send + Sync + 'static,
+    ) -> Result<(), PolicyNotChanged> {
+        let (done, changed) = oneshot::channel();
+        let change = keeper::Change { policy, in_force: Box::new(in_force), done };
+        let sent = self.0.commands.send(keeper::Command::Policy(change)).await;
+        sent.map_err(|_| PolicyNotChanged)?;
+        changed.await.map_err(|_| PolicyNotChanged)
     }
 
     /// Forgets the ids of what is logged, in pieces: exchanges wait for the book meanwhile.

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod log;
 pub mod lookup;
 pub mod monitor;
+pub mod policy;
 pub mod post;
 pub mod private;
 pub mod prove;
@@ -38,10 +39,12 @@ pub use destination::LogAt;
 pub use erase::{Erase, EraseError, ErasureReport};
 pub use head::SignedHead;
 pub use ledger::{
-    Config, Counts, Done, Finishing, Keeper, Ledger, LedgerError, Open, Stores, Ticket, Unfinished,
+    Config, Counts, Done, Finishing, Keeper, Ledger, LedgerError, Open, PolicyNotChanged, Stores, Ticket,
+    Unfinished,
 };
 pub use lookup::archive::Archive;
 pub use lookup::{ErasedRecord, Lookup};
+pub use policy::PolicyText;
 pub use private::Kek;
 pub use remote::{Remote, Transport};
 pub use service::{LogService, Refusal, ServiceTask};

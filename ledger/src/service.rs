@@ -330,7 +330,13 @@ impl LogService {
             }
             Leaf::Close(signed, close) => Submission::Close { leaf, signed, close, announced },
             Leaf::Erasure(signed, erasure) => Submission::Erasure { leaf, signed, erasure, announced },
-            _ => return Err(unfit(&"only statements, close leaves and erasures are taken here")),
+            Leaf::PolicyChange(signed, change) => {
+                Submission::PolicyChange { leaf, signed, change, announced }
+            }
+            _ => {
+                let what = "only statements, policy changes, close leaves and erasures are taken here";
+                return Err(unfit(&what));
+            }
         };
         self.submit(submission).await
     }
@@ -508,6 +514,7 @@ impl Round<'_> {
             let leaf = match &post.submission {
                 Submission::Statement { leaf, .. }
                 | Submission::Close { leaf, .. }
+                | Submission::PolicyChange { leaf, .. }
                 | Submission::Erasure { leaf, .. } => leaf.clone(),
                 Submission::Announcement { payload, announcement } => {
                     let fit = matches!(self.admission.judge(&post.submission, now()), Verdict::Append);

@@ -103,6 +103,11 @@ impl fmt::Display for Shown {
                     Erased::Before(time) => write!(f, " before={time}"),
                 }
             }
+            Ok(Leaf::PolicyChange(_, change)) => {
+                let (before, after) = (hex::encode(change.before), hex::encode(change.after));
+                write!(f, "policy     {}#{} before={before} after={after}", change.shard, change.seq)?;
+                write!(f, " at={}", change.at)
+            }
             Ok(Leaf::Revocation(signed, revoked)) => {
                 let of = revoked.shard.as_deref().unwrap_or(signed.iss());
                 let (key, reason) = (hex::encode(revoked.key_id), revoked.reason);

@@ -37,7 +37,7 @@ fn config(dir: &Path) -> Config {
         durability: Durability::default(),
         adopt: false,
         private_key: None,
-        policy: [9; 32],
+        policy: colophon_ledger::PolicyText::new("{}"),
         shard_key_life: Duration::from_secs(86400),
         witnesses: None,
         timestamps: None,

@@ -26,6 +26,7 @@ pub mod own;
 mod patience;
 pub mod post;
 pub mod problem;
+pub mod reload;
 pub mod request_body;
 pub mod response_body;
 pub mod rolling;

@@ -33,6 +33,12 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Receipts handed out.
     pub receipts: Counter,
+    /// Policies that came into force after the start.
+    pub policy_reloads: Counter,
+    /// 1 while the policy file is wrong and an older policy in force.
+    pub policy_reload_failed: Gauge,
+    /// 1 while a policy waits for the log to note it.
+    pub policy_reload_pending: Gauge,
     finished: Vec<Vec<Counter>>,
 }
 
@@ -57,8 +63,25 @@ impl Metrics {
         registry.register("degraded", "Exchanges that went on without a WAL frame", degraded.clone());
         registry.register("connections", "Client connections open", connections.clone());
         registry.register("receipts", "Receipts handed out", receipts.clone());
+        let (policy_reloads, policy_reload_failed) = (Counter::default(), Gauge::default());
+        let policy_reload_pending = Gauge::default();
+        let help = "Policies that came into force after the start";
+        registry.register("policy_reloads", help, policy_reloads.clone());
+        let help = "1 while the policy file is wrong and an older policy in force";
+        registry.register("policy_reload_failed", help, policy_reload_failed.clone());
+        let help = "1 while a policy waits for the log before it comes into force";
+        registry.register("policy_reload_pending", help, policy_reload_pending.clone());
         registry.register_collector(Box::new(LedgerCollector(ledger.clone())));
-        Metrics { registry, degraded, connections, receipts, finished }
+        Metrics {
+            registry,
+            degraded,
+            connections,
+            receipts,
+            policy_reloads,
+            policy_reload_failed,
+            policy_reload_pending,
+            finished,
+        }
     }
 
     /// Counts an exchange that ended.

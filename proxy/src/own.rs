@@ -122,14 +122,14 @@ async fn log_file(app: &App, file: &str) -> Response<ResponseBody> {
 }
 
 fn about(app: &App) -> Response<ResponseBody> {
-    let head = app.ledger.head();
+    let (head, policy) = (app.ledger.head(), app.policy.load());
     let about = json!({
         "program": "colophon",
         "version": env!("CARGO_PKG_VERSION"),
         "notice": receipt::NOTICE,
         "log": {"origin": head.checkpoint.origin, "size": head.checkpoint.size},
         "shard": app.ledger.shard().name,
-        "policy": {"name": app.policy.load().policy.name(), "digest": hex::encode(app.policy.load().digest)},
+        "policy": {"name": policy.policy.name(), "digest": hex::encode(policy.digest)},
         "durability": app.ledger.durability().as_str(),
     });
     body("application/json", about.to_string().into())

@@ -10,23 +10,24 @@ use crate::erase::Access;
 use crate::forward::Upstream;
 use crate::log_client::LogClient;
 use crate::post::HttpPost;
+use crate::reload::{self, PolicyFile};
 use crate::tls::ServerCertificate;
 use crate::{accept, admin};
 use anyhow::Context as _;
 use clap::Args;
 use colophon_ledger::anchor::Timestamping;
-use colophon_ledger::{Keeper, Kek, Ledger, LogAt, Remote, Stores, Witnessing};
-use colophon_policies::{MAX_POLICY_BYTES, Policy};
+use colophon_ledger::{Keeper, Kek, Ledger, LogAt, PolicyText, Remote, Stores, Witnessing};
+use colophon_policies::Policy;
 use colophon_receipt::receipt::MAX_ANCHORS;
 use colophon_signer::rfc3161::Roots;
 use colophon_signer::{KeySource, Signer};
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -43,7 +44,7 @@ pub struct ServeOptions {
     /// The model server.
     #[command(flatten)]
     pub upstream: UpstreamOptions,
-    /// Policy file (YAML) [default: a built-in profile that signs generating routes]
+    /// Policy file (YAML), re-read when it changes [default: a built-in profile that signs generating routes]
     #[arg(long, env = "COLOPHON_POLICY", value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// Records.
@@ -84,6 +85,7 @@ pub struct Running {
     stop: CancellationToken,
     admin_stop: CancellationToken,
     certificate: Option<Arc<ServerCertificate>>,
+    policy: Arc<Notify>,
     drain_timeout: Duration,
 }
 
@@ -127,13 +129,20 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         stop: stop.clone(),
         admin_stop: admin_stop.clone(),
         certificate: certificate.clone(),
+        policy: Arc::new(Notify::new()),
         drain_timeout: options.drain_timeout,
         app: app.clone(),
     };
     app.tasks.spawn(accept::accept(app.clone(), listener, acceptor, stop.clone()));
     app.tasks.spawn(admin::serve(app.clone(), admin_listener, access.token.into(), admin_stop));
     if let Some(certificate) = certificate {
-        app.tasks.spawn(watch_certificate(certificate, stop));
+        app.tasks.spawn(watch_certificate(certificate, stop.clone()));
+    }
+    if let Some(path) = &options.policy {
+        // Absolute, so that a later change of directory changes nothing.
+        let path = std::path::absolute(path).with_context(|| format!("--policy {}", path.display()))?;
+        let file = PolicyFile::new(app.clone(), path);
+        app.tasks.spawn(file.follow(running.policy.clone(), stop));
     }
     if let Some(path) = &options.ready_file {
         write_ready(path, running.listen, running.admin)?;
@@ -142,8 +151,9 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
 }
 
 impl Running {
-    /// Reads the listener's certificate again, now.
+    /// Reads the policy and the listener's certificate again, now.
     pub fn reload(&self) {
+        self.policy.notify_one();
         if let Some(certificate) = &self.certificate {
             reload(certificate);
         }
@@ -193,12 +203,12 @@ pub(crate) fn write_ready(path: &Path, listen: SocketAddr, admin: SocketAddr) ->
 /// The policy of a file, or the built-in one.
 pub fn policy(file: Option<&Path>) -> anyhow::Result<Policy> {
     let Some(path) = file else { return Ok(Policy::builtin()) };
-    let mut text = String::new();
-    std::fs::File::open(path)
-        // One byte more than allowed, so that the parser sees that it is too long.
-        .and_then(|file| file.take(MAX_POLICY_BYTES as u64 + 1).read_to_string(&mut text))
-        .with_context(|| format!("cannot read the policy {}", path.display()))?;
-    Ok(Policy::parse(&text, &path.display().to_string())?)
+    parse_policy(&reload::read(path)?, path)
+}
+
+/// The policy that a file's text is.
+pub(crate) fn parse_policy(text: &str, path: &Path) -> anyhow::Result<Policy> {
+    Ok(Policy::parse(text, &path.display().to_string())?)
 }
 
 pub(crate) async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
@@ -234,7 +244,7 @@ pub(crate) async fn open_ledger(
         durability: options.durability.into(),
         adopt: options.adopt,
         private_key: private_key.map(Arc::new),
-        policy: policy.digest(),
+        policy: PolicyText::new(&policy.canonical()),
         shard_key_life: SHARD_KEY_LIFE,
         witnesses: witnessing(witness)?,
         timestamps,

@@ -6,6 +6,7 @@ pub mod erasure;
 pub mod fields;
 pub mod level;
 pub mod merkle;
+pub mod policy_change;
 pub mod receipt;
 pub mod record;
 pub mod revocation;

@@ -24,6 +24,8 @@ pub struct Bodies {
     pub response: Option<Body>,
     /// The nonce that was sent as `Colophon-Client-Nonce`.
     pub nonce: Option<Vec<u8>>,
+    /// The canonical text of the policy that was in force.
+    pub policy: Option<Vec<u8>>,
 }
 
 /// The side that a copy belongs to.

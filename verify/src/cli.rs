@@ -16,6 +16,9 @@ use crate::{Bodies, Body, BodyReader, Report, Side, Trust, Verdict, checks, trus
 mod folder;
 mod print;
 
+/// A policy's canonical text is no longer than this.
+const MAX_POLICY: usize = 8 << 20;
+
 /// Wrong usage, or a file that cannot be read.
 const USAGE: u8 = 2;
 
@@ -35,6 +38,9 @@ pub struct VerifyArgs {
     /// Your copy of the response: its body, or a saved HTTP message such as `curl -i` writes
     #[arg(long, value_name = "FILE")]
     pub response: Option<PathBuf>,
+    /// The text of the policy that was in force, such as `policy/<digest>.json` of an export: shows the rule that decided
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
     /// The nonce that you sent as Colophon-Client-Nonce
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub nonce: Option<String>,
@@ -88,7 +94,13 @@ fn json(report: &Report) -> String {
 }
 
 fn report(args: &VerifyArgs) -> Result<Report, String> {
-    let files = [Some(&args.receipt), args.trust.as_ref(), args.request.as_ref(), args.response.as_ref()];
+    let files = [
+        Some(&args.receipt),
+        args.trust.as_ref(),
+        args.request.as_ref(),
+        args.response.as_ref(),
+        args.policy.as_ref(),
+    ];
     if files.iter().flatten().filter(|path| path.as_os_str() == "-").count() > 1 {
         return Err("only one file can come from standard input (`-`)".into());
     }
@@ -102,6 +114,7 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
         request: body(&args.request, Side::Request, "the request")?,
         response: body(&args.response, Side::Response, "the response")?,
         nonce: args.nonce.clone().map(String::into_bytes),
+        policy: args.policy.as_deref().map(|path| read(path, MAX_POLICY, "the policy")).transpose()?,
     };
     Ok(crate::verify(&receipt, trust.as_ref(), &bodies, args.at))
 }

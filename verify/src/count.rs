@@ -7,10 +7,11 @@
 mod chain;
 mod sidecar;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use colophon_receipt::Hash;
 use colophon_receipt::merkle::leaf_hash;
+use colophon_receipt::policy_change::{POLICY_CHANGE_TYPE, PolicyChange};
 use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, Genesis, STATEMENT_TYPE, ShardClose, Statement,
 };
@@ -124,6 +125,9 @@ pub struct Count {
     /// The counted statements, in the order of the log.
     #[serde(skip)]
     pub counted: Vec<Counted>,
+    /// Digests of the policies that the entries name.
+    #[serde(skip)]
+    pub policies: BTreeSet<Hash>,
     /// The entries that show all this: from the first announcement of a shard that may have signed in the window to the
     /// last leaf of those shards.
     #[serde(skip)]
@@ -148,6 +152,7 @@ pub struct Counting {
     next: u64,
     shards: BTreeMap<String, Shard>,
     counted: Vec<Counted>,
+    policies: BTreeSet<Hash>,
     needed: Option<(u64, u64)>,
     faults: Vec<String>,
     more_faults: u64,
@@ -165,6 +170,7 @@ impl Counting {
             next: first,
             shards: BTreeMap::new(),
             counted: Vec::new(),
+            policies: BTreeSet::new(),
             needed: None,
             faults: Vec::new(),
             more_faults: 0,
@@ -195,6 +201,7 @@ impl Counting {
             first: self.first,
             end: self.next,
             counted: self.counted,
+            policies: self.policies,
             needed: self.needed,
         }
     }
@@ -221,6 +228,7 @@ impl Counting {
             ANNOUNCEMENT_TYPE => self.announcement(index, &signed),
             STATEMENT_TYPE => self.statement(index, bytes, &signed),
             CLOSE_TYPE => self.close(index, &signed),
+            POLICY_CHANGE_TYPE => self.policy_change(&signed),
             // Other kinds of leaves do not account for records.
             _ => Ok(()),
         }
@@ -259,6 +267,7 @@ impl Counting {
     fn statement(&mut self, index: u64, bytes: &[u8], signed: &Sign1) -> Result<(), String> {
         let new = Statement::decode(signed.payload()).map_err(|error| error.to_string())?;
         let Some(shard) = self.shards.get_mut(&new.shard) else { return self.stranger(&new) };
+        self.policies.insert(new.policy);
         let touches = self.window.touches(&new);
         let announced = shard.announced;
         let fault = shard.statement(signed, &new, &self.origin, touches)?;
@@ -278,6 +287,14 @@ impl Counting {
             "a statement of {}, which was not announced in the entries shown",
             quoted(&statement.shard)
         ))
+    }
+
+    fn policy_change(&mut self, signed: &Sign1) -> Result<(), String> {
+        let change = PolicyChange::decode(signed.payload()).map_err(|error| error.to_string())?;
+        if self.shards.contains_key(&change.shard) {
+            self.policies.extend([change.before, change.after]);
+        }
+        Ok(())
     }
 
     fn close(&mut self, index: u64, signed: &Sign1) -> Result<(), String> {

@@ -10,7 +10,11 @@ mod receipts;
 mod report;
 mod source;
 
+use std::collections::BTreeMap;
 use std::path::Path;
+
+use colophon_receipt::merkle::sha256;
+use colophon_receipt::policy_change::POLICIES;
 
 use self::account::Account;
 pub use self::manifest::Manifest;
@@ -19,6 +23,7 @@ pub use self::report::FolderReport;
 pub(crate) use self::source::ZSTD;
 use self::source::{Item, Source};
 use crate::Trust;
+use crate::text::quoted;
 
 /// The name of the manifest in an export.
 pub const MANIFEST: &str = "export.json";
@@ -73,8 +78,8 @@ pub fn check(
     }
     let manifest = log.manifest.take().ok_or_else(|| FolderError::Form(format!("it has no {MANIFEST}")))?;
     let account = Account::derive(&manifest, &log.files, trust, &mut report);
-    drop(log);
-    let mut receipts = Receipts::new(&account, trust, at);
+    let policies = std::mem::take(&mut log.policies);
+    let mut receipts = Receipts::new(&account, &policies, trust, at);
     let mut next = first_receipt;
     while let Some(item) = next {
         if item.name.starts_with("receipts/") {
@@ -95,7 +100,9 @@ pub fn check(
 #[derive(Default)]
 struct LogPart {
     manifest: Option<Manifest>,
-    files: std::collections::BTreeMap<String, Vec<u8>>,
+    files: BTreeMap<String, Vec<u8>>,
+    /// Texts of policies by their digests in hexadecimal.
+    policies: BTreeMap<String, Vec<u8>>,
     bytes: usize,
 }
 
@@ -118,11 +125,26 @@ impl LogPart {
             if self.files.insert(name, bytes).is_some() {
                 return Err(FolderError::Form("it has a file of the log twice".into()));
             }
+        } else if let Some(digest) = policy(&name) {
+            self.bytes = self.bytes.saturating_add(bytes.len());
+            if self.bytes > MAX_LOG {
+                return Err(FolderError::Form("its policies are too long".into()));
+            }
+            if hex::encode(sha256(&bytes)) != digest {
+                report
+                    .fault(&format!("{}: it is not the text that its name is the SHA-256 of", quoted(&name)));
+            }
+            self.policies.insert(digest.to_owned(), bytes);
         } else if !FOR_PEOPLE.contains(&name.as_str()) {
             report.unread(&name);
         }
         Ok(())
     }
+}
+
+/// The digest that a policy's file is named after.
+fn policy(name: &str) -> Option<&str> {
+    name.strip_prefix(POLICIES)?.strip_prefix('/')?.strip_suffix(".json")
 }
 
 #[cfg(test)]

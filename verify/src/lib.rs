@@ -12,6 +12,7 @@ pub mod count;
 pub mod folder;
 mod http;
 mod log;
+mod policy;
 mod record;
 pub mod report;
 mod revoked;
@@ -57,6 +58,7 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     let stamps = anchors::check(&receipt, &log, trust, &mut checks);
     let http = http::check(&receipt, record.as_ref(), &mut log, trust, &mut checks);
     check_level(record.as_ref(), &http, &mut checks);
+    let rule = policy::check(record.as_ref(), bodies, &mut checks);
     let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
     check_time(record.as_ref(), &log, &http, &stamps, at, &mut checks);
     revoked::check(trust, &log, &http, &stamps, &mut checks);
@@ -67,13 +69,15 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
         () if trust.is_some() && complete && !copies.not_compared => Verdict::Trusted,
         () => Verdict::ConsistentNotTrusted,
     };
-    let case = Case { record, log, stamps, http, copies, trusted_log: trust.is_some(), at };
+    let case = Case { record, rule, log, stamps, http, copies, trusted_log: trust.is_some(), at };
     case.report(result, checks.0)
 }
 
 /// Everything that the checks read, for the report.
 pub(crate) struct Case {
     pub(crate) record: Option<Record>,
+    /// The text of the rule that decided.
+    pub(crate) rule: Option<String>,
     pub(crate) log: LogSide,
     pub(crate) stamps: TimeSide,
     pub(crate) http: HttpSide,
@@ -95,6 +99,8 @@ impl Case {
             record: leaf.map(|leaf| text::uuid(&leaf.id)),
             claimed_level: leaf.map(|leaf| leaf.level),
             verified_level,
+            decision: policy::decision(self.record.as_ref())
+                .map(|decision| report::Decision { text: self.rule.clone(), ..decision }),
             outcome: leaf.map(|leaf| leaf.outcome.as_str()),
             shard: statement.map(|statement| text::shown(&statement.shard)),
             keys: Keys {
@@ -141,6 +147,7 @@ fn refused(mut checks: Checks, why: String) -> Report {
     checks.add(RECEIPT_FORM, Err(why));
     let case = Case {
         record: None,
+        rule: None,
         log: LogSide::default(),
         stamps: TimeSide::default(),
         http: HttpSide::default(),

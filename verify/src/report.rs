@@ -124,6 +124,23 @@ pub struct Keys {
     pub http: Vec<String>,
 }
 
+/// What the policy decided, as the record says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Decision {
+    /// Digest of the policy in force, in hexadecimal.
+    pub policy: String,
+    /// The name of the rule that decided.
+    pub rule: Option<String>,
+    /// The level that was asked for.
+    pub asked: Option<&'static str>,
+    /// The level that was granted.
+    pub granted: Option<&'static str>,
+    /// Why that is not simply the level asked for, escaped for display.
+    pub why_lowered: Option<String>,
+    /// The rule itself, escaped for display, where the reader has the policy's text and it is the one in force.
+    pub text: Option<String>,
+}
+
 /// One timestamp of a receipt, its signature verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Timestamp {
@@ -158,6 +175,8 @@ pub struct Report {
     /// The level that was verified: only this one counts. Absent while nothing is trusted.
     #[serde(serialize_with = "level")]
     pub verified_level: Option<Level>,
+    /// What the policy decided; the rule's text is shown only where it was checked.
+    pub decision: Option<Decision>,
     /// How the exchange ended, by the record.
     pub outcome: Option<&'static str>,
     /// The shard, escaped for display.

@@ -65,7 +65,7 @@ fn what_the_trust_file_requires_has_to_be_there() {
     let bodies = Bodies {
         request: Some(Body::from_bytes(Side::Request, &made.request)),
         response: Some(Body::from_bytes(Side::Response, &made.response)),
-        nonce: None,
+        ..Bodies::default()
     };
     for (what, bodies, expected) in [
         ("{}", Bodies::default(), Verdict::Trusted),

@@ -241,5 +241,11 @@ pub(crate) fn record_says(case: &Case) -> Vec<String> {
     if let Some(rule) = opened.decision.as_ref().and_then(|decision| decision.rule.as_ref()) {
         say("policy rule", quoted(rule));
     }
+    if let Some(decision) = &opened.decision {
+        let level = |code: Option<u64>| code.and_then(|code| Level::from_code(code).ok());
+        level(decision.asked).iter().for_each(|level| say("level asked", level.to_string()));
+        level(decision.granted).iter().for_each(|level| say("level granted", level.to_string()));
+        decision.why_lowered.iter().for_each(|why| say("level granted because", quoted(why.as_bytes())));
+    }
     list
 }

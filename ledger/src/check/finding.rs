@@ -170,6 +170,22 @@ pub enum Finding {
         /// Why.
         what: &'static str,
     },
+    /// A policy change that does not follow from what its shard said before.
+    #[error("leaf {index}: policy change: {what}")]
+    PolicyChange {
+        /// Index in the log.
+        index: u64,
+        /// Why.
+        what: &'static str,
+    },
+    /// The text of a policy that was in force is missing, or another.
+    #[error("policy {file}: {what}")]
+    Policy {
+        /// The file.
+        file: String,
+        /// Why.
+        what: String,
+    },
     /// A revocation of a key that is not there.
     #[error("leaf {index}: revocation: {what}")]
     Revocation {
@@ -245,6 +261,8 @@ impl Finding {
             Finding::Counters { .. } => "counters",
             Finding::Close { .. } => "close",
             Finding::Erasure { .. } => "erasure",
+            Finding::PolicyChange { .. } => "policy-change",
+            Finding::Policy { .. } => "policy",
             Finding::Revocation { .. } => "revocation",
             Finding::Revoked { .. } => "revoked",
             Finding::Generation { .. } => "generation",

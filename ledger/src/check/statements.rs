@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use colophon_receipt::erasure::{Erased, Erasure, ErasureId};
 use colophon_receipt::merkle::empty_root;
+use colophon_receipt::policy_change::PolicyChange;
 use colophon_receipt::record::RecordId;
 use colophon_receipt::revocation::Revocation;
 use colophon_receipt::statement::{Announcement, Counters, Genesis, ShardClose, Statement, payload_hash};
@@ -28,6 +29,8 @@ struct Shard {
     /// The number that comes next.
     next: u64,
     last: Option<Statement>,
+    /// The policy that its next statement has to name; unknown before the first.
+    policy: Option<Hash>,
     closed: bool,
     /// The leaf that revoked its key.
     revoked: Option<u64>,
@@ -52,6 +55,8 @@ pub(crate) enum Subject {
     Batch(Box<Statement>),
     /// An erased record, and the hash of its leaf.
     Record(RecordId, Hash),
+    /// Digests of policies that were in force.
+    Policies(Vec<Hash>),
 }
 
 impl Statements {
@@ -120,6 +125,11 @@ impl Statements {
                 self.close(index, &signed, &close, report);
                 None
             }
+            Leaf::PolicyChange(signed, change) => {
+                report.policy_changes += 1;
+                self.policy_change(index, &signed, &change, report)
+                    .then_some(Subject::Policies(vec![change.before, change.after]))
+            }
             Leaf::Erasure(signed, erasure) => self.erasure(index, &signed, &erasure, report),
         }
     }
@@ -163,6 +173,7 @@ impl Statements {
             payloads: HashMap::new(),
             next: 0,
             last: None,
+            policy: None,
             closed: false,
             revoked: None,
             succeeded: false,
@@ -269,6 +280,9 @@ impl Statements {
         if new.count == 0 && new.root != empty_root() {
             report.find(chain("an empty batch with a root"));
         }
+        if seq == expected && shard.policy.is_some_and(|policy| policy != new.policy) {
+            report.find(chain("it names another policy than was in force, and no change of it is logged"));
+        }
         let last = shard.last.as_ref().filter(|last| last.seq.checked_add(1) == Some(seq));
         if last.is_some_and(|last| last.to != new.from) {
             report.find(chain("its interval does not begin where the last one ended"));
@@ -301,7 +315,41 @@ impl Statements {
             shard.next = seq.saturating_add(1);
             shard.previous = hash;
             shard.last = Some(new.clone());
+            shard.policy = Some(new.policy);
         }
+        true
+    }
+
+    /// Whether it is a change of the shard's, by its key.
+    fn policy_change(
+        &mut self,
+        index: u64,
+        signed: &Sign1,
+        change: &PolicyChange,
+        report: &mut Report,
+    ) -> bool {
+        let Some(shard) = self.shards.get_mut(&change.shard) else {
+            report.find(Finding::Unannounced { index, shard: change.shard.clone() });
+            return false;
+        };
+        if let Err(e) = signed.verify(&shard.key) {
+            report.find(Finding::Signature { index, what: e.to_string() });
+            return false;
+        }
+        let mut wrong = |what| report.find(Finding::PolicyChange { index, what });
+        if shard.closed {
+            wrong("it comes after its shard's close");
+        }
+        if change.at > shard.not_after {
+            wrong("it is dated after its key's end");
+        }
+        if change.seq != shard.next {
+            wrong("it is not logged right before the statement that it names");
+        }
+        if shard.policy.is_some_and(|policy| policy != change.before) {
+            wrong("it changes another policy than was in force");
+        }
+        shard.policy = Some(change.after);
         true
     }
 

@@ -1,4 +1,5 @@
 use colophon_receipt::merkle::{empty_root, sha256};
+use colophon_receipt::policy_change::{POLICY_CHANGE_TYPE, PolicyChange, policy_file};
 use colophon_receipt::record::RecordLeaf;
 use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, Counters, STATEMENT_TYPE, ShardClose, Statement,
@@ -19,6 +20,8 @@ use crate::show::Show;
 
 const SHARD: &str = "here/0123456789abcdef";
 const ORIGIN: &str = "log.example/test/1";
+/// The text of the policy in force.
+const POLICY: &[u8] = b"{}";
 
 /// A log with one shard, and everything needed to add good and bad leaves to it.
 struct Scene {
@@ -39,6 +42,7 @@ impl Scene {
         let shard = Ed25519Key::from_seed(&[3; 32]).unwrap();
         let (previous, to) = ([0; 32], 1_000_000);
         let mut scene = Scene { folder, log, shard, seq: 0, previous, to, records: 0 };
+        scene.write_policy(&sha256(POLICY), POLICY);
         let announcement = scene.announcement(SHARD);
         scene.announce(announcement, key().as_ref()).await;
         scene
@@ -101,9 +105,19 @@ impl Scene {
             beacon: None,
             cumulative_exchanges: recorded,
             cumulative_evidence: 0,
-            policy: [5; 32],
+            policy: sha256(POLICY),
             counters: Counters { received: recorded + 1, recorded, open: 1, ..Counters::default() },
         }
+    }
+
+    fn write_policy(&self, digest: &Hash, text: &[u8]) {
+        let file = self.folder.path().join(policy_file(digest));
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+
+    fn change(&self, change: &PolicyChange) -> Vec<u8> {
+        sign_statement(&change.encode(), POLICY_CHANGE_TYPE, ORIGIN, SHARD, &self.shard).unwrap()
     }
 
     fn write_batch(&self, seq: u64, records: &[RecordLeaf]) -> Hash {
@@ -491,4 +505,65 @@ async fn a_published_log_is_checked_without_what_is_private() {
     *bad.last_mut().unwrap() ^= 1;
     std::fs::write(&entries, bad).unwrap();
     assert!(!check(scene.store(), options()).await.is_sound());
+}
+
+const NEXT_POLICY: &[u8] = b"{\"next\":1}";
+
+/// A shard with one batch under the first policy, and the change to the next one.
+async fn changing() -> (Scene, PolicyChange) {
+    let mut scene = Scene::new().await;
+    scene.good(1).await;
+    let (before, after) = (sha256(POLICY), sha256(NEXT_POLICY));
+    let change = PolicyChange { shard: SHARD.into(), seq: scene.seq, at: scene.to, before, after };
+    (scene, change)
+}
+
+#[tokio::test]
+async fn a_policy_changes_only_by_a_logged_change_whose_text_is_kept() {
+    let (mut scene, change) = changing().await;
+    let leaf = scene.change(&change);
+    scene.append(leaf).await;
+    let statement = Statement { policy: change.after, ..scene.batch(1) };
+    scene.add(statement).await;
+    assert_eq!(scene.found().await, ["policy"], "the text of the next policy is missing");
+    scene.write_policy(&change.after, b"{\"next\":2}");
+    assert_eq!(scene.found().await, ["policy"], "it is another");
+    scene.write_policy(&change.after, NEXT_POLICY);
+    let report = scene.check().await;
+    assert!(report.is_sound(), "{:?}", report.findings);
+    assert_eq!((report.policy_changes, report.policies), (1, 2));
+}
+
+#[tokio::test]
+async fn a_policy_that_changes_unsaid_or_otherwise_than_said_is_found() {
+    // No change at all.
+    let (mut scene, change) = changing().await;
+    scene.write_policy(&change.after, NEXT_POLICY);
+    let statement = Statement { policy: change.after, ..scene.batch(1) };
+    scene.add(statement).await;
+    assert_eq!(scene.found().await, ["chain"]);
+    // A change, and a statement under the old policy.
+    let (mut scene, change) = changing().await;
+    scene.write_policy(&change.after, NEXT_POLICY);
+    let leaf = scene.change(&change);
+    scene.append(leaf).await;
+    let statement = scene.batch(1);
+    scene.add(statement).await;
+    assert_eq!(scene.found().await, ["chain"]);
+    // A change of another policy, at another place, by another key.
+    for wrong in [
+        PolicyChange { before: sha256(NEXT_POLICY), after: sha256(POLICY), ..change.clone() },
+        PolicyChange { seq: change.seq + 1, ..change.clone() },
+    ] {
+        let (mut scene, _) = changing().await;
+        scene.write_policy(&sha256(NEXT_POLICY), NEXT_POLICY);
+        let leaf = scene.change(&wrong);
+        scene.append(leaf).await;
+        assert_eq!(scene.found().await, ["policy-change"]);
+    }
+    let (mut scene, change) = changing().await;
+    scene.shard = Ed25519Key::from_seed(&[4; 32]).unwrap();
+    let leaf = scene.change(&change);
+    scene.append(leaf).await;
+    assert_eq!(scene.found().await, ["signature"]);
 }

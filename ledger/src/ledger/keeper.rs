@@ -4,8 +4,10 @@
 //! log (the point of no return), index, memory and WAL. What fails is tried again; until then everything waits.
 
 mod erase;
+mod policy;
 
-pub(crate) use erase::Command;
+pub(crate) use erase::Erasing;
+pub(crate) use policy::Change;
 
 use super::book::{Pending, Taken};
 use super::{Ledger, LedgerError};
@@ -29,6 +31,12 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 mod start_over;
 
+/// What the keeper is asked to do between two batches.
+pub(crate) enum Command {
+    Erase(Erasing),
+    Policy(Change),
+}
+
 /// How long a close goes on trying to log what is left.
 const LAST_TRY: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -51,10 +59,13 @@ impl Keeper {
         log: Destination,
         shard: Arc<Shard>,
         from: u64,
-        erasures: mpsc::Receiver<Command>,
+        commands: mpsc::Receiver<Command>,
     ) -> Keeper {
         let (stop, stopped) = oneshot::channel();
         let worker = Worker {
+            policy: ledger.0.config.policy.digest(),
+            changing: None,
+            next_change: None,
             ledger: ledger.clone(),
             log,
             chain: Chain::new(shard, from, Counters::default()),
@@ -63,7 +74,7 @@ impl Keeper {
             next: None,
             closing: Closing::No,
             last: Instant::now(),
-            erasures,
+            commands,
             unlogged: None,
         };
         let ended = Ended { ledger: ledger.clone(), asked: false };
@@ -192,8 +203,13 @@ struct Worker {
     next: Option<Arc<Shard>>,
     closing: Closing,
     last: Instant,
-    erasures: mpsc::Receiver<Command>,
+    commands: mpsc::Receiver<Command>,
     unlogged: Option<erase::Unlogged>,
+    /// Digest of the policy in force.
+    policy: Hash,
+    changing: Option<policy::Changing>,
+    /// Waits for that one.
+    next_change: Option<Change>,
 }
 
 impl Worker {
@@ -209,7 +225,10 @@ impl Worker {
             tokio::select! {
                 _ = ticks.tick() => {}
                 () = inner.full.notified() => {}
-                Some(command) = self.erasures.recv() => self.erase(command).await,
+                Some(command) = self.commands.recv() => match command {
+                    Command::Erase(erasing) => self.erase(erasing).await,
+                    Command::Policy(change) => self.begin_change(change),
+                },
                 _ = &mut stop => break,
             }
             match self.round().await {
@@ -233,6 +252,7 @@ impl Worker {
             Err(error) if start_over::is_called_for(&error) => self.start_over(&error).await?,
             published => published?,
         }
+        self.change_policy().await?;
         if self.next.is_some() || self.ledger.now() >= self.chain.shard.rotate_at {
             self.rotate().await?;
         }
@@ -305,7 +325,7 @@ impl Worker {
             beacon: self.ledger.0.anchors.beacon(),
             cumulative_exchanges: chain.recorded,
             cumulative_evidence: 0,
-            policy: self.ledger.0.config.policy,
+            policy: self.policy,
             counters: Counters {
                 received,
                 recorded: chain.recorded,
@@ -494,6 +514,7 @@ impl Worker {
 
     async fn wind_up(&mut self) -> Result<(), LedgerError> {
         self.publish().await?;
+        self.end_change().await?;
         // What was begun is ended: the next shard is announced, and the records since are its own.
         if self.expired() || self.next.is_some() {
             self.rotate().await?;

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 mod crash;
 mod erase;
+mod policy;
 mod private;
 mod remote;
 pub(crate) mod support;

@@ -8,8 +8,12 @@ use crate::ledger::LedgerError;
 use crate::ledger::keeper::batch_name;
 use crate::ledger::objects::Objects;
 use crate::log::LogReader;
+use crate::policy;
 use crate::private::{Kek, Vault};
+use crate::store::Store;
 use crate::witness::Kept;
+use colophon_receipt::Hash;
+use colophon_receipt::policy_change::policy_file;
 use colophon_receipt::receipt::MAX_ANCHORS;
 use colophon_receipt::record::RecordId;
 use colophon_receipt::statement::Statement;
@@ -59,6 +63,15 @@ impl Archive {
         let anchors = Anchors::open(reader.store().clone(), keys, MAX_ANCHORS).await?;
         let (objects, batches) = (Objects(store), Batches::default());
         Ok(Archive { reader, head, kept, anchors, objects, vault, batches })
+    }
+
+    /// The text of the policy with this digest, `None` where the store has none.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is another text than the digest's.
+    pub async fn policy(&self, digest: &Hash) -> Result<Option<String>, LedgerError> {
+        let store = Store::new(self.objects.0.clone(), String::new());
+        policy::read(&store, digest).await.map_err(|error| damage(&policy_file(digest), error))
     }
 
     /// The records of a statement's batch in the order of its tree.

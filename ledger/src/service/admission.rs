@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use colophon_receipt::Hash;
 use colophon_receipt::erasure::{Erasure, ErasureId};
+use colophon_receipt::policy_change::PolicyChange;
 use colophon_receipt::statement::{Announcement, ShardClose, Statement, payload_hash};
 use colophon_signer::PublicKey;
 use colophon_signer::cose::Sign1;
@@ -30,6 +31,8 @@ pub(super) enum Submission {
     Statement { leaf: Vec<u8>, signed: Sign1, statement: Box<Statement>, announced: u64 },
     /// The end of a shard.
     Close { leaf: Vec<u8>, signed: Sign1, close: ShardClose, announced: u64 },
+    /// A shard's word that another policy is in force.
+    PolicyChange { leaf: Vec<u8>, signed: Sign1, change: PolicyChange, announced: u64 },
     /// A shard's word that openings were deleted.
     Erasure { leaf: Vec<u8>, signed: Sign1, erasure: Erasure, announced: u64 },
 }
@@ -40,6 +43,7 @@ impl Submission {
             Submission::Announcement { announcement, .. } => &announcement.shard,
             Submission::Statement { statement, .. } => &statement.shard,
             Submission::Close { close, .. } => &close.shard,
+            Submission::PolicyChange { change, .. } => &change.shard,
             Submission::Erasure { erasure, .. } => &erasure.shard,
         }
     }
@@ -83,6 +87,8 @@ struct Known {
     closed: Option<(u64, Hash)>,
     /// A later shard says that it goes on where this one ended.
     superseded: bool,
+    /// Its newest policy change: the statement that it comes before, index and payload hash.
+    change: Option<(u64, u64, Hash)>,
     /// Its erasures, with index and payload hash.
     erasures: HashMap<ErasureId, (u64, Hash)>,
 }
@@ -148,6 +154,13 @@ impl Admission {
                 self.earliest = self.earliest.min(close.at);
                 self.shards.entry(shard).or_default().closed.get_or_insert((index, hash));
             }
+            Leaf::PolicyChange(_, new) => {
+                self.earliest = self.earliest.min(new.at);
+                let change = &mut self.shards.entry(shard).or_default().change;
+                if newer || change.is_none() {
+                    *change = Some((new.seq, index, hash));
+                }
+            }
             Leaf::Erasure(_, erasure) => {
                 self.earliest = self.earliest.min(erasure.at);
                 self.shards.entry(shard).or_default().erasures.insert(erasure.id, (index, hash));
@@ -178,6 +191,7 @@ impl Admission {
             }
             Submission::Statement { announced, .. }
             | Submission::Close { announced, .. }
+            | Submission::PolicyChange { announced, .. }
             | Submission::Erasure { announced, .. } => {
                 known.is_none_or(|known| known.last.is_none()) && self.from > *announced
             }
@@ -191,6 +205,7 @@ impl Admission {
             Submission::Announcement { .. } => None,
             Submission::Statement { announced, .. }
             | Submission::Close { announced, .. }
+            | Submission::PolicyChange { announced, .. }
             | Submission::Erasure { announced, .. } => {
                 known.is_none_or(|known| known.announced.is_none()).then_some(*announced)
             }
@@ -231,6 +246,12 @@ impl Admission {
                 Ok(known) => judge_close(known, signed, close),
                 Err(refusal) => Verdict::Refused(refusal),
             },
+            Submission::PolicyChange { signed, change, .. } => {
+                match self.speaker(&change.shard, signed, now) {
+                    Ok(known) => judge_change(known, signed, change),
+                    Err(refusal) => Verdict::Refused(refusal),
+                }
+            }
             Submission::Erasure { signed, erasure, .. } => match self.speaker(&erasure.shard, signed, now) {
                 Ok(known) => judge_erasure(known, signed, erasure),
                 Err(refusal) => Verdict::Refused(refusal),
@@ -331,6 +352,22 @@ fn judge_close(known: &Known, signed: &Sign1, close: &ShardClose) -> Verdict {
         Some(last) if (last.seq, last.hash) == (close.seq, close.payload_hash) => Verdict::Append,
         Some(last) => Verdict::Refused(Refusal::Gap { next: last.seq.saturating_add(1) }),
         None => Verdict::Refused(Refusal::Gap { next: 0 }),
+    }
+}
+
+/// A policy change comes right after the statement that closed the last batch under the old policy, and once.
+fn judge_change(known: &Known, signed: &Sign1, change: &PolicyChange) -> Verdict {
+    let hash = payload_hash(signed.payload());
+    let next = known.last.map_or(0, |last| last.seq.saturating_add(1));
+    match known.change {
+        Some((_, index, known)) if known == hash => Verdict::Logged(Placed { index }),
+        Some((seq, ..)) if seq == change.seq => {
+            Verdict::Refused(Refusal::Unfit("the policy changed at this statement already".into()))
+        }
+        _ if known.superseded => Verdict::Refused(Refusal::Superseded),
+        _ if known.closed.is_some() => Verdict::Refused(Refusal::Closed),
+        _ if change.seq != next => Verdict::Refused(Refusal::Gap { next }),
+        _ => Verdict::Append,
     }
 }
 

@@ -10,6 +10,7 @@ use super::term;
 use anyhow::Context as _;
 use colophon_ledger::index::Target;
 use colophon_ledger::{Archive, Lookup};
+use colophon_receipt::policy_change::policy_file;
 use colophon_receipt::record::RecordId;
 use colophon_receipt::tiles::{self, WIDTH};
 use colophon_verify::count::{Count, Counted, Window};
@@ -57,7 +58,12 @@ impl Export<'_> {
         sink.put("trust.json", &trust)?;
         self.log_part(sink, manifest.first..manifest.end).await?;
         match archive {
-            Some(archive) => self.receipts(sink, Arc::new(archive)).await,
+            Some(archive) => {
+                let damaged = self.policies(sink, &archive).await?;
+                let mut left = self.receipts(sink, Arc::new(archive)).await?;
+                left.damaged.extend(damaged);
+                Ok(left)
+            }
             None => Ok(Left::default()),
         }
     }
@@ -98,6 +104,19 @@ impl Export<'_> {
             sink.put(&format!("log/1/{name}"), &bytes)?;
         }
         Ok(())
+    }
+
+    /// The texts of the policies that were in force; says which are missing or damaged.
+    async fn policies(&self, sink: &mut Sink, archive: &Archive) -> anyhow::Result<Vec<String>> {
+        let mut damaged = Vec::new();
+        for digest in &self.count.policies {
+            match archive.policy(digest).await {
+                Ok(Some(text)) => sink.put(&policy_file(digest), text.as_bytes())?,
+                Ok(None) => damaged.push(format!("{} is missing", policy_file(digest))),
+                Err(error) => damaged.push(error.to_string()),
+            }
+        }
+        Ok(damaged)
     }
 
     async fn receipts(&self, sink: &mut Sink, archive: Arc<Archive>) -> anyhow::Result<Left> {

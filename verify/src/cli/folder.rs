@@ -39,8 +39,10 @@ pub(super) fn run_to(args: &VerifyArgs, colour: bool, out: &mut impl Write, err:
 }
 
 fn report(args: &VerifyArgs, err: &mut impl Write) -> Result<FolderReport, String> {
-    if args.request.is_some() || args.response.is_some() || args.nonce.is_some() {
-        return Err("--request, --response and --nonce are for one receipt, not for an export".into());
+    if args.request.is_some() || args.response.is_some() || args.nonce.is_some() || args.policy.is_some() {
+        return Err(
+            "--request, --response, --nonce and --policy are for one receipt, not for an export".into()
+        );
     }
     let trust = outside(args, err)?;
     let bar = match io::stderr().is_terminal() {
@@ -149,7 +151,13 @@ fn not_proven(report: &FolderReport) -> Vec<String> {
         "that any answer is true, safe or unbiased".to_owned(),
         "that the operator shows everybody this one log, where no witness signed its checkpoint".to_owned(),
     ];
-    let FolderReport { count, size, .. } = report;
+    let FolderReport { count, size, receipts, .. } = report;
+    if receipts.without_policy > 0 {
+        let n = receipts.without_policy;
+        list.push(format!(
+            "what the rules said that decided about {n} of the records: their policies' texts are not here"
+        ));
+    }
     if count.first > 0 {
         list.push(format!(
             "that the entries before {} announce no further shard whose key lives into the interval",

@@ -59,6 +59,17 @@ impl Printer {
         let levels =
             format!("{} claimed, {} verified", level(report.claimed_level), level(report.verified_level));
         self.fact("level", &levels);
+        if let Some(decision) = &report.decision {
+            let word = |level: Option<&'static str>| level.unwrap_or("not said");
+            let rule = crate::text::quoted(decision.rule.as_deref().unwrap_or_default());
+            let (asked, granted) = (word(decision.asked), word(decision.granted));
+            let why = decision.why_lowered.as_ref().map(|why| format!(": \"{why}\"")).unwrap_or_default();
+            self.fact("rule", &format!("{rule} of policy {}", decision.policy));
+            self.fact("", &format!("{asked} asked, {granted} granted{why}"));
+            if let Some(text) = &decision.text {
+                self.fact("", text);
+            }
+        }
         if let (Some(key), Some(shard)) = (&report.keys.statement, &report.shard) {
             self.fact("key", &format!("{key} of shard \"{shard}\""));
         }

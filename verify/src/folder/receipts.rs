@@ -1,5 +1,6 @@
 //! The receipts of an export: each verified, each in a place of its own.
 
+use std::collections::BTreeMap;
 use std::thread;
 
 use colophon_receipt::merkle::leaf_hash;
@@ -9,7 +10,7 @@ use super::account::Account;
 use super::source::Item;
 use super::{FolderReport, Manifest};
 use crate::text::quoted;
-use crate::{Bodies, Report, Trust, Verdict};
+use crate::{Bodies, Report, Trust, Verdict, policy};
 
 /// Receipts verified at once, shared out over the cores.
 const TOGETHER: usize = 256;
@@ -17,6 +18,7 @@ const TOGETHER: usize = 256;
 /// Receipts as they come.
 pub(super) struct Receipts<'a> {
     account: &'a Account,
+    policies: &'a BTreeMap<String, Vec<u8>>,
     trust: Option<&'a Trust>,
     at: Option<u64>,
     waiting: Vec<Item>,
@@ -25,9 +27,14 @@ pub(super) struct Receipts<'a> {
 }
 
 impl<'a> Receipts<'a> {
-    pub(super) fn new(account: &'a Account, trust: Option<&'a Trust>, at: Option<u64>) -> Receipts<'a> {
+    pub(super) fn new(
+        account: &'a Account,
+        policies: &'a BTreeMap<String, Vec<u8>>,
+        trust: Option<&'a Trust>,
+        at: Option<u64>,
+    ) -> Receipts<'a> {
         let seen = vec![Vec::new(); account.count.counted.len()];
-        Receipts { account, trust, at, waiting: Vec::new(), seen }
+        Receipts { account, policies, trust, at, waiting: Vec::new(), seen }
     }
 
     pub(super) fn take(&mut self, item: Item, report: &mut FolderReport) {
@@ -87,6 +94,13 @@ impl<'a> Receipts<'a> {
         let file = name.rsplit('/').next().and_then(|file| file.strip_suffix(".json"));
         if file != found.record.as_deref() {
             return report.bad(name, "it is named after another record");
+        }
+        if let Some(decision) = &found.decision {
+            match self.policies.get(&decision.policy).map(|text| policy::judge(text, decision)) {
+                None => report.receipts.without_policy += 1,
+                Some(Err(error)) => return report.bad(name, &error),
+                Some(Ok(_)) => {}
+            }
         }
         let Some(at) = self.account.places.get(&leaf_hash(&receipt.statement.0)) else {
             return report

@@ -21,6 +21,8 @@ pub struct ReceiptCount {
     pub dated: u64,
     /// Receipts that failed, were there twice, or do not belong here.
     pub bad: u64,
+    /// Receipts that name a policy whose text is not here.
+    pub without_policy: u64,
     /// Records without a receipt.
     pub missing: u64,
 }

@@ -7,6 +7,7 @@ fn with(made: &Made, request: Option<&[u8]>, response: Option<&[u8]>, nonce: Opt
         request: request.map(|bytes| Body::from_bytes(Side::Request, bytes)),
         response: response.map(|bytes| Body::from_bytes(Side::Response, bytes)),
         nonce: nonce.map(|nonce| nonce.as_bytes().to_vec()),
+        ..Bodies::default()
     };
     verify(&made.file(), Some(&made.trust()), &bodies, None)
 }

@@ -33,6 +33,9 @@ struct SavedShard {
     /// The last statement's payload.
     #[serde(with = "hex::serde")]
     last: Vec<u8>,
+    /// The policy that its next statement has to name, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
     closed: bool,
     /// The leaf that revoked its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,6 +77,7 @@ impl Statements {
             previous: shard.previous,
             next: shard.next,
             last: shard.last.as_ref().map(Statement::encode).unwrap_or_default(),
+            policy: shard.policy.map(hex::encode),
             closed: shard.closed,
             revoked: shard.revoked,
         };
@@ -101,6 +105,10 @@ impl Statements {
                 payloads: HashMap::new(),
                 next: shard.next,
                 last,
+                policy: match shard.policy {
+                    None => None,
+                    Some(digest) => Some(hex::decode(digest).ok()?.try_into().ok()?),
+                },
                 closed: shard.closed,
                 revoked: shard.revoked,
                 // Counted anew from here: a follower sums nothing up.

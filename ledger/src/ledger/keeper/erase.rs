@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 const STRIDE: u64 = 256;
 
 /// An erasure that somebody waits for.
-pub(crate) struct Command {
+pub(crate) struct Erasing {
     pub(crate) what: Erase,
     pub(crate) reply: oneshot::Sender<Result<ErasureReport, EraseError>>,
 }
@@ -42,13 +42,13 @@ pub(super) struct Unlogged {
 }
 
 impl Worker {
-    pub(super) async fn erase(&mut self, command: Command) {
-        let result = self.erase_now(command.what).await;
+    pub(super) async fn erase(&mut self, erasing: Erasing) {
+        let result = self.erase_now(erasing.what).await;
         if let Err(error) = &result {
             tracing::error!(%error, "an erasure was not done, or not to its end");
         }
         // Whoever asked may have gone; it is done all the same.
-        let _ = command.reply.send(result);
+        let _ = erasing.reply.send(result);
     }
 
     /// Finishes what an earlier life, or a failed attempt, has begun.

@@ -228,3 +228,29 @@ async fn a_late_statement_of_an_earlier_life_is_not_logged_twice() {
     assert_eq!(found.records.len(), 2);
     assert!(found.records.contains_key(&first) && found.records.contains_key(&second));
 }
+
+/// The change waits for a log that is away, and is logged once.
+#[tokio::test]
+async fn a_policy_change_waits_for_the_log_role() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (service, _task) = log_role(&store).await;
+    let way = Direct::to(service);
+    let (ledger, keeper) = open(sidecar(dir.path(), &way), store.clone()).await.unwrap();
+    way.away.store(true, Ordering::Relaxed);
+    let text = crate::PolicyText::new("{\"policy\":1}");
+    let in_force = Arc::new(AtomicBool::new(false));
+    let swap = in_force.clone();
+    let change = ledger.change_policy(text.clone(), move || swap.store(true, Ordering::SeqCst));
+    let mut change = Box::pin(change);
+    assert!(tokio::time::timeout(Duration::from_millis(300), &mut change).await.is_err());
+    assert!(!in_force.load(Ordering::SeqCst), "in force without the log");
+    way.away.store(false, Ordering::Relaxed);
+    change.await.unwrap();
+    assert!(in_force.load(Ordering::SeqCst));
+    exchange(&ledger, 1);
+    keeper.close().await.unwrap();
+    let found = audit(&ledger).await;
+    assert_eq!(found.changes.len(), 1);
+    let report = crate::check::check(store, crate::check::CheckOptions::default()).await;
+    assert!(report.is_sound(), "{:?}", report.findings);
+}

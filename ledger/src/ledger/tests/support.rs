@@ -6,13 +6,14 @@ use crate::ledger::keeper::batch_name;
 use crate::{batch, index};
 use colophon_receipt::checkpoint::TlogProof;
 use colophon_receipt::erasure::{ERASURE_TYPE, Erasure};
+use colophon_receipt::policy_change::{POLICY_CHANGE_TYPE, PolicyChange};
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::receipt::{Bytes, Field, Receipt};
 use colophon_receipt::record::{FieldSet, field_hash, seal};
 use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, STATEMENT_TYPE, ShardClose, Statement, payload_hash,
 };
-use colophon_receipt::{Level, Outcome, fields, merkle};
+use colophon_receipt::{Hash, Level, Outcome, fields, merkle};
 use colophon_signer::cose::Sign1;
 use colophon_signer::note::{Note, VerifierKey};
 use colophon_signer::{Ed25519Key, PublicKey};
@@ -37,7 +38,7 @@ pub(crate) fn config(data: &Path) -> Config {
         durability: Durability::default(),
         adopt: false,
         private_key: None,
-        policy: [9; 32],
+        policy: crate::PolicyText::new("{}"),
         shard_key_life: Duration::from_secs(86400),
         witnesses: None,
         timestamps: None,
@@ -184,6 +185,7 @@ pub(crate) struct Audit {
     pub(crate) closed: Vec<String>,
     /// With their log index.
     pub(crate) erasures: Vec<(u64, Erasure)>,
+    pub(crate) changes: Vec<PolicyChange>,
 }
 
 /// Reads the whole log and all batches: chains, intervals, counters and roots agree, no record is there twice, and
@@ -256,6 +258,11 @@ pub(crate) async fn audit(ledger: &Ledger) -> Audit {
                 let erasure = Erasure::decode(cose.payload()).unwrap();
                 assert!(!audit.closed.contains(&shard));
                 audit.erasures.push((log_index, erasure));
+            }
+            POLICY_CHANGE_TYPE => {
+                let key = audit.announced.iter().find(|known| known.shard == shard).unwrap().public_key;
+                cose.verify(&PublicKey(key)).unwrap();
+                audit.changes.push(PolicyChange::decode(cose.payload()).unwrap());
             }
             other => panic!("{other}"),
         }

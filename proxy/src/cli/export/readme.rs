@@ -15,7 +15,10 @@ pub(super) fn text(manifest: &Manifest, count: &Count) -> String {
     let origin = crate::cli::term::safe_line(origin);
     let (from, to, recorded) = (time(*from), time(*to), count.totals.recorded);
     let receipt_line = match receipts {
-        true => "- `receipts/`: one receipt for each record, by the hour (UTC) in which it was accepted\n",
+        true => {
+            "- `receipts/`: one receipt for each record, by the hour (UTC) in which it was accepted\n- `policy/`: what the \
+                 policies said that were in force, each named by its SHA-256, which the records name\n"
+        }
         false => "- no receipts: this export shows how many records there are, not what they say\n",
     };
     format!(

@@ -31,6 +31,9 @@ pub(super) fn print(report: &Report, trusted: bool) {
     if report.erasures > 0 {
         println!("erased      the openings of {} records, by {} erasures", report.erased, report.erasures);
     }
+    if report.policies > 0 || report.policy_changes > 0 {
+        println!("policies    {} kept, {} changes", report.policies, report.policy_changes);
+    }
     if report.revocations > 0 {
         println!("revoked     {} keys", report.revocations);
     }
@@ -141,6 +144,8 @@ pub(super) fn json(report: &Report) -> serde_json::Value {
         "closes": report.closes,
         "erasures": report.erasures,
         "erased": report.erased,
+        "policies": report.policies,
+        "policy_changes": report.policy_changes,
         "revocations": report.revocations,
         "continues": report.link.as_ref().map(|link| {
             serde_json::json!({

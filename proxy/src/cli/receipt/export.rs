@@ -97,7 +97,7 @@ async fn export(args: ExportArgs) -> anyhow::Result<ExitCode> {
         println!("{} {}", term::refused("✗"), term::safe_line(fault));
     }
     println!("check it with: colophon-verify {} --trust FILE", args.output.display());
-    let whole = report.result != Verdict::Bad && receipts.missing == 0;
+    let whole = report.result != Verdict::Bad && receipts.missing == 0 && left.damaged.is_empty();
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }
 
