@@ -31,7 +31,7 @@ use crate::private::{CryptError, Kek, KekError, Vault};
 use crate::service::PREDECESSOR_CODE;
 use crate::shard::Shard;
 use crate::store::{Access, Location, Store};
-use crate::wal::{self, Durability, Wal, WalError};
+use crate::wal::{self, Copier, Copies, Copy, Durability, Replay, Shelf, Wal, WalError};
 use crate::witness::{Kept, WitnessStatus, Witnesses, Witnessing};
 use crate::{recover, remote, store};
 use arc_swap::ArcSwap;
@@ -274,7 +274,9 @@ struct Inner {
     /// Generations before this one, newest first.
     older: Vec<Older>,
     objects: Objects,
-    vault: Vault,
+    vault: Arc<Vault>,
+    /// Copies of the WAL in the private store, with durability `node`.
+    copies: Option<Arc<Copies>>,
     shard: ArcSwap<Shard>,
     wal: Arc<Wal>,
     book: Mutex<Book>,
@@ -347,9 +349,10 @@ impl Ledger {
             None => folder.token_key()?,
         };
         let tokens = Tokens::new(&token_key);
-        let vault = open_vault(&config, &folder, private).await?;
+        let vault = Arc::new(open_vault(&config, &folder, private).await?);
         policy::keep(&objects, &config.policy).await?;
-        let replay = wal::replay(&folder.wal())?;
+        // First of all: from here on no process that this one takes over from can keep records.
+        let (replay, shelf) = replayed(&config, &folder, &vault).await?;
         let own = Own {
             store: objects.0.clone(),
             origin: config.origin.clone(),
@@ -428,6 +431,10 @@ impl Ledger {
         // Before the folder names the shard: a shard that it names and that has no segment has lost it.
         wal.set_shard(&shard.name, shard.announced);
         folder.set_shard(&shard.name, shard.announced)?;
+        let copier = match shelf {
+            Some((shelf, taken)) => Some(Copier::begin(shelf, taken, &wal, now).await?),
+            None => None,
+        };
 
         let recovered = recover::records(replay, &past, &wal, &shard, now)?;
         let oldest = recovered.iter().map(|pending| pending.completed_at).min().unwrap_or(now);
@@ -454,6 +461,7 @@ impl Ledger {
             older,
             objects,
             vault,
+            copies: copier.as_ref().map(Copier::copies),
             shard: ArcSwap::new(shard.clone()),
             wal,
             book: Mutex::new(book),
@@ -473,6 +481,11 @@ impl Ledger {
             commands,
         }));
         let mut keeper = Keeper::start(ledger.clone(), log, shard, from, asked);
+        if let Some(copier) = copier {
+            let (wal, inner) = (ledger.0.wal.clone(), Arc::downgrade(&ledger.0));
+            keeper.beside(copier.copies().sweep(wal.clone()));
+            keeper.beside(copier.run(wal, move || inner.upgrade().map_or(0, |inner| inner.clock.now())));
+        }
         if let Some(witnesses) = witnesses {
             keeper.beside(witnesses.run(ledger.0.head.clone()));
         }
@@ -563,10 +576,24 @@ impl Ledger {
 
     fn open_now(&self, ticket: &mut Ticket) -> Result<(), WalError> {
         let Some(queued) = ticket.opening.take() else { return Ok(()) };
+        ticket.opened = Some(queued);
         self.0.wal.written_open(&ticket.id, queued).inspect_err(|_| {
             ticket.degraded = true;
             self.0.wal_failed.store(true, Ordering::Relaxed);
         })
+    }
+
+    /// With durability `node`: waits until the store has a copy of OPEN, which most often it has by the time that an answer
+    /// is there. Nothing of the answer may be released before. With others there is nothing to wait for.
+    ///
+    /// # Errors
+    /// The store took no copy. The exchange is degraded from now on: refuse it, or let it through.
+    pub async fn opened_safely(&self, ticket: &mut Ticket) -> Result<(), WalError> {
+        if self.durability() != Durability::Node || ticket.degraded {
+            return Ok(());
+        }
+        let Some(queued) = ticket.opened else { return Ok(()) };
+        self.0.wal.copied(queued).await.inspect_err(|_| ticket.degraded = true)
     }
 
     /// Accepts an exchange that the WAL cannot hold. Its record counts as degraded; a crash loses it.
@@ -576,7 +603,16 @@ impl Ledger {
     }
 
     fn ticket(&self, id: RecordId, shard: Arc<Shard>, degraded: bool) -> Ticket {
-        Ticket { ledger: self.clone(), shard, id, opening: None, stamp: None, degraded, settled: false }
+        Ticket {
+            ledger: self.clone(),
+            shard,
+            id,
+            opening: None,
+            opened: None,
+            stamp: None,
+            degraded,
+            settled: false,
+        }
     }
 
     /// The time to seal the record with, as its `completed_at`. No statement ends between it and `finish`, so that the
@@ -840,6 +876,27 @@ impl Ledger {
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What earlier lives left in the WAL and, with durability `node`, in the store.
+async fn replayed(
+    config: &Config,
+    folder: &Folder,
+    vault: &Arc<Vault>,
+) -> Result<(Replay, Option<(Shelf, Vec<Copy>)>), LedgerError> {
+    if config.durability != Durability::Node {
+        return Ok((wal::replay(&folder.wal())?, None));
+    }
+    let now = Clock::new(0).now();
+    let shelf = Shelf::claim(vault.clone(), &config.name, now).await?;
+    let own = folder.add_life(shelf.life())?;
+    let left = shelf.look().await?;
+    if left.is_lost(&own) {
+        wal::put_aside(&folder.wal())?;
+    }
+    let mut replay = wal::replay(&folder.wal())?;
+    let taken = shelf.take_over(left, &mut replay, now).await?;
+    Ok((replay, Some((shelf, taken))))
 }
 
 /// The private store, opened by the key given or by the data folder's own.

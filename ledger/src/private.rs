@@ -12,6 +12,7 @@ use colophon_receipt::record::{FieldSet, Seed};
 
 mod crypt;
 mod file;
+mod frames;
 mod journal;
 mod rewrite;
 mod source;
@@ -20,6 +21,7 @@ mod vault;
 pub(crate) use crypt::Tenant;
 pub use crypt::{CryptError, Kek};
 pub(crate) use file::{Entry, Plain};
+pub(crate) use frames::{MAX_COPY, Shelved, fence};
 pub(crate) use journal::Done;
 pub(crate) use rewrite::Batched;
 pub use source::KekError;

@@ -1,4 +1,4 @@
-//! The write-ahead log (DESIGN section 3, durability `process` and `power`).
+//! The write-ahead log (DESIGN section 3, durability `process`, `power` and `node`).
 //!
 //! `data/wal/<n>.wal` are segments of frames (`frame.rs`). An exchange writes OPEN before anything of it is forwarded and
 //! DONE before its end is released, each with a write(2): after that the kernel has it, whatever becomes of the
@@ -8,10 +8,12 @@
 
 mod durable;
 mod frame;
+mod node;
 mod replay;
 
 pub use durable::Durability;
 pub(crate) use frame::{DoneFrame, read_signatures};
+pub(crate) use node::{Copier, Copies, Copy, Shelf, put_aside};
 pub use replay::Damage;
 pub(crate) use replay::{Replay, replay};
 
@@ -20,7 +22,7 @@ use crate::ledger::PIECE;
 use colophon_receipt::Level;
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{FieldSet, Record, RecordId};
-use durable::{Segment, Syncing};
+use durable::{Copying, Segment, Syncing};
 use frame::OpenFrame;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
@@ -33,6 +35,11 @@ use std::time::Duration;
 pub(crate) const MAX_SEGMENT: u64 = 16 << 20;
 /// With more segments than this, the exchanges still open in the oldest are copied forward.
 const MAX_LIVE: usize = 4;
+/// An answer's end waits for a copy of its record in the store this long; then the store is away, and the rule's failure
+/// policy decides.
+const COPY_PATIENCE: Duration = Duration::from_secs(10);
+/// The number that stands for copies that earlier lives left in the store: segments begin with 1.
+const COPIED: u64 = 0;
 
 /// Why the ledger cannot take an exchange.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +64,15 @@ pub enum WalError {
     /// As many records wait for the log as may wait.
     #[error("{0} records wait for the log; it may take no more")]
     Backlog(usize),
+    /// With durability `node`: the store of copies does not answer.
+    #[error("the store that keeps copies of the write-ahead log does not answer; no more records are taken")]
+    Away,
+    /// With durability `node`: another process of the same name has taken this one's records over.
+    #[error(
+        "another process with this sidecar's --name has taken its records over from the store; this one takes no more. \
+         Give each sidecar a name of its own"
+    )]
+    TakenOver,
     /// The record was completed before the current statement's interval; stamp it again (`Ledger::stamp`).
     #[error("the record's completion time lies before the current statement's interval")]
     Stale,
@@ -170,6 +186,11 @@ struct Writer {
     held: BTreeMap<u64, u64>,
     /// Somebody syncs.
     gathers: bool,
+    /// Frames that are written and have no copy in the store yet, with durability `node`.
+    uncopied: Vec<u8>,
+    copies: bool,
+    /// A copy is due even if no exchange has a frame in it.
+    copy_due: bool,
     /// Ended segments that nobody has synced yet.
     unsynced: Vec<Segment>,
     /// A segment was begun whose name may not be on the disk yet.
@@ -199,6 +220,9 @@ impl Wal {
             open: HashMap::default(),
             held,
             gathers: limits.durability == Durability::Power,
+            uncopied: Vec::new(),
+            copies: limits.durability == Durability::Node,
+            copy_due: false,
             unsynced: Vec::new(),
             new_segment: false,
             stopping: false,
@@ -213,7 +237,7 @@ impl Wal {
 
     /// Begins to sync, where the durability asks for it.
     pub(crate) fn start(self: &Arc<Wal>) -> Result<(), WalError> {
-        if self.durability == Durability::Process {
+        if self.durability != Durability::Power {
             return Ok(());
         }
         let wal = self.clone();
@@ -232,22 +256,42 @@ impl Wal {
         self.durability
     }
 
-    /// Writes what waits and, where the durability asks for it, waits until `queued` is on the disk. What became of the
-    /// write itself, `written_open` and `written_done` say.
+    /// Writes what waits and, where the durability asks for it, waits until `queued` is on the disk, or in the store. What
+    /// became of the write itself, `written_open` and `written_done` say.
     ///
     /// # Errors
-    /// The disk did not take it. Of a DONE, the hold is let go of.
+    /// The disk or the store did not take it. Of a DONE, the hold is let go of.
     pub(crate) async fn durable(&self, queued: Queued) -> Result<(), WalError> {
         if self.durability == Durability::Process {
             return Ok(());
         }
         self.lock().flush(&self.dir);
         self.wake();
-        if self.syncing.wait(queued.number).await {
-            return Ok(());
-        }
+        let error = match self.durability {
+            Durability::Node => self.copied(queued).await.err(),
+            _ if self.syncing.wait(queued.number).await => None,
+            _ => Some(io(&self.dir, std::io::Error::other("the disk did not take it (fdatasync failed)"))),
+        };
+        let Some(error) = error else { return Ok(()) };
         self.lock().unhold([Holds(vec![queued.segment])]);
-        Err(io(&self.dir, std::io::Error::other("the disk did not take it (fdatasync failed)")))
+        Err(error)
+    }
+
+    /// Waits until the store has a copy of `queued`, which is written.
+    ///
+    /// # Errors
+    /// [`WalError::Away`] and [`WalError::TakenOver`].
+    pub(crate) async fn copied(&self, queued: Queued) -> Result<(), WalError> {
+        let copying = self.syncing.wait_for_copy(queued.number, COPY_PATIENCE).await;
+        if copying == Copying::Away && self.syncing.away() {
+            tracing::error!("the store took no copy of the write-ahead log within {COPY_PATIENCE:?}");
+        }
+        copying.into_result()
+    }
+
+    /// Whether the store takes copies, as far as is known.
+    pub(crate) fn copying(&self) -> Result<(), WalError> {
+        self.syncing.copying().into_result()
     }
 
     /// Bytes of segments that are still needed; the last one counts as far as it is written.
@@ -283,6 +327,9 @@ impl Wal {
         level: Level,
         fields: &FieldSet,
     ) -> Result<Queued, WalError> {
+        if self.durability == Durability::Node {
+            self.copying()?;
+        }
         let mut writer = self.lock();
         let bytes = writer.bytes(self.max_segment);
         if bytes >= self.max_bytes {
@@ -323,13 +370,13 @@ impl Wal {
             writer.unhold([Holds(vec![queued.segment])]);
         });
         drop(writer);
-        // Synced while the model works: nobody waits for it.
+        // Synced, or copied, while the model works.
         self.wake();
         written
     }
 
     fn wake(&self) {
-        if self.durability == Durability::Power {
+        if self.durability != Durability::Process {
             self.syncing.wake();
         }
     }
@@ -377,7 +424,20 @@ impl Wal {
         if let Err(error) = self.carry_forward() {
             tracing::warn!(%error, "long open exchanges could not be copied forward in the WAL");
         }
+        if self.durability == Durability::Node {
+            // Copies go with their segments, and objects in a store cost: so they are short.
+            self.end_used_segment();
+        }
         self.delete_unheld();
+        self.syncing.freed.notify_one();
+    }
+
+    fn end_used_segment(&self) {
+        let mut writer = self.lock();
+        writer.flush(&self.dir);
+        if writer.good > writer.start {
+            writer.end_segment();
+        }
     }
 
     fn delete_unheld(&self) {
@@ -391,6 +451,9 @@ impl Wal {
             };
             writer.held.remove(&number);
             drop(writer);
+            if number == COPIED {
+                continue;
+            }
             let path = segment_path(&self.dir, number);
             if let Err(error) = std::fs::remove_file(&path) {
                 tracing::warn!(segment = %path.display(), %error, "a logged WAL segment could not be deleted");
@@ -451,6 +514,10 @@ impl Wal {
         writer.flush(&self.dir);
         writer.end_segment();
         writer.start_segment(&self.dir)?;
+        // The newest copy stays, so it has to be one of the new segment.
+        writer.copy_due = true;
+        drop(writer);
+        self.wake();
         Ok(last)
     }
 
@@ -618,6 +685,9 @@ impl Writer {
         match result {
             Ok(()) => {
                 self.good += frame.len() as u64;
+                if self.copies {
+                    self.uncopied.extend_from_slice(frame);
+                }
                 Ok(())
             }
             Err(error) => {

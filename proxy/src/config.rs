@@ -266,6 +266,8 @@ pub enum DurabilityMode {
     Process,
     /// fdatasync, shared by the exchanges that end at the same time: survives the loss of power.
     Power,
+    /// A copy in --private, shared likewise: survives the loss of the machine, its disk included.
+    Node,
 }
 
 impl From<DurabilityMode> for Durability {
@@ -273,6 +275,7 @@ impl From<DurabilityMode> for Durability {
         match mode {
             DurabilityMode::Process => Durability::Process,
             DurabilityMode::Power => Durability::Power,
+            DurabilityMode::Node => Durability::Node,
         }
     }
 }
@@ -324,7 +327,8 @@ pub struct LedgerOptions {
     /// How long a record may wait for the log before failurePolicy decides
     #[arg(long, env = "COLOPHON_MAX_BACKLOG_AGE", value_name = "TIME", default_value = "12h", value_parser = duration)]
     pub max_backlog_age: Duration,
-    /// What the end of an answer waits for: that its record survives the process, or a loss of power
+    /// What the end of an answer waits for: that its record survives the process, a loss of power, or the loss of the
+    /// machine (needs --name, --store, --private, --private-key, --token-key, and --log-key or --log-url)
     #[arg(long, env = "COLOPHON_DURABILITY", value_name = "MODE", default_value = "process")]
     pub durability: DurabilityMode,
     /// Take over a data folder that another machine, or another state folder, was using

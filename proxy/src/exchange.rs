@@ -85,10 +85,17 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         Ok(answer) if let Some(wrong) = wrong_head(&answer, &client) => {
             Box::pin(broken(flight, wrong.to_owned())).await
         }
-        Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
-            upgrade::switch(flight, answer, client)
-        }
-        Ok(answer) => respond(flight, answer, &client).await,
+        Ok(answer) => match flight.opened_safely().await {
+            Err(error) => {
+                let problem = not_kept_problem(&error);
+                let ending = Ending::Refused(problem.fault, problem.message.clone());
+                Box::pin(ours(flight, &problem, ending)).await
+            }
+            Ok(()) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                upgrade::switch(flight, answer, client)
+            }
+            Ok(()) => respond(flight, answer, &client).await,
+        },
     }
 }
 

@@ -135,6 +135,18 @@ impl InFlight {
             (None, Some(ticket)) => self.app.ledger.opened(ticket).await.err(),
             (error, _) => error,
         };
+        self.opened_or(error)
+    }
+
+    /// Waits until what of the answer is released now has a record that is as durable as was promised, as far as that
+    /// differs from [`opened`](InFlight::opened): with `--durability node`.
+    pub async fn opened_safely(&mut self) -> Result<(), NotKept> {
+        let Some(ticket) = &mut self.ticket else { return Ok(()) };
+        let error = self.app.ledger.opened_safely(ticket).await.err();
+        self.opened_or(error)
+    }
+
+    fn opened_or(&mut self, error: Option<WalError>) -> Result<(), NotKept> {
         let Some(error) = error else { return Ok(()) };
         self.degraded = true;
         self.app.metrics.degraded.inc();
@@ -266,7 +278,7 @@ impl InFlight {
         let finishing = match ledger.durability() {
             // A write(2), and nothing to wait for.
             Durability::Process => ledger.finish(ticket, done).map(|()| None),
-            Durability::Power => ledger.finishing(ticket, done).map(Some),
+            Durability::Power | Durability::Node => ledger.finishing(ticket, done).map(Some),
         };
         let finishing = finishing.or_else(|unfinished| self.unfinished(*unfinished).map(|()| None))?;
         Ok(Some(Closed { closing, finishing }))

@@ -3,8 +3,8 @@
 use crate::app::App;
 use crate::cli::read_policy;
 use crate::config::{
-    LedgerOptions, Limits, ListenOptions, LogRoleOptions, LogUrlOptions, TimestampOptions, UpstreamOptions,
-    WitnessOptions, duration,
+    DurabilityMode, LedgerOptions, Limits, ListenOptions, LogRoleOptions, LogUrlOptions, TimestampOptions,
+    UpstreamOptions, WitnessOptions, duration,
 };
 use crate::erase::Access;
 use crate::forward::Upstream;
@@ -223,6 +223,9 @@ pub(crate) async fn open_ledger(
     policy: &Policy,
 ) -> anyhow::Result<(Ledger, Keeper)> {
     let stores = options.stores.stores();
+    if options.durability == DurabilityMode::Node {
+        outlives_the_node(options, &stores, log_url)?;
+    }
     let log = match log_url.urls.is_empty() {
         true => LogAt::Here(log_key(options, &stores).await?),
         false => LogAt::Elsewhere(remote(options, log_url, witness)?),
@@ -260,6 +263,38 @@ pub(crate) async fn open_ledger(
             opened => return Ok(opened?),
         }
     }
+}
+
+/// With `--durability node` all that a new machine needs has to be elsewhere than the data folder.
+fn outlives_the_node(
+    options: &LedgerOptions,
+    stores: &Stores,
+    log_url: &LogUrlOptions,
+) -> anyhow::Result<()> {
+    let data = std::path::absolute(&options.data)?;
+    let outside = |path: &Path| std::path::absolute(path).is_ok_and(|path| !path.starts_with(&data));
+    let key = |source: &Option<KeySource>| match source {
+        Some(KeySource::File(path)) => outside(path),
+        Some(_) => true,
+        None => false,
+    };
+    let store = |location: &Option<colophon_ledger::Location>| {
+        location.as_ref().is_some_and(|location| location.folder().is_none_or(outside))
+    };
+    for (flag, there) in [
+        ("--name", options.name.is_some()),
+        ("--store", store(&stores.public)),
+        ("--private", store(&stores.private)),
+        ("--private-key", key(&options.private_key)),
+        ("--token-key", stores.token_key.as_deref().is_some_and(outside)),
+        ("--log-key or --log-url", !log_url.urls.is_empty() || key(&options.log_key)),
+    ] {
+        anyhow::ensure!(
+            there,
+            "--durability node needs {flag}, outside --data: a new machine takes the records over with it"
+        );
+    }
+    Ok(())
 }
 
 /// The log of `--log-url`.

@@ -8,6 +8,7 @@ pub mod captures;
 pub mod certs;
 pub mod client;
 pub mod colophon;
+pub mod elsewhere;
 pub mod faults;
 pub mod fleet;
 pub mod llama;

@@ -2,6 +2,7 @@
 //! grew; nothing that was released is lost; nothing is there twice.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use colophon_receipt::level::Outcome;
 use colophon_receipt::merkle::sha256;
 use colophon_tests::client::{Client, get, post, post_bytes};
 use colophon_tests::colophon::{self, Colophon};
+use colophon_tests::elsewhere::{Elsewhere, lose_the_machine};
 use colophon_tests::log::{self, Head};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
@@ -100,11 +102,27 @@ fn load(colophon: &Colophon, kind: &'static str, stop: &AtomicBool, answers: &At
 
 #[test]
 fn killed_at_any_moment_it_goes_on_with_the_same_log() {
-    let upstream = upstream();
+    let durability = std::env::var("COLOPHON_SOAK_DURABILITY").unwrap_or_else(|_| "process".to_owned());
+    kill_again_and_again(&durability);
+}
+
+/// With `--durability node` each time the data folder and the state folder are gone as well.
+#[test]
+fn killed_with_its_disk_it_goes_on_with_the_same_log() {
+    kill_again_and_again("node");
+}
+
+fn kill_again_and_again(durability: &str) {
+    let (upstream, elsewhere) = (upstream(), Elsewhere::new());
+    let node = durability == "node";
     let mut colophon = Colophon::start(&upstream.url(), |options| {
-        let durability = std::env::var("COLOPHON_SOAK_DURABILITY").unwrap_or_else(|_| "process".to_owned());
-        options.sign_all().arg(&["--durability", &durability]).batch_every = "60ms".to_owned();
+        options.sign_all().batch_every = "60ms".to_owned();
+        match node {
+            true => elsewhere.set(options),
+            false => drop(options.arg(&["--durability", durability])),
+        }
     });
+    let log_folder = if node { elsewhere.store() } else { colophon.data() };
     let trust = get(colophon.listen(), "/.well-known/colophon/keys").body;
     let (mut ids, mut heads, mut sizes) = (BTreeSet::new(), Vec::new(), Vec::new());
     let (mut whole, mut cut, mut kills) = (0, 0, 0);
@@ -129,17 +147,20 @@ fn killed_at_any_moment_it_goes_on_with_the_same_log() {
         kills += 1;
         colophon.process().wait(PATIENCE);
         heads.extend(got.iter().map(|(_, response)| Head::of_response(response)));
-        heads.push(Head::of_folder(&colophon.data()));
+        heads.push(Head::of_folder(&log_folder));
         heads.sort();
         heads.dedup();
+        if node {
+            lose_the_machine(&colophon);
+        }
         colophon.restart();
         let (ended, broken) = on_record(&colophon, &trust, &got, &mut ids);
         (whole, cut) = (whole + ended, cut + broken);
-        log::assert_one_log(&colophon.data(), &heads);
+        log::assert_one_log(&log_folder, &heads);
         if kills % CHECK_EVERY == 0 {
-            let recorded: BTreeSet<[u8; 16]> = log::recorded_ids(&colophon.data()).into_iter().collect();
+            let recorded: BTreeSet<[u8; 16]> = log::recorded_ids(&log_folder).into_iter().collect();
             assert!(ids.is_subset(&recorded), "after {kills} kills a record is missing");
-            assert_sound(&colophon);
+            assert_sound(&log_folder);
             eprintln!(
                 "{kills} kills, {whole} whole answers, {cut} cut ones, {} tree heads: all there",
                 heads.len()
@@ -150,12 +171,12 @@ fn killed_at_any_moment_it_goes_on_with_the_same_log() {
     assert!(whole > 100 && cut >= 6, "{whole} whole answers and {cut} cut ones");
     assert_flat(&sizes);
     assert!(colophon.stop().success());
-    let recorded = log::recorded_ids(&colophon.data());
+    let recorded = log::recorded_ids(&log_folder);
     let distinct: BTreeSet<[u8; 16]> = recorded.iter().copied().collect();
     assert_eq!(recorded.len(), distinct.len(), "a record is there twice");
     assert!(ids.is_subset(&distinct));
-    log::assert_one_log(&colophon.data(), &heads);
-    assert_sound(&colophon);
+    log::assert_one_log(&log_folder, &heads);
+    assert_sound(&log_folder);
 }
 
 /// Every answer, whole or cut, is on record once, as it was. Gives how many of each there were.
@@ -212,8 +233,8 @@ fn assert_flat(sizes: &[u64]) {
     assert!(last < first + first / 2 + 16 * 1024, "memory grew from {first} to {last} KiB: {sizes:?}");
 }
 
-fn assert_sound(colophon: &Colophon) {
-    let (code, said) = colophon::run(&["log", "check", &colophon.data().display().to_string()]);
+fn assert_sound(folder: &Path) {
+    let (code, said) = colophon::run(&["log", "check", &folder.display().to_string()]);
     assert_eq!(code, 0, "{said}");
 }
 

@@ -1,12 +1,15 @@
-//! `--durability power`: answers of every framing leave whole, say so, and have a record, also after SIGKILL.
+//! `--durability power` and `node`: answers of every framing leave whole, say so, and have a record, also after SIGKILL,
+//! and with `node` after the loss of the machine's disk.
 
 use std::thread;
 use std::time::Duration;
 
 use colophon_receipt::level::Outcome;
 use colophon_tests::client::{Client, get, post, post_bytes};
-use colophon_tests::colophon::Colophon;
+use colophon_tests::colophon::{Colophon, Options};
+use colophon_tests::elsewhere::{Elsewhere, lose_the_machine};
 use colophon_tests::receipts::Fetched;
+use colophon_tests::s3::S3;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::{PATIENCE, pause, wait_for};
 
@@ -38,8 +41,43 @@ fn with_power_every_framing_ends_whole_and_recorded() {
     let mut colophon = Colophon::start(&upstream.url(), |options| {
         options.sign_all().arg(&["--durability", "power"]);
     });
+    every_framing("power", &mut colophon, |_| ());
+}
+
+#[test]
+fn with_node_every_framing_ends_whole_and_recorded_though_the_disk_is_lost() {
+    let (elsewhere, upstream) = (Elsewhere::new(), upstream());
+    let mut colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all();
+        elsewhere.set(options);
+    });
+    every_framing("node", &mut colophon, lose_the_machine);
+}
+
+#[test]
+fn with_node_on_s3_every_framing_ends_whole_and_recorded_though_the_disk_is_lost() {
+    let Some(server) = S3::start("with_node_on_s3_every_framing") else { return };
+    server.make_bucket("records", false);
+    server.make_bucket("openings", false);
+    let (elsewhere, upstream) = (Elsewhere::new(), upstream());
+    let mut colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all();
+        elsewhere.keys(options);
+        server.keep_in("s3://records/a", options);
+        options.arg(&["--private", "s3://openings/a"]);
+    });
+    for _ in 0..3 {
+        every_framing("node", &mut colophon, lose_the_machine);
+    }
+    assert!(colophon.stop().success());
+    let frames = server.versions("openings").into_iter().filter(|version| version.key.starts_with("a/wal/"));
+    assert!(frames.count() <= 3, "only the fences are left");
+}
+
+/// Asks for answers of every framing at once, kills the process, does what `lose` does, and looks for the records.
+fn every_framing(durability: &str, colophon: &mut Colophon, lose: impl Fn(&Colophon)) {
     let about = get(colophon.listen(), "/.well-known/colophon/about").text();
-    assert!(about.contains("\"durability\":\"power\""), "{about}");
+    assert!(about.contains(&format!("\"durability\":\"{durability}\"")), "{about}");
     let listen = colophon.listen();
     let answers: Vec<_> = thread::scope(|scope| {
         let bodies = (0..24).map(|n| ["{}", "{\"a\":\"stream\"}", "{\"a\":\"large\"}"][n % 3]);
@@ -58,10 +96,10 @@ fn with_power_every_framing_ends_whole_and_recorded() {
         };
         assert_eq!((answer.status(), length), (200, expected), "{body}");
         let record = answer.header("colophon-record").expect("a record");
-        assert!(record.contains(";durability=power;"), "{record}");
+        assert!(record.contains(&format!(";durability={durability};")), "{record}");
     }
-    // Whatever its end released survives the process, too.
     colophon.kill();
+    lose(colophon);
     colophon.restart();
     for (body, answer) in &answers {
         let fetched = Fetched::of(answer, colophon.listen());
@@ -87,4 +125,67 @@ fn with_power_a_client_that_leaves_at_the_end_leaves_a_record() {
     });
     assert!(all.is_some(), "every exchange ends");
     assert_eq!(colophon.metric("colophon_ledger_lost_total"), Some(0.0));
+}
+
+const STRICT: &str = "\
+apiVersion: colophon.dev/v1alpha1
+kind: ProvenancePolicy
+metadata: {name: strict}
+spec:
+  defaults: {level: sign, failurePolicy: Ignore}
+  rules:
+  - name: strict
+    matches: [{path: {type: Exact, value: /v1/completions}}]
+    level: sign
+    failurePolicy: Fail
+";
+
+#[test]
+fn with_node_a_store_that_is_away_is_as_a_full_backlog() {
+    let (elsewhere, upstream) = (Elsewhere::new(), upstream());
+    let mut colophon = Colophon::start(&upstream.url(), |options| {
+        options.policy = Some(STRICT.to_owned());
+        elsewhere.set(options);
+    });
+    let listen = colophon.listen();
+    assert_eq!(post(listen, "/v1/completions", "{}").status(), 200);
+    // A file where the folder was takes no object.
+    let (folder, away) = (elsewhere.private(), elsewhere.store().with_extension("away"));
+    std::fs::rename(&folder, &away).expect("the store goes");
+    std::fs::write(&folder, b"").expect("a file in its place");
+    for body in ["{}", "{\"a\":\"stream\"}"] {
+        let refused = post(listen, "/v1/completions", body);
+        assert_eq!(refused.status(), 503, "{}", refused.text());
+        assert!(refused.text().contains("record_not_kept"), "{}", refused.text());
+        assert_eq!(post(listen, CHAT, body).status(), 200);
+    }
+    assert!(colophon.metric("colophon_degraded_total").is_some_and(|degraded| degraded >= 4.0));
+    assert_eq!(get(colophon.admin(), "/readyz").status(), 503);
+    std::fs::remove_file(&folder).expect("the file goes");
+    std::fs::rename(&away, &folder).expect("the store is back");
+    let back = wait_for(PATIENCE, || (post(listen, "/v1/completions", "{}").status() == 200).then_some(()));
+    assert!(back.is_some(), "{}", colophon.process().log());
+    assert!(colophon.stop().success(), "{}", colophon.process().log());
+}
+
+#[test]
+fn with_node_what_a_new_machine_needs_has_to_be_elsewhere() {
+    let elsewhere = Elsewhere::new();
+    let refused = |change: &dyn Fn(&mut Options)| {
+        let (status, said) = Colophon::refused("http://127.0.0.1:1", |options| {
+            elsewhere.set(options);
+            change(options);
+        });
+        assert_eq!(status.code(), Some(1), "{said}");
+        said
+    };
+    for flag in ["--name", "--store", "--private", "--private-key", "--token-key", "--log-key"] {
+        let said = refused(&|options| {
+            let at = options.args.iter().position(|arg| arg == flag).expect("the flag");
+            options.args.drain(at..at + 2);
+        });
+        assert!(said.contains(&format!("--durability node needs {flag}")), "{said}");
+    }
+    let said = refused(&|options| options.data = elsewhere.private().parent().map(Into::into));
+    assert!(said.contains("--durability node needs --store, outside --data"), "{said}");
 }

@@ -9,6 +9,10 @@ use std::path::{Path, PathBuf};
 
 /// Names the shard that last used the folder.
 const SHARD: &str = "shard-now";
+/// Names the lives that the folder had, with durability `node`.
+const LIVES: &str = "lives";
+/// So many of them; fences of older ones are gone.
+const MAX_LIVES: usize = 4096;
 
 /// The folder, locked for as long as this lives.
 #[derive(Debug)]
@@ -80,6 +84,24 @@ impl Folder {
     pub(crate) fn set_shard(&self, name: &str, announced: u64) -> Result<(), LedgerError> {
         let path = self.root.join("wal").join(SHARD);
         replace(&path, format!("{name} {announced}\n").as_bytes())
+    }
+
+    /// Remembers the lives that this folder had in the store of copies, the newest last. Returns all that are known.
+    pub(crate) fn add_life(&self, life: &str) -> Result<Vec<String>, LedgerError> {
+        let path = self.root.join("wal").join(LIVES);
+        let mut text = String::new();
+        match File::open(&path) {
+            Ok(file) => {
+                file.take(MAX_LIVES as u64 * 32).read_to_string(&mut text).map_err(|e| io(&path, e))?
+            }
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => 0,
+            Err(e) => return Err(io(&path, e)),
+        };
+        let mut lives: Vec<String> = text.lines().map(str::to_owned).collect();
+        lives.push(life.to_owned());
+        lives.drain(..lives.len().saturating_sub(MAX_LIVES));
+        replace(&path, (lives.join("\n") + "\n").as_bytes())?;
+        Ok(lives)
     }
 
     /// Where the newest head of a log that is kept elsewhere is remembered.

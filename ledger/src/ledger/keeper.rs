@@ -17,6 +17,7 @@ use crate::index::{self, Target};
 use crate::log::LogError;
 use crate::private::Plain;
 use crate::shard::Shard;
+use crate::wal::WalError;
 use colophon_receipt::Hash;
 use colophon_receipt::statement::{
     CLOSE_TYPE, Counters, Predecessor, STATEMENT_TYPE, ShardClose, Statement, payload_hash,
@@ -233,6 +234,8 @@ impl Worker {
             }
             match self.round().await {
                 Ok(()) => pause = FIRST_PAUSE,
+                // Another process logs what waits here.
+                Err(LedgerError::Wal(error @ WalError::TakenOver)) => return Err(error.into()),
                 Err(error) => {
                     let waiting = self.ledger.book().unlogged();
                     tracing::error!(%error, waiting, "logging failed; it is tried again and nothing is lost");
@@ -248,6 +251,9 @@ impl Worker {
 
     /// Logs all that is due: what was in flight, one batch, and more only where they are full.
     async fn round(&mut self) -> Result<(), LedgerError> {
+        if let Err(error @ WalError::TakenOver) = self.ledger.0.wal.copying() {
+            return Err(error.into());
+        }
         match self.publish().await {
             Err(error) if start_over::is_called_for(&error) => self.start_over(&error).await?,
             published => published?,
@@ -509,6 +515,14 @@ impl Worker {
             return Err(LedgerError::Unlogged(left));
         }
         ledger.0.wal.finish();
+        if let Some(copies) = &ledger.0.copies {
+            // What stays is taken over by the next start, which sees that it is logged.
+            match timeout(LAST_TRY, copies.clear()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "copies of logged records stay in the store"),
+                Err(_) => tracing::warn!("copies of logged records stay in the store, which does not answer"),
+            }
+        }
         Ok(())
     }
 

@@ -68,6 +68,17 @@ impl Objects {
         }
     }
 
+    /// Removes objects, in this order; one that is not there is no error.
+    pub(crate) async fn delete_in_order(&self, names: &[String]) -> Result<(), LedgerError> {
+        for name in names {
+            match self.0.delete(&Path::from(name.as_str())).await {
+                Ok(()) | Err(Error::NotFound { .. }) => {}
+                Err(error) => return Err(failed("deleting", name)(error)),
+            }
+        }
+        Ok(())
+    }
+
     /// The last parts of the names in a folder.
     pub(crate) async fn list(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
         let last = |path: String| path.rsplit('/').next().unwrap_or_default().to_owned();

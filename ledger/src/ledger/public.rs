@@ -20,8 +20,8 @@ impl Ledger {
     }
 
     /// Whether a new exchange would get a record: the ledger is open, its keeper runs, the log keeps up, and the WAL takes
-    /// frames. After a failed write this tries whether the disk takes bytes again, since without readiness there may be
-    /// no exchange that would. Does blocking file I/O in that case.
+    /// frames, as does the store of copies. After a failed write this tries whether the disk takes bytes again, since
+    /// without readiness there may be no exchange that would. Does blocking file I/O in that case.
     pub fn healthy(&self) -> bool {
         if self.0.keeper_ended.load(Ordering::Relaxed) {
             return false;
@@ -32,6 +32,7 @@ impl Ledger {
                 || book.unlogged() >= self.0.config.max_backlog
                 || book.admit_age(self.0.config.max_backlog_age, self.now()).is_err()
                 || self.0.wal.bytes() >= self.0.config.max_backlog_bytes
+                || self.0.wal.copying().is_err()
             {
                 return false;
             }

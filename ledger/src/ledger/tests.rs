@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 mod crash;
 mod erase;
+mod node;
 mod policy;
 mod private;
 mod remote;

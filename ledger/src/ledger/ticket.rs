@@ -30,6 +30,8 @@ pub struct Ticket {
     pub(super) id: RecordId,
     /// Its OPEN, while nobody has seen it written.
     pub(super) opening: Option<Queued>,
+    /// Its OPEN, once somebody has.
+    pub(super) opened: Option<Queued>,
     pub(super) stamp: Option<u64>,
     pub(super) degraded: bool,
     /// Set when the record was taken in.

@@ -35,7 +35,7 @@ enum Stored {
 
 /// The private store.
 pub(crate) struct Vault {
-    pub(super) store: Objects,
+    pub(crate) store: Objects,
     kek: Arc<Kek>,
     keys: Mutex<HashMap<KeyName, Arc<DataKey>>>,
     /// Which of them seal what is written now.
@@ -187,7 +187,7 @@ impl Vault {
     }
 
     /// A key by its name, or the erasure that destroyed it.
-    async fn reading_key(
+    pub(super) async fn reading_key(
         &self,
         name: &KeyName,
         file: &str,

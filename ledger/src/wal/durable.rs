@@ -1,11 +1,13 @@
 //! Durability `power`: what the WAL has is put on the disk by fdatasync, in groups. One thread does nothing else; while
-//! it waits for the disk, the frames of all other exchanges gather behind it and share the next sync.
+//! it waits for the disk, the frames of all other exchanges gather behind it and share the next sync. Who waits for
+//! durability `node` (`node.rs`) waits here too.
 
-use super::Wal;
+use super::{Wal, WalError};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, PoisonError};
-use tokio::sync::watch;
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
 
 /// What an answer waits for before its end is released (DESIGN section 3).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub enum Durability {
     Process,
     /// fdatasync: survives the loss of power.
     Power,
+    /// A copy in the object store: survives the loss of the node, its disk included.
+    Node,
 }
 
 impl Durability {
@@ -23,22 +27,49 @@ impl Durability {
         match self {
             Durability::Process => "process",
             Durability::Power => "power",
+            Durability::Node => "node",
         }
     }
 }
 
-/// How far the frames of this life are known to be on the disk.
+/// How far the frames of this life are known to be on the disk, or in the store.
 #[derive(Clone, Copy, Debug, Default)]
 struct Reached {
     /// All frames up to this one are.
     synced: u64,
     /// Up to this one the disk said that it could not, so that nobody waits for ever.
     failed: u64,
+    /// The store of copies does not answer now.
+    away: bool,
+    /// Another process has taken this life's frames over: nothing more of it is kept.
+    taken_over: bool,
+}
+
+/// What the store of copies is to an exchange now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Copying {
+    Works,
+    Away,
+    TakenOver,
+}
+
+impl Copying {
+    pub(super) fn into_result(self) -> Result<(), WalError> {
+        match self {
+            Copying::Works => Ok(()),
+            Copying::Away => Err(WalError::Away),
+            Copying::TakenOver => Err(WalError::TakenOver),
+        }
+    }
 }
 
 /// Between those who wait and the thread that syncs.
 pub(super) struct Syncing {
     work: Condvar,
+    /// The same for the task that copies.
+    pub(super) copy: Notify,
+    /// Segments are gone: their copies may go, too.
+    pub(super) freed: Notify,
     reached: watch::Sender<Reached>,
     #[cfg(test)]
     pub(super) double: std::sync::Mutex<Double>,
@@ -64,6 +95,8 @@ impl Syncing {
     pub(super) fn new() -> Syncing {
         Syncing {
             work: Condvar::new(),
+            copy: Notify::new(),
+            freed: Notify::new(),
             reached: watch::Sender::new(Reached::default()),
             #[cfg(test)]
             double: Default::default(),
@@ -95,6 +128,44 @@ impl Syncing {
     /// There are frames to sync, or it is time to end.
     pub(super) fn wake(&self) {
         self.work.notify_one();
+        self.copy.notify_one();
+    }
+
+    /// All frames up to this one are in the store.
+    pub(super) fn copied(&self, upto: u64) {
+        self.reached.send_modify(|reached| (reached.synced, reached.away) = (upto, false));
+    }
+
+    /// The store does not answer. True if that is news.
+    pub(super) fn away(&self) -> bool {
+        self.reached.send_if_modified(|reached| !std::mem::replace(&mut reached.away, true))
+    }
+
+    /// Another process goes on with this life's frames.
+    pub(super) fn taken_over(&self) {
+        self.reached.send_modify(|reached| reached.taken_over = true);
+    }
+
+    pub(super) fn copying(&self) -> Copying {
+        let reached = *self.reached.borrow();
+        match (reached.taken_over, reached.away) {
+            (true, _) => Copying::TakenOver,
+            (_, true) => Copying::Away,
+            _ => Copying::Works,
+        }
+    }
+
+    /// Waits until frame `number` is in the store, for `patience` at most.
+    pub(super) async fn wait_for_copy(&self, number: u64, patience: Duration) -> Copying {
+        let mut reached = self.reached.subscribe();
+        let over = |reached: &Reached| reached.synced >= number || reached.away || reached.taken_over;
+        let waited = tokio::time::timeout(patience, reached.wait_for(over)).await;
+        // The sender is ours, so it cannot be gone.
+        match waited.map(|reached| reached.map(|reached| *reached).unwrap_or_default()) {
+            Ok(reached) if reached.synced >= number => Copying::Works,
+            Ok(reached) if reached.taken_over => Copying::TakenOver,
+            _ => Copying::Away,
+        }
     }
 
     /// Waits until frame `number` is on the disk. False if the disk could not.

@@ -23,6 +23,8 @@ pub(crate) struct Replay {
     pub(crate) done: Vec<DoneFrame>,
     /// What could not be read.
     pub(crate) damage: Vec<Damage>,
+    /// The ids in `done`.
+    finished: HashSet<RecordId>,
 }
 
 /// Bytes of a segment that could not be read.
@@ -41,7 +43,6 @@ pub struct Damage {
 /// Reads all segments in `dir`.
 pub(crate) fn replay(dir: &Path) -> Result<Replay, WalError> {
     let mut replay = Replay { segments: segments(dir)?, ..Replay::default() };
-    let mut finished = HashSet::new();
     for number in replay.segments.clone() {
         let path = segment_path(dir, number);
         let mut bytes = Vec::new();
@@ -50,18 +51,32 @@ pub(crate) fn replay(dir: &Path) -> Result<Replay, WalError> {
             .read_to_end(&mut bytes)
             .map_err(|e| io(&path, e))?;
         let before = replay.damage.len();
-        read_segment(&path, &bytes, &mut replay, &mut finished);
+        read_segment(&path, &bytes, &mut replay);
         report(&path, &replay.damage[before..])?;
     }
     Ok(replay)
 }
 
-fn read_segment(path: &Path, bytes: &[u8], replay: &mut Replay, finished: &mut HashSet<RecordId>) {
+impl Replay {
+    /// Takes in a copy of frames from the store. Returns whether all of it could be read.
+    pub(super) fn take_copy(&mut self, name: &str, frames: &[u8]) -> bool {
+        let before = self.damage.len();
+        read_segment(Path::new(name), frames, self);
+        self.damage.len() == before
+    }
+
+    /// There are copies in the store that stay until all recovered records are logged.
+    pub(super) fn hold_copies(&mut self) {
+        self.segments.insert(0, super::COPIED);
+    }
+}
+
+fn read_segment(path: &Path, bytes: &[u8], replay: &mut Replay) {
     let mut at = 0;
     while at < bytes.len() {
         let step = match frame::parse(&bytes[at..]) {
             Parsed::Good(kind, payload, step) => {
-                if apply(kind, payload, replay, finished) {
+                if apply(kind, payload, replay) {
                     at += step;
                     continue;
                 }
@@ -89,12 +104,12 @@ fn read_segment(path: &Path, bytes: &[u8], replay: &mut Replay, finished: &mut H
 }
 
 /// Takes one frame in; `false` if its content is not what its type says.
-fn apply(kind: u8, payload: &[u8], replay: &mut Replay, finished: &mut HashSet<RecordId>) -> bool {
+fn apply(kind: u8, payload: &[u8], replay: &mut Replay) -> bool {
     match kind {
         frame::HEADER => frame::read_header(payload).map(|shard| replay.shards.extend([shard])).is_ok(),
         frame::OPEN => match OpenFrame::read(payload) {
             Ok(open) => {
-                if !finished.contains(&open.id) {
+                if !replay.finished.contains(&open.id) {
                     replay.open.insert(open.id, open);
                 }
                 true
@@ -104,7 +119,7 @@ fn apply(kind: u8, payload: &[u8], replay: &mut Replay, finished: &mut HashSet<R
         frame::DONE => match DoneFrame::read(payload) {
             Ok(done) => {
                 replay.open.remove(&done.id);
-                if finished.insert(done.id) {
+                if replay.finished.insert(done.id) {
                     replay.done.push(done);
                 }
                 true

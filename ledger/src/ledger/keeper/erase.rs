@@ -171,7 +171,8 @@ impl Worker {
                 wal.wal.release([]);
                 wal.wal.is_gone(number)
             });
-            if gone.await?.map_err(LedgerError::from)? {
+            let copied = inner.copies.as_ref().is_some_and(|copies| !copies.are_gone(number));
+            if gone.await?.map_err(LedgerError::from)? && !copied {
                 return Ok(());
             }
             self.wait(begun).await?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path as FsPath;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use colophon_signer::Ed25519Key;
@@ -118,6 +118,63 @@ impl ObjectStore for FaultStore {
         if before || after {
             return stream::iter([Err(broken())]).boxed();
         }
+        self.inner.delete_stream(paths)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+}
+
+/// Takes no writes while it is shut.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    inner: Arc<dyn ObjectStore>,
+    shut: AtomicBool,
+}
+
+impl Gate {
+    pub(crate) fn new(inner: Arc<dyn ObjectStore>) -> Arc<Gate> {
+        Arc::new(Gate { inner, shut: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn shut(&self, shut: bool) {
+        self.shut.store(shut, Ordering::SeqCst);
+    }
+}
+
+impl fmt::Display for Gate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Gate")
+    }
+}
+
+#[async_trait]
+impl ObjectStore for Gate {
+    async fn put_opts(&self, to: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        match self.shut.load(Ordering::SeqCst) {
+            true => Err(broken()),
+            false => self.inner.put_opts(to, payload, options).await,
+        }
+    }
+
+    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        Err(broken())
+    }
+
+    async fn get_opts(&self, from: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(from, options).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         self.inner.delete_stream(paths)
     }
 
