@@ -538,14 +538,14 @@ impl Ledger {
     /// When the WAL can take no frame, too many records wait for the log, or the ledger is closed. Then the exchange is
     /// not counted: refuse it, or let it through, with `begin_degraded` in either case.
     pub fn begin(&self, open: &Open<'_>) -> Result<Ticket, WalError> {
-        let shard = self.shard();
-        if self.now() >= shard.not_after {
+        let (shard, now) = (self.shard(), self.now());
+        if now >= shard.not_after {
             return Err(WalError::Expired);
         }
         {
             let mut book = self.book();
             book.admit(self.0.config.max_backlog)?;
-            book.admit_age(self.0.config.max_backlog_age, self.now())?;
+            book.admit_age(self.0.config.max_backlog_age, now)?;
             book.accept(&open.id);
         }
         match self.0.wal.queue_open(&open.id, open.received_at, open.level, open.fields) {

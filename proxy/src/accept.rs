@@ -50,11 +50,8 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<TlsAccepto
         // Counted before the task begins: a drain must not overlook it.
         let place = Arc::new(Place::new(&app, place));
         app.clone().tasks.spawn(async move {
-            tokio::select! {
-                () = connection(&app, stream, tls, stop, place) => {}
-                // Dropping the connection ends its exchanges, each with a record.
-                () = app.kill.cancelled() => {}
-            }
+            // Dropping the connection ends its exchanges, each with a record.
+            let _ = unless(&app.kill, connection(&app, stream, tls, stop, place)).await;
         });
     }
 }
@@ -162,14 +159,31 @@ async fn serve_h1(
         .auto_date_header(false);
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
+    let ended = match unless(&stop, connection.as_mut()).await {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     note_end(app, ended);
+}
+
+/// Does `work` unless `token` fires before it is done. For a task of its own: the token is told once whom to wake, and
+/// after that only asked, which costs less each time that the work goes on.
+async fn unless<T>(token: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
+    let (mut work, mut fired) = (std::pin::pin!(work), std::pin::pin!(token.cancelled()));
+    let mut told = false;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        if std::mem::replace(&mut told, true) && !token.is_cancelled() {
+            return Poll::Pending;
+        }
+        fired.as_mut().poll(cx).map(|()| None)
+    })
+    .await
 }
 
 async fn serve_h2(

@@ -17,6 +17,7 @@ use crate::{stamp, upgrade};
 use bytes::Bytes;
 use colophon_policies::{Api, Body, identify};
 use colophon_receipt::Level;
+use futures_util::FutureExt as _;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -75,7 +76,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         Ok(head) => {
             // Before the wait: a client may leave during it.
             flight.forwarded();
-            app.upstream.send(head, body).await
+            app.upstream.send(head, body, sent).await
         }
         Err(error) => Err(error),
     };
@@ -186,7 +187,7 @@ async fn pass(
         return whole(problem.response(api));
     }
     let answer = match client.head(app, parts) {
-        Ok(head) => app.upstream.send(head, body).await,
+        Ok(head) => app.upstream.send(head, body, Instant::now()).await,
         Err(error) => Err(error),
     };
     match answer {
@@ -223,7 +224,9 @@ fn frame(answer: Answer) -> Framed {
     let (mut parts, body) = answer.into_parts();
     if close {
         parts.headers.remove(header::CONTENT_LENGTH);
-    } else if let Some(length) = content_length(&parts.headers) {
+    } else if one_length(&parts.headers).is_none()
+        && let Some(length) = content_length(&parts.headers)
+    {
         // Identical repetitions collapse to one.
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
@@ -257,9 +260,7 @@ async fn respond(mut flight: Box<InFlight>, answer: Answer, client: &Client) -> 
     parts.version = Version::HTTP_11;
     close_after(&mut parts.headers, close, client);
     if whole {
-        let begun = Instant::now();
-        let held = if bodiless { Ok((Bytes::new(), None)) } else { hold(&app, body).await };
-        flight.waited(begun.elapsed());
+        let held = if bodiless { Ok((Bytes::new(), None)) } else { hold(&app, body, &mut flight).await };
         return match held {
             Err(reason) => Box::pin(broken(flight, reason)).await,
             Ok((bytes, mut trailers)) => {
@@ -299,12 +300,25 @@ fn wrong_head(answer: &Answer, client: &Client) -> Option<&'static str> {
 }
 
 /// Reads a body to its end.
-async fn hold(app: &App, mut body: UpstreamBody) -> Result<(Bytes, Option<HeaderMap>), String> {
+async fn hold(
+    app: &App,
+    mut body: UpstreamBody,
+    flight: &mut InFlight,
+) -> Result<(Bytes, Option<HeaderMap>), String> {
     let mut frames: Vec<Bytes> = Vec::with_capacity(1);
     let mut trailers = None;
     loop {
-        let next = tokio::time::timeout(app.upstream_idle, body.frame());
-        match next.await {
+        // Most often it came with the head, and no time passes.
+        let next = match body.frame().now_or_never() {
+            Some(next) => Ok(next),
+            None => {
+                let begun = Instant::now();
+                let next = Box::pin(tokio::time::timeout(app.upstream_idle, body.frame())).await;
+                flight.waited(begun.elapsed());
+                next
+            }
+        };
+        match next {
             Err(_) => return Err(format!("no byte of the body for {:?}", app.upstream_idle)),
             Ok(Some(Err(error))) => return Err(crate::forward::chain(&error)),
             Ok(Some(Ok(frame))) => match frame.into_data() {
@@ -428,6 +442,9 @@ fn request_problem(error: &RequestBodyError) -> Problem {
 
 /// The length that a head promises, if all its `Content-Length` lines say the same.
 pub fn content_length(headers: &HeaderMap) -> Option<u64> {
+    if let Some(length) = one_length(headers) {
+        return Some(length);
+    }
     let mut lengths = headers
         .get_all(header::CONTENT_LENGTH)
         .iter()
@@ -435,4 +452,17 @@ pub fn content_length(headers: &HeaderMap) -> Option<u64> {
         .map(|value| value.trim().parse::<u64>().ok());
     let first = lengths.next()??;
     lengths.all(|length| length == Some(first)).then_some(first)
+}
+
+/// The same, where it stands there once and as a plain number, as it does in most heads.
+fn one_length(headers: &HeaderMap) -> Option<u64> {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
+    let (Some(line), None) = (lines.next(), lines.next()) else { return None };
+    if line.is_empty() {
+        return None;
+    }
+    line.as_bytes().iter().try_fold(0u64, |length, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit < 10)?;
+        length.checked_mul(10)?.checked_add(digit.into())
+    })
 }

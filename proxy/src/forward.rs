@@ -12,7 +12,7 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
 use std::error::Error as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
@@ -163,12 +163,13 @@ impl Upstream {
         Ok(parts)
     }
 
-    /// Sends a request and waits for the head of its answer.
-    pub async fn send(
+    /// Sends a request at `now` and waits for the head of its answer.
+    pub fn send(
         &self,
         head: http::request::Parts,
         mut body: RequestBody,
-    ) -> Result<Answer, ForwardError> {
+        now: Instant,
+    ) -> impl Future<Output = Result<Answer, ForwardError>> {
         let mut continued = None;
         if head::has_token(&head.headers, &header::EXPECT, "100-continue") {
             let (open, opened) = oneshot::channel();
@@ -187,11 +188,15 @@ impl Upstream {
                 }
             });
         }
-        self.connections.request(request).await.map_err(|why| match why {
-            NoAnswer::Timeout => ForwardError::Timeout(self.header_timeout),
-            NoAnswer::Connect(why) => ForwardError::Connect(why),
-            NoAnswer::Broken(error) => classify(error),
-        })
+        // Before the future, which would have to have room for it.
+        let requested = self.connections.request(request, now.into());
+        async move {
+            requested.await.map_err(|why| match why {
+                NoAnswer::Timeout => ForwardError::Timeout(self.header_timeout),
+                NoAnswer::Connect(why) => ForwardError::Connect(why),
+                NoAnswer::Broken(error) => classify(error),
+            })
+        }
     }
 
     /// Ends what goes on beside the exchanges; for when none is left.

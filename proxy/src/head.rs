@@ -17,6 +17,10 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 
 /// Removes hop-by-hop headers and those that `Connection` names.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    // Most heads have none, and one look over the names is cheaper than a search for each.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = headers
             .get_all(header::CONNECTION)
@@ -33,6 +37,14 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
     for name in &HOP_BY_HOP {
         headers.remove(name);
+    }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    // By length first: comparing names one by one would cost as much as the searches.
+    match name.as_str().len() {
+        2 | 7 | 10 | 16 | 17 | 18 | 19 => HOP_BY_HOP.contains(name),
+        _ => false,
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) use h1::is_ambiguous;
 
 use crate::forward::chain;
 use crate::request_body::RequestBody;
-use h1::Connection;
+use h1::{Connection, Waiting};
 use h2::Shared;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
@@ -24,8 +24,10 @@ use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::rt::TokioIo;
 use pool::Pool;
 use rustls::ClientConfig;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -89,6 +91,53 @@ impl From<TrySendError<Request<RequestBody>>> for Unanswered {
     }
 }
 
+impl From<Unanswered> for NoAnswer {
+    fn from(error: Unanswered) -> NoAnswer {
+        match error {
+            Unanswered::Unsent(_, error) | Unanswered::Failed(error) => NoAnswer::Broken(error),
+            Unanswered::Timeout => NoAnswer::Timeout,
+        }
+    }
+}
+
+/// A request on its way, until the head of its answer. Small: it lies in the future of every exchange.
+pub(crate) struct Requested<'a> {
+    connections: &'a Connections,
+    way: Way<'a>,
+    now: Instant,
+    deadline: Instant,
+}
+
+enum Way<'a> {
+    /// Over a connection that was idle.
+    Own(Waiting),
+    Other(Pin<Box<dyn Future<Output = Result<Response<UpstreamBody>, NoAnswer>> + Send + 'a>>),
+}
+
+impl Future for Requested<'_> {
+    type Output = Result<Response<UpstreamBody>, NoAnswer>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Requested { connections, way, now, deadline } = self.get_mut();
+        if let Way::Own(waiting) = way {
+            match ready!(Pin::new(waiting).poll(cx)) {
+                Err(Unanswered::Unsent(request, _)) => {
+                    *way = Way::Other(Box::pin(connections.by(None, *request, *now, *deadline)));
+                }
+                answered => return Poll::Ready(answered.map_err(NoAnswer::from)),
+            }
+        }
+        match way {
+            Way::Other(other) => other.as_mut().poll(cx),
+            Way::Own(_) => Poll::Pending,
+        }
+    }
+}
+
+fn is_upgrading(request: &Request<RequestBody>) -> bool {
+    request.headers().contains_key(http::header::UPGRADE)
+}
+
 /// A way to send one request.
 enum Link {
     Own(Box<Connection>),
@@ -121,33 +170,40 @@ impl Connections {
 
     /// Sends a request, whose target is path and query, and waits for the head of its answer. A request of which nothing
     /// was sent because its connection had been closed meanwhile goes to another one.
-    pub(crate) async fn request(
-        &self,
-        mut request: Request<RequestBody>,
-    ) -> Result<Response<UpstreamBody>, NoAnswer> {
-        let upgrading = request.headers().contains_key(http::header::UPGRADE);
-        let now = Instant::now();
+    pub(crate) fn request(&self, request: Request<RequestBody>, now: Instant) -> Requested<'_> {
         let deadline = now + self.settings.header_timeout;
+        let way = match self.idle(is_upgrading(&request), now) {
+            Some(Link::Own(connection)) => Way::Own(connection.send(request, deadline, &self.pool)),
+            other => Way::Other(Box::pin(self.by(other, request, now, deadline))),
+        };
+        Requested { connections: self, way, now, deadline }
+    }
+
+    /// The same, beginning with `link`. Rare beside the rest, so it takes no room in every exchange.
+    async fn by(
+        &self,
+        mut link: Option<Link>,
+        mut request: Request<RequestBody>,
+        now: Instant,
+        deadline: Instant,
+    ) -> Result<Response<UpstreamBody>, NoAnswer> {
         loop {
-            let (link, reused) = match self.idle(upgrading, now) {
+            let upgrading = is_upgrading(&request);
+            let (link, reused) = match link.take().or_else(|| self.idle(upgrading, now)) {
                 Some(link) => (link, true),
-                // Rare beside the rest, so it takes no room in every exchange.
-                None => Box::pin(self.connected(upgrading, deadline)).await?,
+                None => self.connected(upgrading, deadline).await?,
             };
             let sent = match link {
                 Link::Own(connection) => connection.send(request, deadline, &self.pool).await,
                 Link::Shared(sender) => {
                     *request.uri_mut() = self.absolute(request.uri());
-                    Box::pin(self.shared.send(sender, request, deadline)).await
+                    self.shared.send(sender, request, deadline).await
                 }
             };
             request = match sent {
                 Ok(response) => return Ok(response),
                 Err(Unanswered::Unsent(request, _)) if reused => *request,
-                Err(Unanswered::Unsent(_, error) | Unanswered::Failed(error)) => {
-                    return Err(NoAnswer::Broken(error));
-                }
-                Err(Unanswered::Timeout) => return Err(NoAnswer::Timeout),
+                Err(error) => return Err(error.into()),
             };
         }
     }

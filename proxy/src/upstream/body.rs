@@ -7,7 +7,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// An answer's body. While it comes, whoever polls it drives the connection. Dropped before its end, it takes the
 /// connection along, so that the upstream stops at once.
@@ -15,6 +15,8 @@ pub struct UpstreamBody {
     incoming: Incoming,
     /// Absent where the connection has a task of its own, and after the end.
     lease: Option<Lease>,
+    /// Why it broke off, until that is told.
+    broken: Option<hyper::Error>,
 }
 
 /// A connection in use, and where it goes afterwards.
@@ -26,16 +28,30 @@ struct Lease {
 impl UpstreamBody {
     /// A body whose connection is driven elsewhere.
     pub(super) fn apart(incoming: Incoming) -> UpstreamBody {
-        UpstreamBody { incoming, lease: None }
+        UpstreamBody { incoming, lease: None, broken: None }
     }
 
     /// A body that drives its connection.
     pub(super) fn driving(incoming: Incoming, connection: Box<Connection>, pool: Arc<Pool>) -> UpstreamBody {
-        let mut body = UpstreamBody { incoming, lease: Some(Lease { connection, pool }) };
+        let mut body = UpstreamBody { incoming, lease: Some(Lease { connection, pool }), broken: None };
         if body.incoming.is_end_stream() {
             body.give_back();
         }
         body
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let incoming = &mut self.incoming;
+        let Some(Lease { connection, .. }) = &mut self.lease else {
+            return Pin::new(incoming).poll_frame(cx);
+        };
+        let mut polled = Poll::Pending;
+        let arrived = |quiet: &mut Context<'_>| {
+            polled = Pin::new(&mut *incoming).poll_frame(quiet);
+            polled.is_ready()
+        };
+        let _ = connection.drive(cx, arrived);
+        polled
     }
 
     fn give_back(&mut self) {
@@ -57,23 +73,31 @@ impl Body for UpstreamBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let body = self.get_mut();
-        let incoming = &mut body.incoming;
-        let Some(Lease { connection, .. }) = &mut body.lease else {
-            return Pin::new(incoming).poll_frame(cx);
-        };
-        let polled = connection.drive(cx, |quiet| Pin::new(&mut *incoming).poll_frame(quiet));
-        match &polled {
-            Poll::Pending => {}
-            Poll::Ready(Some(Err(_))) => body.lease = None,
-            Poll::Ready(None) => body.give_back(),
-            Poll::Ready(Some(Ok(_))) if body.incoming.is_end_stream() => body.give_back(),
-            Poll::Ready(Some(Ok(_))) => {}
+        if let Some(error) = body.broken.take() {
+            return Poll::Ready(Some(Err(error)));
         }
-        polled
+        match ready!(body.poll(cx)) {
+            Some(Err(error)) => {
+                // hyper drops what it has not written yet when a body fails: what came before gets its turn first.
+                (body.lease, body.broken) = (None, Some(error));
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            None => {
+                body.give_back();
+                Poll::Ready(None)
+            }
+            Some(Ok(frame)) => {
+                if body.incoming.is_end_stream() {
+                    body.give_back();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        self.broken.is_none() && self.incoming.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

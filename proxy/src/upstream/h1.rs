@@ -8,6 +8,7 @@ use crate::request_body::RequestBody;
 use http::header::{self, HeaderMap};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -60,29 +61,18 @@ impl Connection {
         }))
     }
 
-    /// Sends a request and waits until `deadline` for the head of its answer. A connection that turns out to be closed
-    /// gives the request back: it is read before anything is written.
-    pub(super) async fn send(
+    /// Sends a request; the answer's head is to come until `deadline`. A connection that turns out to be closed gives the
+    /// request back: it is read before anything is written.
+    pub(super) fn send(
         mut self: Box<Self>,
         mut request: Request<RequestBody>,
         deadline: Instant,
         pool: &Arc<Pool>,
-    ) -> Result<Response<UpstreamBody>, Unanswered> {
+    ) -> Waiting {
         self.sending.store(true, Ordering::Release);
         request.body_mut().sending(Sending(self.sending.clone()));
-        let answer = self.sender.try_send_request(request);
-        // Polled after each time that the connection was, which is all that makes it ready: so it needs no waker, and
-        // the runtime's budget must not hold it back.
-        let mut answer = std::pin::pin!(tokio::task::unconstrained(answer));
-        let answered = std::future::poll_fn(|cx| match self.drive(cx, |quiet| answer.as_mut().poll(quiet)) {
-            Poll::Pending if self.is_overdue(cx, deadline, pool.look()) => Poll::Ready(None),
-            polled => polled.map(Some),
-        });
-        match answered.await {
-            None => Err(Unanswered::Timeout),
-            Some(Err(error)) => Err(error.into()),
-            Some(Ok(response)) => Ok(self.answered(response, pool)),
-        }
+        let answer = Box::pin(self.sender.try_send_request(request));
+        Waiting { connection: Some(self), answer, deadline, pool: pool.clone() }
     }
 
     /// The head is there. From now on whoever polls the body drives the connection, if reading it is all that is left to
@@ -103,21 +93,21 @@ impl Connection {
         }
     }
 
-    /// Reads and writes until `wanted` is there, or until nothing more can be done. `wanted` gets a context that wakes
-    /// nobody.
-    pub(super) fn drive<T>(
+    /// Reads and writes until `arrived` says that what is wanted is there, or until nothing more can be done. It gets a
+    /// context that wakes nobody.
+    pub(super) fn drive(
         &mut self,
         cx: &mut Context<'_>,
-        mut wanted: impl FnMut(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<T> {
+        mut arrived: impl FnMut(&mut Context<'_>) -> bool,
+    ) -> Poll<()> {
         let mut quiet = Context::from_waker(Waker::noop());
         self.gate.enter(cx);
-        let mut polled = wanted(&mut quiet);
-        if polled.is_pending() {
+        let mut there = arrived(&mut quiet);
+        if !there {
             self.step();
-            polled = wanted(&mut quiet);
+            there = arrived(&mut quiet);
         }
-        self.gate.leave(cx, polled)
+        self.gate.leave(cx, if there { Poll::Ready(()) } else { Poll::Pending })
     }
 
     fn step(&mut self) {
@@ -165,6 +155,46 @@ impl Connection {
     /// Nobody waits for it any more.
     pub(super) fn rest(&self) {
         self.gate.forget();
+    }
+}
+
+/// The answer that a connection waits for. Polled by one task, which drives the connection with it; dropped, it takes the
+/// connection along.
+pub(super) struct Waiting {
+    /// Absent once it is over.
+    connection: Option<Box<Connection>>,
+    answer: Pin<Box<Answering>>,
+    deadline: Instant,
+    pool: Arc<Pool>,
+}
+
+type Answering = dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>> + Send;
+
+impl Future for Waiting {
+    type Output = Result<Response<UpstreamBody>, Unanswered>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Waiting { connection: held, answer, deadline, pool } = self.get_mut();
+        let Some(connection) = held else { return Poll::Pending };
+        let mut answered = None;
+        let arrived = |quiet: &mut Context<'_>| {
+            // Polled after each time that the connection was, which is all that makes it ready: so it needs no waker,
+            // and the runtime's budget must not hold it back.
+            let mut answer = std::pin::pin!(tokio::task::unconstrained(answer.as_mut()));
+            match answer.as_mut().poll(quiet) {
+                Poll::Ready(there) => answered = Some(there),
+                Poll::Pending => {}
+            }
+            answered.is_some()
+        };
+        if connection.drive(cx, arrived).is_pending() && !connection.is_overdue(cx, *deadline, pool.look()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(match (answered, held.take()) {
+            (Some(Ok(response)), Some(connection)) => Ok(connection.answered(response, pool)),
+            (Some(Err(error)), _) => Err(error.into()),
+            (_, _) => Err(Unanswered::Timeout),
+        })
     }
 }
 
