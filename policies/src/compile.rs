@@ -37,8 +37,17 @@ pub(crate) struct Compiled {
     pub(crate) upstreams: Vec<(String, String)>,
     pub(crate) provers: Vec<(String, Backend)>,
     /// Levels asked for, and where.
-    pub(crate) asked: Vec<(Level, Place)>,
+    pub(crate) asked: Vec<Asked>,
     pub(crate) warnings: Vec<Warning>,
+}
+
+/// A level that the policy asks for.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) level: Level,
+    pub(crate) place: Place,
+    /// For what is drawn only.
+    pub(crate) drawn: bool,
 }
 
 /// What is known while the rules of all files are compiled.
@@ -103,12 +112,14 @@ impl Compiler {
                 self.compiled.default_level = given.value.level.unwrap_or(Level::Commit);
                 self.compiled.default_failure_policy =
                     given.value.failure_policy.unwrap_or(FailurePolicy::Ignore);
-                self.compiled.asked.push((self.compiled.default_level, Place::new(&file.name, given.at)));
+                let (level, place) = (self.compiled.default_level, Place::new(&file.name, given.at));
+                self.compiled.asked.push(Asked { level, place, drawn: false });
             }
             if let Some(given) = &spec.ceiling {
                 once(&mut ceiling, "clientMayRaiseTo", file, given).map_err(wrong)?;
                 self.compiled.ceiling = given.value;
-                self.compiled.asked.push((given.value, Place::new(&file.name, given.at)));
+                let (level, place) = (given.value, Place::new(&file.name, given.at));
+                self.compiled.asked.push(Asked { level, place, drawn: false });
             }
             for upstream in &spec.upstreams {
                 define(&mut defined, "upstream", file, &upstream.name).map_err(wrong)?;

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// As much of a line is shown with an error, in characters.
+const SNIPPET: usize = 100;
+
 /// The first thing wrong with a policy: `clinic.yaml:12:7: unknown key `levle`, did you mean `level`?`
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{place}: {message}")]
@@ -34,6 +37,18 @@ impl PolicyError {
     pub fn message(&self) -> &str {
         &self.message
     }
+
+    /// The line it is about, with a caret under the place; `text` is the file's. Tabs become spaces, long lines are cut.
+    pub fn snippet(&self, text: &str) -> Option<String> {
+        let number = self.place.line.to_string();
+        let line = text.lines().nth(usize::try_from(self.place.line).ok()?.checked_sub(1)?)?;
+        let column = usize::try_from(self.place.column).ok()?.saturating_sub(1).min(line.chars().count());
+        let start = column.saturating_sub(SNIPPET / 2);
+        let shown: String =
+            line.chars().skip(start).take(SNIPPET).map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let (margin, indent) = (" ".repeat(number.len()), " ".repeat(column - start));
+        Some(format!(" {margin} |\n {number} | {shown}\n {margin} | {indent}^"))
+    }
 }
 
 /// Something in a policy that may not be meant so, or that this program cannot do.
@@ -52,9 +67,10 @@ impl fmt::Display for Warning {
 }
 
 /// A place in a file of a policy.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Place {
     /// The file, as it was named to `Policy::parse`.
+    #[serde(rename = "file")]
     pub source_name: String,
     /// The line, from 1.
     pub line: u64,

@@ -102,6 +102,7 @@ impl<'a> View<'a> {
             }
             Body::Empty => (Model::Impossible, Some(false)),
         };
+        let stream = if head.route.streams { Some(true) } else { stream };
         View { head, path: head.route.matched_path(head.path), model, stream }
     }
 

@@ -14,9 +14,12 @@ mod actions;
 mod api;
 mod ast;
 mod canonical;
+mod cases;
 mod compile;
+mod coverage;
 mod decide;
 mod error;
+mod explain;
 mod head;
 mod matching;
 mod path;
@@ -27,12 +30,19 @@ mod yaml;
 
 pub use actions::{Actions, Draw, FailurePolicy, Honours, OnMiss, Refusal, Sample};
 pub use api::{Api, UnknownApi};
+pub use cases::{CaseResult, Cases};
+pub use coverage::{Covered, ServerRoute, openapi_routes};
 pub use decide::{DEFAULT_RULE, Decision, LEVEL_HEADER};
 pub use error::{Place, PolicyError, Warning};
+pub use explain::{Check, Entry, Explanation, Step};
 pub use head::{Body, Content, Head, Value};
+pub use matching::Fit;
 pub use matching::body::Pointer;
 pub use policy::{MAX_POLICY_BYTES, MAX_POLICY_FILES, Policy};
-pub use routes::{Route, identify};
+pub use routes::{KnownRoute, Route, identify, known_routes};
+
+/// The JSON Schema of policy files, for editors.
+pub const SCHEMA: &str = include_str!("../policy.schema.json");
 
 #[cfg(test)]
 mod tests;

@@ -14,8 +14,9 @@ use query::QueryMatch;
 pub(crate) use pattern::MAX_PATTERN_BYTES;
 
 /// Whether a rule or a part of it fits a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Fit {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fit {
     /// It does not.
     No,
     /// It depends on what is not known of the body.

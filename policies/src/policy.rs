@@ -1,7 +1,7 @@
 //! A policy as it is in force.
 
 use crate::actions::{Actions, FailurePolicy, Honours};
-use crate::compile::{Compiled, File, compile};
+use crate::compile::{Asked, Compiled, File, compile};
 use crate::error::{At, Fault, Place, PolicyError, Warning};
 use crate::matching::Match;
 use crate::matching::body::Pointer;
@@ -30,7 +30,7 @@ pub struct Policy {
     pub(crate) reasons: Reasons,
     pointers: Vec<Pointer>,
     canonical: String,
-    asked: Vec<(Level, Place)>,
+    asked: Vec<Asked>,
     warnings: Vec<Warning>,
 }
 
@@ -129,16 +129,8 @@ impl Policy {
 
     /// What may not be meant so, and what the program cannot do.
     pub fn warnings(&self) -> Vec<Warning> {
-        let missing = self.asked.iter().filter(|(level, _)| !self.honours.gives(*level));
-        let mut warnings: Vec<Warning> = missing
-            .map(|(level, place)| Warning {
-                place: place.clone(),
-                message: format!(
-                    "`{level}` cannot be given by this program as it runs now: with `failurePolicy: Fail` such \
-                     requests are refused, with `Ignore` they get `sign`, and their records say so"
-                ),
-            })
-            .collect();
+        let missing = self.asked.iter().filter(|asked| !self.honours.gives(asked.level));
+        let mut warnings: Vec<Warning> = missing.map(Asked::warning).collect();
         warnings.extend(self.warnings.iter().cloned());
         warnings
     }
@@ -173,6 +165,19 @@ impl Policy {
     /// and in the lists of an entry, means nothing, so they are sorted and freed of repetitions; a prefix has no trailing slash.
     pub fn canonical(&self) -> String {
         self.canonical.clone()
+    }
+}
+
+impl Asked {
+    fn warning(&self) -> Warning {
+        let level = self.level;
+        let then = if self.drawn {
+            "what is drawn for it gets no evidence"
+        } else {
+            "with `failurePolicy: Fail` such requests are refused, with `Ignore` they get `sign`, and their records say so"
+        };
+        let message = format!("`{level}` cannot be given by this program as it runs now: {then}");
+        Warning { place: self.place.clone(), message }
     }
 }
 

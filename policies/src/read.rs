@@ -1,8 +1,8 @@
 //! From YAML to a policy as typed; every error names its place.
 
-mod matches;
-mod rule;
-mod words;
+pub(crate) mod matches;
+pub(crate) mod rule;
+pub(crate) mod words;
 
 use crate::ast::{Backend, Defaults, Document, Placed, Prover, Spec, Upstream};
 use crate::error::Fault;
@@ -11,6 +11,7 @@ use words::{failure_policy, level, list, name, word};
 
 const API_VERSION: &str = "colophon.dev/v1alpha1";
 const KIND: &str = "ProvenancePolicy";
+pub(crate) const SPEC_KEYS: [&str; 5] = ["defaults", "clientMayRaiseTo", "upstreams", "provers", "rules"];
 
 /// Reads one file.
 pub(crate) fn document(root: &Node) -> Result<Document, Fault> {
@@ -23,7 +24,7 @@ pub(crate) fn document(root: &Node) -> Result<Document, Fault> {
 }
 
 fn spec(node: &Node) -> Result<Spec, Fault> {
-    let map = node.map("spec", &["defaults", "clientMayRaiseTo", "upstreams", "provers", "rules"])?;
+    let map = node.map("spec", &SPEC_KEYS)?;
     Ok(Spec {
         defaults: map.get("defaults").map(defaults).transpose()?,
         ceiling: map.get("clientMayRaiseTo").map(|node| level(node, "clientMayRaiseTo")).transpose()?,

@@ -3,6 +3,7 @@
 use crate::api::Api;
 use crate::error::Fault;
 use crate::path::normalise;
+use crate::read::words::flag;
 use crate::yaml::{self, Node};
 use http::Method;
 use std::collections::HashMap;
@@ -10,10 +11,11 @@ use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 /// The profiles; where two name the same method and path, they have to say the same.
-const PROFILES: [(&str, &str); 3] = [
+const PROFILES: [(&str, &str); 4] = [
     ("vllm.yaml", include_str!("../profiles/vllm.yaml")),
     ("tgi.yaml", include_str!("../profiles/tgi.yaml")),
     ("llama-cpp.yaml", include_str!("../profiles/llama-cpp.yaml")),
+    ("sglang.yaml", include_str!("../profiles/sglang.yaml")),
 ];
 
 /// What a request is, whatever its spelling.
@@ -26,6 +28,8 @@ pub struct Route {
     /// The answer carries what a model computed. A path that generates under one method counts as generating under
     /// every method that no profile names for it.
     pub generating: bool,
+    /// The answer is a stream, whatever the request says.
+    pub streams: bool,
     /// The path is not written plainly, so that servers may read it differently: `pass` does not apply.
     pub normalised_differs: bool,
     normalised: Option<Box<str>>,
@@ -50,6 +54,7 @@ pub fn identify(method: &Method, raw_path: &str) -> Route {
             api: Api::Unknown,
             operation: TABLE.unknown.clone(),
             generating: false,
+            streams: false,
             normalised_differs: differs,
             normalised: differs.then(|| normalised.into()),
         };
@@ -64,6 +69,7 @@ pub fn identify(method: &Method, raw_path: &str) -> Route {
         api: call.api,
         operation: call.operation.clone(),
         generating: call.generating,
+        streams: call.streams,
         normalised_differs: differs,
         normalised: differs.then(|| canonical.into()),
     }
@@ -102,6 +108,40 @@ struct Call {
     api: Api,
     operation: Arc<str>,
     generating: bool,
+    streams: bool,
+}
+
+/// A route of a server, as its profile names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownRoute {
+    /// The profile's file, without its ending: `vllm`, `tgi`, `llama-cpp`, `sglang`.
+    pub server: &'static str,
+    /// The method.
+    pub method: Method,
+    /// The path; `{name}` stands for one segment.
+    pub path: String,
+    /// What it is.
+    pub api: Api,
+    /// The answer carries what a model computed.
+    pub generating: bool,
+}
+
+/// The routes of all profiles, in their order.
+pub fn known_routes() -> Vec<KnownRoute> {
+    let mut all = Vec::new();
+    for (name, text) in &PROFILES {
+        let server = name.trim_end_matches(".yaml");
+        // The table could not have been read otherwise.
+        let Ok(root) = yaml::read(text) else { continue };
+        let routes = root.map("profile", &["server", "routes"]).and_then(|root| root.required("routes"));
+        for node in routes.and_then(|routes| routes.items("routes")).unwrap_or_default() {
+            if let Ok((path, method, call)) = route(node) {
+                let (path, api, generating) = (path.to_owned(), call.api, call.generating);
+                all.push(KnownRoute { server, method, path, api, generating });
+            }
+        }
+    }
+    all
 }
 
 impl Table {
@@ -200,25 +240,7 @@ impl KnownPath {
 }
 
 fn add(paths: &mut Vec<(String, KnownPath)>, node: &Node) -> Result<(), Fault> {
-    let route = node.map("route", &["method", "path", "api", "operation", "generating"])?;
-    let path_node = route.required("path")?;
-    let path = path_node.text("path")?;
-    if normalise(path) != path || path.bytes().any(|b| b.is_ascii_uppercase()) {
-        return Err(path_node.fault("a profile's paths are plain and in lower case"));
-    }
-    let api_node = route.required("api")?;
-    let call = Call {
-        api: api_node.text("api")?.parse().map_err(|e| api_node.fault(format!("{e}")))?,
-        operation: Arc::from(route.required("operation")?.text("operation")?),
-        generating: match route.get("generating").map(|node| &node.value) {
-            None => false,
-            Some(yaml::Value::Bool(generating)) => *generating,
-            Some(_) => return Err(node.fault("`generating` is true or false")),
-        },
-    };
-    let method_node = route.required("method")?;
-    let method = Method::from_bytes(method_node.text("method")?.as_bytes())
-        .map_err(|_| method_node.fault("not an HTTP method"))?;
+    let (path, method, call) = route(node)?;
     let index = match paths.iter().position(|(known, _)| known == path) {
         Some(index) => index,
         None => {
@@ -233,6 +255,28 @@ fn add(paths: &mut Vec<(String, KnownPath)>, node: &Node) -> Result<(), Fault> {
         None => calls.push((method, call)),
     }
     Ok(())
+}
+
+/// A route as a profile names it.
+fn route(node: &Node) -> Result<(&str, Method, Call), Fault> {
+    let route = node.map("route", &["method", "path", "api", "operation", "generating", "streams"])?;
+    let path_node = route.required("path")?;
+    let path = path_node.text("path")?;
+    if normalise(path) != path || path.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Err(path_node.fault("a profile's paths are plain and in lower case"));
+    }
+    let api_node = route.required("api")?;
+    let is = |key| route.get(key).map_or(Ok(false), |node| flag(node, key));
+    let call = Call {
+        api: api_node.text("api")?.parse().map_err(|e| api_node.fault(format!("{e}")))?,
+        operation: Arc::from(route.required("operation")?.text("operation")?),
+        generating: is("generating")?,
+        streams: is("streams")?,
+    };
+    let method_node = route.required("method")?;
+    let method = Method::from_bytes(method_node.text("method")?.as_bytes())
+        .map_err(|_| method_node.fault("not an HTTP method"))?;
+    Ok((path, method, call))
 }
 
 fn segments(path: &str) -> Vec<Segment> {

@@ -1,10 +1,12 @@
 mod canonical;
 mod decisions;
 mod errors;
+mod language;
 mod reference;
+mod schema;
 mod spellings;
 
-use crate::{Body, Content, Decision, Head, Policy, Route, identify};
+use crate::{Body, Content, Decision, Head, Policy, Route, Value, identify};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 /// A request head that owns its parts.
@@ -13,7 +15,13 @@ struct Request {
     method: Method,
     path: String,
     headers: HeaderMap,
+    query: Option<String>,
+    tenant: Option<&'static str>,
+    caller: Option<&'static str>,
+    /// The body is known where the model is.
     model: Option<String>,
+    stream: bool,
+    values: Vec<Value<'static>>,
     route: Route,
 }
 
@@ -21,7 +29,18 @@ impl Request {
     fn new(method: &str, path: &str) -> Request {
         let method: Method = method.parse().unwrap();
         let route = identify(&method, path);
-        Request { method, path: path.to_owned(), headers: HeaderMap::new(), model: None, route }
+        Request {
+            method,
+            path: path.to_owned(),
+            headers: HeaderMap::new(),
+            query: None,
+            tenant: None,
+            caller: None,
+            model: None,
+            stream: false,
+            values: Vec::new(),
+            route,
+        }
     }
 
     fn header(mut self, name: &str, value: &str) -> Request {
@@ -36,18 +55,20 @@ impl Request {
 
     fn head(&self) -> Head<'_> {
         let body = match &self.model {
-            Some(model) => Body::Read(Content { model: Some(model), stream: Some(false), values: &[] }),
+            Some(model) => {
+                Body::Read(Content { model: Some(model), stream: Some(self.stream), values: &self.values })
+            }
             None if self.method == Method::GET || self.method == Method::HEAD => Body::Empty,
             None => Body::Unread,
         };
         Head {
             method: &self.method,
             path: &self.path,
-            query: None,
+            query: self.query.as_deref(),
             headers: &self.headers,
             route: &self.route,
-            tenant: None,
-            caller: None,
+            tenant: self.tenant,
+            caller: self.caller,
             body,
         }
     }
@@ -62,7 +83,7 @@ fn policy(spec: &str) -> Policy {
     Policy::parse(&file(spec), "test.yaml").unwrap_or_else(|error| panic!("{error}"))
 }
 
-fn file(spec: &str) -> String {
+pub(crate) fn file(spec: &str) -> String {
     let indented: String = spec.lines().map(|line| format!("  {line}\n")).collect();
     format!(
         "apiVersion: colophon.dev/v1alpha1\nkind: ProvenancePolicy\nmetadata: {{name: test}}\nspec:\n{indented}"

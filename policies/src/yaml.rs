@@ -10,14 +10,14 @@ use serde_saphyr::{DuplicateKeyPolicy, Location, Spanned};
 use std::fmt;
 
 /// A value and its place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) at: At,
     pub(crate) value: Value,
 }
 
 /// What a value is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Value {
     Null,
     Bool(bool),
@@ -29,7 +29,7 @@ pub(crate) enum Value {
 }
 
 /// A key of a map and its place.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Key {
     pub(crate) at: At,
     pub(crate) name: String,

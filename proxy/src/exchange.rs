@@ -49,13 +49,14 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         let body = RequestBody::unseen(body, app.limits.max_body_bytes);
         return pass(&app, parts, body, client, route.api).await;
     }
-    let seen: SharedRequest = Arc::new(Mutex::new(RequestSeen::new(route.api, &parts.headers)));
+    let asked = if decided.is_some() { Vec::new() } else { inspect::pointers(policy, route.api) };
+    let seen: SharedRequest = Arc::new(Mutex::new(RequestSeen::new(route.api, &parts.headers, asked)));
     let mut body = RequestBody::new(body, seen.clone(), app.limits.max_body_bytes);
     let (decision, unread) = match decided {
         Some(decision) => (decision, None),
         None => {
             // In a box, as whatever is rare here: the future of every exchange has room for all that it may hold.
-            let (inspected, read) = Box::pin(inspect::inspect(&app, &mut body, &seen)).await;
+            let (inspected, read) = Box::pin(inspect::inspect(&app, route.api, &mut body, &seen)).await;
             let decision = policy.decide(&inspect::head(&parts, &route, inspected.body()));
             (decision, read.err().map(|error| request_problem(&error)))
         }

@@ -24,6 +24,8 @@ pub mod metrics;
 pub mod observe;
 pub mod own;
 mod patience;
+mod pointers;
+pub mod policy_files;
 pub mod post;
 pub mod problem;
 pub mod reload;

@@ -2,9 +2,10 @@
 
 use crate::decode::{Decoder, Sink};
 use crate::meaning::{RequestMeaning, ResponseMeaning, ResponseReader, read_request};
+use crate::pointers;
 use crate::rolling::Rolling;
 use bytes::Bytes;
-use colophon_policies::Api;
+use colophon_policies::{Api, Pointer, Value};
 use colophon_receipt::fields::BodyDigest;
 use http::header::{self, HeaderMap};
 use hyper::body::Incoming;
@@ -85,12 +86,17 @@ pub struct RequestSeen {
     rest: Option<Incoming>,
     api: Api,
     content_type: Option<http::HeaderValue>,
+    /// What the policy asks of the body, and what is there once it has ended.
+    asked: Vec<Pointer>,
+    values: Vec<Value<'static>>,
+    /// Whether there was a whole text to read.
+    legible: bool,
 }
 
 impl RequestSeen {
-    /// Nothing seen yet. Bodies of unknown APIs are hashed, not kept.
-    pub fn new(api: Api, headers: &HeaderMap) -> RequestSeen {
-        let readable = readable(api);
+    /// Nothing seen yet. Bodies of unknown APIs are hashed, not kept, unless something is asked of them.
+    pub fn new(api: Api, headers: &HeaderMap, asked: Vec<Pointer>) -> RequestSeen {
+        let readable = readable(api) || !asked.is_empty();
         let encoding =
             headers.get(header::CONTENT_ENCODING).filter(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity"));
         let decoder = encoding.and_then(|encoding| {
@@ -107,7 +113,21 @@ impl RequestSeen {
             rest: None,
             api,
             content_type: headers.get(header::CONTENT_TYPE).cloned(),
+            asked,
+            values: Vec::new(),
+            legible: false,
         }
+    }
+
+    /// Whether the whole body was there to be read, and every server would read the same bytes. That is in doubt where its
+    /// content encoding is unknown, broken, or `br`, whose streams no server can tell from other bytes.
+    pub fn legible(&self) -> bool {
+        self.legible
+    }
+
+    /// The values asked for, once the body has ended. None of a body that could not be kept or decoded.
+    pub fn values(&self) -> &[Value<'static>] {
+        &self.values
     }
 
     /// A frame that passed.
@@ -175,6 +195,12 @@ impl RequestSeen {
             None => RequestMeaning::default(),
             Some(None) => RequestMeaning { unreadable: Some("too large"), ..RequestMeaning::default() },
             Some(Some(body)) => {
+                if self.complete {
+                    let doubtful = matches!(self.decoder, Some(Decoder::Brotli(_)))
+                        || (body.trim_ascii().is_empty() && self.seen.size() > 0);
+                    self.legible = !doubtful;
+                    self.values = pointers::values(&body, &self.asked);
+                }
                 let content_type = self.content_type.as_ref().and_then(|value| value.to_str().ok());
                 read_request(self.api, content_type, &body)
             }

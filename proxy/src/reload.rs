@@ -4,16 +4,13 @@
 //! place, on every file system. What was read counts once it is read twice: half of a policy may be a policy too.
 
 use crate::app::{App, PolicyInForce};
-use crate::serve::parse_policy;
-use anyhow::Context as _;
+use crate::policy_files::PolicyFiles;
 use colophon_ledger::{PolicyNotChanged, PolicyText};
-use colophon_policies::MAX_POLICY_BYTES;
 use colophon_receipt::Hash;
 use colophon_receipt::merkle::sha256;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, OptionFuture};
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -60,17 +57,18 @@ impl PolicyFile {
 
     async fn look(&mut self, at_once: bool) {
         let path = self.path.clone();
-        let read =
-            tokio::task::spawn_blocking(move || read(&path).map_err(|error| format!("{error:#}"))).await;
+        let read = tokio::task::spawn_blocking(move || {
+            PolicyFiles::read(&path).map_err(|error| format!("{error:#}"))
+        })
+        .await;
         let read = read.unwrap_or_else(|error| Err(error.to_string()));
-        let seen = sha256(read.as_deref().unwrap_or_else(|error| error.as_str()).as_bytes());
+        let seen = read.as_ref().map_or_else(|error| sha256(error.as_bytes()), PolicyFiles::digest);
         let settled = self.read.replace(seen) == Some(seen);
         if !at_once && (self.judged == Some(seen) || !settled) {
             return;
         }
         self.judged = Some(seen);
-        let parsed =
-            read.and_then(|text| parse_policy(&text, &self.path).map_err(|error| format!("{error:#}")));
+        let parsed = read.and_then(|files| files.parse().map_err(|error| error.to_string()));
         match parsed {
             Ok(policy) => self.bring(policy),
             Err(error) => {
@@ -87,6 +85,9 @@ impl PolicyFile {
         // What waits would come into force although the file no longer says so.
         if text.digest() == in_force && self.coming.is_none() {
             return;
+        }
+        for warning in policy.warnings() {
+            tracing::warn!(%warning, "the policy");
         }
         let (app, digest) = (self.app.clone(), text.digest());
         self.app.metrics.policy_reload_pending.set(1);
@@ -110,14 +111,4 @@ impl PolicyFile {
             tracing::error!(%error, "the old policy stays in force");
         }
     }
-}
-
-/// The text of a policy file.
-pub(crate) fn read(path: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)
-        // One byte more than allowed, so that the parser sees that it is too long.
-        .and_then(|file| file.take(MAX_POLICY_BYTES as u64 + 1).read_to_string(&mut text))
-        .with_context(|| format!("cannot read the policy {}", path.display()))?;
-    Ok(text)
 }

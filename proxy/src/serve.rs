@@ -9,8 +9,9 @@ use crate::config::{
 use crate::erase::Access;
 use crate::forward::Upstream;
 use crate::log_client::LogClient;
+use crate::policy_files::PolicyFiles;
 use crate::post::HttpPost;
-use crate::reload::{self, PolicyFile};
+use crate::reload::PolicyFile;
 use crate::tls::ServerCertificate;
 use crate::{accept, admin};
 use anyhow::Context as _;
@@ -44,7 +45,7 @@ pub struct ServeOptions {
     /// The model server.
     #[command(flatten)]
     pub upstream: UpstreamOptions,
-    /// Policy file (YAML), re-read when it changes [default: a built-in profile that signs generating routes]
+    /// Policy: a YAML file, or a folder of them, re-read when it changes [default: a built-in profile that signs generating routes]
     #[arg(long, env = "COLOPHON_POLICY", value_name = "FILE")]
     pub policy: Option<PathBuf>,
     /// Records.
@@ -200,15 +201,12 @@ pub(crate) fn write_ready(path: &Path, listen: SocketAddr, admin: SocketAddr) ->
         .with_context(|| format!("--ready-file {}", path.display()))
 }
 
-/// The policy of a file, or the built-in one.
-pub fn policy(file: Option<&Path>) -> anyhow::Result<Policy> {
-    let Some(path) = file else { return Ok(Policy::builtin()) };
-    parse_policy(&reload::read(path)?, path)
-}
-
-/// The policy that a file's text is.
-pub(crate) fn parse_policy(text: &str, path: &Path) -> anyhow::Result<Policy> {
-    Ok(Policy::parse(text, &path.display().to_string())?)
+/// The policy of a file or a folder, or the built-in one.
+pub fn policy(path: Option<&Path>) -> anyhow::Result<Policy> {
+    match path {
+        None => Ok(Policy::builtin()),
+        Some(path) => Ok(PolicyFiles::read(path)?.parse()?),
+    }
 }
 
 pub(crate) async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

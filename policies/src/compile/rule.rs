@@ -1,6 +1,6 @@
 //! Rules: what they ask for has to make sense.
 
-use super::{Compiler, MAX_RULES};
+use super::{Asked, Compiler, MAX_RULES};
 use crate::actions::{Actions, FailurePolicy, Sample};
 use crate::ast;
 use crate::error::{Fault, Place, Warning};
@@ -30,7 +30,7 @@ impl Compiler {
         }
         let level = self.level(rule)?;
         if let Some(given) = &rule.level {
-            self.compiled.asked.push((level, Place::new(file, given.at)));
+            self.compiled.asked.push(Asked { level, place: Place::new(file, given.at), drawn: false });
         }
         let actions = self.actions(file, rule, level)?;
         let mut matches = Vec::with_capacity(rule.matches.len());
@@ -77,7 +77,8 @@ impl Compiler {
                     format!("`sample.to` is above the rule's level `{level}`, not `{}`", sample.value.to),
                 ));
             }
-            self.compiled.asked.push((sample.value.to, Place::new(file, sample.at)));
+            let (level, place) = (sample.value.to, Place::new(file, sample.at));
+            self.compiled.asked.push(Asked { level, place, drawn: true });
         }
         match (deadline, on_miss) {
             (Some(deadline), _) if !evidence => {

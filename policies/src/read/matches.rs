@@ -6,10 +6,10 @@ use crate::ast::{Body, Match, Named, Op, PathKind, Placed, TextKind};
 use crate::error::Fault;
 use crate::yaml::{Map, Node};
 
-const KEYS: [&str; 10] =
+pub(crate) const KEYS: [&str; 10] =
     ["method", "path", "headers", "query", "apis", "models", "tenants", "callers", "stream", "body"];
 
-pub(super) fn entry(node: &Node) -> Result<Match, Fault> {
+pub(crate) fn entry(node: &Node) -> Result<Match, Fault> {
     let map = node.map("matches", &KEYS)?;
     if map.is_empty() {
         return Err(node.fault("an empty entry in `matches` matches everything; leave `matches` out instead"));

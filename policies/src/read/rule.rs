@@ -8,7 +8,7 @@ use crate::error::Fault;
 use crate::yaml::{Node, Value};
 use colophon_receipt::Level;
 
-const KEYS: [&str; 10] = [
+pub(crate) const KEYS: [&str; 10] = [
     "name",
     "matches",
     "level",
@@ -25,7 +25,7 @@ const MAX_REASON_BYTES: usize = 256;
 /// A percent, in millionths.
 const PERCENT: u64 = 1_000_000;
 
-pub(super) fn rule(node: &Node) -> Result<Rule, Fault> {
+pub(crate) fn rule(node: &Node) -> Result<Rule, Fault> {
     let map = node.map("rule", &KEYS)?;
     let rule = Rule {
         name: name(map.required("name")?, "name")?,

@@ -16,12 +16,12 @@ const UNITS: [(&str, u64); 4] = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)
 /// The longest deadline.
 const MAX_DEADLINE: Duration = Duration::from_secs(366 * 86_400);
 
-pub(super) fn placed<T>(node: &Node, value: T) -> Placed<T> {
+pub(crate) fn placed<T>(node: &Node, value: T) -> Placed<T> {
     Placed { at: node.at, value }
 }
 
 /// The items of an optional list.
-pub(super) fn list<T>(
+pub(crate) fn list<T>(
     map: &Map<'_>,
     key: &str,
     item: impl Fn(&Node) -> Result<T, Fault>,
@@ -30,7 +30,7 @@ pub(super) fn list<T>(
 }
 
 /// One of `words`, or an error that lists them.
-pub(super) fn word<T: Copy, const N: usize>(
+pub(crate) fn word<T: Copy, const N: usize>(
     node: &Node,
     key: &str,
     what: &str,
@@ -48,18 +48,18 @@ pub(super) fn word<T: Copy, const N: usize>(
     Err(node.fault(format!("unknown {what} `{}`{hint}", shown(text))))
 }
 
-pub(super) fn level(node: &Node, key: &str) -> Result<Placed<Level>, Fault> {
+pub(crate) fn level(node: &Node, key: &str) -> Result<Placed<Level>, Fault> {
     let words = LEVELS.map(|level| (level.as_str(), level));
     Ok(placed(node, word(node, key, "level", words)?))
 }
 
-pub(super) fn failure_policy(node: &Node) -> Result<FailurePolicy, Fault> {
+pub(crate) fn failure_policy(node: &Node) -> Result<FailurePolicy, Fault> {
     let words = [FailurePolicy::Fail, FailurePolicy::Ignore].map(|policy| (policy.as_str(), policy));
     word(node, "failurePolicy", "failurePolicy", words)
 }
 
 /// Names end up in records and logs: printable and short.
-pub(super) fn name(node: &Node, key: &str) -> Result<Placed<String>, Fault> {
+pub(crate) fn name(node: &Node, key: &str) -> Result<Placed<String>, Fault> {
     let text = node.text(key)?;
     let fine = |c: char| c.is_alphanumeric() || "-_. /:".contains(c);
     if text.is_empty() || text.len() > MAX_NAME_BYTES || text.trim() != text || !text.chars().all(fine) {
@@ -72,7 +72,7 @@ pub(super) fn name(node: &Node, key: &str) -> Result<Placed<String>, Fault> {
 }
 
 /// A text to match with.
-pub(super) fn pattern(node: &Node, key: &str) -> Result<Placed<String>, Fault> {
+pub(crate) fn pattern(node: &Node, key: &str) -> Result<Placed<String>, Fault> {
     let text = node.text(key)?;
     if text.is_empty() {
         return Err(node.fault(format!("`{key}` is empty")));
@@ -84,7 +84,7 @@ pub(super) fn pattern(node: &Node, key: &str) -> Result<Placed<String>, Fault> {
 }
 
 /// A time like `30s`, `10m`, `24h` or `7d`.
-pub(super) fn deadline(node: &Node) -> Result<Placed<Duration>, Fault> {
+pub(crate) fn deadline(node: &Node) -> Result<Placed<Duration>, Fault> {
     let text = node.text("deadline")?;
     let parsed = UNITS.iter().find_map(|(unit, seconds)| {
         let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
@@ -96,7 +96,7 @@ pub(super) fn deadline(node: &Node) -> Result<Placed<Duration>, Fault> {
     }
 }
 
-pub(super) fn flag(node: &Node, key: &str) -> Result<bool, Fault> {
+pub(crate) fn flag(node: &Node, key: &str) -> Result<bool, Fault> {
     match node.value {
         Value::Bool(flag) => Ok(flag),
         _ => Err(node.fault(format!("`{key}` is true or false"))),
@@ -104,7 +104,7 @@ pub(super) fn flag(node: &Node, key: &str) -> Result<bool, Fault> {
 }
 
 /// A value that a body's may be compared with.
-pub(super) fn scalar(node: &Node) -> Result<Scalar, Fault> {
+pub(crate) fn scalar(node: &Node) -> Result<Scalar, Fault> {
     match &node.value {
         Value::Null => Ok(Scalar::Null),
         Value::Bool(flag) => Ok(Scalar::Bool(*flag)),

@@ -78,7 +78,7 @@ fn long_paths_stay_cheap() {
 
 #[test]
 fn every_route_of_the_recorded_servers_is_in_a_profile() {
-    let shared = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/captures"));
+    let shared = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/captures"));
     for (capture, at_least) in [("vllm-0.32.0/get-openapi.resp", 50), ("tgi-3.3.6/get-openapi.resp", 12)] {
         let Ok(recorded) = std::fs::read(shared.join(capture)) else {
             eprintln!("skipped: no recording {capture}, so its routes are not compared with the profiles");

@@ -1,12 +1,13 @@
 //! `decide` against an evaluator that is too simple to be wrong.
 
 use super::{Request, policy};
-use crate::{Api, DEFAULT_RULE, FailurePolicy, Policy};
+use crate::{Api, DEFAULT_RULE, FailurePolicy, Fit, Honours, Policy, Refusal, Value};
 use colophon_receipt::Level;
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
+use std::borrow::Cow;
 
-const LEVELS: [Level; 3] = [Level::Pass, Level::Commit, Level::Sign];
+const LEVELS: [Level; 5] = [Level::Pass, Level::Commit, Level::Sign, Level::Tee, Level::Zk];
 const MODELS: [&str; 4] = ["med-7b", "toy", "x/med-7b", ""];
 
 /// Matchers as YAML, each beside what it means.
@@ -17,6 +18,50 @@ struct Entry {
     header: Option<(&'static str, &'static str)>,
     apis: Vec<Api>,
     models: Vec<&'static str>,
+    query: bool,
+    tenant: Option<&'static str>,
+    stream: Option<bool>,
+    body: Option<Body>,
+}
+
+/// A test of the value at /a.
+#[derive(Clone, Copy, Debug)]
+enum Body {
+    Exists,
+    IsX,
+    IsOneOrX,
+    StartsWithX,
+}
+
+/// What a request has at /a, beside what it means.
+const VALUES: [Value<'static>; 6] = [
+    Value::Absent,
+    Value::Null,
+    Value::Text(Cow::Borrowed("x")),
+    Value::Text(Cow::Borrowed("xyz")),
+    Value::Number(Cow::Borrowed("1.0")),
+    Value::Container,
+];
+
+impl Body {
+    fn yaml(self) -> &'static str {
+        match self {
+            Body::Exists => "{pointer: /a, op: Exists}",
+            Body::IsX => "{pointer: /a, op: Equals, value: x}",
+            Body::IsOneOrX => "{pointer: /a, op: In, values: [1, x]}",
+            Body::StartsWithX => "{pointer: /a, op: Matches, value: x.*}",
+        }
+    }
+
+    fn fits(self, value: &Value<'_>) -> bool {
+        let text = if let Value::Text(text) = value { &**text } else { "" };
+        match self {
+            Body::Exists => *value != Value::Absent,
+            Body::IsX => text == "x",
+            Body::IsOneOrX => text == "x" || matches!(value, Value::Number(_)),
+            Body::StartsWithX => text.starts_with('x'),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -24,6 +69,7 @@ struct RuleText {
     entries: Vec<Entry>,
     level: Level,
     failure_policy: Option<FailurePolicy>,
+    deny: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -67,6 +113,12 @@ impl Entry {
             let apis: Vec<&str> = self.apis.iter().map(|api| api.as_str()).collect();
             parts.push(format!("apis: [{}]", apis.join(", ")));
         }
+        if self.query {
+            parts.push("query: [{name: q, value: \"a b\"}]".to_owned());
+        }
+        parts.extend(self.tenant.map(|tenant| format!("tenants: [\"{tenant}\"]")));
+        parts.extend(self.stream.map(|stream| format!("stream: {stream}")));
+        parts.extend(self.body.map(|body| format!("body: [{}]", body.yaml())));
         if !self.models.is_empty() {
             parts.push(format!("models: [\"{}\"]", self.models.join("\", \"")));
         }
@@ -84,6 +136,10 @@ impl Entry {
             && self.header.is_none_or(|(n, v)| request.headers.get_all(n).iter().any(|h| h == v))
             && (self.apis.is_empty() || self.apis.contains(&request.route.api))
             && (self.models.is_empty() || self.models.iter().any(|glob| glob_fits(glob, model)))
+            && (!self.query || request.query.as_deref().is_some_and(|query| query.contains("q=a")))
+            && self.tenant.is_none_or(|glob| request.tenant.is_some_and(|tenant| glob_fits(glob, tenant)))
+            && self.stream.is_none_or(|stream| stream == request.stream)
+            && self.body.is_none_or(|body| body.fits(request.values.first().unwrap()))
     }
 }
 
@@ -98,7 +154,11 @@ impl PolicyText {
             text.push_str("rules:\n");
         }
         for (n, rule) in self.rules.iter().enumerate() {
-            text.push_str(&format!("- name: r{n}\n  level: {}\n", rule.level));
+            let level = if rule.deny { rule.level.clamp(Level::Commit, Level::Sign) } else { rule.level };
+            text.push_str(&format!("- name: r{n}\n  level: {level}\n"));
+            if rule.deny {
+                text.push_str("  deny: {reason: no}\n");
+            }
             if let Some(failure_policy) = rule.failure_policy {
                 text.push_str(&format!("  failurePolicy: {failure_policy}\n"));
             }
@@ -112,13 +172,21 @@ impl PolicyText {
         text
     }
 
-    /// Rule, level before the client's wish, failure policy; with the model known.
+    fn denies(&self, rule: &str) -> bool {
+        let number = rule.strip_prefix('r').and_then(|number| number.parse::<usize>().ok());
+        number.is_some_and(|number| self.rules[number].deny)
+    }
+
+    /// Rule, level before the client's wish, failure policy; with the body known.
     fn decide(&self, request: &Request, path: &str, model: &str) -> (String, Level, FailurePolicy) {
         for (n, rule) in self.rules.iter().enumerate() {
             if rule.entries.is_empty() || rule.entries.iter().any(|entry| entry.fits(request, path, model)) {
                 let failure_policy = rule.failure_policy.unwrap_or(self.default.1);
+                if rule.deny {
+                    return (format!("r{n}"), rule.level.clamp(Level::Commit, Level::Sign), failure_policy);
+                }
                 if rule.level == Level::Pass && path != request.path {
-                    let level = if self.default.0 == Level::Sign { Level::Sign } else { Level::Commit };
+                    let level = self.default.0.max(Level::Commit);
                     return (format!("r{n}"), level, failure_policy.max(self.default.1));
                 }
                 return (format!("r{n}"), rule.level, failure_policy);
@@ -146,16 +214,42 @@ fn entries() -> impl Strategy<Value = Entry> {
         proptest::option::of(select(vec![("x-team", "med"), ("x-env", "prod")])),
         subsequence(vec![Api::Chat, Api::Health, Api::Embeddings, Api::Unknown, Api::ModelChange], 0..3),
         subsequence(vec!["*", "med-*", "*med*", "t?y", "toy"], 0..3),
+        proptest::bool::weighted(0.2),
+        proptest::option::weighted(0.2, select(vec!["*", "toy", "t?y"])),
+        proptest::option::weighted(0.2, any::<bool>()),
+        proptest::option::weighted(
+            0.3,
+            select(vec![Body::Exists, Body::IsX, Body::IsOneOrX, Body::StartsWithX]),
+        ),
     )
-        .prop_map(|(method, path, header, apis, models)| Entry { method, path, header, apis, models })
+        .prop_map(|(method, path, header, apis, models, query, tenant, stream, body)| Entry {
+            method,
+            path,
+            header,
+            apis,
+            models,
+            query,
+            tenant,
+            stream,
+            body,
+        })
         .prop_filter("an entry names something", |entry| !entry.is_empty())
 }
 
 fn policies() -> impl Strategy<Value = PolicyText> {
     let failure = || select(vec![FailurePolicy::Ignore, FailurePolicy::Fail]);
-    let rule =
-        (proptest::collection::vec(entries(), 0..3), select(&LEVELS[..]), proptest::option::of(failure()))
-            .prop_map(|(entries, level, failure_policy)| RuleText { entries, level, failure_policy });
+    let rule = (
+        proptest::collection::vec(entries(), 0..3),
+        select(&LEVELS[..]),
+        proptest::option::of(failure()),
+        proptest::bool::weighted(0.1),
+    )
+        .prop_map(|(entries, level, failure_policy, deny)| RuleText {
+            entries,
+            level,
+            failure_policy,
+            deny,
+        });
     (
         (select(&LEVELS[..]), failure()),
         proptest::option::of(select(&LEVELS[..])),
@@ -182,9 +276,19 @@ fn requests() -> impl Strategy<Value = (Request, &'static str)> {
         ("/other/", "/other"),
     ];
     let level = proptest::option::of(select(vec!["pass", "commit", "sign", "zk", "loud"]));
-    (select(vec!["GET", "POST", "PUT"]), select(paths), any::<bool>(), any::<bool>(), level).prop_map(
-        |(method, (raw, path), team, env, level)| {
+    let other = (
+        select(vec![None, Some("q=a+b"), Some("x=1&q=a%20b"), Some("q=b")]),
+        select(vec![None, Some("toy"), Some("other")]),
+        any::<bool>(),
+        select(&VALUES[..]),
+    );
+    (select(vec!["GET", "POST", "PUT"]), select(paths), any::<bool>(), any::<bool>(), level, other).prop_map(
+        |(method, (raw, path), team, env, level, (query, tenant, stream, value))| {
             let mut request = Request::new(method, raw);
+            request.query = query.map(str::to_owned);
+            request.tenant = tenant;
+            request.stream = stream;
+            request.values = vec![value];
             if team {
                 request = request.header("x-team", "other").header("x-team", "med");
             }
@@ -205,40 +309,78 @@ fn raised(text: &PolicyText, request: &Request, level: Level) -> Level {
     level.max(wanted.unwrap_or(Level::Pass).min(text.ceiling.unwrap_or(Level::Pass)))
 }
 
+/// What a level comes to in a program with these abilities, and whether the request is refused for it.
+fn given(honours: Honours, level: Level, failure_policy: FailurePolicy, denied: bool) -> (Level, bool) {
+    let able = match level {
+        Level::Tee => honours.tee,
+        Level::Zk => honours.zk,
+        _ => true,
+    };
+    if able { (level, false) } else { (Level::Sign, failure_policy == FailurePolicy::Fail && !denied) }
+}
+
+fn honours() -> impl Strategy<Value = Honours> {
+    (any::<bool>(), any::<bool>()).prop_map(|(tee, zk)| Honours { tee, zk })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
     #[test]
-    fn decide_agrees_with_the_naive_evaluator(
-        text in policies(), (request, path) in requests(), model in select(&MODELS[..])
+    fn decide_and_explain_agree_with_the_naive_evaluator(
+        text in policies(), (request, path) in requests(), model in select(&MODELS[..]), honours in honours()
     ) {
-        let policy: Policy = policy(&text.yaml());
+        let policy: Policy = policy(&text.yaml()).honouring(honours);
         let request = request.model(model);
         let decision = request.decide(&policy);
         let (rule, level, failure_policy) = text.decide(&request, path, model);
-        prop_assert_eq!(&*decision.rule, rule);
-        prop_assert_eq!(decision.level, raised(&text, &request, level));
+        let denied = text.denies(&rule);
+        let (level, unavailable) = given(honours, raised(&text, &request, level), failure_policy, denied);
+        prop_assert_eq!(&*decision.rule, &*rule);
+        prop_assert_eq!(decision.level, level);
         prop_assert_eq!(decision.failure_policy, failure_policy);
+        let refusal = decision.refusal.as_ref();
+        prop_assert_eq!(matches!(refusal, Some(Refusal::Denied(_))), denied);
+        prop_assert_eq!(matches!(refusal, Some(Refusal::Unavailable(_))), unavailable);
         prop_assert!(decision.asked >= decision.level || decision.why_lowered.is_some());
-        prop_assert!(decision.asked == decision.level || decision.why_lowered.is_some());
+        prop_assert!(decision.asked == decision.level || decision.why_lowered.is_some() || denied);
         prop_assert!(!policy.needs_body(&request.head()));
+
+        let explanation = policy.explain(&request.head());
+        prop_assert_eq!(&explanation.decision, &decision);
+        let matching = explanation.steps.iter().position(|step| step.fit != Fit::No);
+        let explained = matching.map_or(DEFAULT_RULE, |at| &*explanation.steps[at].rule);
+        prop_assert_eq!(explained, &*rule);
+        prop_assert!(matching.is_none_or(|at| at + 1 == explanation.steps.len()));
+        prop_assert_eq!(explanation.steps.len() + explanation.not_reached, text.rules.len());
     }
 
     #[test]
-    fn an_unknown_model_is_never_less_strict_than_a_known_one(
-        text in policies(), (mut request, _) in requests(), model in select(&MODELS[..])
+    fn an_unknown_body_is_never_less_strict_than_a_known_one(
+        text in policies(), (mut request, _) in requests(), model in select(&MODELS[..]), honours in honours()
     ) {
-        let policy: Policy = policy(&text.yaml());
+        let policy: Policy = policy(&text.yaml()).honouring(honours);
         let unknown = request.decide(&policy);
-        let needs_model = policy.needs_body(&request.head());
+        let explanation = policy.explain(&request.head());
+        let needs_body = policy.needs_body(&request.head());
+        let candidates = explanation.steps.iter().filter(|step| step.fit != Fit::No);
+        let candidates: Vec<&str> = candidates.map(|step| &*step.rule).collect();
+        prop_assert!(candidates.contains(&&*unknown.rule) || &*unknown.rule == DEFAULT_RULE);
         request.model = Some(model.to_owned());
         let known = request.decide(&policy);
         let names_none = matches!(request.route.api, Api::Health | Api::ModelChange)
-            || request.method == "GET" && !request.route.generating;
+            || request.method == "GET";
         if !names_none {
-            prop_assert!(unknown.level >= known.level, "{unknown:?} {known:?}");
             prop_assert!(unknown.failure_policy >= known.failure_policy, "{unknown:?} {known:?}");
-            if !needs_model {
+            let denied = |refusal: &Option<Refusal>| matches!(refusal, Some(Refusal::Denied(_)));
+            prop_assert!(denied(&unknown.refusal) >= denied(&known.refusal), "{unknown:?} {known:?}");
+            if unknown.refusal.is_none() {
+                prop_assert!(unknown.asked.max(unknown.level) >= known.level, "{unknown:?} {known:?}");
+            }
+            if honours.tee && honours.zk && unknown.refusal.is_none() {
+                prop_assert!(unknown.level >= known.level, "{unknown:?} {known:?}");
+            }
+            if !needs_body {
                 prop_assert_eq!(unknown, known);
             }
         }

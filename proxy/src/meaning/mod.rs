@@ -21,7 +21,7 @@ mod sse;
 #[cfg(test)]
 mod tests;
 
-pub use request::{RequestMeaning, read_request};
+pub use request::{RequestMeaning, has_meaning, read_request};
 pub use response::{ResponseMeaning, ResponseReader, Usage, read_metadata_header, read_token_headers};
 
 /// The longest request body or JSON response that is read, in bytes; a longer one is marked `too large`.

@@ -65,7 +65,8 @@ pub fn read_request(api: Api, content_type: Option<&str>, body: &[u8]) -> Reques
     }
 }
 
-fn has_meaning(api: Api) -> bool {
+/// Whether requests of this API have a meaning that the reader knows.
+pub fn has_meaning(api: Api) -> bool {
     match api {
         Api::Chat | Api::Completions | Api::Responses | Api::Messages | Api::Generate | Api::Embeddings => {
             true

@@ -8,7 +8,7 @@ fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
 #[test]
 fn a_request_is_hashed_and_read_from_a_copy() {
     let body = br#"{"model":"m","stream":true}"#;
-    let mut seen = RequestSeen::new(Api::Chat, &headers(&[("content-type", "application/json")]));
+    let mut seen = RequestSeen::new(Api::Chat, &headers(&[("content-type", "application/json")]), Vec::new());
     seen.push(&Bytes::from_static(&body[..5]));
     assert!(!seen.complete());
     seen.push(&Bytes::from_static(&body[5..]));
@@ -21,7 +21,7 @@ fn a_request_is_hashed_and_read_from_a_copy() {
 
 #[test]
 fn a_body_past_the_limit_is_hashed_and_not_kept() {
-    let mut seen = RequestSeen::new(Api::Chat, &headers(&[("content-type", "application/json")]));
+    let mut seen = RequestSeen::new(Api::Chat, &headers(&[("content-type", "application/json")]), Vec::new());
     let frame = Bytes::from(vec![b' '; 1 << 20]);
     for _ in 0..5 {
         seen.push(&frame);

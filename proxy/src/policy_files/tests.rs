@@ -1,0 +1,51 @@
+use super::PolicyFiles;
+
+fn policy(rule: &str) -> String {
+    format!(
+        "apiVersion: colophon.dev/v1alpha1\nkind: ProvenancePolicy\nmetadata: {{name: a}}\nspec: {{rules: [{{name: {rule}, level: sign}}]}}\n"
+    )
+}
+
+#[test]
+fn a_folder_is_read_in_the_order_of_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("20-b.yaml", &policy("b"));
+    write("10-a.yml", &policy("a"));
+    write("a.test.yaml", "not a policy");
+    write(".hidden.yaml", "not a policy");
+    write("notes.txt", "not a policy");
+    std::fs::create_dir(folder.path().join("folder.yaml")).unwrap();
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("loop.yaml", folder.path().join("loop.yaml")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("self.yaml")).unwrap();
+        std::os::unix::fs::symlink("20-b.yaml", folder.path().join("30-c.yaml")).unwrap();
+    }
+    let files = PolicyFiles::read(folder.path()).unwrap();
+    let error = files.parse().unwrap_err().to_string();
+    assert!(error.contains("30-c.yaml:4:23: a second rule named `b`"), "{error}");
+    assert!(error.contains("20-b.yaml:4:23"), "{error}");
+    std::fs::remove_file(folder.path().join("30-c.yaml")).unwrap();
+    let canonical = PolicyFiles::read(folder.path()).unwrap().parse().unwrap().canonical();
+    let places =
+        ["\"name\":\"a\",\"level\"", "\"name\":\"b\",\"level\""].map(|name| canonical.find(name).unwrap());
+    assert!(places[0] < places[1], "{canonical}");
+}
+
+#[test]
+fn what_cannot_be_read_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |name: &str| PolicyFiles::read(&folder.path().join(name)).map(|_| ()).unwrap_err();
+    assert!(format!("{:#}", read("none.yaml")).contains("cannot read the policy"));
+    assert!(format!("{:#}", read("")).contains("no policy file"));
+    std::fs::write(folder.path().join("a.yaml"), [0xff, 0xfe]).unwrap();
+    assert!(format!("{:#}", read("a.yaml")).contains("cannot read the policy"));
+    std::fs::write(folder.path().join("a.yaml"), "#".repeat(10 << 20)).unwrap();
+    let error = PolicyFiles::read(folder.path()).unwrap().parse().unwrap_err();
+    assert!(error.message().contains("larger than 1024 KiB"), "{error}");
+    for n in 0..65 {
+        std::fs::write(folder.path().join(format!("{n}.yaml")), "").unwrap();
+    }
+    assert!(format!("{:#}", read("")).contains("more than 64"));
+}
