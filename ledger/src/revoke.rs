@@ -1,7 +1,7 @@
 //! Revocations: the log's word that a shard's key counts no longer.
 //!
-//! They stop nobody: a receipt made before stays as it is, and cannot tell what came later. They are for those who follow
-//! the log, and a reader can put the same into the trust file.
+//! From its leaf on a log role takes nothing more of the shard (`service.rs`, which also revokes while it runs). A receipt
+//! made before stays as it is, and cannot tell what came later: a reader can put the same into the trust file.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
+use colophon_receipt::revocation::{REVOCATION_TYPE, Reason, Revocation};
 use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Announcement, Statement, payload_hash};
 use colophon_signer::Signer;
 use colophon_signer::cose::{Sign1, sign_statement};
@@ -69,6 +70,12 @@ pub enum Refusal {
     /// The shard has ended.
     #[error("the shard is closed")]
     Closed,
+    /// The operator has revoked the shard's key.
+    #[error("the shard's key is revoked, by leaf {index}: announce a new shard")]
+    Revoked {
+        /// Where the revocation is.
+        index: u64,
+    },
     /// A later shard of the same sidecar goes on from where this one was.
     #[error("another life of this sidecar goes on where this shard ended")]
     Superseded,
@@ -117,6 +124,7 @@ impl Refusal {
             Refusal::Unknown => "unknown-shard",
             Refusal::Expired => "expired",
             Refusal::Closed => "closed",
+            Refusal::Revoked { .. } => "revoked",
             Refusal::Superseded => "superseded",
             Refusal::Taken => "taken",
             Refusal::Gap { .. } => "gap",
@@ -132,7 +140,7 @@ impl Refusal {
         match self {
             Refusal::Unfit(_) => 400,
             Refusal::Unknown => 404,
-            Refusal::Expired => 403,
+            Refusal::Expired | Refusal::Revoked { .. } => 403,
             Refusal::Busy(_) => 503,
             _ => 409,
         }
@@ -341,6 +349,26 @@ impl LogService {
         self.submit(submission).await
     }
 
+    /// Revokes the key of a shard: from the revocation's leaf on the log takes nothing more of it. `invalid_from`, µs, is
+    /// when the key may have been stolen; what it signed from then on does not count. The caller has to have shown that it
+    /// may: this is the log's own word.
+    ///
+    /// # Errors
+    /// [`Refusal::Unknown`] for a shard that this generation did not announce, [`Refusal::Revoked`] for one that is revoked
+    /// already.
+    pub async fn revoke(
+        &self,
+        shard: &str,
+        reason: Reason,
+        invalid_from: Option<u64>,
+    ) -> Result<Logged, Refusal> {
+        let at = now();
+        if invalid_from.is_some_and(|from| from > at) {
+            return Err(Refusal::Unfit("a key is revoked from now on or from an earlier time".into()));
+        }
+        self.submit(Submission::Revocation { shard: shard.to_owned(), reason, at, invalid_from }).await
+    }
+
     async fn submit(&self, submission: Submission) -> Result<Logged, Refusal> {
         let (answer, answered) = oneshot::channel();
         let busy = || Refusal::Busy("too much waits, or the log ends".into());
@@ -516,6 +544,28 @@ impl Round<'_> {
                 | Submission::Close { leaf, .. }
                 | Submission::PolicyChange { leaf, .. }
                 | Submission::Erasure { leaf, .. } => leaf.clone(),
+                Submission::Revocation { shard, reason, at, invalid_from } => {
+                    // Without a key it is refused below.
+                    match self.admission.key(shard) {
+                        None => Vec::new(),
+                        Some(revoked) => {
+                            let revocation = Revocation {
+                                key_id: revoked.key_id(),
+                                reason: *reason,
+                                at: *at,
+                                shard: Some(shard.clone()),
+                                invalid_from: *invalid_from,
+                                successor: None,
+                            };
+                            let (payload, origin) = (revocation.encode(), origin.to_owned());
+                            let shard = shard.clone();
+                            let sign = move |key: &dyn Signer| {
+                                sign_statement(&payload, REVOCATION_TYPE, &origin, &shard, key)
+                            };
+                            signing::with(key, sign).await?
+                        }
+                    }
+                }
                 Submission::Announcement { payload, announcement } => {
                     let fit = matches!(self.admission.judge(&post.submission, now()), Verdict::Append);
                     if !fit {

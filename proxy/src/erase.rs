@@ -35,10 +35,22 @@ pub struct Access {
 impl Access {
     /// Makes a token for the admin side at `admin` and writes it to the data folder, mode 0600.
     pub fn create(data: &Path, admin: SocketAddr) -> anyhow::Result<Access> {
+        Access::create_at(&path(data), admin)
+    }
+
+    /// The same for a log role.
+    pub fn create_for_log(data: &Path, admin: SocketAddr) -> anyhow::Result<Access> {
+        let path = log_path(data);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        }
+        Access::create_at(&path, admin)
+    }
+
+    fn create_at(path: &Path, admin: SocketAddr) -> anyhow::Result<Access> {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).context("no randomness from the operating system")?;
         let access = Access { address: reachable(admin), token: hex::encode(secret) };
-        let path = path(data);
         let new = path.with_extension("new");
         let mut options = std::fs::OpenOptions::new();
         options.write(true).create(true).truncate(true);
@@ -47,23 +59,43 @@ impl Access {
         options
             .open(&new)
             .and_then(|mut file| file.write_all(&json))
-            .and_then(|()| std::fs::rename(&new, &path))
+            .and_then(|()| std::fs::rename(&new, path))
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(access)
     }
 
     /// Reads what the process that uses the data folder has written there.
     pub fn load(data: &Path) -> anyhow::Result<Access> {
-        let path = path(data);
-        let size = std::fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?.len();
+        Access::load_at(&path(data))
+    }
+
+    /// Reads what a log role that has this data folder has written there, if one ever had.
+    pub fn load_for_log(data: &Path) -> anyhow::Result<Option<Access>> {
+        let path = log_path(data);
+        path.exists().then(|| Access::load_at(&path)).transpose()
+    }
+
+    /// Whether a request shows this token.
+    pub fn permits(token: &str, headers: &http::HeaderMap) -> bool {
+        let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+        verify_slices_are_equal(given.as_bytes(), token.as_bytes()).is_ok()
+    }
+
+    fn load_at(path: &Path) -> anyhow::Result<Access> {
+        let size = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
         anyhow::ensure!(size <= MAX_FILE, "{} is too long", path.display());
-        let json = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let json = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_slice(&json).with_context(|| format!("{} is damaged", path.display()))
     }
 }
 
 fn path(data: &Path) -> PathBuf {
     data.join("keys").join("admin")
+}
+
+fn log_path(data: &Path) -> PathBuf {
+    data.join("keys").join("log-admin")
 }
 
 /// An address that listens everywhere is reached on this machine.
@@ -114,9 +146,7 @@ pub fn report(report: &ErasureReport) -> serde_json::Value {
 
 /// Answers `POST /erase`.
 pub async fn answer(ledger: &Ledger, token: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    let given = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let given = given.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-    if verify_slices_are_equal(given.as_bytes(), token.as_bytes()).is_err() {
+    if !Access::permits(token, request.headers()) {
         return refused(StatusCode::UNAUTHORIZED, "the token in keys/admin of the data folder is needed");
     }
     let body = match Limited::new(request.into_body(), MAX_BODY).collect().await {

@@ -5,6 +5,7 @@
 
 use crate::accept::next_connection;
 use crate::config::{LedgerOptions, LogRoleOptions};
+use crate::erase::Access;
 use crate::serve::{ServeOptions, bind, default_state, log_key, timestamping, witnessing};
 use crate::tls::ServerCertificate;
 use anyhow::Context as _;
@@ -19,6 +20,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -66,6 +68,8 @@ struct Shared {
     tsa_roots: Vec<String>,
     /// A client certificate is enough: the handshake has verified it.
     certified: bool,
+    /// What permits to revoke, on the admin side.
+    admin_token: String,
 }
 
 impl Shared {
@@ -108,6 +112,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         accounts,
         tsa_roots,
         certified: role.client_ca.is_some(),
+        admin_token: Access::create_for_log(&options.ledger.data, admin.local_addr()?)?.token,
     });
     let (listen_at, admin_at) = (listener.local_addr()?, admin.local_addr()?);
     let most = options.limits.max_connections;
@@ -269,18 +274,61 @@ fn answer_admin(
     request: Request<Incoming>,
     _: bool,
 ) -> futures_util::future::BoxFuture<'_, Response<Full<Bytes>>> {
+    if request.uri().path() == "/revoke" && request.method() == Method::POST {
+        return Box::pin(revoke(shared, request));
+    }
     let (status, body) = match request.uri().path() {
         "/livez" | "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
         "/readyz" if shared.service.is_running() => (StatusCode::OK, "ready\n".to_owned()),
         "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "the log's task has ended\n".to_owned()),
         "/metrics" => (StatusCode::OK, metrics(&shared.service)),
-        _ => (StatusCode::NOT_FOUND, "served here: /livez /readyz /metrics\n".to_owned()),
+        _ => (StatusCode::NOT_FOUND, "served here: /livez /readyz /metrics, POST /revoke\n".to_owned()),
     };
     let kind = match request.uri().path() {
         "/metrics" => "application/openmetrics-text; version=1.0.0; charset=utf-8",
         _ => "text/plain; charset=utf-8",
     };
     Box::pin(async move { response(status, kind, body.into()) })
+}
+
+/// `POST /revoke`: how `colophon key revoke` reaches a log that runs.
+async fn revoke(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    if !Access::permits(&shared.admin_token, request.headers()) {
+        let why = "the token in keys/log-admin of the log's data folder is needed";
+        return refused(StatusCode::UNAUTHORIZED, "unauthorized", why);
+    }
+    let body = Limited::new(request.into_body(), MAX_POST).collect();
+    let body = match tokio::time::timeout(READ_TIMEOUT, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        _ => return refused(StatusCode::BAD_REQUEST, "body", "the body is too long or did not come whole"),
+    };
+    let what = serde_json::from_slice::<Revoking>(&body).ok();
+    let Some((reason, what)) = what.and_then(|what| Some((what.reason.parse().ok()?, what))) else {
+        let form = r#"write {"shard": "<name>/<16 hex digits>", "reason": "key-compromise", "from": <µs or null>}"#;
+        return refused(StatusCode::BAD_REQUEST, "unfit", form);
+    };
+    match shared.service.revoke(&what.shard, reason, what.from).await {
+        Ok(logged) => {
+            tracing::warn!(shard = what.shard, leaf = logged.index, "revoked: nothing more of it is logged");
+            json_response(StatusCode::OK, &Accepted::from(&logged))
+        }
+        Err(refusal) => {
+            let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
+            json_response(status, &Refused::from(&refusal))
+        }
+    }
+}
+
+/// The body of `POST /revoke`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revoking {
+    /// The shard, whole.
+    pub shard: String,
+    /// A name of RFC 5280 section 5.3.1.
+    pub reason: String,
+    /// What its key signed from then on does not count, µs; absent: from now on.
+    pub from: Option<u64>,
 }
 
 /// OpenMetrics of the log role.

@@ -262,3 +262,47 @@ fn a_certificate_by_the_right_authority_is_enough() {
     assert_sound(folder.path());
     assert_eq!(records(folder.path()), 1);
 }
+
+#[test]
+fn a_shard_revoked_at_the_running_log_is_refused_and_its_sidecar_goes_on_with_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = Fleet::new(folder.path());
+    let mut log = fleet.replica(|options| {
+        options.arg(&["--store", &store(folder.path())]);
+    });
+    let upstream = upstream();
+    let mut sidecar = fleet.sidecar(&upstream.url(), &[url(&log)], |_| ());
+    let shard = |response: &colophon_tests::wire::Message| {
+        let record = response.header("colophon-record").expect("a record").to_owned();
+        record.split("shard=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("a shard").to_owned()
+    };
+    let before = ask(&sidecar);
+    verify(&sidecar, &before);
+    let stolen = shard(&before);
+    // Whoever reaches the admin side and lacks the token may not.
+    let body = format!("{{\"shard\":\"{stolen}\",\"reason\":\"key-compromise\",\"from\":null}}");
+    let refused = client::post(log.admin(), "/revoke", &body);
+    assert_eq!(refused.status(), 401, "{}", refused.text());
+    let data = log.data().display().to_string();
+    let revoke = ["key", "revoke", "--data", &data, "--shard", &stolen, "--reason", "key-compromise"];
+    let (code, said) = colophon::run(&revoke);
+    assert!(code == 0 && said.contains("revoked, by leaf"), "{said}");
+    let (code, said) = colophon::run(&revoke);
+    assert!(code == 1 && said.contains("is revoked, by leaf"), "{said}");
+
+    let after = ask(&sidecar);
+    verify(&sidecar, &after);
+    let next = wait_for(PATIENCE, || Some(ask(&sidecar)).filter(|response| shard(response) != stolen));
+    verify(&sidecar, &next.expect("another shard"));
+    verify(&sidecar, &before);
+    assert!(sidecar.stop().success(), "{}", sidecar.process().log());
+    assert!(sidecar.process().log().contains("revoked"), "{}", sidecar.process().log());
+    log.stop();
+    assert_sound(folder.path());
+    // Stopped, the log is opened in its place.
+    let key = folder.path().join("log.pem").display().to_string();
+    let (store, state) = (store(folder.path()), log.state().display().to_string());
+    let more = ["--store", &store, "--state", &state, "--log-key", &key];
+    let (code, said) = colophon::run(&[&revoke[..], &more].concat());
+    assert!(code == 1 && said.contains("revoked already"), "{said}");
+}

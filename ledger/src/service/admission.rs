@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use colophon_receipt::Hash;
 use colophon_receipt::erasure::{Erasure, ErasureId};
 use colophon_receipt::policy_change::PolicyChange;
+use colophon_receipt::revocation::Reason;
 use colophon_receipt::statement::{Announcement, ShardClose, Statement, payload_hash};
 use colophon_signer::PublicKey;
 use colophon_signer::cose::Sign1;
@@ -35,6 +36,8 @@ pub(super) enum Submission {
     PolicyChange { leaf: Vec<u8>, signed: Sign1, change: PolicyChange, announced: u64 },
     /// A shard's word that openings were deleted.
     Erasure { leaf: Vec<u8>, signed: Sign1, erasure: Erasure, announced: u64 },
+    /// The operator's word that a shard's key counts no longer; the log's key signs it.
+    Revocation { shard: String, reason: Reason, at: u64, invalid_from: Option<u64> },
 }
 
 impl Submission {
@@ -45,6 +48,7 @@ impl Submission {
             Submission::Close { close, .. } => &close.shard,
             Submission::PolicyChange { change, .. } => &change.shard,
             Submission::Erasure { erasure, .. } => &erasure.shard,
+            Submission::Revocation { shard, .. } => shard,
         }
     }
 }
@@ -87,6 +91,8 @@ struct Known {
     closed: Option<(u64, Hash)>,
     /// A later shard says that it goes on where this one ended.
     superseded: bool,
+    /// Index of the revocation of its key.
+    revoked: Option<u64>,
     /// Its newest policy change: the statement that it comes before, index and payload hash.
     change: Option<(u64, u64, Hash)>,
     /// Its erasures, with index and payload hash.
@@ -165,6 +171,10 @@ impl Admission {
                 self.earliest = self.earliest.min(erasure.at);
                 self.shards.entry(shard).or_default().erasures.insert(erasure.id, (index, hash));
             }
+            Leaf::Revocation(_, revocation) if revocation.shard.is_some() => {
+                self.earliest = self.earliest.min(revocation.at);
+                self.shards.entry(shard).or_default().revoked.get_or_insert(index);
+            }
             _ => {}
         }
     }
@@ -185,6 +195,8 @@ impl Admission {
         }
         let known = self.shards.get(submission.shard());
         match submission {
+            // Whatever it takes: an operator asks, and seldom.
+            Submission::Revocation { .. } => known.is_none_or(|known| known.announced.is_none()),
             Submission::Announcement { announcement, .. } => {
                 known.is_none_or(|known| known.announced.is_none())
                     && self.earliest >= announcement.not_before.saturating_sub(SKEW)
@@ -202,7 +214,7 @@ impl Admission {
     pub(super) fn wants_key(&self, submission: &Submission) -> Option<u64> {
         let known = self.shards.get(submission.shard());
         match submission {
-            Submission::Announcement { .. } => None,
+            Submission::Announcement { .. } | Submission::Revocation { .. } => None,
             Submission::Statement { announced, .. }
             | Submission::Close { announced, .. }
             | Submission::PolicyChange { announced, .. }
@@ -225,6 +237,11 @@ impl Admission {
     /// Where the newest statement of a shard is.
     pub(super) fn last_index(&self, shard: &str) -> Option<u64> {
         self.shards.get(shard)?.last.map(|last| last.index)
+    }
+
+    /// The key that a shard was announced with.
+    pub(super) fn key(&self, shard: &str) -> Option<&PublicKey> {
+        self.shards.get(shard)?.announced.as_ref().map(|announced| &announced.key)
     }
 
     /// Where the announcement of a shard is.
@@ -255,6 +272,13 @@ impl Admission {
             Submission::Erasure { signed, erasure, .. } => match self.speaker(&erasure.shard, signed, now) {
                 Ok(known) => judge_erasure(known, signed, erasure),
                 Err(refusal) => Verdict::Refused(refusal),
+            },
+            Submission::Revocation { shard, .. } => match self.shards.get(shard) {
+                Some(Known { revoked: Some(index), .. }) => {
+                    Verdict::Refused(Refusal::Revoked { index: *index })
+                }
+                Some(Known { announced: Some(_), .. }) => Verdict::Append,
+                _ => Verdict::Refused(Refusal::Unknown),
             },
         }
     }
@@ -304,6 +328,9 @@ impl Admission {
             )));
         }
         signed.verify(&announced.key).map_err(|e| Refusal::Unfit(e.to_string()))?;
+        if let Some(index) = known.revoked {
+            return Err(Refusal::Revoked { index });
+        }
         if now >= announced.not_after {
             return Err(Refusal::Expired);
         }

@@ -306,3 +306,40 @@ async fn replicas_race_without_loss_or_fork() {
         assert_eq!(all[index as usize], leaf);
     }
 }
+
+#[tokio::test]
+async fn a_revoked_shard_is_refused_by_name_by_every_replica() {
+    let store = memory();
+    let (service, _task) = replica(&store).await;
+    let name = |n: u64| format!("host/{n:016x}");
+    let mut stolen = Sidecar::new(service.origin(), &name(1), None).announced(&service).await;
+    let mut other = Sidecar::new(service.origin(), &name(2), None).announced(&service).await;
+    let (first, before) = (stolen.statement(1), stolen.clone());
+    service.append(&first, stolen.announced).await.unwrap();
+    assert_eq!(service.revoke(&name(9), Reason::KeyCompromise, None).await.unwrap_err(), Refusal::Unknown);
+    let later = service.revoke(&name(1), Reason::KeyCompromise, Some(now() + 60_000_000)).await;
+    assert!(matches!(later, Err(Refusal::Unfit(_))), "{later:?}");
+    let index = service.revoke(&name(1), Reason::KeyCompromise, Some(5)).await.unwrap().index;
+    let refused = Refusal::Revoked { index };
+    assert_eq!((refused.code(), refused.status()), ("revoked", 403));
+    assert_eq!(service.revoke(&name(1), Reason::Unspecified, None).await.unwrap_err(), refused);
+
+    let second = stolen.statement(1);
+    assert_eq!(service.append(&second, stolen.announced).await.unwrap_err(), refused);
+    let close = ShardClose { shard: name(1), seq: 0, payload_hash: before.previous, at: now() };
+    let close = sign_statement(&close.encode(), CLOSE_TYPE, service.origin(), &name(1), &*stolen.key).unwrap();
+    assert_eq!(service.append(&close, stolen.announced).await.unwrap_err(), refused);
+    // The others go on.
+    let fine = other.statement(1);
+    service.append(&fine, other.announced).await.unwrap();
+    // So says a replica that was there, and one that reads the log afterwards.
+    let (late, _task) = replica(&store).await;
+    assert_eq!(late.append(&second, stolen.announced).await.unwrap_err(), refused);
+    assert_eq!(late.revoke(&name(1), Reason::Unspecified, None).await.unwrap_err(), refused);
+
+    let said = crate::revoke::revocations(store.clone(), 1, 0).await.unwrap();
+    assert_eq!(said.len(), 1);
+    let revocation = &said[0].revocation;
+    assert_eq!(revocation.key_id, stolen.key.public_key().key_id());
+    assert_eq!((revocation.shard.as_deref(), revocation.invalid_from), (Some(name(1).as_str()), Some(5)));
+}

@@ -41,7 +41,8 @@ pub(super) enum KeyCommand {
     Rotate(log_key::RotateArgs),
     /// Revoke the key of a shard, in the log
     ///
-    /// The proxy has to be stopped. Receipts made before do not show it: put the printed entry into readers' trust files.
+    /// A running log (`--role log`) is asked to, on the machine that has its data folder; a proxy that keeps its own log has
+    /// to be stopped. Receipts made before do not show it: put the printed entry into readers' trust files.
     Revoke(log_key::RevokeArgs),
 }
 

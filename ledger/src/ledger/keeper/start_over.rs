@@ -1,5 +1,5 @@
-//! A shard that the log takes no more statements of: its key expired while the log was away, or another process goes on
-//! with its chain. What waits becomes the next shard's, with nothing lost: the refused statement is in no log.
+//! A shard that the log takes no more statements of: its key expired while the log was away, or was revoked, or another
+//! process goes on with its chain. What waits becomes the next shard's, with nothing lost: the refused statement is in no log.
 
 use super::{Counters, LedgerError, Predecessor, Worker};
 use crate::shard::Shard;
@@ -8,7 +8,7 @@ use colophon_signer::cose::Sign1;
 use std::sync::Arc;
 
 /// Reasons of the log after which a shard has no future, by name.
-const FINAL: [&str; 5] = ["expired", "closed", "superseded", "chain", "fork"];
+const FINAL: [&str; 6] = ["expired", "revoked", "closed", "superseded", "chain", "fork"];
 
 /// Whether the log said that it takes no more statements of this shard.
 pub(super) fn is_called_for(error: &LedgerError) -> bool {

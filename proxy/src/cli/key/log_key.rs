@@ -3,19 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::Args;
 use colophon_ledger::generation::{self, Rotate, Rotated};
+use colophon_ledger::remote::{Accepted, Refused};
 use colophon_ledger::revoke::{self, Revoke};
 use colophon_receipt::revocation::Reason;
 use colophon_signer::{KeySource, Signer};
 use colophon_verify::cli::parse_time;
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
 use serde_json::json;
 
 use super::term;
+use crate::cli::get;
 use crate::config::StoreOptions;
+use crate::erase::Access;
+use crate::log_role::Revoking;
 use crate::serve::{default_log_key, default_state};
 
 /// The log whose keys change.
@@ -166,6 +172,14 @@ fn json_of(rotated: &Rotated, key: &KeySource) -> serde_json::Value {
 }
 
 pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
+    if let Some(access) = Access::load_for_log(&args.folder.data)? {
+        match ask(&access, &args).await {
+            Err(error) if error.downcast_ref::<NotRunning>().is_some() => {
+                eprintln!("no log runs at {}: the log in the store is opened here", access.address);
+            }
+            done => return done,
+        }
+    }
     let RevokeArgs { folder, shard, reason, from } = args;
     let key = match folder.log_key.clone() {
         Some(key) => key,
@@ -195,6 +209,39 @@ pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Nobody listens where the log role once did.
+#[derive(Debug, thiserror::Error)]
+#[error("no log runs there: {0}")]
+struct NotRunning(String);
+
+/// Has the log role that has this data folder do it.
+async fn ask(access: &Access, args: &RevokeArgs) -> anyhow::Result<ExitCode> {
+    let what = Revoking { shard: args.shard.clone(), reason: args.reason.to_string(), from: args.from };
+    let request = Request::post(format!("http://{}/revoke", access.address))
+        .header(header::HOST, access.address.to_string())
+        .header(header::AUTHORIZATION, format!("Bearer {}", access.token))
+        .body(Full::from(serde_json::to_vec(&what)?))?;
+    let response = get::send_within(PATIENCE, request, None).await;
+    let response = response.map_err(|error| NotRunning(format!("{error:#}")))?;
+    if response.status() != StatusCode::OK {
+        let refused: Refused = serde_json::from_slice(response.body()).context("the log's answer")?;
+        anyhow::bail!("nothing is revoked: {} ({})", refused.message, refused.code);
+    }
+    let accepted: Accepted = serde_json::from_slice(response.body()).context("the log's answer")?;
+    match args.folder.json {
+        true => println!("{}", json!({"index": accepted.index, "reason": args.reason.as_str()})),
+        false => {
+            println!("{} revoked, by leaf {} of the log", term::green("✓"), accepted.index);
+            println!("the log     takes nothing more of {}", term::safe_line(&args.shard));
+            println!("receipts    made before do not show it: see docs/KEYS.md for readers' trust files");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The log answers once its store has the leaf.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// µs since the epoch.
 fn now() -> u64 {
