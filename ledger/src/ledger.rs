@@ -126,7 +126,7 @@ impl Stores {
         self.public.as_ref().map_or_else(|| store::local(data), |location| location.open(&self.access))
     }
 
-    fn open_private(&self, folder: &Folder) -> Result<Arc<dyn ObjectStore>, store::StoreError> {
+    pub(crate) fn open_private(&self, folder: &Folder) -> Result<Arc<dyn ObjectStore>, store::StoreError> {
         let open = |location: &Location| location.open(&self.access);
         self.private.as_ref().map_or_else(|| store::local(&folder.private()), open)
     }
@@ -548,9 +548,9 @@ impl Ledger {
             book.admit_age(self.0.config.max_backlog_age, now)?;
             book.accept(&open.id);
         }
-        match self.0.wal.queue_open(&open.id, open.received_at, open.level, open.fields) {
+        match self.0.wal.queue_open(&open.id, open.received_at, open.level, open.fields, open.tenant) {
             Ok(queued) => {
-                let mut ticket = self.ticket(open.id, shard, false);
+                let mut ticket = self.ticket(open, shard, false);
                 ticket.opening = Some(queued);
                 Ok(ticket)
             }
@@ -599,14 +599,15 @@ impl Ledger {
     /// Accepts an exchange that the WAL cannot hold. Its record counts as degraded; a crash loses it.
     pub fn begin_degraded(&self, open: &Open<'_>) -> Ticket {
         self.book().accept(&open.id);
-        self.ticket(open.id, self.shard(), true)
+        self.ticket(open, self.shard(), true)
     }
 
-    fn ticket(&self, id: RecordId, shard: Arc<Shard>, degraded: bool) -> Ticket {
+    fn ticket(&self, open: &Open<'_>, shard: Arc<Shard>, degraded: bool) -> Ticket {
         Ticket {
             ledger: self.clone(),
             shard,
-            id,
+            id: open.id,
+            tenant: open.tenant.map(Arc::from),
             opening: None,
             opened: None,
             stamp: None,
@@ -650,7 +651,9 @@ impl Ledger {
         }
         let queued = self.reserve(&mut ticket, &done.record).and_then(|completed_at| {
             let announced = ticket.shard.announced;
-            let queued = self.0.wal.queue_done(&done.record, &done.signatures, announced, done.refused);
+            let tenant = ticket.tenant.as_deref();
+            let queued =
+                self.0.wal.queue_done(&done.record, &done.signatures, announced, done.refused, tenant);
             self.0.wal_failed.fetch_or(queued.is_err(), Ordering::Relaxed);
             Ok((completed_at, queued?))
         });
@@ -707,6 +710,7 @@ impl Ledger {
         ticket.settled = true;
         let pending = Pending {
             id: ticket.id,
+            tenant: ticket.tenant.take(),
             completed_at,
             record: done.record,
             signatures: done.signatures,

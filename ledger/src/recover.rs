@@ -22,6 +22,7 @@ use colophon_receipt::statement::{
 };
 use colophon_signer::cose::Sign1;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 /// Entries read at once: a full bundle.
 const STRIDE: u64 = 256;
@@ -213,6 +214,7 @@ pub(crate) fn records(
         }
         records.push(Pending {
             id: done.id,
+            tenant: done.tenant.map(Arc::from),
             completed_at: done.completed_at,
             record: done.record,
             signatures: done.signatures,
@@ -231,10 +233,11 @@ pub(crate) fn records(
         let record = seal(open.id, now, open.level, Outcome::Recovered, seed, open.fields);
         // With DONE first: a crash from here on must not make a second record with another seed.
         let earlier = wal.hold_recovered();
-        let done = wal.queue_done(&record, &[], shard.announced, false)?;
+        let done = wal.queue_done(&record, &[], shard.announced, false, open.tenant.as_deref())?;
         let holds = wal.written_done(&open.id, done)?;
         records.push(Pending {
             id: open.id,
+            tenant: open.tenant.map(Arc::from),
             completed_at: now,
             record,
             signatures: Vec::new(),

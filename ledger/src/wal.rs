@@ -326,6 +326,7 @@ impl Wal {
         received_at: u64,
         level: Level,
         fields: &FieldSet,
+        tenant: Option<&[u8]>,
     ) -> Result<Queued, WalError> {
         if self.durability == Durability::Node {
             self.copying()?;
@@ -336,7 +337,7 @@ impl Wal {
             return Err(WalError::Full(bytes));
         }
         let queued = writer.queue(&self.dir, self.max_segment, |out| {
-            OpenFrame::frame(out, id, received_at, level, fields)
+            OpenFrame::frame(out, id, received_at, level, fields, tenant)
         })?;
         writer.open.insert(*id, queued.segment);
         writer.hold(queued.segment);
@@ -350,10 +351,11 @@ impl Wal {
         signatures: &[HttpSignature],
         announced: u64,
         refused: bool,
+        tenant: Option<&[u8]>,
     ) -> Result<Queued, WalError> {
         let mut writer = self.lock();
         let queued = writer.queue(&self.dir, self.max_segment, |out| {
-            DoneFrame::frame(out, record, signatures, announced, refused)
+            DoneFrame::frame(out, record, signatures, announced, refused, tenant)
         })?;
         writer.hold(queued.segment);
         Ok(queued)

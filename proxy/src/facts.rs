@@ -46,6 +46,8 @@ pub struct Facts {
     pub(crate) retries: Option<u64>,
     /// The client's nonce.
     pub nonce: Option<HeaderValue>,
+    /// The tenant whose keys seal what opens the record.
+    pub tenant: Option<String>,
     /// What the request is.
     pub route: Route,
     /// What the policy says of it.
@@ -91,6 +93,7 @@ impl Facts {
                 let single = parts.headers.get_all(stamp::CLIENT_NONCE).iter().count() == 1;
                 single && stamp::coverable(value.as_bytes())
             }),
+            tenant: None,
             route,
             decision,
             policy,

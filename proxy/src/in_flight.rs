@@ -98,6 +98,7 @@ impl InFlight {
             received_at: facts.received_at,
             level: facts.decision.level,
             fields: &opened,
+            tenant: facts.tenant.as_deref().map(str::as_bytes),
         };
         let (ticket, unopened) = match app.ledger.begin(&open) {
             Ok(ticket) => (ticket, None),

@@ -100,7 +100,7 @@ async fn make(args: &Args, out: &mut Out) -> anyhow::Result<()> {
             if n % EVERY == 0 {
                 kept.extend_from_slice(&id);
             }
-            let open = Open { id, received_at, level: Level::Commit, fields: &early };
+            let open = Open { id, received_at, level: Level::Commit, fields: &early, tenant: None };
             let mut ticket = ledger.begin(&open)?;
             let at = ledger.stamp(&mut ticket);
             let record = seal(id, at, Level::Commit, Outcome::Complete, [n as u8; 32], all.clone());

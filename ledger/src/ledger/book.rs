@@ -7,12 +7,14 @@ use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{Record, RecordId};
 use colophon_receipt::statement::Counters;
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A finished record on its way to the log.
 #[derive(Debug)]
 pub(crate) struct Pending {
     pub(crate) id: RecordId,
+    pub(crate) tenant: Option<Arc<[u8]>>,
     pub(crate) completed_at: u64,
     pub(crate) record: Record,
     pub(crate) signatures: Vec<HttpSignature>,
@@ -29,7 +31,7 @@ impl Pending {
             record: &self.record,
             id: &self.id,
             completed_at: self.completed_at,
-            tenant: NO_TENANT,
+            tenant: self.tenant.as_deref().unwrap_or(NO_TENANT),
             signatures: &self.signatures,
             announced: self.announced,
         }

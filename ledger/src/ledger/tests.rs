@@ -194,7 +194,7 @@ async fn a_log_that_cannot_be_written_loses_nothing_and_pushes_back() {
     let lost = (0..60)
         .map(|n| {
             let (id, fields) = (ledger.new_id(1), request(n));
-            let open = Open { id, received_at: 1, level: Level::Commit, fields: &fields };
+            let open = Open { id, received_at: 1, level: Level::Commit, fields: &fields, tenant: None };
             let mut ticket = ledger.begin_degraded(&open);
             let record = seal_for(&ledger, &mut ticket, n);
             // However the ticket is given back, what waits in memory is bounded.

@@ -20,6 +20,9 @@ pub struct Open<'a> {
     pub level: Level,
     /// The fields known by now; they are all that a record made after a crash says.
     pub fields: &'a FieldSet,
+    /// Whose keys seal what opens the record, so that it can be erased with all else of the tenant; absent: those of the
+    /// tenant `-`. At most [`MAX_TENANT`](crate::erase::MAX_TENANT) bytes.
+    pub tenant: Option<&'a [u8]>,
 }
 
 /// An accepted exchange. Give it to `Ledger::finish`: one that is dropped instead counts as lost.
@@ -28,6 +31,7 @@ pub struct Ticket {
     pub(super) ledger: Ledger,
     pub(super) shard: Arc<Shard>,
     pub(super) id: RecordId,
+    pub(super) tenant: Option<Arc<[u8]>>,
     /// Its OPEN, while nobody has seen it written.
     pub(super) opening: Option<Queued>,
     /// Its OPEN, once somebody has.

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Names the key-encryption key of the store, so that a wrong one is noticed at the start.
-const KEK_NAME: &str = "keys/kek";
+pub(super) const KEK_NAME: &str = "keys/kek";
 /// Data keys kept in memory; more are read again.
 const MAX_KEYS: usize = 1024;
 /// A key that another process destroys while it is used is replaced this often.

@@ -80,6 +80,8 @@ pub(crate) struct OpenFrame {
     pub(crate) received_at: u64,
     pub(crate) level: Level,
     pub(crate) fields: FieldSet,
+    /// Whose keys are to seal the opening.
+    pub(crate) tenant: Option<Vec<u8>>,
 }
 
 /// A finished record, as the log, the batch and the private store will hold it.
@@ -93,6 +95,8 @@ pub(crate) struct DoneFrame {
     /// Log index of the announcement of the key that made `signatures`.
     pub(crate) announced: u64,
     pub(crate) refused: bool,
+    /// Whose keys are to seal the opening.
+    pub(crate) tenant: Option<Vec<u8>>,
 }
 
 /// The header's payload: `[version, shard, log index of its announcement]`.
@@ -109,19 +113,24 @@ pub(super) fn read_header(payload: &[u8]) -> Result<(String, u64), CborError> {
 }
 
 impl OpenFrame {
-    /// `[id, received, level, fields]`.
+    /// `[id, received, level, fields, ?tenant]`.
     pub(super) fn frame(
         out: &mut Vec<u8>,
         id: &RecordId,
         received_at: u64,
         level: Level,
         fields: &FieldSet,
+        tenant: Option<&[u8]>,
     ) -> Result<(), WalError> {
         frame(out, OPEN, |out| {
             let mut e = minicbor::Encoder::new(out);
             // Writing into a Vec cannot fail.
             drop((|| {
-                e.array(4)?.bytes(id)?.u64(received_at)?.u64(level.code())?.bytes(fields.as_bytes())?;
+                e.array(4 + u64::from(tenant.is_some()))?;
+                e.bytes(id)?.u64(received_at)?.u64(level.code())?.bytes(fields.as_bytes())?;
+                if let Some(tenant) = tenant {
+                    e.bytes(tenant)?;
+                }
                 Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
             })());
         })
@@ -129,11 +138,12 @@ impl OpenFrame {
 
     pub(super) fn read(payload: &[u8]) -> Result<OpenFrame, CborError> {
         match Value::decode(payload)?.as_items("OPEN")? {
-            [id, received, level, fields] => Ok(OpenFrame {
+            [id, received, level, fields, tenant @ ..] => Ok(OpenFrame {
                 id: id.as_array("record id")?,
                 received_at: received.as_uint("received")?,
                 level: Level::from_code(level.as_uint("level")?)?,
                 fields: FieldSet::from_bytes(fields.as_bytes("fields")?.to_vec())?,
+                tenant: read_tenant(tenant)?,
             }),
             _ => Err(CborError::Value("OPEN")),
         }
@@ -141,23 +151,28 @@ impl OpenFrame {
 }
 
 impl DoneFrame {
-    /// `[leaf, seed, fields, [[base, signature], …], announcement, refused]`.
+    /// `[leaf, seed, fields, [[base, signature], …], announcement, refused, ?tenant]`.
     pub(super) fn frame(
         out: &mut Vec<u8>,
         record: &Record,
         signatures: &[HttpSignature],
         announced: u64,
         refused: bool,
+        tenant: Option<&[u8]>,
     ) -> Result<(), WalError> {
         frame(out, DONE, |out| {
             let mut e = minicbor::Encoder::new(out);
             drop((|| {
-                e.array(6)?.bytes(&record.leaf)?.bytes(&record.seed)?.bytes(record.fields.as_bytes())?;
+                e.array(6 + u64::from(tenant.is_some()))?;
+                e.bytes(&record.leaf)?.bytes(&record.seed)?.bytes(record.fields.as_bytes())?;
                 e.array(signatures.len() as u64)?;
                 for signature in signatures {
                     e.array(2)?.bytes(signature.base.as_bytes())?.bytes(&signature.signature.0)?;
                 }
                 e.u64(announced)?.bool(refused)?;
+                if let Some(tenant) = tenant {
+                    e.bytes(tenant)?;
+                }
                 Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())
             })());
         })
@@ -165,7 +180,8 @@ impl DoneFrame {
 
     pub(super) fn read(payload: &[u8]) -> Result<DoneFrame, CborError> {
         let value = Value::decode(payload)?;
-        let [leaf, seed, fields, signatures, announced, Value::Bool(refused)] = value.as_items("DONE")?
+        let [leaf, seed, fields, signatures, announced, Value::Bool(refused), tenant @ ..] =
+            value.as_items("DONE")?
         else {
             return Err(CborError::Value("DONE"));
         };
@@ -180,7 +196,17 @@ impl DoneFrame {
             signatures: read_signatures(signatures)?,
             announced: announced.as_uint("announcement")?,
             refused: *refused,
+            tenant: read_tenant(tenant)?,
         })
+    }
+}
+
+/// What stands after the fields that every frame has.
+fn read_tenant(rest: &[Value]) -> Result<Option<Vec<u8>>, CborError> {
+    match rest {
+        [] => Ok(None),
+        [tenant] => Ok(Some(tenant.as_bytes("tenant")?.to_vec())),
+        _ => Err(CborError::Value("tenant")),
     }
 }
 

@@ -15,6 +15,11 @@ fn record(n: u8) -> Record {
     seal([n; 16], 1000 + u64::from(n), Level::Sign, Outcome::Complete, [n; 32], field_set(n))
 }
 
+/// One in three names one.
+fn tenant(n: u8) -> Option<&'static [u8]> {
+    n.is_multiple_of(3).then_some(&b"ward"[..])
+}
+
 fn signature(n: u8) -> HttpSignature {
     HttpSignature { base: format!("base {n}"), signature: Bytes(vec![n; 64]) }
 }
@@ -27,12 +32,12 @@ fn wal(dir: &TempDir, max_segment: u64) -> Arc<Wal> {
 }
 
 fn open(wal: &Wal, n: u8) -> Result<(), WalError> {
-    let queued = wal.queue_open(&[n; 16], 900 + u64::from(n), Level::Commit, &field_set(n))?;
+    let queued = wal.queue_open(&[n; 16], 900 + u64::from(n), Level::Commit, &field_set(n), tenant(n))?;
     wal.written_open(&[n; 16], queued)
 }
 
 fn done(wal: &Wal, n: u8) -> Result<Holds, WalError> {
-    let queued = wal.queue_done(&record(n), &[signature(n)], 3, n % 2 == 1)?;
+    let queued = wal.queue_done(&record(n), &[signature(n)], 3, n % 2 == 1, tenant(n))?;
     wal.written_done(&[n; 16], queued)
 }
 
@@ -83,7 +88,9 @@ fn what_was_written_is_read_back() {
     let first = &replay.done[0];
     assert_eq!((&first.record, first.completed_at, first.announced), (&record(1), 1001, 3));
     assert_eq!((&first.signatures[..], first.refused), (&[signature(1)][..], true));
+    assert_eq!((first.tenant.as_deref(), tenant(1)), (None, None));
     let open = &replay.open[&[3; 16]];
+    assert_eq!(open.tenant.as_deref(), Some(&b"ward"[..]));
     assert_eq!((open.received_at, open.level, &open.fields), (903, Level::Commit, &field_set(3)));
 }
 
@@ -202,7 +209,7 @@ fn a_frame_beyond_all_bounds_is_refused() {
     let wal = wal(&dir, MAX_SEGMENT);
     let mut set = FieldSet::new();
     fields::write_list(fields::STRIPPED, &[vec![0; frame::MAX_FRAME]], &mut set);
-    assert!(matches!(wal.queue_open(&[1; 16], 1, Level::Commit, &set), Err(WalError::TooLarge(_))));
+    assert!(matches!(wal.queue_open(&[1; 16], 1, Level::Commit, &set, None), Err(WalError::TooLarge(_))));
 }
 
 #[test]
@@ -264,7 +271,7 @@ fn what_is_logged_is_let_go_of_in_pieces() {
 fn queued_frames_are_one_write_in_their_order() {
     let dir = TempDir::new().unwrap();
     let wal = wal(&dir, MAX_SEGMENT);
-    let queue = |n: u8| wal.queue_open(&[n; 16], 900, Level::Commit, &field_set(n)).unwrap();
+    let queue = |n: u8| wal.queue_open(&[n; 16], 900, Level::Commit, &field_set(n), None).unwrap();
     let before = std::fs::metadata(only_segment(&dir)).unwrap().len();
     let (first, second, third) = (queue(1), queue(2), queue(3));
     assert_eq!(std::fs::metadata(only_segment(&dir)).unwrap().len(), before, "they wait");
@@ -280,7 +287,7 @@ fn queued_frames_are_one_write_in_their_order() {
 fn of_queued_frames_that_find_no_room_each_is_told_for_itself() {
     let dir = TempDir::new().unwrap();
     let wal = wal(&dir, MAX_SEGMENT);
-    let queue = |n: u8| wal.queue_open(&[n; 16], 900, Level::Commit, &field_set(n)).unwrap();
+    let queue = |n: u8| wal.queue_open(&[n; 16], 900, Level::Commit, &field_set(n), None).unwrap();
     let queued: Vec<Queued> = (1..=4).map(queue).collect();
     let one = wal.lock().ends[0] as u64;
     // All four fail together; on their own the first two fit.
@@ -301,7 +308,7 @@ fn frames_that_wait_stay_in_the_segment_they_are_for() {
     let dir = TempDir::new().unwrap();
     let wal = wal(&dir, 300);
     let queued: Vec<_> = (1..=9)
-        .map(|n: u8| (n, wal.queue_open(&[n; 16], 900, Level::Commit, &field_set(n)).unwrap()))
+        .map(|n: u8| (n, wal.queue_open(&[n; 16], 900, Level::Commit, &field_set(n), None).unwrap()))
         .collect();
     for (n, queued) in &queued {
         wal.written_open(&[*n; 16], *queued).unwrap();

@@ -1,6 +1,7 @@
 //! `colophon key`.
 
 mod log_key;
+mod rewrap;
 
 use super::term;
 use clap::Subcommand;
@@ -44,12 +45,18 @@ pub(super) enum KeyCommand {
     /// A running log (`--role log`) is asked to, on the machine that has its data folder; a proxy that keeps its own log has
     /// to be stopped. Receipts made before do not show it: put the printed entry into readers' trust files.
     Revoke(log_key::RevokeArgs),
+    /// Wrap the keys of the private openings by another key
+    ///
+    /// Every process that uses the private store has to be stopped. Openings stay as they are. Interrupted, the same command
+    /// completes it. Start with --private-key NEW from then on.
+    Rewrap(rewrap::RewrapArgs),
 }
 
 pub(super) fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
     match command {
         KeyCommand::Rotate(args) => super::runtime(log_key::rotate(args)),
         KeyCommand::Revoke(args) => super::runtime(log_key::revoke(args)),
+        KeyCommand::Rewrap(args) => super::runtime(rewrap::run(args)),
         KeyCommand::Generate { key, json } => {
             let made = key.generate()?;
             if !json {

@@ -143,3 +143,114 @@ async fn a_folder_of_version_1_is_still_read() {
     let (later, _) = logged(&ledger, 2).await;
     verify(&ledger, &receipt(&ledger, &later).await);
 }
+
+/// A finished exchange of a tenant, and one that is only open.
+fn of_tenant(ledger: &Ledger, tenant: Option<&[u8]>, n: u64) -> (RecordId, Ticket) {
+    let mut tickets = Vec::new();
+    for _ in 0..2 {
+        let received_at = ledger.now();
+        let id = ledger.new_id(received_at / 1000);
+        let open = Open { id, received_at, level: Level::Sign, fields: &request(n), tenant };
+        let mut ticket = ledger.begin(&open).unwrap();
+        ledger.open_now(&mut ticket).unwrap();
+        tickets.push(ticket);
+    }
+    let id = complete(ledger, tickets.remove(0), n).unwrap();
+    (id, tickets.remove(0))
+}
+
+#[test]
+fn a_tenant_given_at_the_start_goes_with_the_record_through_crashes_to_its_erasure() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let slow = Config { batch_every: Duration::from_secs(3600), ..config(dir.path()) };
+    let (ward, other, begun) = first.block_on(async {
+        let (ledger, keeper) = open(slow, store.clone()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let (ward, open_ward) = of_tenant(&ledger, Some(b"ward"), 1);
+        let (other, open_other) = of_tenant(&ledger, None, 2);
+        let begun = (*open_ward.id(), *open_other.id());
+        // The process dies; nothing is logged.
+        std::mem::forget((open_ward, open_other));
+        drop(keeper);
+        (ward, other, begun)
+    });
+    drop(first);
+    std::fs::remove_file(dir.path().join("data/lock")).unwrap();
+    runtime().block_on(async {
+        let (ledger, keeper) = open(config(dir.path()), store.clone()).await.unwrap();
+        settle(&ledger).await;
+        let keys = |tenant: &[u8]| {
+            let folder = crate::private::tests::folder(tenant);
+            let objects = ledger.0.objects.clone();
+            async move { objects.list(&folder).await.unwrap().len() }
+        };
+        assert_eq!((keys(b"ward").await, keys(b"-").await, keys(b"stranger").await), (1, 1, 0));
+        for id in [ward, other, begun.0, begun.1] {
+            verify(&ledger, &receipt(&ledger, &id).await);
+        }
+        let report = ledger.erase(Erase::Tenant(b"ward".to_vec())).await.unwrap();
+        assert_eq!(report.openings, 2, "the finished one and the recovered one");
+        for (id, erased) in [(ward, true), (begun.0, true), (other, false), (begun.1, false)] {
+            let found = ledger.lookup(&id).await.unwrap();
+            assert_eq!(matches!(found, Lookup::Erased(_)), erased, "{found:?}");
+        }
+        keeper.close().await.unwrap();
+    });
+}
+
+#[tokio::test]
+async fn the_keys_are_wrapped_again_and_an_interrupted_rewrap_is_completed() {
+    let (dir, folder) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let location: Location = format!("file://{}", folder.path().display()).parse().unwrap();
+    let stores = Stores { private: Some(location), ..Stores::default() };
+    let kek = |byte: u8| Kek::new(&[byte; 32]).unwrap();
+    let with = |byte: u8| Config {
+        stores: stores.clone(),
+        private_key: Some(Arc::new(kek(byte))),
+        ..config(dir.path())
+    };
+    let (ledger, keeper) = Ledger::open(with(1)).await.unwrap();
+    let mut ids = Vec::new();
+    for (n, tenant) in [(1, Some(&b"ward"[..])), (2, None), (3, Some(&b"gone"[..]))] {
+        let (id, open) = of_tenant(&ledger, tenant, n);
+        complete(&ledger, open, n).unwrap();
+        ids.push(id);
+    }
+    settle(&ledger).await;
+    ledger.erase(Erase::Tenant(b"gone".to_vec())).await.unwrap();
+    keeper.close().await.unwrap();
+    drop(ledger);
+    let again = async |old: u8, new: u8| {
+        let rewrapping = crate::private::Rewrap {
+            data: dir.path().join("data"),
+            stores: stores.clone(),
+            old: Some(kek(old)),
+            new: kek(new),
+        };
+        crate::private::rewrap(rewrapping).await
+    };
+    let wrong = again(3, 2).await.unwrap_err().to_string();
+    assert!(wrong.contains("key-encryption key"), "{wrong}");
+    let done = again(1, 2).await.unwrap();
+    assert_eq!((done.keys, done.before), (2, 0), "an erased key is not one");
+
+    // As one that was interrupted after a key: that one is the new key's, the other and the name still the old one's.
+    let wrapped = crate::private::tests::folder(b"ward");
+    let file = std::fs::read_dir(folder.path().join(&wrapped)).unwrap().next().unwrap().unwrap().path();
+    let kept = std::fs::read(&file).unwrap();
+    again(2, 1).await.unwrap();
+    std::fs::write(&file, kept).unwrap();
+    let done = again(1, 2).await.unwrap();
+    assert_eq!((done.keys, done.before), (1, 1));
+
+    let refused = Ledger::open(with(1)).await.err().unwrap().to_string();
+    assert!(refused.contains("--private-key"), "{refused}");
+    let (ledger, keeper) = Ledger::open(with(2)).await.unwrap();
+    for id in &ids[..2] {
+        verify(&ledger, &receipt(&ledger, id).await);
+    }
+    assert!(matches!(ledger.lookup(&ids[2]).await.unwrap(), Lookup::Erased(_)));
+    keeper.close().await.unwrap();
+}

@@ -73,7 +73,7 @@ pub(crate) fn accept(ledger: &Ledger, n: u64) -> Result<Ticket, WalError> {
 pub(crate) fn begin(ledger: &Ledger, n: u64) -> Result<Ticket, WalError> {
     let received_at = ledger.now();
     let id = ledger.new_id(received_at / 1000);
-    ledger.begin(&Open { id, received_at, level: Level::Sign, fields: &request(n) })
+    ledger.begin(&Open { id, received_at, level: Level::Sign, fields: &request(n), tenant: None })
 }
 
 pub(crate) fn seal_for(ledger: &Ledger, ticket: &mut Ticket, n: u64) -> Record {

@@ -19,7 +19,7 @@ fn record(n: u16) -> Record {
 }
 
 fn queue(wal: &Wal, n: u16) -> Queued {
-    wal.queue_done(&record(n), &[], 3, false).unwrap()
+    wal.queue_done(&record(n), &[], 3, false, None).unwrap()
 }
 
 /// The power fails: what was not synced is gone, names of segments included.
