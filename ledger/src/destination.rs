@@ -45,7 +45,13 @@ impl Destination {
         let key = match at {
             LogAt::Here(key) => key.clone(),
             LogAt::Elsewhere(remote) => {
-                let log = RemoteLog::open(remote, own.origin.as_deref(), memory).await?;
+                let origin = own.origin.as_deref();
+                let log = match RemoteLog::open(remote, origin, memory.clone()).await {
+                    Err(error) if error.is_away() => {
+                        RemoteLog::unanswered(remote, origin, memory).await?.ok_or(error)?
+                    }
+                    opened => opened?,
+                };
                 return Ok(Destination::Remote(Box::new(log)));
             }
         };
@@ -60,6 +66,11 @@ impl Destination {
             now: own.now,
         };
         Ok(Destination::Own(Box::new(Log::open(own.store, config).await?), key))
+    }
+
+    /// Whether the log is elsewhere and did not answer.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(self, Destination::Remote(log) if log.is_away())
     }
 
     /// The own log.

@@ -70,6 +70,18 @@ impl SignedHead {
         Ok(SignedHead { checkpoint, note: text.to_owned(), signature })
     }
 
+    /// Stands for the head of a log that has not answered yet: of no leaves, which no log is, and signed by nobody.
+    pub(crate) fn unknown(origin: &str) -> SignedHead {
+        let root = colophon_receipt::merkle::empty_root();
+        let checkpoint = Checkpoint { origin: origin.to_owned(), size: 0, root };
+        SignedHead { checkpoint, note: String::new(), signature: [0; 64] }
+    }
+
+    /// Whether it is one.
+    pub fn is_known(&self) -> bool {
+        self.checkpoint.size > 0
+    }
+
     /// Leaves in the tree.
     pub fn size(&self) -> u64 {
         self.checkpoint.size

@@ -7,6 +7,7 @@ mod book;
 pub(crate) mod folder;
 mod ids;
 pub(crate) mod keeper;
+mod late;
 pub(crate) mod objects;
 mod public;
 mod ticket;
@@ -28,8 +29,7 @@ use crate::log::{LogError, LogReader};
 use crate::lookup::{self, Batches, Cache, Lookup};
 use crate::policy::{self, PolicyText};
 use crate::private::{CryptError, Kek, KekError, Vault};
-use crate::service::PREDECESSOR_CODE;
-use crate::shard::Shard;
+use crate::shard::{Shard, UNANNOUNCED};
 use crate::store::{Access, Location, Store};
 use crate::wal::{self, Copier, Copies, Copy, Durability, Replay, Shelf, Wal, WalError};
 use crate::witness::{Kept, WitnessStatus, Witnesses, Witnessing};
@@ -43,19 +43,17 @@ use colophon_receipt::statement::Counters;
 use colophon_signer::{KeyError, SignError};
 use folder::Folder;
 use ids::{Clock, Ids, Tokens};
+use late::{Earlier, Late};
 use object_store::ObjectStore;
 use objects::Objects;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 /// Logged records that are let go of under one lock.
 pub(crate) const PIECE: usize = 1024;
-
-/// How often a start looks for what the life before had logged last.
-const LOOKS: usize = 5;
 
 /// Erasures and the like that wait for the one under way; more wait outside.
 const WAITING_COMMANDS: usize = 16;
@@ -219,14 +217,7 @@ pub enum LedgerError {
 impl LedgerError {
     /// Whether the log is kept elsewhere and does not answer.
     pub fn is_away(&self) -> bool {
-        match self {
-            LedgerError::Log(LogError::Away(_)) => true,
-            // The log role is the only store that is read before there is a ledger to read from it.
-            LedgerError::Log(LogError::Store(store::StoreError::Backend { error, .. })) => {
-                matches!(**error, object_store::Error::Generic { store: remote::STORE, .. })
-            }
-            _ => false,
-        }
+        matches!(self, LedgerError::Log(error) if error.is_away())
     }
 
     /// Why the log role does not take what was sent, by name.
@@ -272,7 +263,9 @@ struct Inner {
     /// Where the log's public files are.
     log_files: Objects,
     /// Generations before this one, newest first.
-    older: Vec<Older>,
+    older: ArcSwap<Vec<Older>>,
+    /// Where the shard was announced that began before the log could be asked, if it was.
+    late_announced: OnceLock<Option<u64>>,
     objects: Objects,
     vault: Arc<Vault>,
     /// Copies of the WAL in the private store, with durability `node`.
@@ -394,60 +387,52 @@ impl Ledger {
         }
         // After the log is open: a rotation that was interrupted is completed by that.
         let generation = log.generation();
-        let older = generation::older(&log.files().unwrap_or(objects.0.clone()), generation).await;
+        let older = match log.is_away() {
+            false => generation::older(&log.files().unwrap_or(objects.0.clone()), generation).await,
+            true => Vec::new(),
+        };
         let last_shard = folder.last_shard()?;
         let last_tag = last_shard.as_ref().map(|(name, _)| crate::shard::tag(name));
         // After a rotation the last shard's entries are in the generation before, which has ended and is all logged.
         let last_shard = match last_shard {
-            Some(shard) if generation > 1 && !recover::is_announced(&log, &shard).await => None,
+            Some(shard) if !log.is_away() && generation > 1 && !recover::is_announced(&log, &shard).await => {
+                None
+            }
             shard => shard,
         };
         let newest = replay.done.iter().map(|done| done.completed_at).max().unwrap_or(0);
-        let life = config.shard_key_life;
-        let mut tries = 0;
-        let (past, clock, now, shard) = loop {
-            let past =
-                recover::look_back(&log.reader(), &log.head(), &objects, last_shard.clone(), &replay).await?;
-            let clock = Clock::new(past.to.unwrap_or(0).max(newest));
-            let now = clock.now();
-            match Shard::announce(&mut log, &config.name, now, life, past.predecessor.clone()).await {
-                // A statement of the life before was still on its way to the log: it counts, so look again.
-                Err(error) if error.refused() == Some(PREDECESSOR_CODE) && tries < LOOKS => tries += 1,
-                announced => break (past, clock, now, announced?),
-            }
-            log.refresh().await?;
-        };
-        if let Some((shard, _)) = last_shard.filter(|(name, _)| past.is_lost(name, &replay)) {
-            tracing::error!(
-                shard,
-                wal = %folder.wal().display(),
-                "MISSING WAL: this shard did not end cleanly, and none of its WAL segments can be read; its last \
-                 records may be lost"
-            );
-        }
         let limits = wal::Limits { durability: config.durability, max_bytes: config.max_backlog_bytes };
         let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT, limits);
         wal.start()?;
-        // Before the folder names the shard: a shard that it names and that has no segment has lost it.
-        wal.set_shard(&shard.name, shard.announced);
-        folder.set_shard(&shard.name, shard.announced)?;
+        let earlier = Earlier { replay, last_shard };
+        let (clock, shard, from, book, late) = match log.is_away() {
+            false => {
+                let found = earlier.find(&mut log, &objects, &folder, None, |past| {
+                    let clock = Clock::new(past.to.unwrap_or(0).max(newest));
+                    let shard = Shard::generate(&config.name, clock.now(), config.shard_key_life)?;
+                    Ok((shard, clock))
+                });
+                let (found, clock) = found.await?;
+                let now = clock.now();
+                let (shard, from, recovered) = found.taken_up(earlier, &folder, &wal, now)?;
+                let mut book = Book::new(from);
+                recovered.into_iter().for_each(|pending| book.recover(pending));
+                wal.release([]);
+                (clock, shard, from, book, None)
+            }
+            true => {
+                let clock = Clock::new(newest);
+                let late = Late::begin(earlier, &log, &config, &folder, &wal, clock.now())?;
+                let mut book = Book::new(clock.now());
+                book.expect(late.ids());
+                (clock, late.shard().clone(), clock.now(), book, Some(late))
+            }
+        };
+        // Before anything of the shard is logged: a machine that takes over has to know it.
         let copier = match shelf {
-            Some((shelf, taken)) => Some(Copier::begin(shelf, taken, &wal, now).await?),
+            Some((shelf, taken)) => Some(Copier::begin(shelf, taken, &wal, clock.now()).await?),
             None => None,
         };
-
-        let recovered = recover::records(replay, &past, &wal, &shard, now)?;
-        let oldest = recovered.iter().map(|pending| pending.completed_at).min().unwrap_or(now);
-        let from = past.to.unwrap_or(oldest.min(now));
-        let mut book = Book::new(from);
-        if !recovered.is_empty() {
-            tracing::warn!(records = recovered.len(), "records of an earlier life recovered from the WAL");
-        }
-        for pending in recovered {
-            book.accept(&pending.id);
-            book.finish(pending);
-        }
-        wal.release([]);
         let shard = Arc::new(shard);
         let (commands, asked) = mpsc::channel(WAITING_COMMANDS);
         let ledger = Ledger(Arc::new(Inner {
@@ -458,7 +443,8 @@ impl Ledger {
             head: log.heads(),
             reader: log.reader(),
             log_files: log.files().map_or_else(|| objects.clone(), Objects),
-            older,
+            older: ArcSwap::from_pointee(older),
+            late_announced: OnceLock::new(),
             objects,
             vault,
             copies: copier.as_ref().map(Copier::copies),
@@ -480,7 +466,7 @@ impl Ledger {
             timestamps: anchoring.as_ref().map(|(anchoring, demands)| (anchoring.status(), demands.clone())),
             commands,
         }));
-        let mut keeper = Keeper::start(ledger.clone(), log, shard, from, asked);
+        let mut keeper = Keeper::start(ledger.clone(), log, shard, from, asked, late);
         if let Some(copier) = copier {
             let (wal, inner) = (ledger.0.wal.clone(), Arc::downgrade(&ledger.0));
             keeper.beside(copier.copies().sweep(wal.clone()));
@@ -650,7 +636,7 @@ impl Ledger {
             return self.finish_degraded(ticket, done).map(|()| Finishing(None));
         }
         let queued = self.reserve(&mut ticket, &done.record).and_then(|completed_at| {
-            let announced = ticket.shard.announced;
+            let announced = self.announced(ticket.shard.announced);
             let tenant = ticket.tenant.as_deref();
             let queued =
                 self.0.wal.queue_done(&done.record, &done.signatures, announced, done.refused, tenant);
@@ -660,6 +646,14 @@ impl Ledger {
         match queued {
             Ok((completed_at, queued)) => Ok(Finishing(Some((ticket, done, completed_at, queued)))),
             Err(error) => Err(Box::new(Unfinished { error, ticket, done })),
+        }
+    }
+
+    /// Where a shard was announced, as far as that is known by now.
+    fn announced(&self, index: u64) -> u64 {
+        match index {
+            UNANNOUNCED => self.0.late_announced.get().copied().flatten().unwrap_or(UNANNOUNCED),
+            known => known,
         }
     }
 
@@ -714,7 +708,7 @@ impl Ledger {
             completed_at,
             record: done.record,
             signatures: done.signatures,
-            announced: ticket.shard.announced,
+            announced: self.announced(ticket.shard.announced),
             refused: done.refused,
             degraded: ticket.degraded,
             holds,
@@ -809,7 +803,8 @@ impl Ledger {
         }
         let cached = self.cache().get(id);
         let Inner { reader, older, objects, vault, batches, kept, anchors, .. } = &*self.0;
-        lookup::find(reader, &self.head(), kept, anchors, older, objects, vault, batches, id, cached).await
+        let older = older.load_full();
+        lookup::find(reader, &self.head(), kept, anchors, &older, objects, vault, batches, id, cached).await
     }
 
     /// Deletes what opens records, for good, and logs that it did. Returns once both are done.
@@ -855,7 +850,7 @@ impl Ledger {
     pub fn trust_json(&self) -> String {
         let log = |vkey: &str, origin: &str| serde_json::json!({"origin": origin, "vkey": vkey});
         let mut logs = vec![log(&self.0.vkey, &self.0.origin)];
-        logs.extend(self.0.older.iter().map(|older| log(&older.vkey, &older.head.checkpoint.origin)));
+        logs.extend(self.0.older.load().iter().map(|older| log(&older.vkey, &older.head.checkpoint.origin)));
         let roots = self.0.config.timestamps.iter().flat_map(|timestamps| timestamps.roots.certificates());
         let tsa_roots: Vec<String> = roots.map(|root| BASE64_STANDARD.encode(root)).collect();
         let trust = serde_json::json!({

@@ -13,7 +13,7 @@ use crate::ledger::objects::Objects;
 use crate::ledger::{LedgerError, Pending};
 use crate::log::LogReader;
 use crate::lookup;
-use crate::shard::Shard;
+use crate::shard::{Shard, UNANNOUNCED};
 use crate::wal::{Replay, Wal};
 use colophon_receipt::Outcome;
 use colophon_receipt::record::{RecordId, seal};
@@ -38,6 +38,8 @@ pub(crate) struct Past {
     logged: HashSet<RecordId>,
     /// Shards whose close leaf was seen. The newest shard's comes before all else.
     closed: HashSet<String>,
+    /// Where shards of the WAL were announced.
+    announced: BTreeMap<String, u64>,
 }
 
 impl Past {
@@ -115,9 +117,11 @@ impl Walk {
                 let announcement = Announcement::decode(signed.payload()).map_err(damaged)?;
                 // A shard's index was made up for before the next one began.
                 self.newest_batch |= self.past.predecessor.is_some();
+                self.past.announced.insert(signed.sub().to_owned(), index);
                 match announcement.predecessor {
                     Some(earlier) => drop(self.ours.entry(earlier.shard).or_insert(None)),
-                    None => return Ok(true),
+                    // One that was announced late, by another life, names none.
+                    None => return Ok(announced != Some(UNANNOUNCED)),
                 }
                 Ok(false)
             }
@@ -199,12 +203,28 @@ pub(crate) fn records(
     past: &Past,
     wal: &Wal,
     shard: &Shard,
+    late: &BTreeMap<String, u64>,
     now: u64,
 ) -> Result<Vec<Pending>, LedgerError> {
     let mut records = Vec::new();
-    for done in replay.done {
+    for mut done in replay.done {
         if past.logged.contains(&done.id) {
             continue;
+        }
+        if done.announced == UNANNOUNCED {
+            let name = done.shard.unwrap_or_default();
+            let known = late.get(&name).or_else(|| past.announced.get(&name));
+            let known = known.or_else(|| replay.shards.get(&name).filter(|index| **index != UNANNOUNCED));
+            if known.is_none() {
+                tracing::error!(
+                    id = hex::encode(done.id),
+                    shard = name,
+                    "this answer was signed by a key that the log never came to announce: its record is logged, without \
+                     the signature"
+                );
+                done.signatures.clear();
+            }
+            done.announced = known.copied().unwrap_or(shard.announced);
         }
         if past.to.is_some_and(|to| done.completed_at < to) {
             tracing::error!(

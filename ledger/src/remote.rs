@@ -31,6 +31,8 @@ pub const SHARDS: &str = "log/shards";
 pub const ENTRIES: &str = "log/entries";
 /// Longest answer to a post: a checkpoint with many cosignatures.
 const MAX_ANSWER: u64 = 256 << 10;
+/// Extension of the file beside the remembered head that has the log's key.
+const KEY: &str = "vkey";
 /// A post that failed is sent again at once so often: the log takes it once.
 const TRIES: usize = 3;
 
@@ -109,6 +111,8 @@ pub(crate) struct RemoteLog {
     files: Arc<dyn ObjectStore>,
     /// Remembers the newest head between lives.
     memory: PathBuf,
+    /// Opened without an answer: only what was remembered is known.
+    away: bool,
 }
 
 #[derive(Deserialize)]
@@ -141,7 +145,7 @@ impl RemoteLog {
         let store = Store::new(files.clone(), format!("log/{generation}"));
         let head = watch::Sender::new(Arc::new(served(&store, &key).await?));
         let reader = LogReader::new(store.clone());
-        let log = RemoteLog { transport, key, head, reader, store, files, memory };
+        let log = RemoteLog { transport, key, head, reader, store, files, memory, away: false };
         if let Some(before) = log.remembered().await? {
             let now = log.head();
             if before.size() > now.size() {
@@ -155,6 +159,37 @@ impl RemoteLog {
         }
         log.remember().await?;
         Ok(log)
+    }
+
+    /// The log that does not answer, as far as it is known: by the key that was given, or the one that an earlier life of
+    /// this folder has found. `None` where there is neither.
+    pub(crate) async fn unanswered(
+        remote: &Remote,
+        origin: Option<&str>,
+        memory: PathBuf,
+    ) -> Result<Option<RemoteLog>, LogError> {
+        let remembered = std::fs::read_to_string(memory.with_extension(KEY)).ok();
+        let remembered = remembered.and_then(|vkey| vkey.trim().parse::<VerifierKey>().ok());
+        let Some(key) = remote.key.clone().or(remembered) else { return Ok(None) };
+        if let Some(origin) = origin.filter(|origin| !is_generation_of(key.name(), origin)) {
+            return Err(LogError::Origin { stored: key.name().to_owned(), given: origin.to_owned() });
+        }
+        let generation = key.name().rsplit('/').next().and_then(|n| n.parse().ok()).unwrap_or(1);
+        let transport = remote.transport.clone();
+        let files: Arc<dyn ObjectStore> = Arc::new(Files::new(transport.clone()));
+        let store = Store::new(files.clone(), format!("log/{generation}"));
+        let head = watch::Sender::new(Arc::new(SignedHead::unknown(key.name())));
+        let reader = LogReader::new(store.clone());
+        let log = RemoteLog { transport, key, head, reader, store, files, memory, away: true };
+        if let Some(before) = log.remembered().await? {
+            log.head.send_replace(Arc::new(before));
+        }
+        Ok(Some(log))
+    }
+
+    /// Whether it was opened without an answer.
+    pub(crate) fn is_away(&self) -> bool {
+        self.away
     }
 
     pub(crate) fn origin(&self) -> &str {
@@ -191,6 +226,10 @@ impl RemoteLog {
     /// Takes a head in, which has to be one of the same log.
     async fn grow(&self, head: Arc<SignedHead>) -> Result<(), LogError> {
         let known = self.head();
+        if !known.is_known() {
+            self.head.send_replace(head);
+            return self.remember().await;
+        }
         // Replicas may be a little behind each other.
         let (old, new) = if known.size() <= head.size() { (&known, &head) } else { (&head, &known) };
         self.reader.consistency(&old.checkpoint, &new.checkpoint).await?;
@@ -264,9 +303,16 @@ impl RemoteLog {
 
     async fn remember(&self) -> Result<(), LogError> {
         let (path, note) = (self.memory.clone(), self.head().note.clone());
+        let vkey = format!("{}\n", self.key);
         let write = move || {
             let new = path.with_extension("new");
-            std::fs::write(&new, note).and_then(|()| std::fs::rename(&new, &path))
+            std::fs::write(&new, note).and_then(|()| std::fs::rename(&new, &path))?;
+            // For a start without the log.
+            let key = path.with_extension(KEY);
+            match std::fs::read(&key) {
+                Ok(known) if known == vkey.as_bytes() => Ok(()),
+                _ => std::fs::write(&new, vkey).and_then(|()| std::fs::rename(&new, &key)),
+            }
         };
         let failed = |e: String| LogError::corrupt(self.memory.display().to_string(), e);
         let written = tokio::task::spawn_blocking(write).await.map_err(|e| failed(e.to_string()))?;

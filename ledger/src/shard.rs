@@ -9,7 +9,8 @@ use colophon_signer::{Ed25519Key, PublicKey};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A shard whose key the log has announced.
+/// A shard, whose key the log has announced, or will.
+#[derive(Clone)]
 pub struct Shard {
     /// `name/<8 random bytes in hex>`.
     pub name: String,
@@ -21,10 +22,12 @@ pub struct Shard {
     pub key_id_hex: String,
     /// The first two bytes of `H(name)`, which stand in every id made here.
     pub tag: [u8; 2],
-    /// The log index of the announcement.
+    /// The log index of the announcement; `u64::MAX` while the log could not be asked yet.
     pub announced: u64,
     /// `H` of the announcement's payload: what the first statement calls the previous one.
     pub(crate) announcement_hash: Hash,
+    /// From when on the key counts, µs.
+    not_before: u64,
     /// When another shard should take over, µs.
     pub(crate) rotate_at: u64,
     /// When the key stops counting, µs.
@@ -43,6 +46,9 @@ pub fn tag(name: &str) -> [u8; 2] {
     [hash[0], hash[1]]
 }
 
+/// Stands for the log index of an announcement that the log does not have yet.
+pub(crate) const UNANNOUNCED: u64 = u64::MAX;
+
 impl Shard {
     /// Makes a key for a new life of `name` at `now` (µs) and announces it in the log, signed by the log's key.
     pub(crate) async fn announce(
@@ -52,36 +58,57 @@ impl Shard {
         life: Duration,
         predecessor: Option<Predecessor>,
     ) -> Result<Shard, LedgerError> {
+        Shard::generate(name, now, life)?.announced_in(log, predecessor).await
+    }
+
+    /// Makes a key for a new life of `name` at `now`, µs.
+    pub(crate) fn generate(name: &str, now: u64, life: Duration) -> Result<Shard, LedgerError> {
         let mut incarnation = [0; 8];
         getrandom::fill(&mut incarnation)?;
         let name = format!("{name}/{}", hex::encode(incarnation));
         let key = Ed25519Key::generate()?;
         let public_key = key.public_key();
         let life = u64::try_from(life.as_micros()).unwrap_or(u64::MAX / 2);
-        let mut announcement = Announcement {
-            shard: name.clone(),
-            public_key: public_key.0,
-            not_before: now,
-            not_after: now.saturating_add(life),
-            origin: log.origin().to_string(),
-            predecessor,
-            proof: [0; 64],
-            attestation: None,
-        };
-        announcement.proof = key.sign(&announcement.proof_message());
-        let announced = log.announce(&announcement).await?;
-        let payload = announcement.encode();
-        tracing::info!(shard = name, log_index = announced, "shard announced");
         Ok(Shard {
             tag: tag(&name),
             name,
             key_id_hex: public_key.key_id_hex(),
             public_key,
             signer: Arc::new(key),
-            announced,
-            announcement_hash: payload_hash(&payload),
+            announced: UNANNOUNCED,
+            announcement_hash: Hash::default(),
+            not_before: now,
             rotate_at: now.saturating_add(life / 10 * 9),
-            not_after: announcement.not_after,
+            not_after: now.saturating_add(life),
         })
+    }
+
+    /// What the log is to say of the key.
+    pub(crate) fn announcement(&self, origin: &str, predecessor: Option<Predecessor>) -> Announcement {
+        let mut announcement = Announcement {
+            shard: self.name.clone(),
+            public_key: self.public_key.0,
+            not_before: self.not_before,
+            not_after: self.not_after,
+            origin: origin.to_owned(),
+            predecessor,
+            proof: [0; 64],
+            attestation: None,
+        };
+        announcement.proof = self.signer.sign(&announcement.proof_message());
+        announcement
+    }
+
+    /// Has the log say it.
+    pub(crate) async fn announced_in(
+        &self,
+        log: &mut Destination,
+        predecessor: Option<Predecessor>,
+    ) -> Result<Shard, LedgerError> {
+        let announcement = self.announcement(log.origin(), predecessor);
+        let announced = log.announce(&announcement).await?;
+        tracing::info!(shard = self.name, log_index = announced, "shard announced");
+        let announcement_hash = payload_hash(&announcement.encode());
+        Ok(Shard { announced, announcement_hash, ..self.clone() })
     }
 }

@@ -78,7 +78,7 @@ impl App {
         })
     }
 
-    /// `Colophon-Log` of the newest checkpoint.
+    /// `Colophon-Log` of the newest checkpoint; empty while no checkpoint of the log is known.
     pub fn log_value(&self) -> HeaderValue {
         let head = self.ledger.head();
         let cached = self.log_value.load();
@@ -97,6 +97,9 @@ impl App {
 }
 
 fn header(head: &SignedHead) -> HeaderValue {
+    if !head.is_known() {
+        return HeaderValue::from_static("");
+    }
     // An origin is visible ASCII (checked when the log is opened); an empty value would only be the lack of gossip.
     HeaderValue::try_from(stamp::log_value(head)).unwrap_or(HeaderValue::from_static(""))
 }

@@ -106,10 +106,19 @@ impl InFlight {
         };
         // Another shard may have taken over since the facts were gathered; the ticket's is the one that signs.
         facts.shard = ticket.shard().clone();
-        let signable = facts.decision.level < Level::Sign || facts.signable();
-        let level = if signable { facts.decision.level } else { Level::Commit };
+        let log = app.log_value();
+        let signing = facts.decision.level >= Level::Sign;
+        let why_lowered = match () {
+            () if signing && !facts.signable() => {
+                Some("the request target has bytes that a signature cannot cover")
+            }
+            // A signature covers the log's newest head.
+            () if signing && log.is_empty() => Some("no head of the log is known yet"),
+            () => None,
+        };
+        let level = if why_lowered.is_none() { facts.decision.level } else { Level::Commit };
         Box::new(InFlight {
-            log: app.log_value(),
+            log,
             app,
             ticket: Some(ticket),
             unopened,
@@ -119,7 +128,7 @@ impl InFlight {
             head: None,
             upgrade: None,
             level,
-            why_lowered: (!signable).then_some("the request target has bytes that a signature cannot cover"),
+            why_lowered,
             first_byte: None,
             forwarded: false,
             signatures: Vec::new(),

@@ -258,6 +258,11 @@ pub(crate) async fn open_ledger(
                 tracing::warn!(%error, "the log does not answer; it is tried again");
                 tokio::time::sleep(START_PAUSE).await;
             }
+            Err(error) if error.is_away() => {
+                return Err(error).context(
+                    "nothing is known of the log yet: give its key (--log-vkey) to start without an answer of it",
+                );
+            }
             opened => return Ok(opened?),
         }
     }

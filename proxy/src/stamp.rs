@@ -171,7 +171,9 @@ impl Stamp<'_> {
             insert(headers, REQUEST_DIGEST, digest);
         }
         insert(headers, RECORD, record);
-        headers.insert(LOG, self.log.clone());
+        if !self.log.is_empty() {
+            headers.insert(LOG, self.log.clone());
+        }
         let token = self.app.ledger.token(&self.facts.id);
         let mut receipt = String::with_capacity(96);
         for part in ["\"/v1/colophon/receipts/", &self.facts.id_text, "?token=", &token, "\""] {

@@ -91,7 +91,7 @@ fn a_sidecar_goes_on_without_its_log_and_catches_up() {
     let path = waiting[0].header("colophon-receipt").unwrap().trim_matches('"').to_owned();
     assert_eq!(get(sidecar.listen(), &path).status(), 202);
 
-    // Killed while the log is away: what it has said is on disk, and it waits for the log before it serves again.
+    // Killed while the log is away: what it has said is on disk.
     sidecar.kill();
     log.restart();
     way.point_to(log.listen());
@@ -305,4 +305,40 @@ fn a_shard_revoked_at_the_running_log_is_refused_and_its_sidecar_goes_on_with_an
     let more = ["--store", &store, "--state", &state, "--log-key", &key];
     let (code, said) = colophon::run(&[&revoke[..], &more].concat());
     assert!(code == 1 && said.contains("revoked already"), "{said}");
+}
+
+#[test]
+fn a_sidecar_starts_without_its_log_serves_and_catches_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let fleet = Fleet::new(folder.path());
+    let log = fleet.replica(|options| {
+        options.arg(&["--store", &store(folder.path())]);
+    });
+    let keys: serde_json::Value =
+        serde_json::from_slice(&get(log.listen(), "/v1/colophon/keys").body).unwrap();
+    let vkey = keys["logs"][0]["vkey"].as_str().unwrap().to_owned();
+    let way = Faults::before(log.listen());
+    way.set(Fault::Away);
+    let upstream = upstream();
+    let mut sidecar = fleet.sidecar(&upstream.url(), &[way.url()], |options| {
+        options.arg(&["--log-vkey", &vkey]);
+    });
+    let mut waiting: Vec<_> = (0..5).map(|_| ask(&sidecar)).collect();
+    let path = waiting[0].header("colophon-receipt").unwrap().trim_matches('"').to_owned();
+    assert_eq!(get(sidecar.listen(), &path).status(), 202);
+    // No head of the log is known, so none is vouched for.
+    assert!(waiting[0].header("colophon-log").is_none() && waiting[0].header("signature").is_none());
+    // Killed, and again without the log.
+    sidecar.kill();
+    sidecar.restart();
+    waiting.extend((0..5).map(|_| ask(&sidecar)));
+    assert_eq!(get(sidecar.listen(), &path).status(), 202);
+    way.set(Fault::None);
+    waiting.iter().for_each(|response| verify(&sidecar, response));
+    let after = ask(&sidecar);
+    assert!(after.header("colophon-log").is_some() && after.header("signature").is_some());
+    verify(&sidecar, &after);
+    assert!(sidecar.stop().success(), "{}", sidecar.process().log());
+    assert_sound(folder.path());
+    assert_eq!(records(folder.path()), 11);
 }

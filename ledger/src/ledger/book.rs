@@ -70,6 +70,22 @@ impl Book {
         Book { from, ..Book::default() }
     }
 
+    /// Ids that the WAL holds while the log cannot say whether it has them: to whoever asks they are on their way.
+    pub(crate) fn expect(&mut self, ids: impl Iterator<Item = RecordId>) {
+        self.live.extend(ids);
+    }
+
+    /// The log has said it.
+    pub(crate) fn expect_no_more(&mut self, ids: impl Iterator<Item = RecordId>) {
+        ids.for_each(|id| drop(self.live.remove(&id)));
+    }
+
+    /// Takes in a record of an earlier life.
+    pub(crate) fn recover(&mut self, pending: Pending) {
+        self.accept(&pending.id);
+        self.finish(pending);
+    }
+
     /// Counts an exchange as received.
     pub(crate) fn accept(&mut self, id: &RecordId) {
         self.live.insert(*id);

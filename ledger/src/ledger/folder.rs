@@ -2,6 +2,7 @@
 
 use super::LedgerError;
 use crate::private::Kek;
+use colophon_receipt::statement::Announcement;
 use colophon_signer::KeySource;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -11,6 +12,10 @@ use std::path::{Path, PathBuf};
 const SHARD: &str = "shard-now";
 /// Names the lives that the folder had, with durability `node`.
 const LIVES: &str = "lives";
+/// Announcements that the log does not have yet, a line each.
+const UNANNOUNCED: &str = "unannounced";
+/// That file is never longer: a line for each start without the log, of a few hundred bytes.
+const MAX_UNANNOUNCED: u64 = 1 << 20;
 /// So many of them; fences of older ones are gone.
 const MAX_LIVES: usize = 4096;
 
@@ -84,6 +89,41 @@ impl Folder {
     pub(crate) fn set_shard(&self, name: &str, announced: u64) -> Result<(), LedgerError> {
         let path = self.root.join("wal").join(SHARD);
         replace(&path, format!("{name} {announced}\n").as_bytes())
+    }
+
+    /// Keeps the announcement of a shard that signs answers before the log can be asked, so that the log still comes to
+    /// know its key should this life end before.
+    pub(crate) fn add_unannounced(&self, announcement: &Announcement) -> Result<(), LedgerError> {
+        let mut kept = self.unannounced()?;
+        kept.push(announcement.clone());
+        let lines = kept.iter().map(|one| hex::encode(one.encode()) + "\n");
+        replace(&self.unannounced_path(), lines.collect::<String>().as_bytes())
+    }
+
+    /// Those that are kept.
+    pub(crate) fn unannounced(&self) -> Result<Vec<Announcement>, LedgerError> {
+        let path = self.unannounced_path();
+        let mut text = String::new();
+        match File::open(&path) {
+            Ok(file) => file.take(MAX_UNANNOUNCED).read_to_string(&mut text).map_err(|e| io(&path, e))?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(io(&path, e)),
+        };
+        let read = |line: &str| Announcement::decode(&hex::decode(line).ok()?).ok();
+        Ok(text.lines().filter_map(read).collect())
+    }
+
+    /// The log knows them, or never will.
+    pub(crate) fn forget_unannounced(&self) -> Result<(), LedgerError> {
+        let path = self.unannounced_path();
+        match std::fs::remove_file(&path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(&path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    fn unannounced_path(&self) -> PathBuf {
+        self.root.join("wal").join(UNANNOUNCED)
     }
 
     /// Remembers the lives that this folder had in the store of copies, the newest last. Returns all that are known.

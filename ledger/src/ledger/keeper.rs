@@ -10,6 +10,7 @@ pub(crate) use erase::Erasing;
 pub(crate) use policy::Change;
 
 use super::book::{Pending, Taken};
+use super::late::Late;
 use super::{Ledger, LedgerError};
 use crate::batch::{self, Made};
 use crate::destination::Destination;
@@ -30,6 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
+mod late;
 mod start_over;
 
 /// What the keeper is asked to do between two batches.
@@ -61,6 +63,7 @@ impl Keeper {
         shard: Arc<Shard>,
         from: u64,
         commands: mpsc::Receiver<Command>,
+        late: Option<Late>,
     ) -> Keeper {
         let (stop, stopped) = oneshot::channel();
         let worker = Worker {
@@ -77,6 +80,7 @@ impl Keeper {
             last: Instant::now(),
             commands,
             unlogged: None,
+            late,
         };
         let ended = Ended { ledger: ledger.clone(), asked: false };
         let mut task = JoinSet::new();
@@ -206,6 +210,8 @@ struct Worker {
     last: Instant,
     commands: mpsc::Receiver<Command>,
     unlogged: Option<erase::Unlogged>,
+    /// The log did not answer at the start.
+    late: Option<Late>,
     /// Digest of the policy in force.
     policy: Hash,
     changing: Option<policy::Changing>,
@@ -215,6 +221,14 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self, mut stop: oneshot::Receiver<()>) -> Result<(), LedgerError> {
+        if let Some(late) = self.late.take()
+            && !self.wait_for_log(late, &mut stop).await?
+        {
+            return match self.ledger.book().unlogged() {
+                0 => Ok(()),
+                waiting => Err(LedgerError::Unlogged(waiting)),
+            };
+        }
         let mut ticks = interval(self.ledger.0.config.batch_every.max(Duration::from_millis(1)));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut pause = FIRST_PAUSE;
@@ -308,6 +322,8 @@ impl Worker {
         to: u64,
         total: Counters,
     ) -> Result<Sealed, LedgerError> {
+        let mut records = records;
+        late::name_announcement(&self.ledger, &self.chain.shard, &mut records);
         // A large batch takes milliseconds of hashing.
         let built = beside(move || {
             let hashes: Vec<Hash> = records.iter().map(|pending| pending.record.leaf_hash).collect();

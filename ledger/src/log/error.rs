@@ -111,6 +111,18 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Whether the log is kept elsewhere and does not answer.
+    pub(crate) fn is_away(&self) -> bool {
+        match self {
+            LogError::Away(_) => true,
+            // The log role is the only store that is read before there is a ledger to read from it.
+            LogError::Store(StoreError::Backend { error, .. }) => {
+                matches!(**error, object_store::Error::Generic { store: crate::remote::STORE, .. })
+            }
+            _ => false,
+        }
+    }
+
     pub(crate) fn corrupt(file: String, what: impl Into<String>) -> LogError {
         LogError::Corrupt { file, what: what.into() }
     }

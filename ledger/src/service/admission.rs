@@ -297,11 +297,15 @@ impl Admission {
                 false => Verdict::Refused(Refusal::Taken),
             };
         }
-        if new.not_before.abs_diff(now) > SKEW {
+        // An earlier one has waited for the log, with answers signed by it; it counts while its key does.
+        if new.not_before.saturating_sub(now) > SKEW {
             return refuse(format!(
-                "its clock is {} s away from the log's",
-                new.not_before.abs_diff(now) / 1_000_000
+                "its clock is {} s ahead of the log's",
+                new.not_before.saturating_sub(now) / 1_000_000
             ));
+        }
+        if new.not_after <= now {
+            return Verdict::Refused(Refusal::Expired);
         }
         if new.not_after.checked_sub(new.not_before).is_none_or(|life| life > LONGEST_LIFE || life == 0) {
             return refuse("a shard's key counts for 24 hours at most".into());

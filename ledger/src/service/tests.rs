@@ -231,6 +231,13 @@ async fn what_is_not_fit_is_refused() {
     unfit(Sidecar::with(&origin, A, |new| new.not_after = new.not_before + 86_401_000_000), None).await;
     unfit(Sidecar::with(&origin, A, |new| new.not_after = new.not_before), None).await;
     unfit(Sidecar::with(&origin, A, |new| new.not_before += 3_600_000_000), None).await;
+    let expired = Sidecar::with(&origin, A, |new| {
+        (new.not_before, new.not_after) = (new.not_before - 7_200_000_000, new.not_before - 3_600_000_000);
+    });
+    assert_eq!(service.announce(&expired.payload, None).await.unwrap_err(), Refusal::Expired);
+    // One that has waited for the log is not too late while its key counts.
+    let waited = Sidecar::with(&origin, "waited/00000000000000aa", |new| new.not_before -= 7_200_000_000);
+    service.announce(&waited.payload, None).await.unwrap();
     unfit(Sidecar::with(&origin, A, |new| new.public_key = key().public_key().0), None).await;
     for bytes in [&b""[..], &[0xff; 100], &[0; 70_000]] {
         assert!(matches!(service.announce(bytes, None).await.unwrap_err(), Refusal::Unfit(_)));

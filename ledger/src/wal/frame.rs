@@ -95,6 +95,8 @@ pub(crate) struct DoneFrame {
     /// Log index of the announcement of the key that made `signatures`.
     pub(crate) announced: u64,
     pub(crate) refused: bool,
+    /// The shard that made them, where its announcement was not known.
+    pub(crate) shard: Option<String>,
     /// Whose keys are to seal the opening.
     pub(crate) tenant: Option<Vec<u8>>,
 }
@@ -196,6 +198,7 @@ impl DoneFrame {
             signatures: read_signatures(signatures)?,
             announced: announced.as_uint("announcement")?,
             refused: *refused,
+            shard: None,
             tenant: read_tenant(tenant)?,
         })
     }

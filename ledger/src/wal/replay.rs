@@ -5,6 +5,7 @@
 
 use super::frame::{self, DoneFrame, OpenFrame, Parsed};
 use super::{MAX_SEGMENT, WalError, io, segment_path, segments};
+use crate::shard::UNANNOUNCED;
 use colophon_receipt::record::RecordId;
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
@@ -25,6 +26,8 @@ pub(crate) struct Replay {
     pub(crate) damage: Vec<Damage>,
     /// The ids in `done`.
     finished: HashSet<RecordId>,
+    /// The shard of the last header.
+    shard: Option<String>,
 }
 
 /// Bytes of a segment that could not be read.
@@ -63,6 +66,11 @@ impl Replay {
         let before = self.damage.len();
         read_segment(Path::new(name), frames, self);
         self.damage.len() == before
+    }
+
+    /// Every exchange that it tells of.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = RecordId> {
+        self.finished.iter().chain(self.open.keys()).copied()
     }
 
     /// There are copies in the store that stay until all recovered records are logged.
@@ -106,7 +114,18 @@ fn read_segment(path: &Path, bytes: &[u8], replay: &mut Replay) {
 /// Takes one frame in; `false` if its content is not what its type says.
 fn apply(kind: u8, payload: &[u8], replay: &mut Replay) -> bool {
     match kind {
-        frame::HEADER => frame::read_header(payload).map(|shard| replay.shards.extend([shard])).is_ok(),
+        frame::HEADER => match frame::read_header(payload) {
+            Ok((shard, announced)) => {
+                replay.shard = Some(shard.clone());
+                // Once the log has answered, a second header says where.
+                let known = replay.shards.entry(shard).or_insert(announced);
+                if announced != UNANNOUNCED {
+                    *known = announced;
+                }
+                true
+            }
+            Err(_) => false,
+        },
         frame::OPEN => match OpenFrame::read(payload) {
             Ok(open) => {
                 if !replay.finished.contains(&open.id) {
@@ -117,7 +136,10 @@ fn apply(kind: u8, payload: &[u8], replay: &mut Replay) -> bool {
             Err(_) => false,
         },
         frame::DONE => match DoneFrame::read(payload) {
-            Ok(done) => {
+            Ok(mut done) => {
+                if done.announced == UNANNOUNCED {
+                    done.shard = replay.shard.clone();
+                }
                 replay.open.remove(&done.id);
                 if replay.finished.insert(done.id) {
                     replay.done.push(done);

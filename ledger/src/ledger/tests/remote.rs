@@ -254,3 +254,124 @@ async fn a_policy_change_waits_for_the_log_role() {
     let report = crate::check::check(store, crate::check::CheckOptions::default()).await;
     assert!(report.is_sound(), "{:?}", report.findings);
 }
+
+/// A sidecar that knows the log's key from elsewhere.
+fn knowing(data: &Path, transport: &Arc<Direct>, service: &LogService) -> Config {
+    let key = Some(service.vkey().parse().unwrap());
+    let transport: Arc<dyn Transport> = transport.clone();
+    Config { log: LogAt::Elsewhere(Remote { transport, key }), ..config(data) }
+}
+
+#[tokio::test]
+async fn without_the_log_at_its_start_it_serves_and_catches_up_in_order() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (service, _task) = log_role(&store).await;
+    let way = Direct::to(service.clone());
+    way.away.store(true, Ordering::Relaxed);
+    // A folder that knows nothing of the log, and is told nothing, cannot begin.
+    let refused = open(sidecar(dir.path(), &way), store.clone()).await.err().unwrap();
+    assert!(refused.is_away(), "{refused}");
+
+    let small = || Config { max_batch: 4, ..knowing(dir.path(), &way, &service) };
+    let (ledger, keeper) = open(small(), store.clone()).await.unwrap();
+    assert!(!ledger.head().is_known() && ledger.healthy());
+    let shard = ledger.shard().name.clone();
+    let ids: Vec<_> = (0..10).map(|n| exchange(&ledger, n)).collect();
+    let under_way = accept(&ledger, 10).unwrap();
+    tokio::time::sleep(Duration::from_millis(30)).await;
+    assert_eq!(ledger.counters().backlog, 10);
+    assert!(matches!(ledger.lookup(&ids[0]).await.unwrap(), Lookup::Pending));
+    way.away.store(false, Ordering::Relaxed);
+    settle(&ledger).await;
+    // The shard that signed is the one announced; what was begun before that ends after it.
+    assert_eq!(ledger.shard().name, shard);
+    let last = complete(&ledger, under_way, 10).unwrap();
+    settle(&ledger).await;
+    for id in ids.iter().chain([&last]) {
+        verify(&ledger, &receipt(&ledger, id).await);
+    }
+    // It dies in the middle as well.
+    way.away.store(true, Ordering::Relaxed);
+    let waiting = exchange(&ledger, 11);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    way.away.store(false, Ordering::Relaxed);
+    settle(&ledger).await;
+    keeper.close().await.unwrap();
+    let found = audit(&ledger).await;
+    assert_eq!((found.records.len(), found.announced.len(), found.closed.len()), (12, 1, 1));
+    assert!(found.records.contains_key(&waiting));
+    let statements = &found.shards[&shard];
+    let last = statements.last().unwrap();
+    assert_eq!((last.counters.received, last.counters.recorded, last.counters.lost), (12, 12, 0));
+    // In the order of their ends.
+    let times: Vec<_> = ids.iter().map(|id| found.records[id].completed_at).collect();
+    assert!(times.is_sorted() && statements.len() > 3);
+}
+
+#[tokio::test]
+async fn lives_that_began_and_died_without_the_log_are_logged_once_with_their_signatures() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (service, _task) = log_role(&store).await;
+    let way = Direct::to(service.clone());
+    // A life with the log first: its last records are in the WAL only.
+    let slow = Config { batch_every: Duration::from_secs(3600), ..sidecar(dir.path(), &way) };
+    let (ledger, keeper) = open(slow, store.clone()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let mut ids: Vec<_> = (0..3).map(|n| exchange(&ledger, n)).collect();
+    drop((keeper, ledger));
+    way.away.store(true, Ordering::Relaxed);
+    for life in 1..4 {
+        // Its key is remembered now.
+        let (ledger, keeper) = unlocked(|| open(sidecar(dir.path(), &way), store.clone())).await;
+        assert!(matches!(ledger.lookup(&ids[0]).await.unwrap(), Lookup::Pending), "it is on its way");
+        ids.extend((0..3).map(|n| exchange(&ledger, life * 10 + n)));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        drop((keeper, ledger));
+    }
+    way.away.store(false, Ordering::Relaxed);
+    let (ledger, keeper) = unlocked(|| open(sidecar(dir.path(), &way), store.clone())).await;
+    settle(&ledger).await;
+    for id in &ids {
+        let receipt = receipt(&ledger, id).await;
+        assert_eq!(receipt.http_signatures.len(), 1, "its signature is by an announced key");
+        verify(&ledger, &receipt);
+    }
+    keeper.close().await.unwrap();
+    let found = audit(&ledger).await;
+    assert_eq!(found.records.len(), ids.len());
+    // One with the log, three that died without it, the last.
+    assert_eq!(found.announced.len(), 5);
+}
+
+/// The tasks of a dropped ledger, and with them its lock, go by and by.
+async fn unlocked<F>(open: impl Fn() -> F) -> (Ledger, Keeper)
+where
+    F: Future<Output = Result<(Ledger, Keeper), LedgerError>>,
+{
+    for _ in 0..1000 {
+        match open().await {
+            Err(LedgerError::Locked(_)) => tokio::time::sleep(Duration::from_millis(5)).await,
+            opened => return opened.unwrap(),
+        }
+    }
+    panic!("the folder stays locked");
+}
+
+#[tokio::test]
+async fn a_key_that_expired_before_the_log_ever_answered_loses_no_record() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (service, _task) = log_role(&store).await;
+    let way = Direct::to(service.clone());
+    way.away.store(true, Ordering::Relaxed);
+    let short = Config { shard_key_life: Duration::from_millis(300), ..knowing(dir.path(), &way, &service) };
+    let (ledger, keeper) = open(short, store.clone()).await.unwrap();
+    let id = exchange(&ledger, 1);
+    let first = ledger.shard().name.clone();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    way.away.store(false, Ordering::Relaxed);
+    settle(&ledger).await;
+    assert_ne!(ledger.shard().name, first);
+    let receipt = receipt(&ledger, &id).await;
+    assert!(receipt.http_signatures.is_empty());
+    drop(keeper);
+}
