@@ -33,7 +33,7 @@ use crate::shard::{Shard, UNANNOUNCED};
 use crate::store::{Access, Location, Store};
 use crate::wal::{self, Copier, Copies, Copy, Durability, Replay, Shelf, Wal, WalError};
 use crate::witness::{Kept, WitnessStatus, Witnesses, Witnessing};
-use crate::{recover, remote, store};
+use crate::{recover, store};
 use arc_swap::ArcSwap;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use book::Book;
@@ -403,7 +403,6 @@ impl Ledger {
         let newest = replay.done.iter().map(|done| done.completed_at).max().unwrap_or(0);
         let limits = wal::Limits { durability: config.durability, max_bytes: config.max_backlog_bytes };
         let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT, limits);
-        wal.start()?;
         let earlier = Earlier { replay, last_shard };
         let (clock, shard, from, book, late) = match log.is_away() {
             false => {
@@ -414,7 +413,7 @@ impl Ledger {
                 });
                 let (found, clock) = found.await?;
                 let now = clock.now();
-                let (shard, from, recovered) = found.taken_up(earlier, &folder, &wal, now)?;
+                let (shard, from, recovered) = found.taken_up(earlier, &folder, &wal, now, now)?;
                 let mut book = Book::new(from);
                 recovered.into_iter().for_each(|pending| book.recover(pending));
                 wal.release([]);
@@ -422,10 +421,11 @@ impl Ledger {
             }
             true => {
                 let clock = Clock::new(newest);
-                let late = Late::begin(earlier, &log, &config, &folder, &wal, clock.now())?;
-                let mut book = Book::new(clock.now());
+                let now = clock.now();
+                let late = Late::begin(earlier, &log, &config, &folder, &wal, now)?;
+                let mut book = Book::new(now);
                 book.expect(late.ids());
-                (clock, late.shard().clone(), clock.now(), book, Some(late))
+                (clock, late.shard().clone(), now, book, Some(late))
             }
         };
         // Before anything of the shard is logged: a machine that takes over has to know it.
@@ -433,6 +433,7 @@ impl Ledger {
             Some((shelf, taken)) => Some(Copier::begin(shelf, taken, &wal, clock.now()).await?),
             None => None,
         };
+        wal.start()?;
         let shard = Arc::new(shard);
         let (commands, asked) = mpsc::channel(WAITING_COMMANDS);
         let ledger = Ledger(Arc::new(Inner {

@@ -133,7 +133,9 @@ fn twenty_thousand_records_a_second() {
                 let received_at = ledger.now();
                 let id = ledger.new_id(received_at / 1000);
                 ids.push(id);
-                ledger.begin(&Open { id, received_at, level: Level::Commit, fields: &early, tenant: None }).unwrap()
+                ledger
+                    .begin(&Open { id, received_at, level: Level::Commit, fields: &early, tenant: None })
+                    .unwrap()
             })
             .collect();
         for mut ticket in tickets {

@@ -304,7 +304,8 @@ async fn revoke(shared: &Shared, request: Request<Incoming>) -> Response<Full<By
     };
     let what = serde_json::from_slice::<Revoking>(&body).ok();
     let Some((reason, what)) = what.and_then(|what| Some((what.reason.parse().ok()?, what))) else {
-        let form = r#"write {"shard": "<name>/<16 hex digits>", "reason": "key-compromise", "from": <µs or null>}"#;
+        let form =
+            r#"write {"shard": "<name>/<16 hex digits>", "reason": "key-compromise", "from": <µs or null>}"#;
         return refused(StatusCode::BAD_REQUEST, "unfit", form);
     };
     match shared.service.revoke(&what.shard, reason, what.from).await {

@@ -239,3 +239,30 @@ fn a_rotation_killed_anywhere_can_be_done_again() {
     assert!(code == 0 && said.contains("key_id"), "{said}");
     assert_sound(&colophon);
 }
+
+#[test]
+fn the_private_openings_get_another_key_by_rewrap_only() {
+    let upstream = Upstream::answering(OK);
+    let mut colophon = Colophon::signing(&upstream.url());
+    let answer = chat(&colophon);
+    Fetched::of(&answer, colophon.listen());
+    let new = colophon.folder().join("new.key");
+    fs::write(&new, "2a".repeat(32)).unwrap();
+    fs::set_permissions(&new, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let (data, new) = (colophon.data().display().to_string(), format!("file:{}", new.display()));
+    let rewrap = ["key", "rewrap", "--data", &data, "--new-private-key", &new, "--json"];
+    let (code, said) = colophon::run(&rewrap);
+    assert!(code == 1 && said.contains("in use"), "it still runs: {said}");
+    assert!(colophon.stop().success());
+    for (keys, before) in [(1, 0), (0, 1)] {
+        let (code, said) = colophon::run(&rewrap);
+        assert_eq!(code, 0, "{said}");
+        let done: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!((&done["keys"], &done["before"]), (&keys.into(), &before.into()), "{said}");
+    }
+    let (status, said) = colophon.try_start();
+    assert!(status.is_some_and(|status| !status.success()) && said.contains("--private-key"), "{said}");
+    colophon.options().arg(&["--private-key", &new]);
+    colophon.restart();
+    Fetched::of(&answer, colophon.listen()).assert_verifies(colophon.listen(), b"{}", b"{\"id\":\"x\"}");
+}

@@ -77,7 +77,9 @@ impl Book {
 
     /// The log has said it.
     pub(crate) fn expect_no_more(&mut self, ids: impl Iterator<Item = RecordId>) {
-        ids.for_each(|id| drop(self.live.remove(&id)));
+        for id in ids {
+            self.live.remove(&id);
+        }
     }
 
     /// Takes in a record of an earlier life.

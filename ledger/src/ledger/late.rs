@@ -5,8 +5,8 @@
 //! which is the outbox, and become statements in their order once the log answers.
 
 use super::folder::Folder;
-use super::{Config, LedgerError, Pending};
 use super::objects::Objects;
+use super::{Config, LedgerError, Pending};
 use crate::destination::Destination;
 use crate::recover::{self, Past};
 use crate::service::PREDECESSOR_CODE;
@@ -81,13 +81,15 @@ async fn announce_kept(
 }
 
 impl Found {
-    /// Makes the shard the folder's, and what is not logged its records. Gives the time as well from which on it tells.
+    /// Makes the shard the folder's, and what is not logged its records. Gives the time as well from which on it tells: where
+    /// no shard was before, no later than `since`.
     pub(super) fn taken_up(
         self,
         earlier: Earlier,
         folder: &Folder,
         wal: &Wal,
         now: u64,
+        since: u64,
     ) -> Result<(Shard, u64, Vec<Pending>), LedgerError> {
         let (Found { past, late, shard }, Earlier { replay, last_shard }) = (self, earlier);
         if let Some((shard, _)) = last_shard.filter(|(name, _)| past.is_lost(name, &replay)) {
@@ -106,8 +108,8 @@ impl Found {
         if !recovered.is_empty() {
             tracing::warn!(records = recovered.len(), "records of an earlier life recovered from the WAL");
         }
-        let oldest = recovered.iter().map(|pending| pending.completed_at).min().unwrap_or(now);
-        Ok((shard, past.to.unwrap_or(oldest.min(now)), recovered))
+        let oldest = recovered.iter().map(|pending| pending.completed_at).min().unwrap_or(since);
+        Ok((shard, past.to.unwrap_or(oldest.min(since)), recovered))
     }
 }
 

@@ -4,9 +4,9 @@ use super::crypt::{CryptError, DataKey, KEY_FILE, Kek, KeyName, Tenant};
 use super::file;
 use super::vault::{KEK_NAME, damage, private_key};
 use crate::ledger::LedgerError;
+use crate::ledger::Stores;
 use crate::ledger::folder::Folder;
 use crate::ledger::objects::Objects;
-use crate::ledger::Stores;
 use std::path::PathBuf;
 
 /// Passes over the keys: a process that shares the store and was not stopped may make one meanwhile.
@@ -47,7 +47,8 @@ pub async fn rewrap(rewrap: Rewrap) -> Result<Rewrapped, LedgerError> {
         None => folder.private_key(true)?,
     };
     let named = store.get(KEK_NAME, 64).await?;
-    let named = named.ok_or_else(|| damage(KEK_NAME, "it is missing: nothing was ever sealed in this store"))?;
+    let named =
+        named.ok_or_else(|| damage(KEK_NAME, "it is missing: nothing was ever sealed in this store"))?;
     let named = String::from_utf8_lossy(&named).trim().to_owned();
     if named != old.id() && named != rewrap.new.id() {
         let source = CryptError::OtherKek { wrapped: named, given: old.id() };
@@ -56,7 +57,8 @@ pub async fn rewrap(rewrap: Rewrap) -> Result<Rewrapped, LedgerError> {
     let mut done = Rewrapped::default();
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..PASSES {
-        let names: Vec<_> = store.paths("keys").await?.into_iter().filter_map(|path| key_name(&path)).collect();
+        let names: Vec<_> =
+            store.paths("keys").await?.into_iter().filter_map(|path| key_name(&path)).collect();
         for name in names.into_iter().filter(|name| seen.insert(*name)) {
             one(&store, &name, &old, &rewrap.new, &mut done).await?;
         }

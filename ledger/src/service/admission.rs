@@ -91,8 +91,8 @@ struct Known {
     closed: Option<(u64, Hash)>,
     /// A later shard says that it goes on where this one ended.
     superseded: bool,
-    /// Index of the revocation of its key.
-    revoked: Option<u64>,
+    /// Index and time of the revocation of its key.
+    revoked: Option<(u64, u64)>,
     /// Its newest policy change: the statement that it comes before, index and payload hash.
     change: Option<(u64, u64, Hash)>,
     /// Its erasures, with index and payload hash.
@@ -173,7 +173,7 @@ impl Admission {
             }
             Leaf::Revocation(_, revocation) if revocation.shard.is_some() => {
                 self.earliest = self.earliest.min(revocation.at);
-                self.shards.entry(shard).or_default().revoked.get_or_insert(index);
+                self.shards.entry(shard).or_default().revoked.get_or_insert((index, revocation.at));
             }
             _ => {}
         }
@@ -273,8 +273,11 @@ impl Admission {
                 Ok(known) => judge_erasure(known, signed, erasure),
                 Err(refusal) => Verdict::Refused(refusal),
             },
-            Submission::Revocation { shard, .. } => match self.shards.get(shard) {
-                Some(Known { revoked: Some(index), .. }) => {
+            Submission::Revocation { shard, at: asked, .. } => match self.shards.get(shard) {
+                Some(Known { revoked: Some((index, at)), .. }) if at == asked => {
+                    Verdict::Logged(Placed { index: *index })
+                }
+                Some(Known { revoked: Some((index, _)), .. }) => {
                     Verdict::Refused(Refusal::Revoked { index: *index })
                 }
                 Some(Known { announced: Some(_), .. }) => Verdict::Append,
@@ -304,11 +307,11 @@ impl Admission {
                 new.not_before.saturating_sub(now) / 1_000_000
             ));
         }
-        if new.not_after <= now {
-            return Verdict::Refused(Refusal::Expired);
-        }
         if new.not_after.checked_sub(new.not_before).is_none_or(|life| life > LONGEST_LIFE || life == 0) {
             return refuse("a shard's key counts for 24 hours at most".into());
+        }
+        if new.not_after <= now {
+            return Verdict::Refused(Refusal::Expired);
         }
         let Some(earlier) = &new.predecessor else { return Verdict::Append };
         match self.shards.get(&earlier.shard).and_then(|known| known.last) {
@@ -332,7 +335,7 @@ impl Admission {
             )));
         }
         signed.verify(&announced.key).map_err(|e| Refusal::Unfit(e.to_string()))?;
-        if let Some(index) = known.revoked {
+        if let Some((index, _)) = known.revoked {
             return Err(Refusal::Revoked { index });
         }
         if now >= announced.not_after {

@@ -255,7 +255,7 @@ async fn what_is_not_fit_is_refused() {
     service.append(&first, a.announced).await.unwrap();
     let all = leaves(&store).await;
     assert!(matches!(service.append(&all[1], a.announced).await.unwrap_err(), Refusal::Unfit(_)));
-    assert_eq!(all.len(), 3);
+    assert_eq!(all.len(), 4);
 }
 
 #[tokio::test]
@@ -334,7 +334,8 @@ async fn a_revoked_shard_is_refused_by_name_by_every_replica() {
     let second = stolen.statement(1);
     assert_eq!(service.append(&second, stolen.announced).await.unwrap_err(), refused);
     let close = ShardClose { shard: name(1), seq: 0, payload_hash: before.previous, at: now() };
-    let close = sign_statement(&close.encode(), CLOSE_TYPE, service.origin(), &name(1), &*stolen.key).unwrap();
+    let close =
+        sign_statement(&close.encode(), CLOSE_TYPE, service.origin(), &name(1), &*stolen.key).unwrap();
     assert_eq!(service.append(&close, stolen.announced).await.unwrap_err(), refused);
     // The others go on.
     let fine = other.statement(1);

@@ -36,7 +36,10 @@ impl Worker {
     }
 
     /// What the log says, and whether its shard is the one that has signed answers meanwhile.
-    async fn announce_late(&mut self, late: &mut Late) -> Result<(bool, crate::ledger::late::Found), LedgerError> {
+    async fn announce_late(
+        &mut self,
+        late: &mut Late,
+    ) -> Result<(bool, crate::ledger::late::Found), LedgerError> {
         self.log.refresh().await?;
         let ledger = self.ledger.clone();
         let inner = &ledger.0;
@@ -70,9 +73,12 @@ impl Worker {
         let inner = self.ledger.0.clone();
         let since = late.since();
         let (earlier, holds, ids) = late.end();
-        let (shard, from, recovered) = found.taken_up(earlier, &inner.folder, &inner.wal, inner.clock.now())?;
+        let (shard, from, recovered) =
+            found.taken_up(earlier, &inner.folder, &inner.wal, inner.clock.now(), since)?;
         if from > since {
-            tracing::error!("the clock was behind the log's last statement of this folder; records are logged late");
+            tracing::error!(
+                "the clock was behind the log's last statement of this folder; records are logged late"
+            );
         }
         let _ = inner.late_announced.set(ours.then_some(shard.announced));
         if !ours {

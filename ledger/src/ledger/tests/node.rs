@@ -156,8 +156,13 @@ async fn a_store_that_is_away_is_as_a_full_backlog() {
     assert!(!ledger.healthy());
     let received_at = ledger.now();
     let id = ledger.new_id(received_at / 1000);
-    let mut ticket =
-        ledger.begin_degraded(&Open { id, received_at, level: Level::Sign, fields: &request(3), tenant: None });
+    let mut ticket = ledger.begin_degraded(&Open {
+        id,
+        received_at,
+        level: Level::Sign,
+        fields: &request(3),
+        tenant: None,
+    });
     let record = seal_for(&ledger, &mut ticket, 3);
     ledger.finish(ticket, record.into()).unwrap();
     gate.shut(false);

@@ -40,7 +40,11 @@ pub(super) async fn run(args: RewrapArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         println!("{}", json!({"key": id, "keys": done.keys, "before": done.before}));
     } else {
-        println!("{} {} data keys are wrapped by the key {id} now", term::green("✓"), done.keys + done.before);
+        println!(
+            "{} {} data keys are wrapped by the key {id} now",
+            term::green("✓"),
+            done.keys + done.before
+        );
         println!("start       with --private-key {}", term::safe_line(&args.new_private_key.to_string()));
         println!("the old key opens copies of the store from before: destroy it once you have none");
     }
