@@ -8,6 +8,7 @@ use crate::{Collateral, Platform, Refusal, Report, roots};
 use dcap_qvl::quote::Report as Body;
 use dcap_qvl::verify::QuoteVerifier;
 use dcap_qvl::{QuoteClaims, QuoteCollateralV3, QuotePolicy, TcbStatus};
+use serde::Deserialize;
 use std::time::Duration;
 
 /// What a reader's policy says about Intel's TCB.
@@ -62,10 +63,10 @@ pub(crate) fn verify(
     let rules = question.policy.map(|policy| policy.intel_tcb()).unwrap_or_default();
     let real = claims(quote, intel, roots::INTEL, question.at, &rules);
     match (real, question.simulated) {
-        (Ok(claims), _) => Ok(report(&claims, roots::INTEL, false, question.at)),
+        (Ok(claims), _) => Ok(report(&claims, intel, roots::INTEL, false, question.at)),
         (Err(refusal), Some(simulated)) => {
             match claims(quote, intel, &simulated.intel, question.at, &rules) {
-                Ok(claims) => Ok(report(&claims, &simulated.intel, true, question.at)),
+                Ok(claims) => Ok(report(&claims, intel, &simulated.intel, true, question.at)),
                 // What is wrong under the simulated root is the better answer where the evidence is simulated.
                 Err(other) if is_simulated(intel) => Err(other),
                 Err(_) => Err(refusal),
@@ -112,13 +113,34 @@ fn refusal(error: &impl ToString) -> Refusal {
     }
 }
 
-fn report(claims: &QuoteClaims, root: &[u8], simulated: bool, at: u64) -> Report {
+/// The older issue date of TCB info and QE identity, whose signatures were verified.
+fn issued(collateral: &QuoteCollateralV3) -> Option<u64> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Dated {
+        issue_date: String,
+    }
+    let issued = |json: &str| {
+        let dated: Dated = serde_json::from_str(json).ok()?;
+        dated.issue_date.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
+    };
+    let (tcb, qe) = (issued(&collateral.tcb_info)?, issued(&collateral.qe_identity)?);
+    u64::try_from(tcb.min(qe)).ok()
+}
+
+fn report(
+    claims: &QuoteClaims,
+    collateral: &QuoteCollateralV3,
+    root: &[u8],
+    simulated: bool,
+    at: u64,
+) -> Report {
     let platform = if claims.report.is_sgx() { Platform::Sgx } else { Platform::Tdx };
     let name = colophon_signer::x509::Certificate::parse(root).map(|root| root.name()).unwrap_or_default();
     let root = Root { name, sha256: colophon_receipt::merkle::sha256(root) };
     let mut report = Report::new(platform, root, simulated, at);
     report.about = format!("the CPU with PPID {}", hex::encode(&claims.platform.pck.ppid));
-    report.age.collateral_from = Some(claims.earliest_issue_date);
+    report.age.collateral_from = issued(collateral);
     report.age.good_until = Some(claims.earliest_expiration_date);
     body(&claims.report, &mut report);
     let tcb = &claims.tcb;

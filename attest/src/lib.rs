@@ -36,6 +36,8 @@ pub mod simulate;
 pub mod snp;
 #[cfg(test)]
 mod testing;
+#[cfg(feature = "tokens")]
+pub mod token;
 pub mod tpm;
 mod verify;
 

@@ -74,9 +74,12 @@ impl<'a> Parsed<'a> {
         let _responder_nonce = bytes.take(32)?;
         let opaque_len = bytes.u16_le()?;
         let opaque = opaque(bytes.take(usize::from(opaque_len))?)?;
+        let signed = &report[..report.len() - bytes.rest().len()];
         let signature = bytes.take(SIGNATURE_LEN)?;
-        bytes.end()?;
-        let signed = &report[..report.len() - SIGNATURE_LEN];
+        // Drivers hand out buffers, and tools have written a zero too many.
+        if bytes.rest().iter().any(|byte| *byte != 0) {
+            return Err(wrong("bytes behind its end"));
+        }
         Ok(Parsed { nonce, measurements: measurements(record, blocks)?, opaque, signed, signature })
     }
 

@@ -229,4 +229,4 @@ fn pcrs(quote: &TpmQuote, bank: Hash) -> Result<BTreeMap<u8, Vec<u8>>, Refusal> 
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

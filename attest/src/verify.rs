@@ -44,6 +44,9 @@ pub fn verify(
         Evidence::AzureVtpm { hcl, td_quote, tpm } => {
             tpm::azure::verify(hcl, td_quote.as_deref(), tpm, collateral, question)?
         }
+        #[cfg(feature = "tokens")]
+        Evidence::Token { token } => crate::token::verify(token, collateral, question)?,
+        #[cfg(not(feature = "tokens"))]
         Evidence::Token { .. } => {
             return Err(Refusal::Policy("this program was built without tokens".into()));
         }

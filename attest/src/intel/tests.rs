@@ -114,6 +114,28 @@ fn report_data_and_nonce_have_to_be_those_asked_for() {
 }
 
 #[test]
+fn collateral_older_than_the_policy_allows_is_refused() {
+    let Some((evidence, collateral)) = load("tdx/tdx_quote") else { return };
+    let report = judge(&evidence, &collateral, AT).unwrap();
+    // 2025-06-19T10:16:03Z, the TCB info's.
+    assert_eq!(report.age.collateral_from, Some(1_750_328_163));
+    let mr_td = &report.measurements["mr_td"];
+    let ask = |age: &str| {
+        let policy = crate::Policy::from_yaml(&format!(
+            "apiVersion: colophon.dev/v1alpha1\nkind: AttestationPolicy\nmetadata: {{name: t}}\nspec:\n  maxCollateralAge: {age}\n  platforms:\n    tdx: {{referenceValues: {{mr_td: [{mr_td:?}]}}}}\n"
+        ))
+        .unwrap();
+        verify_evidence(
+            &evidence,
+            &collateral,
+            &Question { at: AT, policy: Some(&policy), ..Question::default() },
+        )
+    };
+    assert!(ask("14h").unwrap().compared);
+    assert_eq!(ask("13h").unwrap_err().code(), "policy");
+}
+
+#[test]
 fn a_reference_value_that_does_not_fit_is_refused() {
     let Some((evidence, collateral)) = load("tdx/tdx_quote") else { return };
     let ask = |rules: &str| {

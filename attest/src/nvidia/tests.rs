@@ -135,9 +135,16 @@ fn no_flipped_bit_is_accepted() {
 }
 
 #[test]
-fn bytes_behind_the_signature_are_refused() {
+fn zeros_behind_the_signature_are_passed_over_and_nothing_else() {
     let Some(evidence) = hopper() else { return };
-    assert_eq!(ask(&changed(&evidence, |report| report.push(0))).unwrap_err().code(), "malformed");
+    assert_eq!(ask(&changed(&evidence, |report| report.extend([0; 9]))), ask(&evidence));
+    assert_eq!(ask(&changed(&evidence, |report| report.push(1))).unwrap_err().code(), "malformed");
+    // One that was recorded so.
+    let files = recorded_hex("nvidia/hopper_coco_report1.txt").zip(recorded("nvidia/hopper_coco_certs1.txt"));
+    let Some((report, pem)) = files else { return };
+    let certificates = x509::certificates(&String::from_utf8(pem).unwrap()).unwrap();
+    let report = ask(&Evidence::Nvidia { report, certificates }).unwrap();
+    assert_eq!(report.measurements["feature_flag"], "single-passthrough");
 }
 
 #[test]

@@ -240,4 +240,11 @@ fn two_spellings_of_one_quote_both_verify() {
     let tagged = Evidence::Nitro { document: [&[0xd2][..], document].concat() };
     let (one, two) = (ask(piece, AT).unwrap(), ask(&(tagged, Collateral::default()), AT).unwrap());
     assert_eq!(one, two);
+    let (Evidence::IntelQuote { mut quote }, collateral) = simulation().tdx(DATA, AT, Faults::default())
+    else {
+        return;
+    };
+    let one = ask(&(Evidence::IntelQuote { quote: quote.clone() }, collateral.clone()), AT).unwrap();
+    quote.push(1);
+    assert_eq!(ask(&(Evidence::IntelQuote { quote }, collateral), AT).unwrap(), one);
 }

@@ -114,3 +114,6 @@ pub(crate) fn verify(
     }
     Ok(report)
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ fn pcrs_of_tools(file: &[u8]) -> BTreeMap<u8, String> {
     numbers.zip(digests).collect()
 }
 
-fn quote(kind: &str) -> Option<TpmQuote> {
+pub(crate) fn quote(kind: &str) -> Option<TpmQuote> {
     let pem = String::from_utf8(recorded(&format!("tpm/ak_{kind}.pem"))?).unwrap();
     let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
     Some(TpmQuote {

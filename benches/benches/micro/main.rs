@@ -1,6 +1,7 @@
 //! What one exchange, one batch and one receipt cost, each part on its own.
 #![allow(missing_docs, clippy::expect_used)] // Only `cargo bench` runs this, and it should fail loudly.
 
+mod attest;
 mod batch;
 mod decide;
 mod hash;
@@ -16,6 +17,7 @@ criterion_group!(
     record::signatures,
     batch::batch,
     verify::verify,
-    decide::decide
+    decide::decide,
+    attest::attest
 );
 criterion_main!(micro);
