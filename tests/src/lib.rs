@@ -21,6 +21,7 @@ pub mod s3;
 pub mod same;
 pub mod server;
 pub mod session;
+pub mod soak;
 pub mod softhsm;
 pub mod text;
 pub mod tsa;

@@ -13,13 +13,15 @@ pub fn tests(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
 
-/// A built program, beside the test that runs: `target/<profile>/deps/test-…` → `target/<profile>/name`.
+/// A built program, beside what runs: `target/<profile>/deps/test-…` or `target/<profile>/program` →
+/// `target/<profile>/name`.
 ///
 /// # Panics
 /// When it has not been built.
 pub fn program(name: &str) -> PathBuf {
     let here = env::current_exe().expect("a test has a path");
-    let profile = here.parent().and_then(Path::parent).expect("target/<profile>/deps");
+    let folder = here.parent().expect("a program is in a folder");
+    let profile = if folder.ends_with("deps") { folder.parent().expect("deps is in one") } else { folder };
     let path = profile.join(name);
     assert!(path.exists(), "{} is not built: run `cargo xtask test`", path.display());
     path

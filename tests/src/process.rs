@@ -1,6 +1,7 @@
 //! A child process that never outlives its test, and whose output is kept for the failure message.
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -20,7 +21,8 @@ impl Process {
         let name = command.get_program().to_string_lossy().into_owned();
         let out = File::options().create(true).append(true).open(log).expect("the log file");
         let err = out.try_clone().expect("a second handle on the log");
-        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).spawn();
+        // Ctrl-C is for whoever runs the tests, who then ends this one.
+        let child = command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0).spawn();
         Self { child: child.unwrap_or_else(|error| panic!("{name}: {error}")), log: log.to_owned(), name }
     }
 

@@ -1,0 +1,293 @@
+//! A proxy that is killed under load of every kind, again and again, and started again on the same folder.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use colophon_receipt::level::Outcome;
+use colophon_receipt::merkle::sha256;
+
+use crate::client::{Client, get, post_bytes};
+use crate::colophon::{self, Colophon};
+use crate::elsewhere::{Elsewhere, lose_the_machine};
+use crate::log::{self, Head};
+use crate::receipts::Fetched;
+use crate::upstream::Upstream;
+use crate::wire::{End, Message};
+use crate::{PATIENCE, pause, wait_for};
+
+const CHAT: &str = "/v1/chat/completions";
+const STREAM_HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+/// How long `log check` may take for each kill before it, besides [`PATIENCE`].
+const CHECK_PER_KILL: Duration = Duration::from_secs(1);
+
+/// What is asked for.
+#[derive(Clone, Debug)]
+pub struct Soak {
+    /// As in `--durability`; with `node` the machine is lost at each kill, with its disk.
+    pub durability: String,
+    /// Kill at least this often.
+    pub kills: u64,
+    /// Go on at least this long.
+    pub time: Duration,
+    /// Kills after which the whole log is read again.
+    pub check_every: u64,
+}
+
+impl Default for Soak {
+    fn default() -> Soak {
+        Soak { durability: "process".to_owned(), kills: 0, time: Duration::ZERO, check_every: 10 }
+    }
+}
+
+/// What was done, all of it found to be right.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    /// SIGKILLs.
+    pub kills: u64,
+    /// Answers that clients got whole.
+    pub whole: usize,
+    /// Answers that were cut.
+    pub cut: usize,
+    /// Different tree heads that were seen.
+    pub heads: usize,
+    /// Records in the log, at the end.
+    pub records: usize,
+    /// The most memory that a life took at its end, KiB.
+    pub memory: u64,
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Done { kills, whole, cut, heads, records, memory } = self;
+        write!(
+            f,
+            "{kills} kills, {whole} whole answers, {cut} cut ones, {heads} tree heads, {records} records, at most \
+             {} MiB",
+            memory / 1024
+        )
+    }
+}
+
+/// Small answers at once, a stream of three events, an endless one, or one that breaks off.
+pub fn upstream() -> Upstream {
+    Upstream::serve(|conn| {
+        while let Some(request) = conn.request() {
+            let text = request.text();
+            if text.contains("broken") {
+                conn.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2000000\r\n\r\n");
+                conn.send(&[b'x'; 9000]);
+                return;
+            } else if text.contains("endless") {
+                conn.send(STREAM_HEAD);
+                while conn.send(b"b\r\ndata: one\n\n\r\n") {
+                    pause(Duration::from_millis(20));
+                }
+            } else if text.contains("stream") {
+                conn.send(STREAM_HEAD);
+                let event = b"b\r\ndata: one\n\n\r\n";
+                conn.send_slowly(&[event, event, event, b"0\r\n\r\n"], Duration::from_millis(5));
+            } else {
+                conn.send(
+                    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len()).as_bytes(),
+                );
+            }
+        }
+    })
+}
+
+/// What a client got: the request's body, the response, whole or cut.
+type Got = (String, Message);
+
+/// Asks again and again until the proxy is gone, counting the answers that are whole.
+fn load(colophon: &Colophon, kind: &'static str, stop: &AtomicBool, answers: &AtomicUsize) -> Vec<Got> {
+    let mut got = Vec::new();
+    let mut client = Client::connect(colophon.listen()).timeout(Duration::from_secs(10));
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let body = format!("{{\"{kind}\":{number}}}");
+        client.send(&post_bytes(CHAT, "", &body));
+        let response = client.response("POST");
+        if response.start.is_empty() {
+            break;
+        }
+        assert_eq!(response.status(), 200, "{}", response.text());
+        assert_ne!(response.end, End::TimedOut, "a connection hangs: {body}");
+        let whole = response.end == End::Complete;
+        got.push((body, response));
+        if !whole && kind == "broken" {
+            // The upstream's fault, not the end of the proxy.
+            pause(Duration::from_millis(20));
+            let Some(again) = Client::try_connect(colophon.listen()) else { break };
+            client = again.timeout(Duration::from_secs(10));
+            continue;
+        }
+        if !whole {
+            break;
+        }
+        answers.fetch_add(1, Ordering::Relaxed);
+    }
+    got
+}
+
+impl Soak {
+    /// Runs until there are enough kills and enough time has passed, or `stop` says so. `tell` is called after each kill.
+    ///
+    /// # Panics
+    /// When anything is not as it should be.
+    pub fn run(&self, stop: &dyn Fn() -> bool, tell: &dyn Fn(&Done)) -> Done {
+        let (upstream, elsewhere) = (upstream(), Elsewhere::new());
+        let node = self.durability == "node";
+        let mut colophon = Colophon::start(&upstream.url(), |options| {
+            options.sign_all().batch_every = "60ms".to_owned();
+            match node {
+                true => elsewhere.set(options),
+                false => drop(options.arg(&["--durability", &self.durability])),
+            }
+        });
+        let folder = if node { elsewhere.store() } else { colophon.data() };
+        let trust = get(colophon.listen(), "/.well-known/colophon/keys").body;
+        let (mut ids, mut heads, mut sizes) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let (mut done, begun) = (Done::default(), Instant::now());
+        while !stop() && (done.kills < self.kills || begun.elapsed() < self.time) {
+            let got = load_and_kill(&mut colophon, done.kills, &mut sizes);
+            done.kills += 1;
+            heads.extend(got.iter().map(|(_, response)| Head::of_response(response)));
+            heads.push(Head::of_folder(&folder));
+            heads.sort();
+            heads.dedup();
+            if node {
+                lose_the_machine(&colophon);
+            }
+            colophon.restart();
+            let (whole, cut) = on_record(&colophon, &trust, &got, &mut ids);
+            (done.whole, done.cut, done.heads) = (done.whole + whole, done.cut + cut, heads.len());
+            done.memory = sizes.iter().copied().max().unwrap_or(0);
+            log::assert_one_log(&folder, &heads);
+            assert_none_hang(&colophon);
+            if done.kills.is_multiple_of(self.check_every) {
+                let recorded: BTreeSet<[u8; 16]> = log::recorded_ids(&folder).into_iter().collect();
+                assert!(ids.is_subset(&recorded), "after {} kills a record is missing", done.kills);
+                assert_sound(&folder, done.kills);
+                done.records = recorded.len();
+            }
+            tell(&done);
+        }
+        assert_eq!(get(colophon.listen(), "/.well-known/colophon/keys").body, trust, "it is another log");
+        assert_flat(&sizes);
+        assert!(colophon.stop().success());
+        let recorded = log::recorded_ids(&folder);
+        let distinct: BTreeSet<[u8; 16]> = recorded.iter().copied().collect();
+        assert_eq!(recorded.len(), distinct.len(), "a record is there twice");
+        assert!(ids.is_subset(&distinct), "a record is missing");
+        log::assert_one_log(&folder, &heads);
+        assert_sound(&folder, done.kills);
+        done.records = recorded.len();
+        done
+    }
+}
+
+/// Clients of every kind, and SIGKILL while they are at it.
+fn load_and_kill(colophon: &mut Colophon, number: u64, sizes: &mut Vec<u64>) -> Vec<Got> {
+    let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let got = thread::scope(|scope| {
+        let shared: &Colophon = colophon;
+        let of = |kind: &'static str| {
+            let (stop, answers) = (&stop, &answers);
+            scope.spawn(move || load(shared, kind, stop, answers))
+        };
+        let clients = [of("plain"), of("plain"), of("stream"), of("endless"), of("broken")];
+        // A busy machine takes longer to get going.
+        wait_for(PATIENCE, || (answers.load(Ordering::Relaxed) > 10).then_some(()));
+        // At moments that are spread over what a batch takes.
+        pause(Duration::from_millis(40 + (number * 37) % 130));
+        sizes.extend(resident(shared.process_id()));
+        shared.signal("KILL");
+        stop.store(true, Ordering::Relaxed);
+        clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
+    });
+    colophon.process().wait(PATIENCE);
+    got
+}
+
+/// Every answer, whole or cut, is on record once, as it was. Gives how many of each there were.
+fn on_record(colophon: &Colophon, trust: &[u8], got: &[Got], ids: &mut BTreeSet<[u8; 16]>) -> (usize, usize) {
+    let before = ids.len();
+    // What was cut in the middle has no end, and is on record all the same.
+    let (whole, cut): (Vec<&Got>, Vec<&Got>) =
+        got.iter().partition(|(_, response)| response.end == End::Complete);
+    // The verifier is a process each time: a sample.
+    let sample = (whole.len() / 3).max(1);
+    for (number, (body, response)) in whole.iter().enumerate() {
+        let receipt = Fetched::of(response, colophon.listen());
+        assert_eq!(receipt.outcome(), Outcome::Complete);
+        assert_eq!(receipt.request_body().map(|b| b.digest), Some(sha256(body.as_bytes())));
+        assert_eq!(receipt.response_body().map(|b| b.digest), Some(sha256(&response.body)));
+        ids.insert(receipt.leaf.id);
+        if number % sample == 0 {
+            let (code, said) = receipt.verify_by(trust, Some(body.as_bytes()), Some(&response.body));
+            assert_eq!(code, 0, "{said}");
+        }
+    }
+    for (number, (body, response)) in cut.iter().enumerate() {
+        let receipt = Fetched::of(response, colophon.listen());
+        // A stream's end may have been recorded and not have come out any more.
+        let endless = !response.body.starts_with(b"{") && response.body.len() > 33;
+        match receipt.outcome() {
+            Outcome::Recovered => {}
+            Outcome::UpstreamFailed => assert!(body.contains("broken"), "{body}"),
+            Outcome::Complete => assert!(!endless),
+            other => panic!("{other:?}"),
+        }
+        ids.insert(receipt.leaf.id);
+        if number % 4 == 0 {
+            let (code, said) = receipt.verify_by(trust, None, None);
+            assert_eq!(code, 0, "{said}");
+        }
+    }
+    assert_eq!(ids.len() - before, got.len(), "two answers have one record");
+    (whole.len(), cut.len())
+}
+
+/// Resident memory of a process, KiB.
+fn resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}
+
+/// The last lives take no more memory than the first ones, though the log has grown.
+fn assert_flat(sizes: &[u64]) {
+    let quarter = (sizes.len() / 4).max(1);
+    let most = |part: &[u64]| part.iter().copied().max().unwrap_or(0);
+    let (first, last) = (most(&sizes[..quarter]), most(&sizes[sizes.len() - quarter..]));
+    assert!(last < first + first / 2 + 16 * 1024, "memory grew from {first} to {last} KiB: {sizes:?}");
+}
+
+fn assert_sound(folder: &Path, kills: u64) {
+    // The log grows with each life.
+    let limit = PATIENCE + CHECK_PER_KILL * u32::try_from(kills).unwrap_or(u32::MAX);
+    let folder = folder.display().to_string();
+    let (code, said) = colophon::run_within(limit, &["log", "check", &folder], &[]);
+    assert_eq!(code, 0, "{said}");
+}
+
+/// Every client has gone: so has every connection, but the one that asks.
+fn assert_none_hang(colophon: &Colophon) {
+    let open = || {
+        let metrics = get(colophon.admin(), "/metrics");
+        metrics.text().lines().any(|line| line == "colophon_connections 0").then_some(())
+    };
+    assert!(
+        wait_for(PATIENCE, open).is_some(),
+        "connections hang: {}",
+        get(colophon.admin(), "/metrics").text()
+    );
+}
