@@ -3,6 +3,8 @@
 //!
 //! The run itself is `cargo xtask bench`; the micro benchmarks are `cargo bench`.
 
+pub mod exchange;
+
 use std::net::SocketAddr;
 
 use tokio::net::TcpListener;

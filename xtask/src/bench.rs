@@ -6,6 +6,7 @@
 
 mod http;
 mod instructions;
+mod ledger;
 mod load;
 mod machine;
 mod micro;
@@ -42,6 +43,12 @@ pub(crate) struct BenchArgs {
     /// Also runs the micro benchmarks (`cargo bench`) for the second table
     #[arg(long)]
     micro: bool,
+    /// Measures the ledger alone: 10 million records made, kept, checked and looked up
+    #[arg(long)]
+    ledger: bool,
+    /// With --ledger: half a million records, and no benchmark that needs a build of its own
+    #[arg(long, requires = "ledger")]
+    quick: bool,
     /// Writes all that was measured to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -70,6 +77,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     match &args.other {
         Some(Other::Peers(peers)) => return peers::run(peers),
         Some(Other::Quick(quick)) => return instructions::run(quick),
+        None if args.ledger => return ledger::bench(args),
         None => {}
     }
     load::ensure_wrk()?;

@@ -2,71 +2,17 @@
 
 use std::hint::black_box;
 
-use colophon_receipt::fields::{
-    ANSWER, Answer, BodyDigest, DECISION, DecisionField, MODEL, Model, OPERATION, Operation, REQUEST_BODY,
-    REQUEST_LINE, RESPONSE_BODY, RESPONSE_HEAD, RequestLine, ResponseHead, SAMPLING, TIMES, Times, UPSTREAM,
-    USAGE, Upstream, Usage,
-};
-use colophon_receipt::merkle::{self, sha256};
-use colophon_receipt::record::{FieldSet, Record, seal};
+use colophon_benches::exchange::fields;
+use colophon_receipt::merkle;
+use colophon_receipt::record::{Record, seal};
 use colophon_receipt::{Level, Outcome};
 use colophon_signer::Ed25519Key;
 use colophon_signer::httpsig::{Component, Params, signature_base};
 use criterion::Criterion;
 use ed25519_dalek::Signer as _;
 
-/// Twelve fields, as a usual chat has.
-fn fields() -> FieldSet {
-    let body = BodyDigest { digest: sha256(b"body"), size: 1536 };
-    let mut set = FieldSet::new();
-    body.write(REQUEST_BODY, &mut set);
-    RequestLine {
-        method: Some(b"POST".into()),
-        path: Some(b"/v1/chat/completions".into()),
-        authority: Some(b"127.0.0.1:8000".into()),
-        content_type: Some(b"application/json".into()),
-        version: Some("1.1".into()),
-        ..RequestLine::default()
-    }
-    .write(REQUEST_LINE, &mut set);
-    body.write(RESPONSE_BODY, &mut set);
-    ResponseHead {
-        status: Some(200),
-        content_type: Some(b"application/json".into()),
-        headers: Some(sha256(b"headers")),
-        ..ResponseHead::default()
-    }
-    .write(RESPONSE_HEAD, &mut set);
-    Operation { api: Some("chat".into()), operation: Some("create".into()), ..Operation::default() }
-        .write(OPERATION, &mut set);
-    Model { requested: Some(b"bench-7b".into()), reported: Some(b"bench-7b".into()), ..Model::default() }
-        .write(MODEL, &mut set);
-    set.add(SAMPLING, |e| drop(e.array(1).and_then(|e| e.array(2)?.bytes(b"temperature")?.bytes(b"0.7"))));
-    Usage { prompt: Some(310), completion: Some(256), total: Some(566), ..Usage::default() }
-        .write(USAGE, &mut set);
-    Answer { id: Some(b"chatcmpl-0123456789abcdef".into()), ..Answer::default() }.write(ANSWER, &mut set);
-    Times {
-        received: Some(1_790_000_000_000_000),
-        first_byte: Some(1_790_000_000_200_000),
-        clock: Some("system".into()),
-        ..Times::default()
-    }
-    .write(TIMES, &mut set);
-    DecisionField {
-        rule: Some(b"answers".into()),
-        policy: Some(sha256(b"policy")),
-        asked: Some(Level::Sign.code()),
-        granted: Some(Level::Sign.code()),
-        ..DecisionField::default()
-    }
-    .write(DECISION, &mut set);
-    Upstream { url: Some(b"http://127.0.0.1:8000".into()), ..Upstream::default() }.write(UPSTREAM, &mut set);
-    assert_eq!(set.iter().count(), 12, "a usual exchange");
-    set
-}
-
 fn sealed(seed: [u8; 32]) -> Record {
-    seal([7; 16], 1_790_000_000_300_000, Level::Sign, Outcome::Complete, seed, fields())
+    seal([7; 16], 1_790_000_000_300_000, Level::Sign, Outcome::Complete, seed, fields(1))
 }
 
 /// What the signature of a buffered answer covers, as long as real ones.
@@ -99,7 +45,7 @@ fn base(leaf: &[u8; 32]) -> String {
 }
 
 pub(crate) fn record(c: &mut Criterion) {
-    let set = fields();
+    let set = fields(1);
     let seed = [9; 32];
     let key = Ed25519Key::from_seed(&[1; 32]).expect("every seed is a key");
     let portable = ed25519_dalek::SigningKey::from_bytes(&[1; 32]);

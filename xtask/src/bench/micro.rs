@@ -94,6 +94,15 @@ pub(super) fn run(machine: &Machine) -> Result<Micros> {
     Ok(Micros { all: found, others: (busy - 100.0).max(0.0) })
 }
 
+/// Runs one of them, `group/name`, and gives its median, ns.
+pub(super) fn median_of(name: &str) -> Result<f64> {
+    bench(&["--", "--noplot", name])?;
+    let path = target().join("criterion").join(name).join("new/estimates.json");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let estimates: serde_json::Value = serde_json::from_str(&text)?;
+    estimates["median"]["point_estimate"].as_f64().context("criterion's estimates have changed")
+}
+
 fn bench(more: &[&str]) -> Result<()> {
     let mut command = cargo();
     command.args(["bench", "--locked", "--package", "colophon-benches", "--bench", "micro"]).args(more);
