@@ -1,7 +1,7 @@
 //! Undoing a content encoding beside the stream, for the decoded digest and for reading: bounded, never in the way.
 
-use crate::meaning::ResponseReader;
 use crate::rolling::Rolling;
+use colophon_reading::ResponseReader;
 use colophon_receipt::fields::BodyDigest;
 use std::io::{self, Write};
 

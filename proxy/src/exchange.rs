@@ -266,7 +266,7 @@ async fn respond(mut flight: Box<InFlight>, answer: Answer, client: &Client) -> 
             Err(reason) => Box::pin(broken(flight, reason)).await,
             Ok((bytes, mut trailers)) => {
                 flight.drain_request(EARLY_DRAIN).await;
-                flight.push(&bytes);
+                flight.push_whole(&bytes);
                 if let Some(trailers) = &mut trailers {
                     flight.stripped(head::strip_claims(trailers));
                 }
@@ -350,7 +350,7 @@ async fn release(
 async fn ours(mut flight: Box<InFlight>, problem: &Problem, ending: Ending<'_>) -> Response<ResponseBody> {
     let (mut parts, body) = problem.response(flight.facts.route.api).into_parts();
     flight.answered_by_us(&parts);
-    flight.push(&body);
+    flight.push_whole(&body);
     match flight.release_whole(&mut parts.headers, ending).await {
         Ok(()) => Response::from_parts(parts, ResponseBody::whole(body)),
         Err(error) => unrecorded(flight.facts.route.api, &error),

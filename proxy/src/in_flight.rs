@@ -234,11 +234,23 @@ impl InFlight {
 
     /// Body bytes that are about to be released.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.first_byte.is_none() {
-            self.first_byte = Some(self.app.ledger.now());
-        }
+        self.begun();
         if let Some(response) = &mut self.response {
             response.push(bytes);
+        }
+    }
+
+    /// The whole body of an answer that is held.
+    pub fn push_whole(&mut self, bytes: &[u8]) {
+        self.begun();
+        if let Some(response) = &mut self.response {
+            response.push_last(bytes);
+        }
+    }
+
+    fn begun(&mut self) {
+        if self.first_byte.is_none() {
+            self.first_byte = Some(self.app.ledger.now());
         }
     }
 

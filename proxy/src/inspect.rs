@@ -25,7 +25,7 @@ pub struct Inspected {
 /// the model and the wish for a stream usually do.
 pub fn pointers(policy: &Policy, api: Api) -> Vec<Pointer> {
     let mut asked = policy.pointers().to_vec();
-    if !crate::meaning::has_meaning(api) {
+    if !colophon_reading::has_meaning(api) {
         asked.extend(["/model", "/stream"].into_iter().filter_map(|pointer| Pointer::new(pointer).ok()));
     }
     asked
@@ -53,7 +53,7 @@ impl Inspected {
             return Inspected::default();
         }
         let mut values = seen.values().to_vec();
-        if !crate::meaning::has_meaning(api) {
+        if !colophon_reading::has_meaning(api) {
             let stream = match values.pop() {
                 Some(Value::Bool(stream)) => Some(stream),
                 Some(Value::Absent | Value::Null) => Some(false),

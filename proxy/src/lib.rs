@@ -1,7 +1,7 @@
 //! Colophon, a transparent reverse proxy that gives every answer of an LLM server a colophon.
 //!
 //! The modules in the order of the traffic: `accept` → `exchange` (with `head`, `own`) → `request_body` → `forward` (with
-//! `upstream`) → `facts`, `in_flight` (with `observe`, `decode`, `meaning`, `stamp`) → `response_body` or `upgrade`.
+//! `upstream`) → `facts`, `in_flight` (with `observe`, `decode`, `stamp`) → `response_body` or `upgrade`.
 
 pub mod accept;
 pub mod admin;
@@ -19,7 +19,6 @@ pub mod inspect;
 pub mod log_client;
 pub mod log_role;
 pub mod log_store;
-pub mod meaning;
 pub mod metrics;
 pub mod observe;
 pub mod own;

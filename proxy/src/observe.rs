@@ -1,11 +1,11 @@
 //! Looking at bodies as they pass: digests, decoded digests and meaning, from copies that never hold anything back.
 
 use crate::decode::{Decoder, Sink};
-use crate::meaning::{RequestMeaning, ResponseMeaning, ResponseReader, read_request};
 use crate::pointers;
 use crate::rolling::Rolling;
 use bytes::Bytes;
 use colophon_policies::{Api, Pointer, Value};
+use colophon_reading::{RequestMeaning, ResponseMeaning, ResponseReader, read_request};
 use colophon_receipt::fields::BodyDigest;
 use http::header::{self, HeaderMap};
 use hyper::body::Incoming;
@@ -237,6 +237,17 @@ impl ResponseSeen {
         }
         if let Some(decoder) = &mut self.decoder {
             decoder.push(bytes);
+        }
+    }
+
+    /// The last bytes of an answer, or all of them.
+    pub fn push_last(&mut self, bytes: &[u8]) {
+        match &mut self.reader {
+            Some(reader) => {
+                self.seen.push(bytes);
+                reader.push_last(bytes);
+            }
+            None => self.push(bytes),
         }
     }
 

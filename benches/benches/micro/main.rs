@@ -5,6 +5,7 @@ mod attest;
 mod batch;
 mod decide;
 mod hash;
+mod reading;
 mod record;
 mod verify;
 
@@ -13,6 +14,8 @@ use criterion::{criterion_group, criterion_main};
 criterion_group!(
     micro,
     hash::sha256,
+    reading::reading,
+    reading::scanners,
     record::record,
     record::signatures,
     batch::batch,

@@ -45,6 +45,12 @@ impl Splitter {
         self.too_large = false;
     }
 
+    /// What the buffer has allocated.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.line.capacity()
+    }
+
     fn carry(&mut self, part: &[u8]) {
         if self.too_large || self.line.len() + part.len() > MAX_EVENT {
             self.too_large = true;

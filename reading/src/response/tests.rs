@@ -1,8 +1,8 @@
 use colophon_policies::Api;
 use proptest::prelude::*;
 
-use super::{ResponseMeaning, ResponseReader, Usage, read_metadata_header, read_token_headers};
-use crate::meaning::{MAX_DOCUMENT, MAX_EVENT, MAX_TEXT};
+use super::{Form, ResponseMeaning, ResponseReader, Usage, read_metadata_header, read_token_headers};
+use crate::{MAX_DOCUMENT, MAX_EVENT, MAX_TEXT};
 
 const STREAM: &str = "text/event-stream; charset=utf-8";
 const JSON: &str = "application/json";
@@ -156,7 +156,7 @@ fn what_cannot_be_read_says_why_and_the_rest_is_read() {
         (r#"{"model":5}"#, "unexpected type"),
         (r#"{"usage":[]}"#, "unexpected type"),
         (r#"{"usage":{"prompt_tokens":-1}}"#, "unexpected type"),
-        (r#"{"usage":{"prompt_tokens":1e400}}"#, "not json"),
+        (r#"{"usage":{"prompt_tokens":1e400}}"#, "unexpected type"),
         (r#"{"choices":[{"index":64,"finish_reason":"stop"}]}"#, "too many choices"),
     ];
     for (bad, reason) in cases {
@@ -188,6 +188,34 @@ fn documents() {
     let lines = "{\"model\":\"m\"}\n\r\n{\"choices\":[{\"finish_reason\":\"stop\"}]}";
     let meaning = read(Api::Chat, "application/x-ndjson", lines);
     assert_eq!((meaning.events, texts(&meaning.finish_reasons)), (2, vec!["stop"]));
+}
+
+#[test]
+fn memory_is_bounded_whatever_comes() {
+    const MIB: usize = 1 << 20;
+    let piece = vec![b'x'; MIB];
+    for content_type in [JSON, STREAM, "application/jsonl", "text/html"] {
+        let mut reader = ResponseReader::new(Api::Chat, 200, Some(content_type));
+        for _ in 0..100 {
+            reader.push(&piece);
+            let held = match &reader.form {
+                Form::Document(document) => document.capacity(),
+                Form::Events(splitter) => splitter.capacity(),
+                Form::Lines(splitter) => splitter.capacity(),
+                Form::Unread(_) | Form::Meaningless => 0,
+            };
+            assert!(held <= 2 * MAX_DOCUMENT, "{content_type}: {held}");
+        }
+        assert!(reader.finish().unreadable.is_some());
+    }
+    // As many small events do not add up.
+    let mut reader = ResponseReader::new(Api::Chat, 200, Some(STREAM));
+    for _ in 0..100_000 {
+        reader.push(b"data: {\"id\":\"i\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"word\"}}]}\n\n");
+    }
+    let Form::Events(splitter) = &reader.form else { panic!("a stream") };
+    assert_eq!(splitter.capacity(), 0);
+    assert_eq!(reader.finish().events, 100_000);
 }
 
 #[test]
@@ -245,7 +273,7 @@ proptest! {
         piece in 1_usize..40,
     ) {
         same_however_cut(api, status, content_type, &body, piece)?;
-        super::super::read_request(api, Some(content_type), &body);
+        crate::read_request(api, Some(content_type), &body);
     }
 
     /// Nearly right documents, which get further than random bytes do.
@@ -261,7 +289,7 @@ proptest! {
     ) {
         let body = words.concat();
         same_however_cut(api, status, content_type, body.as_bytes(), piece)?;
-        super::super::read_request(api, Some(content_type), body.as_bytes());
+        crate::read_request(api, Some(content_type), body.as_bytes());
     }
 }
 

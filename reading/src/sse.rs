@@ -100,6 +100,12 @@ impl Splitter {
         self.event.size > 0
     }
 
+    /// What the buffers have allocated.
+    #[cfg(test)]
+    pub(super) fn capacity(&self) -> usize {
+        self.line.capacity() + self.event.data.capacity() + self.event.name.capacity()
+    }
+
     /// Leaves out a byte order mark at the very start of the stream.
     fn skip_mark<'a>(&mut self, mut piece: &'a [u8]) -> &'a [u8] {
         while let (Some(expected), Some((first, rest))) = (MARK.get(self.mark), piece.split_first()) {

@@ -2,10 +2,11 @@
 
 use colophon_policies::Api;
 
-use super::document::{Choice, Document, ErrorMembers, Incomplete, Inner, Typed, UsageMembers};
-use super::loose::{List, Loose};
+use super::document::{Choice, Counts, Document, ErrorMembers, Incomplete, Inner, Typed};
+use super::loose::{List, Loose, parse};
 use super::response::{ResponseMeaning, Usage};
-use super::{MAX_CHOICES, bounded, lines, mark, reason, reason_of, sse};
+use super::scan::Fault;
+use super::{MAX_CHOICES, bounded, is_utf8, lines, mark, reason, reason_of, sse};
 
 /// What has been read so far.
 #[derive(Debug)]
@@ -90,9 +91,11 @@ impl Reading {
             }
         } else if matches!(self.api, Api::Generate | Api::Completions) {
             // TGI's compatible route and llama.cpp with several prompts answer with an array.
-            match self.parse::<List<Document<'_>>>(body) {
-                Err(error) => self.mark(reason_of(&error)),
-                Ok(list) => {
+            let mut list = List::<Document<'_>>::default();
+            match parse(body, &mut list) {
+                Err(fault) => self.mark(reason_of(fault)),
+                Ok(()) => {
+                    self.note_encoding(body);
                     for (position, document) in (0..).zip(list.iter()) {
                         self.document(document, Source { position, ..source });
                     }
@@ -110,29 +113,32 @@ impl Reading {
     /// Reads one JSON object; whether it could be read.
     pub(super) fn json(&mut self, bytes: &[u8], source: Source<'_>) -> bool {
         match bytes.first() {
-            Some(b'{') => match self.parse::<Document<'_>>(bytes) {
-                Ok(document) => {
-                    self.document(&document, source);
-                    return true;
+            Some(b'{') => {
+                let mut document = Document::default();
+                match parse(bytes, &mut document) {
+                    Ok(()) => {
+                        self.note_encoding(bytes);
+                        self.document(&document, source);
+                        return true;
+                    }
+                    // An event is cut by its sender, not by the connection.
+                    Err(Fault::CutShort) if source.streamed => self.mark(reason::NOT_JSON),
+                    Err(fault) => self.mark(reason_of(fault)),
                 }
-                // An event is cut by its sender, not by the connection.
-                Err(error) if source.streamed && error.is_eof() => self.mark(reason::NOT_JSON),
-                Err(error) => self.mark(reason_of(&error)),
-            },
+            }
             Some(b'[') => self.mark(reason::NOT_AN_OBJECT),
             // llama.cpp begins a stream over several prompts with it.
             _ if bytes == b"null" => return true,
-            _ if source.name == "error" => self.error(&String::from_utf8_lossy(bytes)),
+            _ if source.name == "error" => self.error(bytes),
             _ => self.mark(reason::NOT_JSON),
         }
         false
     }
 
-    /// Parses JSON, also where a text that is not kept is no UTF-8: that is only noted.
-    fn parse<'b, T: serde::Deserialize<'b>>(&mut self, bytes: &'b [u8]) -> serde_json::Result<T> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => serde_json::from_str(text),
-            Err(_) => serde_json::from_slice(bytes).inspect(|_| self.mark(reason::NOT_UTF8)),
+    /// Notes what is no UTF-8. That a text is not says nothing against its neighbours.
+    fn note_encoding(&mut self, bytes: &[u8]) {
+        if !is_utf8(bytes) {
+            self.mark(reason::NOT_UTF8);
         }
     }
 
@@ -142,7 +148,7 @@ impl Reading {
         self.fingerprint(&document.system_fingerprint);
         self.choices(&document.choices);
         // Only in a completions stream is a choice's usage its own; `/invocations` has them too.
-        let per_choice = document.object.text() == Some("text_completion");
+        let per_choice = document.object.is("text_completion");
         self.usage(&document.usage, per_choice.then_some(&document.choices));
         self.read_error(document, source);
         match self.api {
@@ -172,7 +178,7 @@ impl Reading {
     fn choices(&mut self, choices: &List<Choice<'_>>) {
         for (position, choice) in (0..).zip(choices.iter()) {
             self.finish_reason(choice.index.number().unwrap_or(position), &choice.finish_reason);
-            for message in choice.delta.map().into_iter().chain(choice.message.map().map(Box::as_ref)) {
+            for message in choice.delta.map().into_iter().chain(choice.message.map()) {
                 for (place, call) in (0_u64..).zip(message.tool_calls.iter()) {
                     let bit = 1 << call.index.number().unwrap_or(place).min(63);
                     if let Some(choice) = self.choice(choice.index.number().unwrap_or(position)) {
@@ -215,16 +221,16 @@ impl Reading {
         }
     }
 
-    fn usage(&mut self, members: &Loose<'_, Box<UsageMembers<'_>>>, choices: Option<&List<Choice<'_>>>) {
+    fn usage(&mut self, members: &Loose<'_, Counts>, choices: Option<&List<Choice<'_>>>) {
         let members = match members {
             Loose::Absent => return,
             Loose::Map(members) => members,
             _ => return self.mark(reason::UNEXPECTED_TYPE),
         };
-        let (usage, odd) = members.usage();
-        if odd {
+        if members.odd {
             self.mark(reason::UNEXPECTED_TYPE);
         }
+        let usage = members.usage;
         let mut choices = choices.into_iter().flat_map(List::iter);
         if let (Some(only), None) = (choices.next(), choices.next()) {
             if let Some(choice) = self.choice(only.index.number().unwrap_or(0)) {
@@ -247,7 +253,7 @@ impl Reading {
         }
         let blocks = document.content.iter().chain(document.content_block.map());
         self.count_tools(blocks, "tool_use");
-        if source.streamed && kind(document, source) == "message_stop" {
+        if source.streamed && kind(document, source) == b"message_stop" {
             self.meaning.terminated = true;
         }
     }
@@ -266,8 +272,8 @@ impl Reading {
         }
         if source.streamed {
             match kind(document, source) {
-                "response.output_item.added" => self.count_tools(document.item.map().into_iter(), "_call"),
-                "response.completed" | "response.incomplete" | "response.failed" => {
+                b"response.output_item.added" => self.count_tools(document.item.map().into_iter(), "_call"),
+                b"response.completed" | b"response.incomplete" | b"response.failed" => {
                     self.meaning.terminated = true
                 }
                 _ => {}
@@ -285,7 +291,7 @@ impl Reading {
 
     /// The status a response ended with, or the reason why it is incomplete.
     fn status(&mut self, status: &Loose<'_>, incomplete: &Loose<'_, Box<Incomplete<'_>>>) {
-        if matches!(status.text(), Some("in_progress" | "queued")) {
+        if status.is("in_progress") || status.is("queued") {
             return;
         }
         match incomplete.map().map(|incomplete| &incomplete.reason) {
@@ -295,7 +301,9 @@ impl Reading {
     }
 
     fn count_tools<'t>(&mut self, items: impl Iterator<Item = &'t Typed<'t>>, suffix: &str) {
-        let calls = items.filter(|item| item.kind.text().is_some_and(|kind| kind.ends_with(suffix))).count();
+        let calls = items
+            .filter(|item| item.kind.text().is_some_and(|kind| kind.ends_with(suffix.as_bytes())))
+            .count();
         self.tool_items = self.tool_items.saturating_add(u64::try_from(calls).unwrap_or(u64::MAX));
     }
 
@@ -341,7 +349,7 @@ impl Reading {
             Loose::Map(error) => self.error(&error_text(error)),
             Loose::Text(message) => self.error(&joined(document.error_type.text(), Some(message))),
             Loose::Absent if is_error(document, source) => {
-                let kind = document.kind.text().filter(|kind| *kind != "error").or(document.code.text());
+                let kind = document.kind.text().filter(|kind| *kind != b"error").or(document.code.text());
                 self.error(&joined(kind, document.message.text()));
             }
             Loose::Absent if self.status >= 400 => {
@@ -354,7 +362,7 @@ impl Reading {
         }
     }
 
-    fn error(&mut self, text: &str) {
+    fn error(&mut self, text: &[u8]) {
         self.meaning.error.get_or_insert_with(|| bounded(text).0);
     }
 
@@ -386,7 +394,7 @@ fn learn(
         (Loose::Absent, _) => {}
         // TGI has no ids and says "".
         (Loose::Text(text), _) if text.is_empty() => {}
-        (Loose::Text(text), Some(known)) if known.as_slice() == text.as_bytes() => {}
+        (Loose::Text(text), Some(known)) if known.as_slice() == &**text => {}
         (Loose::Text(text), _) => {
             let (text, cut) = bounded(text);
             if cut {
@@ -401,23 +409,22 @@ fn learn(
 }
 
 /// What kind of event it is, by its own word or by its name.
-fn kind<'d>(document: &'d Document<'_>, source: Source<'d>) -> &'d str {
-    document.kind.text().unwrap_or(source.name)
+fn kind<'d>(document: &'d Document<'_>, source: Source<'d>) -> &'d [u8] {
+    document.kind.text().unwrap_or(source.name.as_bytes())
 }
 
 fn is_error(document: &Document<'_>, source: Source<'_>) -> bool {
-    source.name == "error"
-        || [&document.kind, &document.object].into_iter().any(|v| v.text() == Some("error"))
+    source.name == "error" || [&document.kind, &document.object].into_iter().any(|v| v.is("error"))
 }
 
-fn error_text(error: &ErrorMembers<'_>) -> String {
+fn error_text(error: &ErrorMembers<'_>) -> Vec<u8> {
     joined(error.kind.text().or(error.code.text()), error.message.text())
 }
 
-fn joined(kind: Option<&str>, message: Option<&str>) -> String {
+fn joined(kind: Option<&[u8]>, message: Option<&[u8]>) -> Vec<u8> {
     match (kind, message) {
-        (Some(kind), Some(message)) => format!("{kind}: {message}"),
-        (Some(text), None) | (None, Some(text)) => text.to_owned(),
-        (None, None) => "error".to_owned(),
+        (Some(kind), Some(message)) => [kind, b": ", message].concat(),
+        (Some(text), None) | (None, Some(text)) => text.to_vec(),
+        (None, None) => b"error".to_vec(),
     }
 }

@@ -1,4 +1,4 @@
-//! What a request asks for: model, streaming, sampling parameters, how many messages.
+//! The reference reader of requests: over `serde_json`'s own visitor.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,33 +8,13 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::loose::Loose;
-use super::{MAX_DOCUMENT, MAX_PARAMETER, bounded, mark, media_type, reason, reason_of};
-
-#[cfg(test)]
-mod tests;
-
-/// What a request asks for, as its sender put it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RequestMeaning {
-    /// The model asked for, UTF-8, at most [`super::MAX_TEXT`] bytes.
-    pub model: Option<Vec<u8>>,
-    /// Whether a stream was asked for; `None` if the request does not say.
-    pub stream: Option<bool>,
-    /// Sampling parameters in the order of the request: name, and the JSON bytes as sent. Where they are longer than
-    /// [`super::MAX_PARAMETER`], the name ends with `#sha256` and the value is the 32-byte digest of those bytes.
-    /// TGI's `parameters` and vLLM's `sampling_params` are read as if they stood outside.
-    pub sampling: Vec<(&'static str, Vec<u8>)>,
-    /// Messages, inputs, prompts or documents, by API. A list of numbers is one prompt of tokens.
-    pub messages: Option<u64>,
-    /// Why the request could not be read, or not reliably. With `duplicate key` the last value is given, which is the
-    /// one that vLLM and llama.cpp use; others refuse the request. Nothing should be decided by it.
-    pub unreadable: Option<&'static str>,
-}
+use crate::loose::Loose;
+use crate::request::{RequestMeaning, has_meaning, message_keys};
+use crate::{MAX_DOCUMENT, MAX_PARAMETER, bounded, mark, media_type, reason};
 
 /// Reads a request's body, of which the content encoding has been undone. Whatever the content type says, a body that
 /// is a JSON object is read, as llama.cpp's server does; only a `multipart` body is not looked at.
-pub fn read_request(api: Api, content_type: Option<&str>, body: &[u8]) -> RequestMeaning {
+pub(super) fn read_request(api: Api, content_type: Option<&str>, body: &[u8]) -> RequestMeaning {
     let unread = |reason| RequestMeaning { unreadable: Some(reason), ..RequestMeaning::default() };
     if !has_meaning(api) {
         return RequestMeaning::default();
@@ -60,19 +40,11 @@ pub fn read_request(api: Api, content_type: Option<&str>, body: &[u8]) -> Reques
     match members.deserialize(&mut json).and_then(|()| json.end()) {
         // A part of a request means nothing: the server reads all of it or refuses.
         Err(error) if error.is_data() => unread(reason::UNEXPECTED_TYPE),
-        Err(error) => unread(reason_of(&error)),
+        Err(error) => unread(match error.is_eof() {
+            true => reason::CUT_SHORT,
+            false => reason::NOT_JSON,
+        }),
         Ok(()) => meaning,
-    }
-}
-
-/// Whether requests of this API have a meaning that the reader knows.
-pub fn has_meaning(api: Api) -> bool {
-    match api {
-        Api::Chat | Api::Completions | Api::Responses | Api::Messages | Api::Generate | Api::Embeddings => {
-            true
-        }
-        Api::Rerank | Api::Score | Api::Classify | Api::Audio | Api::Tokenize => true,
-        Api::Realtime | Api::Models | Api::Health | Api::Admin | Api::ModelChange | Api::Unknown => false,
     }
 }
 
@@ -89,20 +61,6 @@ const PARAMETERS: &[(&str, &str)] = parameters! {
     "frequency_penalty" "presence_penalty" "repetition_penalty" "repeat_penalty" "logit_bias"
     "logprobs" "top_logprobs" "n_probs" "response_format" "grammar" "reasoning_effort"
 };
-
-/// The members that hold what the model is to read, by API.
-fn message_keys(api: Api) -> &'static [&'static str] {
-    match api {
-        Api::Chat | Api::Messages => &["messages"],
-        Api::Completions => &["prompt"],
-        Api::Responses | Api::Embeddings | Api::Audio => &["input", "inputs", "messages", "content"],
-        Api::Generate => &["inputs", "prompt", "messages", "input", "instances"],
-        Api::Rerank => &["documents", "texts"],
-        Api::Score | Api::Classify => &["text_2", "items", "documents", "input", "inputs"],
-        Api::Tokenize => &["messages", "prompt", "inputs", "content", "tokens"],
-        Api::Realtime | Api::Models | Api::Health | Api::Admin | Api::ModelChange | Api::Unknown => &[],
-    }
-}
 
 /// Which of the members that may come only once have come.
 #[derive(Default)]

@@ -1,6 +1,6 @@
 //! Every recorded exchange of vLLM and TGI, read, and compared with what `recordings.txt` says it means.
 //!
-//! `COLOPHON_BLESS=1 cargo test -p colophon recordings` writes the file anew; read the difference before keeping it.
+//! `COLOPHON_BLESS=1 cargo test -p colophon-reading recordings` writes the file anew; read the difference before keeping it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ fn recordings_mean_what_the_golden_file_says() {
         }
     }
     assert!(read > 100, "only {read} recordings have a meaning");
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/meaning/testdata/recordings.txt");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testdata/recordings.txt");
     if std::env::var_os("COLOPHON_BLESS").is_some() {
         std::fs::write(&golden, &text).unwrap();
     }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::{Event, Splitter};
-use crate::meaning::MAX_EVENT;
+use crate::MAX_EVENT;
 
 /// Name and data of each event; `None` for one that is too large.
 fn split<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Vec<Option<(String, String)>>, bool) {

@@ -93,6 +93,17 @@ impl ResponseReader {
         }
     }
 
+    /// Reads the last piece of the body, or the only one: in place, where that saves a copy.
+    pub fn push_last(&mut self, bytes: &[u8]) {
+        match &self.form {
+            Form::Document(before) if before.is_empty() && bytes.len() <= MAX_DOCUMENT => {
+                self.reading.whole(bytes);
+                self.form = Form::Meaningless;
+            }
+            _ => self.push(bytes),
+        }
+    }
+
     /// Whether a stream's own terminator has come: a client that leaves now has had everything.
     pub fn terminated(&self) -> bool {
         self.reading.meaning.terminated
@@ -111,6 +122,9 @@ impl ResponseReader {
     }
 }
 
+/// What media types of JSON formats end with (RFC 6839).
+const JSON_SUFFIX: &[u8] = b"+json";
+
 fn has_meaning(api: Api) -> bool {
     match api {
         Api::Chat | Api::Completions | Api::Responses | Api::Messages | Api::Generate | Api::Embeddings => {
@@ -124,15 +138,18 @@ fn has_meaning(api: Api) -> bool {
 
 impl Form {
     fn of(media_type: &str) -> Self {
-        let media_type = media_type.to_ascii_lowercase();
-        match media_type.as_str() {
-            "text/event-stream" => Self::Events(sse::Splitter::default()),
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl" => {
+        let is = |known: &str| media_type.eq_ignore_ascii_case(known);
+        let suffix = media_type.len().saturating_sub(JSON_SUFFIX.len());
+        let json =
+            || media_type.as_bytes().get(suffix..).is_some_and(|end| end.eq_ignore_ascii_case(JSON_SUFFIX));
+        match () {
+            () if is("application/json") => Self::Document(Vec::new()),
+            () if is("text/event-stream") => Self::Events(sse::Splitter::default()),
+            () if ["application/x-ndjson", "application/ndjson", "application/jsonl"].into_iter().any(is) => {
                 Self::Lines(lines::Splitter::default())
             }
-            "application/json" => Self::Document(Vec::new()),
-            other if other.ends_with("+json") => Self::Document(Vec::new()),
-            _ => Self::Unread(reason::CONTENT_TYPE),
+            () if json() => Self::Document(Vec::new()),
+            () => Self::Unread(reason::CONTENT_TYPE),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! JSON values taken as they come: a field of an unexpected type is noticed, and never spoils its neighbours.
+//! The reference reader: the same structs, filled by `serde_json`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,48 +7,9 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::MAX_CHOICES;
+use super::{List, Loose};
 
-/// Any JSON value; `null` counts as absent. An array, a negative or a fractional number is `Other`.
-#[derive(Default)]
-pub(super) enum Loose<'a, T = Nothing> {
-    #[default]
-    Absent,
-    Text(Cow<'a, str>),
-    Number(u64),
-    Flag(bool),
-    Map(T),
-    Other,
-}
-
-/// An object whose members do not matter.
-#[derive(serde::Deserialize)]
-pub(super) struct Nothing {}
-
-impl<T> Loose<'_, T> {
-    pub(super) fn text(&self) -> Option<&str> {
-        match self {
-            Self::Text(text) => Some(text),
-            _ => None,
-        }
-    }
-
-    pub(super) fn number(&self) -> Option<u64> {
-        match self {
-            Self::Number(number) => Some(*number),
-            _ => None,
-        }
-    }
-
-    pub(super) fn map(&self) -> Option<&T> {
-        match self {
-            Self::Map(map) => Some(map),
-            _ => None,
-        }
-    }
-}
-
-impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Loose<'a, T> {
+impl<'de: 'a, 'a, T: Deserialize<'de> + Default> Deserialize<'de> for Loose<'a, T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(LooseVisitor(PhantomData))
     }
@@ -56,7 +17,7 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for Loose<'a, T> {
 
 struct LooseVisitor<'a, T>(PhantomData<(&'a (), T)>);
 
-impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for LooseVisitor<'a, T> {
+impl<'de: 'a, 'a, T: Deserialize<'de> + Default> Visitor<'de> for LooseVisitor<'a, T> {
     type Value = Loose<'a, T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,11 +45,11 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for LooseVisitor<'a, T> {
     }
 
     fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Loose::Text(Cow::Borrowed(text)))
+        Ok(Loose::Text(Cow::Borrowed(text.as_bytes())))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Loose::Text(Cow::Owned(text.to_owned())))
+        Ok(Loose::Text(Cow::Owned(text.as_bytes().to_vec())))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
@@ -101,37 +62,7 @@ impl<'de: 'a, 'a, T: Deserialize<'de>> Visitor<'de> for LooseVisitor<'a, T> {
     }
 }
 
-/// The objects of an array, at most [`MAX_CHOICES`] of them. Anything but an array is empty. The first lies inline,
-/// because a chunk of a stream nearly always has exactly one.
-pub(super) struct List<T> {
-    first: Option<T>,
-    rest: Vec<T>,
-    pub(super) overflowed: bool,
-}
-
-impl<T> Default for List<T> {
-    fn default() -> Self {
-        Self { first: None, rest: Vec::new(), overflowed: false }
-    }
-}
-
-impl<T> List<T> {
-    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.first.iter().chain(&self.rest)
-    }
-
-    fn push(&mut self, item: T) {
-        if self.first.is_none() {
-            self.first = Some(item);
-        } else if self.rest.len() + 1 < MAX_CHOICES {
-            self.rest.push(item);
-        } else {
-            self.overflowed = true;
-        }
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for List<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(ListVisitor(PhantomData))
     }
@@ -139,7 +70,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
 
 struct ListVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
+impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for ListVisitor<T> {
     type Value = List<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -178,8 +109,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ListVisitor<T> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut list = List::default();
         while let Some(item) = seq.next_element::<Loose<'de, T>>()? {
-            if let Loose::Map(item) = item {
-                list.push(item);
+            if let Loose::Map(item) = item
+                && let Some(place) = list.next()
+            {
+                *place = item;
             }
         }
         Ok(list)

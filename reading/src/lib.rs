@@ -17,6 +17,7 @@ mod loose;
 mod reading;
 mod request;
 mod response;
+mod scan;
 mod sse;
 #[cfg(test)]
 mod tests;
@@ -57,8 +58,21 @@ fn mark(unreadable: &mut Option<&'static str>, reason: &'static str) {
     unreadable.get_or_insert(reason);
 }
 
-/// The text, cut to [`MAX_TEXT`] bytes at a character boundary; whether it was cut.
-fn bounded(text: &str) -> (Vec<u8>, bool) {
+/// Whether this is UTF-8. Most of it is ASCII, which shows faster.
+fn is_utf8(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || std::str::from_utf8(bytes).is_ok()
+}
+
+/// The text, cut to [`MAX_TEXT`] bytes at a character boundary, with what is no UTF-8 replaced; whether it was cut.
+fn bounded(text: &[u8]) -> (Vec<u8>, bool) {
+    let replaced;
+    let text = match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(_) => {
+            replaced = String::from_utf8_lossy(text);
+            &replaced
+        }
+    };
     if text.len() <= MAX_TEXT {
         return (text.as_bytes().to_vec(), false);
     }
@@ -66,13 +80,13 @@ fn bounded(text: &str) -> (Vec<u8>, bool) {
     (format!("{kept}…").into_bytes(), true)
 }
 
-/// The reason behind a parser's error. Only the derived structs of [`document`] raise a data error, and all their
-/// fields accept any value, so a data error on an object is a key that came twice.
-fn reason_of(error: &serde_json::Error) -> &'static str {
-    match error.classify() {
-        serde_json::error::Category::Eof => reason::CUT_SHORT,
-        serde_json::error::Category::Data => reason::DUPLICATE_KEY,
-        serde_json::error::Category::Syntax | serde_json::error::Category::Io => reason::NOT_JSON,
+/// The reason behind a fault.
+fn reason_of(fault: scan::Fault) -> &'static str {
+    match fault {
+        scan::Fault::CutShort => reason::CUT_SHORT,
+        scan::Fault::Syntax => reason::NOT_JSON,
+        scan::Fault::DuplicateKey => reason::DUPLICATE_KEY,
+        scan::Fault::Kind => reason::UNEXPECTED_TYPE,
     }
 }
 
