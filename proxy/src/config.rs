@@ -108,6 +108,10 @@ pub struct Limits {
     /// How much of a request body a rule on models may read before the decision
     #[arg(long, env = "COLOPHON_INSPECT_LIMIT", value_name = "BYTES", default_value_t = 1 << 20)]
     pub inspect_limit: usize,
+    /// Record digests of what request and answer say, however it is written, for clients that only have parsed objects
+    /// (`verify --message`). Off: it more than doubles the work that a short exchange takes here
+    #[arg(long, env = "COLOPHON_MESSAGE_DIGESTS")]
+    pub message_digests: bool,
 }
 
 /// Where clients come in.

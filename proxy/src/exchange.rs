@@ -50,7 +50,8 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         return pass(&app, parts, body, client, route.api).await;
     }
     let asked = if decided.is_some() { Vec::new() } else { inspect::pointers(policy, route.api) };
-    let seen: SharedRequest = Arc::new(Mutex::new(RequestSeen::new(route.api, &parts.headers, asked)));
+    let seen = RequestSeen::new(route.api, &parts.headers, asked).digesting(app.limits.message_digests);
+    let seen: SharedRequest = Arc::new(Mutex::new(seen));
     let mut body = RequestBody::new(body, seen.clone(), app.limits.max_body_bytes);
     let (decision, unread) = match decided {
         Some(decision) => (decision, None),

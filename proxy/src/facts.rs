@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::stamp;
 use colophon_ledger::Shard;
-use colophon_policies::{Decision, Route};
+use colophon_policies::{Api, Decision, Route};
 use colophon_receipt::fields::{self, DecisionField, Operation, RequestLine, Times};
 use colophon_receipt::record::{FieldSet, RecordId};
 use colophon_receipt::{Hash, Level};
@@ -111,6 +111,16 @@ impl Facts {
     /// Whether a signature can cover the request line.
     pub(crate) fn signable(&self) -> bool {
         stamp::coverable(self.path().as_bytes()) && stamp::coverable(self.query_component.as_bytes())
+    }
+
+    /// The model that a session asks for: it has no body, so `model` stands in the query.
+    pub(crate) fn queried_model(&self) -> Option<Cow<'_, [u8]>> {
+        if self.route.api != Api::Realtime {
+            return None;
+        }
+        let model = self.uri.query()?.split('&').find_map(|pair| pair.strip_prefix("model="))?;
+        let model: Cow<'_, [u8]> = percent_encoding::percent_decode_str(model).into();
+        (!model.is_empty() && model.len() <= MAX_VALUE).then_some(model)
     }
 
     fn line(&self) -> RequestLine<'_> {

@@ -199,7 +199,8 @@ impl InFlight {
         if self.level >= Level::Sign && !coverable {
             self.lower("the response head has values that a signature cannot cover");
         }
-        self.response = Some(ResponseSeen::new(self.facts.route.api, head.status, &parts.headers));
+        let seen = ResponseSeen::new(self.facts.route.api, head.status, &parts.headers);
+        self.response = Some(if self.app.limits.message_digests { seen.digesting() } else { seen });
         self.head = Some(head);
     }
 

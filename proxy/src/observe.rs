@@ -5,7 +5,9 @@ use crate::pointers;
 use crate::rolling::Rolling;
 use bytes::Bytes;
 use colophon_policies::{Api, Pointer, Value};
-use colophon_reading::{RequestMeaning, ResponseMeaning, ResponseReader, read_request};
+use colophon_reading::{FormReader, RequestMeaning, ResponseMeaning, ResponseReader, read_request};
+use colophon_receipt::Hash;
+use colophon_receipt::canonical::{self, Uncanonical};
 use colophon_receipt::fields::BodyDigest;
 use http::header::{self, HeaderMap};
 use hyper::body::Incoming;
@@ -76,7 +78,12 @@ impl Copy {
 pub struct RequestSeen {
     seen: Rolling,
     copy: Option<Copy>,
+    /// In place of a copy, of a form: its files are too long for one.
+    form: Option<FormReader>,
     decoder: Option<Decoder>,
+    /// Whether a digest of what the request says is wanted, and what came of it.
+    canonical: Option<Result<Hash, &'static str>>,
+    digests: bool,
     /// Read once, when the body ends: while the upstream works, and not when its answer is released.
     meaning: Option<RequestMeaning>,
     /// Of the whole body, once it has ended.
@@ -103,10 +110,15 @@ impl RequestSeen {
             let sink = Sink::copying(readable.then(Copy::default));
             Decoder::new(encoding.as_bytes(), sink)
         });
+        let form = headers.get(header::CONTENT_TYPE).and_then(|value| FormReader::new(value.to_str().ok()?));
+        let form = form.filter(|_| readable && encoding.is_none());
         RequestSeen {
             seen: Rolling::default(),
-            copy: (readable && encoding.is_none()).then(Copy::default),
+            copy: (readable && encoding.is_none() && form.is_none()).then(Copy::default),
+            form,
             decoder,
+            canonical: None,
+            digests: false,
             meaning: None,
             whole: None,
             complete: false,
@@ -130,11 +142,25 @@ impl RequestSeen {
         &self.values
     }
 
+    /// Has what the request says digested as well.
+    pub fn digesting(mut self, wanted: bool) -> RequestSeen {
+        self.digests = wanted;
+        self
+    }
+
+    /// The digest of what the request says, where it was wanted: or why there is none.
+    pub fn canonical(&self) -> Option<Result<Hash, &'static str>> {
+        self.canonical
+    }
+
     /// A frame that passed.
     pub fn push(&mut self, frame: &Bytes) {
         self.seen.push(frame);
         if let Some(copy) = &mut self.copy {
             copy.push(frame.clone());
+        }
+        if let Some(form) = &mut self.form {
+            form.push(frame);
         }
         if let Some(decoder) = &mut self.decoder {
             decoder.push(frame);
@@ -187,6 +213,9 @@ impl RequestSeen {
 
     /// Reads the copy and gives it up.
     fn read(&mut self) -> RequestMeaning {
+        if let Some(form) = self.form.take() {
+            return form.finish();
+        }
         let copy = match &mut self.decoder {
             Some(decoder) => decoder.sink_mut().and_then(|sink| sink.copy.take()),
             None => self.copy.take(),
@@ -200,6 +229,9 @@ impl RequestSeen {
                         || (body.trim_ascii().is_empty() && self.seen.size() > 0);
                     self.legible = !doubtful;
                     self.values = pointers::values(&body, &self.asked);
+                }
+                if self.digests && !body.is_empty() {
+                    self.canonical = Some(canonical::digest(&body).map_err(Uncanonical::as_str));
                 }
                 let content_type = self.content_type.as_ref().and_then(|value| value.to_str().ok());
                 read_request(self.api, content_type, &body)
@@ -227,6 +259,15 @@ impl ResponseSeen {
             Decoder::new(encoding.as_bytes(), sink)
         });
         ResponseSeen { seen: Rolling::default(), reader, decoder }
+    }
+
+    /// Has the answer's message digested as well. Before the first byte.
+    pub fn digesting(mut self) -> ResponseSeen {
+        self.reader = self.reader.take().map(ResponseReader::assembling);
+        if let Some(sink) = self.decoder.as_mut().and_then(Decoder::sink_mut) {
+            sink.reader = sink.reader.take().map(ResponseReader::assembling);
+        }
+        self
     }
 
     /// Bytes that are about to be released.

@@ -4,7 +4,7 @@
 //! What only few events have is boxed: it keeps the structs small that are filled for every event.
 
 use super::Usage;
-use super::loose::{List, Loose, Read, members};
+use super::loose::{List, Loose, Raw, Read, members};
 use super::scan::Scanner;
 
 members! {
@@ -27,14 +27,18 @@ members! {
         "status" pub(super) status: Loose<'a>,
         "incomplete_details" pub(super) incomplete_details: Loose<'a, Box<Incomplete<'a>>>,
         "output" pub(super) output: List<Typed<'a>>,
-        "item" pub(super) item: Loose<'a, Typed<'a>>,
+        "item" pub(super) item: Loose<'a, Box<Typed<'a>>>,
 
         // Anthropic messages; `message` wraps them in `message_start`, and is a text in errors
         "message" pub(super) message: Loose<'a, Box<Inner<'a>>>,
         "content" pub(super) content: List<Typed<'a>>,
-        "content_block" pub(super) content_block: Loose<'a, Typed<'a>>,
+        "content_block" pub(super) content_block: Loose<'a, Box<Typed<'a>>>,
         "delta" pub(super) delta: Loose<'a, Delta<'a>>,
         "stop_reason" pub(super) stop_reason: Loose<'a>,
+
+        // tokenisers: how many tokens
+        "count" pub(super) count: Loose<'a>,
+        "input_tokens" pub(super) input_tokens: Loose<'a>,
 
         // TGI
         "generated_text" pub(super) generated_text: Loose<'a>,
@@ -81,16 +85,29 @@ members! {
     /// A tool call; its arguments arrive over many chunks under the same index.
     pub(super) struct ToolCall<'a> {
         "index" pub(super) index: Loose<'a>,
+        "function" pub(super) function: Loose<'a, Function<'a>>,
     }
 
-    /// Anthropic's `message_delta`.
+    /// The function that a tool call names.
+    pub(super) struct Function<'a> {
+        "name" pub(super) name: Loose<'a>,
+        "arguments" pub(super) arguments: Loose<'a>,
+    }
+
+    /// Anthropic's `message_delta` and `content_block_delta`.
     pub(super) struct Delta<'a> {
+        "partial_json" pub(super) partial_json: Loose<'a>,
         "stop_reason" pub(super) stop_reason: Loose<'a>,
     }
 
     /// A content block or an output item.
     pub(super) struct Typed<'a> {
         "type" pub(super) kind: Loose<'a>,
+        "name" pub(super) name: Loose<'a>,
+        /// OpenAI: JSON in a text.
+        "arguments" pub(super) arguments: Loose<'a>,
+        /// Anthropic: JSON.
+        "input" pub(super) input: Raw<'a>,
     }
 
     /// Why a response of the responses API is incomplete.
@@ -124,6 +141,7 @@ members! {
         "input_tokens_details" input_tokens_details: Loose<'a, Box<UsageDetails<'a>>>,
         "output_tokens_details" output_tokens_details: Loose<'a, Box<UsageDetails<'a>>>,
         "cache_read_input_tokens" cache_read_input_tokens: Loose<'a>,
+        "cache_creation_input_tokens" cache_creation_input_tokens: Loose<'a>,
     }
 
     struct UsageDetails<'a> {
@@ -166,6 +184,7 @@ impl UsageMembers<'_> {
             total: either(&self.total_tokens, &none),
             cached: either(input.map_or(&none, |d| &d.cached_tokens), &self.cache_read_input_tokens),
             reasoning: either(output.map_or(&none, |d| &d.reasoning_tokens), &none),
+            cache_write: either(&self.cache_creation_input_tokens, &none),
         };
         Counts { usage, odd }
     }

@@ -9,11 +9,14 @@
 //! | `text/event-stream` | event by event as it passes ([`sse`]) |
 //! | `application/x-ndjson`, `application/jsonl` | line by line ([`lines`]) |
 //! | `application/json`, `+json` | once, at the end, up to [`MAX_DOCUMENT`] |
+//! | `multipart/form-data` requests | field by field, as it passes ([`FormReader`]) |
 //! | anything else | not read |
 
 mod document;
 mod lines;
 mod loose;
+mod message;
+mod multipart;
 mod reading;
 mod request;
 mod response;
@@ -22,7 +25,7 @@ mod sse;
 #[cfg(test)]
 mod tests;
 
-pub use request::{RequestMeaning, has_meaning, read_request};
+pub use request::{FormReader, RequestMeaning, has_meaning, read_request};
 pub use response::{ResponseMeaning, ResponseReader, Usage, read_metadata_header, read_token_headers};
 
 /// The longest request body or JSON response that is read, in bytes; a longer one is marked `too large`.
@@ -44,6 +47,7 @@ mod reason {
     pub(super) const CONFLICTING_MODEL: &str = "conflicting model";
     pub(super) const CUT_SHORT: &str = "cut short";
     pub(super) const DUPLICATE_KEY: &str = "duplicate key";
+    pub(super) const NOT_A_FORM: &str = "not a form";
     pub(super) const NOT_AN_OBJECT: &str = "not an object";
     pub(super) const NOT_JSON: &str = "not json";
     pub(super) const NOT_UTF8: &str = "not utf-8";

@@ -103,6 +103,18 @@ impl<'a, T: Read<'a>> Read<'a> for Loose<'a, T> {
     }
 }
 
+/// A value as it is written.
+#[derive(Default)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
+pub(super) struct Raw<'a>(pub(super) &'a [u8]);
+
+impl<'a> Read<'a> for Raw<'a> {
+    fn fill(&mut self, scan: &mut Scanner<'a>) -> Option<()> {
+        self.0 = scan.raw()?;
+        Some(())
+    }
+}
+
 /// The objects of an array, at most [`MAX_CHOICES`] of them. Anything but an array is empty. The first lies inline,
 /// because a chunk of a stream nearly always has exactly one.
 #[cfg_attr(test, derive(Debug, PartialEq))]

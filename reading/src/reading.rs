@@ -1,11 +1,14 @@
 //! Events and documents as they add up to a meaning, by API.
 
 use colophon_policies::Api;
+use colophon_receipt::canonical::{self, Uncanonical};
+use sha2::{Digest, Sha256};
 
-use super::document::{Choice, Counts, Document, ErrorMembers, Incomplete, Inner, Typed};
-use super::loose::{List, Loose, parse};
+use super::document::{Choice, Counts, Document, ErrorMembers, Incomplete, Inner, ToolCall, Typed};
+use super::loose::{List, Loose, Read, parse};
+use super::message::Message;
 use super::response::{ResponseMeaning, Usage};
-use super::scan::Fault;
+use super::scan::{Fault, Scanner};
 use super::{MAX_CHOICES, bounded, is_utf8, lines, mark, reason, reason_of, sse};
 
 /// What has been read so far.
@@ -19,16 +22,28 @@ pub(super) struct Reading {
     whole_usage: bool,
     /// Output items or content blocks that are tool calls.
     tool_items: u64,
+    /// The first of them.
+    tools: Vec<Tool>,
+    /// For the digest of the answer's message, where that is asked for.
+    message: Option<Message>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct ChoiceSoFar {
     finish_reason: Vec<u8>,
-    /// One bit for each index of a tool call.
-    tool_calls: u64,
+    tools: Vec<Tool>,
     usage: Usage,
     /// llama.cpp: a part of this prompt's answer came, and not the last one.
     open: bool,
+}
+
+/// A tool call, as far as it has come.
+#[derive(Clone, Debug)]
+struct Tool {
+    /// Its number among the calls of a choice, or among the content blocks.
+    index: u64,
+    name: Vec<u8>,
+    arguments: Sha256,
 }
 
 /// Where a document came from.
@@ -48,7 +63,21 @@ impl Source<'_> {
 impl Reading {
     pub(super) fn new(api: Api, status: u16) -> Self {
         let meaning = ResponseMeaning::default();
-        Self { api, status, meaning, choices: Vec::new(), whole_usage: false, tool_items: 0 }
+        Self {
+            api,
+            status,
+            meaning,
+            choices: Vec::new(),
+            whole_usage: false,
+            tool_items: 0,
+            tools: Vec::new(),
+            message: None,
+        }
+    }
+
+    /// Has the answer's message assembled, for its digest.
+    pub(super) fn assemble(&mut self) {
+        self.message = Some(Message::new(self.api));
     }
 
     pub(super) fn mark(&mut self, reason: &'static str) {
@@ -57,12 +86,18 @@ impl Reading {
 
     pub(super) fn event(&mut self, event: sse::Event<'_>) {
         self.meaning.events = self.meaning.events.saturating_add(1);
-        let sse::Event::Data { name, data } = event else { return self.mark(reason::TOO_LARGE) };
+        let sse::Event::Data { name, data } = event else {
+            self.message.iter_mut().for_each(Message::too_long);
+            return self.mark(reason::TOO_LARGE);
+        };
         let data = data.trim_ascii();
         if data == b"[DONE]" {
             // The responses and messages APIs name their last event instead.
             self.meaning.terminated |= !matches!(self.api, Api::Responses | Api::Messages);
         } else if !data.is_empty() {
+            if let Some(message) = &mut self.message {
+                message.event(data);
+            }
             let name = std::str::from_utf8(name).unwrap_or_default();
             self.json(data, Source { streamed: true, name, ..Source::DOCUMENT });
         }
@@ -84,29 +119,46 @@ impl Reading {
     pub(super) fn whole(&mut self, body: &[u8]) {
         let body = body.trim_ascii();
         let source = Source::DOCUMENT;
-        if !body.starts_with(b"[") {
+        if self.message.take().is_some() && !body.is_empty() && self.status < 400 {
+            self.meaning.message = Some(canonical::message_digest(body).map_err(Uncanonical::as_str));
+        }
+        if body.starts_with(b"[") {
+            self.list(body);
+        } else if !body.is_empty() {
             // No body at all answers HEAD, 204 and 304, and is no document.
-            if !body.is_empty() {
-                self.meaning.terminated = self.json(body, source);
+            self.meaning.terminated = self.json(body, source);
+        }
+    }
+
+    /// An array of answers: TGI's compatible route, llama.cpp with several prompts, rerankers, streams in one array.
+    /// Whatever is no object in it says nothing.
+    fn list(&mut self, body: &[u8]) {
+        let mut scan = Scanner::new(body);
+        let (mut position, mut answers) = (0, 0_u64);
+        if let Some(mut within) = scan.array() {
+            while scan.element(&mut within) {
+                let mut document = Document::default();
+                let object = scan.peek() == Some(b'{');
+                let read = if object { document.fill(&mut scan) } else { scan.skip() };
+                if read.is_none() {
+                    break;
+                }
+                if object {
+                    self.document(&document, Source { position, ..Source::DOCUMENT });
+                    answers += 1;
+                }
+                position += 1;
             }
-        } else if matches!(self.api, Api::Generate | Api::Completions) {
-            // TGI's compatible route and llama.cpp with several prompts answer with an array.
-            let mut list = List::<Document<'_>>::default();
-            match parse(body, &mut list) {
-                Err(fault) => self.mark(reason_of(fault)),
-                Ok(()) => {
-                    self.note_encoding(body);
-                    for (position, document) in (0..).zip(list.iter()) {
-                        self.document(document, Source { position, ..source });
-                    }
-                    if list.overflowed {
-                        self.mark(reason::TOO_MANY_CHOICES);
-                    }
-                    self.meaning.terminated = true;
+        }
+        match scan.end() {
+            Err(fault) => self.mark(reason_of(fault)),
+            Ok(()) => {
+                self.note_encoding(body);
+                self.meaning.terminated = true;
+                if answers == 0 && position > 0 && !matches!(self.api, Api::Embeddings | Api::Tokenize) {
+                    self.mark(reason::NOT_AN_OBJECT);
                 }
             }
-        } else {
-            self.mark(reason::NOT_AN_OBJECT);
         }
     }
 
@@ -155,6 +207,14 @@ impl Reading {
             Api::Messages => self.anthropic(document, source),
             Api::Responses => self.response(document, source),
             Api::Generate | Api::Completions => self.native(document, source),
+            Api::Tokenize => self.token_counts(
+                if matches!(document.count, Loose::Absent) {
+                    &document.input_tokens
+                } else {
+                    &document.count
+                },
+                &Loose::Absent,
+            ),
             _ => {}
         }
     }
@@ -180,15 +240,22 @@ impl Reading {
             self.finish_reason(choice.index.number().unwrap_or(position), &choice.finish_reason);
             for message in choice.delta.map().into_iter().chain(choice.message.map()) {
                 for (place, call) in (0_u64..).zip(message.tool_calls.iter()) {
-                    let bit = 1 << call.index.number().unwrap_or(place).min(63);
-                    if let Some(choice) = self.choice(choice.index.number().unwrap_or(position)) {
-                        choice.tool_calls |= bit;
-                    }
+                    self.tool_call(choice.index.number().unwrap_or(position), place, call);
                 }
             }
         }
         if choices.overflowed {
             self.mark(reason::TOO_MANY_CHOICES);
+        }
+    }
+
+    fn tool_call(&mut self, choice: u64, place: u64, call: &ToolCall<'_>) {
+        let index = call.index.number().unwrap_or(place).min(MAX_CHOICES as u64 - 1);
+        let Some(choice) = self.choice(choice) else { return };
+        let tool = tool(&mut choice.tools, index);
+        if let Loose::Map(function) = &call.function {
+            tool.name(&function.name);
+            tool.arguments.update(function.arguments.text().unwrap_or_default());
         }
     }
 
@@ -251,8 +318,17 @@ impl Reading {
         if let Loose::Map(delta) = &document.delta {
             self.finish_reason(0, &delta.stop_reason);
         }
-        let blocks = document.content.iter().chain(document.content_block.map());
-        self.count_tools(blocks, "tool_use");
+        self.count_tools(document.content.iter(), "tool_use");
+        let index = document.index.number().unwrap_or(0);
+        if let Loose::Map(block) = &document.content_block {
+            // Its input follows in parts.
+            self.count_tool(index, block, "tool_use", false);
+        }
+        if let Some(part) = document.delta.map().and_then(|delta| delta.partial_json.text())
+            && let Some(tool) = self.tools.iter_mut().find(|tool| tool.index == index)
+        {
+            tool.arguments.update(part);
+        }
         if source.streamed && kind(document, source) == b"message_stop" {
             self.meaning.terminated = true;
         }
@@ -265,14 +341,17 @@ impl Reading {
         if let Loose::Map(response) = &document.response {
             self.inner(response);
             self.status(&response.status, &response.incomplete_details);
-            // The last event lists all that the events before it added.
-            if self.tool_items == 0 {
+            // The last event lists all that the events before it added, and all of it.
+            if response.output.iter().next().is_some() {
+                (self.tool_items, self.tools) = (0, Vec::new());
                 self.count_tools(response.output.iter(), "_call");
             }
         }
         if source.streamed {
             match kind(document, source) {
-                b"response.output_item.added" => self.count_tools(document.item.map().into_iter(), "_call"),
+                b"response.output_item.added" => {
+                    self.count_tools(document.item.map().map(Box::as_ref).into_iter(), "_call")
+                }
                 b"response.completed" | b"response.incomplete" | b"response.failed" => {
                     self.meaning.terminated = true
                 }
@@ -301,10 +380,24 @@ impl Reading {
     }
 
     fn count_tools<'t>(&mut self, items: impl Iterator<Item = &'t Typed<'t>>, suffix: &str) {
-        let calls = items
-            .filter(|item| item.kind.text().is_some_and(|kind| kind.ends_with(suffix.as_bytes())))
-            .count();
-        self.tool_items = self.tool_items.saturating_add(u64::try_from(calls).unwrap_or(u64::MAX));
+        for (index, item) in (0..).zip(items) {
+            self.count_tool(index, item, suffix, true);
+        }
+    }
+
+    fn count_tool(&mut self, index: u64, item: &Typed<'_>, suffix: &str, whole: bool) {
+        if !item.kind.text().is_some_and(|kind| kind.ends_with(suffix.as_bytes())) {
+            return;
+        }
+        self.tool_items = self.tool_items.saturating_add(1);
+        if self.tools.len() < MAX_CHOICES {
+            let mut tool = Tool { index, name: Vec::new(), arguments: Sha256::new() };
+            tool.name(&item.name);
+            if whole {
+                tool.arguments.update(item.arguments.text().unwrap_or(item.input.0));
+            }
+            self.tools.push(tool);
+        }
     }
 
     /// TGI's and llama.cpp's own APIs.
@@ -373,14 +466,42 @@ impl Reading {
                 meaning.usage.add(choice.usage);
             }
         }
-        let choices_calls = self.choices.iter().map(|choice| u64::from(choice.tool_calls.count_ones()));
-        meaning.tool_calls = choices_calls.sum::<u64>().saturating_add(self.tool_items);
+        let of_choices = self.choices.iter().flat_map(|choice| &choice.tools);
+        meaning.tool_calls = (of_choices.clone().count() as u64).saturating_add(self.tool_items);
+        let tools = of_choices.chain(&self.tools).take(MAX_CHOICES);
+        meaning.tools =
+            tools.map(|tool| (tool.name.clone(), tool.arguments.clone().finalize().into())).collect();
+        if let Some(message) = self.message
+            && meaning.events > 0
+        {
+            // What broke off is nothing that a client's library would hand out.
+            let whole = if meaning.terminated { message.finish() } else { Err(Uncanonical::NotWhole) };
+            meaning.message = Some(whole.map_err(Uncanonical::as_str));
+        }
         meaning.finish_reasons = self.choices.into_iter().map(|choice| choice.finish_reason).collect();
         while meaning.finish_reasons.last().is_some_and(Vec::is_empty) {
             meaning.finish_reasons.pop();
         }
         meaning
     }
+}
+
+impl Tool {
+    /// Keeps the first name that comes.
+    fn name(&mut self, name: &Loose<'_>) {
+        if let (true, Loose::Text(name)) = (self.name.is_empty(), name) {
+            self.name = bounded(name).0;
+        }
+    }
+}
+
+/// The call of this number, begun if it is new.
+fn tool(tools: &mut Vec<Tool>, index: u64) -> &mut Tool {
+    let place = tools.iter().position(|tool| tool.index == index).unwrap_or_else(|| {
+        tools.push(Tool { index, name: Vec::new(), arguments: Sha256::new() });
+        tools.len() - 1
+    });
+    &mut tools[place]
 }
 
 /// Keeps the first text that says something, and marks a later one that says something else.

@@ -3,7 +3,8 @@
 use colophon_policies::Api;
 use sha2::{Digest, Sha256};
 
-use super::loose::{Loose, Read};
+use super::loose::{Loose, Nothing, Read, members};
+use super::multipart;
 use super::scan::Scanner;
 use super::{MAX_DOCUMENT, MAX_PARAMETER, bounded, is_utf8, mark, media_type, reason, reason_of};
 
@@ -21,6 +22,10 @@ pub struct RequestMeaning {
     /// [`super::MAX_PARAMETER`], the name ends with `#sha256` and the value is the 32-byte digest of those bytes.
     /// TGI's `parameters` and vLLM's `sampling_params` are read as if they stood outside.
     pub sampling: Vec<(&'static str, Vec<u8>)>,
+    /// The conversation that it belongs to, by its id (responses API), UTF-8, at most [`super::MAX_TEXT`] bytes.
+    pub conversation: Option<Vec<u8>>,
+    /// The id of the response that it follows (`previous_response_id`), likewise.
+    pub parent: Option<Vec<u8>>,
     /// Messages, inputs, prompts or documents, by API. A list of numbers is one prompt of tokens.
     pub messages: Option<u64>,
     /// Why the request could not be read, or not reliably. With `duplicate key` the last value is given, which is the
@@ -36,8 +41,12 @@ pub fn read_request(api: Api, content_type: Option<&str>, body: &[u8]) -> Reques
         return RequestMeaning::default();
     }
     let media_type = media_type(content_type);
-    if media_type.get(..10).is_some_and(|start| start.eq_ignore_ascii_case("multipart/")) {
-        return unread(reason::CONTENT_TYPE);
+    if is_multipart(media_type) {
+        let Some(mut form) = content_type.and_then(FormReader::new) else {
+            return unread(reason::CONTENT_TYPE);
+        };
+        form.push(body);
+        return form.finish();
     }
     if body.len() > MAX_DOCUMENT {
         return unread(reason::TOO_LARGE);
@@ -64,6 +73,70 @@ pub fn read_request(api: Api, content_type: Option<&str>, body: &[u8]) -> Reques
     }
 }
 
+/// Reads a form (`multipart/form-data`) in whatever pieces it comes, with bounded memory: its files may be long.
+#[derive(Debug)]
+pub struct FormReader(multipart::Form);
+
+impl FormReader {
+    /// A reader for a body of this content type; `None` if it is no form, or names no boundary.
+    pub fn new(content_type: &str) -> Option<Self> {
+        if !is_multipart(media_type(Some(content_type))) {
+            return None;
+        }
+        multipart::Form::new(content_type).map(Self)
+    }
+
+    /// Reads the next piece of the body.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.0.push(piece);
+    }
+
+    /// What the form asks for. The values of its parameters are the texts of the fields.
+    pub fn finish(mut self) -> RequestMeaning {
+        self.0.finish();
+        let mut meaning = RequestMeaning::default();
+        for field in &self.0.fields {
+            let name = field.name.strip_suffix(b"[]").unwrap_or(&field.name);
+            if self.0.fields.iter().filter(|other| other.name == field.name).count() > 1
+                && !field.name.ends_with(b"[]")
+            {
+                mark(&mut meaning.unreadable, reason::DUPLICATE_KEY);
+            }
+            match (name, field.value.as_slice()) {
+                (b"model", model) => meaning.model = Some(bounded(model).0),
+                (b"stream", b"true" | b"True" | b"1") => meaning.stream = Some(true),
+                (b"stream", _) => meaning.stream = Some(false),
+                (name, value) => {
+                    if let Some(names) = parameter_name(name) {
+                        meaning.sampling.push(parameter(names, value));
+                    }
+                }
+            }
+        }
+        if let Some(fault) = self.0.fault {
+            let reason = match fault {
+                multipart::Fault::TooLarge => reason::TOO_LARGE,
+                multipart::Fault::CutShort => reason::CUT_SHORT,
+                multipart::Fault::Malformed => reason::NOT_A_FORM,
+            };
+            mark(&mut meaning.unreadable, reason);
+        }
+        meaning
+    }
+}
+
+fn is_multipart(media_type: &str) -> bool {
+    media_type.get(..10).is_some_and(|start| start.eq_ignore_ascii_case("multipart/"))
+}
+
+/// A sampling parameter as it is kept.
+fn parameter((name, digest_name): (&'static str, &'static str), raw: &[u8]) -> (&'static str, Vec<u8>) {
+    match raw.len() {
+        0..=MAX_PARAMETER => (name, raw.to_vec()),
+        _ => (digest_name, Sha256::digest(raw).to_vec()),
+    }
+}
+
 /// Whether requests of this API have a meaning that the reader knows.
 pub fn has_meaning(api: Api) -> bool {
     match api {
@@ -87,13 +160,19 @@ macro_rules! parameters {
     };
 }
 
-// The sampling parameters of OpenAI, Anthropic, vLLM, TGI and llama.cpp.
+// What steers the answer besides its input: the sampling parameters of OpenAI, Anthropic, vLLM, TGI and llama.cpp, and their like.
 parameters! {
     "temperature" "top_p" "top_k" "min_p" "typical_p" "seed" "do_sample"
     "max_tokens" "max_completion_tokens" "max_output_tokens" "max_new_tokens" "n_predict" "min_tokens"
     "n" "best_of" "stop" "stop_sequences" "ignore_eos"
     "frequency_penalty" "presence_penalty" "repetition_penalty" "repeat_penalty" "logit_bias"
     "logprobs" "top_logprobs" "n_probs" "response_format" "grammar" "reasoning_effort"
+    "top_a" "tfs_z" "length_penalty" "use_beam_search" "watermark" "stop_token_ids" "bad_words" "allowed_token_ids"
+    "mirostat" "mirostat_tau" "mirostat_eta" "dynatemp_range" "dynatemp_exponent" "xtc_probability" "xtc_threshold"
+    "dry_multiplier" "repeat_last_n" "samplers" "json_schema" "structured_outputs" "guided_json" "guided_regex"
+    "guided_choice" "guided_grammar" "tool_choice" "parallel_tool_calls" "reasoning" "thinking" "verbosity" "text"
+    "truncate_prompt_tokens" "truncate" "truncation" "service_tier" "dimensions" "encoding_format" "top_n"
+    "language" "voice" "speed" "timestamp_granularities"
 }
 
 /// The members that hold what the model is to read, by API.
@@ -110,12 +189,21 @@ fn message_keys(api: Api) -> &'static [&'static str] {
     }
 }
 
+members! {
+    /// The object that a conversation may be named by.
+    struct Conversation<'a> {
+        "id" id: Loose<'a>,
+    }
+}
+
 /// Which of the members that may come only once have come.
 #[derive(Default)]
 struct Seen {
     model: bool,
     stream: bool,
     nested: bool,
+    parent: bool,
+    conversation: bool,
     /// One bit for each of the keys that hold messages.
     messages: u8,
 }
@@ -155,6 +243,18 @@ impl Members<'_> {
             let mut stream = Loose::default();
             stream.fill(scan)?;
             self.stream(&stream);
+        } else if self.api == Api::Responses && key == b"previous_response_id" {
+            self.once(|seen| &mut seen.parent);
+            let mut parent = Loose::<Nothing>::default();
+            parent.fill(scan)?;
+            self.meaning.parent = self.id(parent.text(), matches!(parent, Loose::Absent));
+        } else if self.api == Api::Responses && key == b"conversation" {
+            self.once(|seen| &mut seen.conversation);
+            let mut conversation = Loose::<Conversation<'_>>::default();
+            conversation.fill(scan)?;
+            let id = conversation.map().map(|members| &members.id).and_then(Loose::text);
+            self.meaning.conversation =
+                self.id(id.or(conversation.text()), matches!(conversation, Loose::Absent));
         } else if let Some(place) = message_keys(self.api).iter().position(|known| known.as_bytes() == key) {
             let count = count(scan)?;
             self.messages(1 << place, count);
@@ -202,6 +302,21 @@ impl Members<'_> {
         }
     }
 
+    /// An id as it is kept.
+    fn id(&mut self, text: Option<&[u8]>, absent: bool) -> Option<Vec<u8>> {
+        let Some(text) = text else {
+            if !absent {
+                mark(&mut self.meaning.unreadable, reason::UNEXPECTED_TYPE);
+            }
+            return None;
+        };
+        let (text, cut) = bounded(text);
+        if cut {
+            mark(&mut self.meaning.unreadable, reason::STRING_TOO_LONG);
+        }
+        Some(text)
+    }
+
     fn stream(&mut self, stream: &Loose<'_>) {
         self.meaning.stream = None;
         match stream {
@@ -212,10 +327,7 @@ impl Members<'_> {
     }
 
     fn parameter(&mut self, (name, digest_name): (&'static str, &'static str), raw: &[u8]) {
-        let entry = match raw.len() {
-            0..=MAX_PARAMETER => (name, raw.to_vec()),
-            _ => (digest_name, Sha256::digest(raw).to_vec()),
-        };
+        let entry = parameter((name, digest_name), raw);
         let sampling = &mut self.meaning.sampling;
         match sampling.iter_mut().find(|(known, _)| *known == name || *known == digest_name) {
             None => sampling.push(entry),

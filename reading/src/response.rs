@@ -1,6 +1,7 @@
 //! What a response says of itself: which model answered, how many tokens, why it stopped, whether it failed.
 
 use colophon_policies::Api;
+use colophon_receipt::Hash;
 
 use super::reading::{Reading, Source};
 use super::{MAX_DOCUMENT, lines, mark, media_type, reason, sse};
@@ -22,6 +23,8 @@ pub struct Usage {
     pub cached: Option<u64>,
     /// Of `completion`, those of reasoning.
     pub reasoning: Option<u64>,
+    /// Those written to a cache (Anthropic), besides `prompt`.
+    pub cache_write: Option<u64>,
 }
 
 /// What a response says of itself. All of it is the upstream's claim.
@@ -39,6 +42,9 @@ pub struct ResponseMeaning {
     pub system_fingerprint: Option<Vec<u8>>,
     /// Tool calls begun, over all choices; at most 64 a choice are told apart.
     pub tool_calls: u64,
+    /// Of each of them, the name and the SHA-256 of its arguments as they came: the text (OpenAI) or the JSON (Anthropic),
+    /// the parts of a stream one after the other. At most [`super::MAX_CHOICES`].
+    pub tools: Vec<(Vec<u8>, Hash)>,
     /// The first error reported, `type: message`, cut to [`super::MAX_TEXT`] bytes; also inside a stream with status
     /// 200. An error body that is not JSON is not read.
     pub error: Option<Vec<u8>>,
@@ -48,6 +54,9 @@ pub struct ResponseMeaning {
     pub terminated: bool,
     /// The first reason why not everything could be read.
     pub unreadable: Option<&'static str>,
+    /// Where it was asked for: the digest of the message that this answer is (`docs/FORMATS.md`, section 3.5), or why
+    /// there is none.
+    pub message: Option<Result<Hash, &'static str>>,
 }
 
 /// Reads a response from a copy of its bytes, of which the content encoding has been undone, in whatever pieces they
@@ -75,6 +84,12 @@ impl ResponseReader {
     pub fn new(api: Api, status: u16, content_type: Option<&str>) -> Self {
         let form = if has_meaning(api) { Form::of(media_type(content_type)) } else { Form::Meaningless };
         Self { form, reading: Reading::new(api, status) }
+    }
+
+    /// Has the message assembled and digested, too. That takes an allocation for every part of it.
+    pub fn assembling(mut self) -> Self {
+        self.reading.assemble();
+        self
     }
 
     /// Reads the next piece of the body.
@@ -130,8 +145,8 @@ fn has_meaning(api: Api) -> bool {
         Api::Chat | Api::Completions | Api::Responses | Api::Messages | Api::Generate | Api::Embeddings => {
             true
         }
-        Api::Rerank | Api::Score | Api::Classify | Api::Audio => true,
-        Api::Realtime | Api::Tokenize | Api::Models | Api::Health => false,
+        Api::Rerank | Api::Score | Api::Classify | Api::Audio | Api::Tokenize => true,
+        Api::Realtime | Api::Models | Api::Health => false,
         Api::Admin | Api::ModelChange | Api::Unknown => false,
     }
 }
@@ -162,6 +177,7 @@ impl Usage {
         self.total = newer.total.or(self.total);
         self.cached = newer.cached.or(self.cached);
         self.reasoning = newer.reasoning.or(self.reasoning);
+        self.cache_write = newer.cache_write.or(self.cache_write);
     }
 
     pub(super) fn add(&mut self, other: Self) {
@@ -173,6 +189,7 @@ impl Usage {
         add(&mut self.total, other.total);
         add(&mut self.cached, other.cached);
         add(&mut self.reasoning, other.reasoning);
+        add(&mut self.cache_write, other.cache_write);
     }
 }
 

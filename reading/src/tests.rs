@@ -11,13 +11,8 @@ const SETS: [&str; 3] = ["vllm-0.32.0", "vllm-0.32.0-flags", "tgi-3.3.6"];
 
 #[test]
 fn recordings_mean_what_the_golden_file_says() {
-    let mut text = String::new();
-    let mut read = 0;
-    for set in SETS {
-        for recording in recordings(set) {
-            read += usize::from(describe(set, &recording, &mut text));
-        }
-    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (text, read) = described(&root.join("../tests/captures"));
     assert!(read > 100, "only {read} recordings have a meaning");
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/testdata/recordings.txt");
     if std::env::var_os("COLOPHON_BLESS").is_some() {
@@ -28,12 +23,32 @@ fn recordings_mean_what_the_golden_file_says() {
         assert_eq!(got, expected, "{}, line {}", golden.display(), line + 1);
     }
     assert_eq!(text.lines().count(), expected.lines().count());
+    let shared = root.join("../../shared/captures");
+    if shared.is_dir() {
+        assert_eq!(described(&shared).0, text, "{} says something else", shared.display());
+    } else {
+        eprintln!(
+            "skipped: {} is not here, so only the copies in tests/captures were read",
+            shared.display()
+        );
+    }
+}
+
+/// What every recording below this folder means, and how many mean something.
+fn described(root: &Path) -> (String, usize) {
+    let mut text = String::new();
+    let mut read = 0;
+    for set in SETS {
+        for recording in recordings(&root.join(set)) {
+            read += usize::from(describe(set, &recording, &mut text));
+        }
+    }
+    (text, read)
 }
 
 /// The recordings of one server, in order of their names.
-fn recordings(set: &str) -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/captures").join(set);
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+fn recordings(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path().with_extension("")).collect();
     paths.sort();
     paths.dedup();
@@ -64,7 +79,7 @@ fn describe(set: &str, recording: &Path, out: &mut String) -> bool {
     let status: u16 = response.start.split(' ').nth(1).unwrap().parse().unwrap();
     let whole = response.body.concat();
     let read = |pieces: &mut dyn Iterator<Item = &[u8]>| {
-        let mut reader = ResponseReader::new(api, status, response.header("content-type"));
+        let mut reader = ResponseReader::new(api, status, response.header("content-type")).assembling();
         pieces.for_each(|piece| reader.push(piece));
         let mut meaning = reader.finish();
         let count = |name: &str| response.header(name).map(str::as_bytes);
@@ -91,6 +106,8 @@ fn request_text(meaning: &RequestMeaning) -> String {
     if let Some(messages) = meaning.messages {
         write!(text, " messages={messages}").unwrap();
     }
+    option(&mut text, "conversation", meaning.conversation.as_deref());
+    option(&mut text, "parent", meaning.parent.as_deref());
     for (name, value) in &meaning.sampling {
         match name.ends_with("#sha256") {
             true => write!(text, " {name}={}", hex::encode(value)).unwrap(),
@@ -113,6 +130,7 @@ fn response_text(status: u16, meaning: &ResponseMeaning) -> String {
         ("total", usage.total),
         ("cached", usage.cached),
         ("reasoning", usage.reasoning),
+        ("cache-write", usage.cache_write),
     ];
     for (name, count) in counts {
         if let Some(count) = count {
@@ -124,8 +142,16 @@ fn response_text(status: u16, meaning: &ResponseMeaning) -> String {
             meaning.finish_reasons.iter().map(|reason| String::from_utf8_lossy(reason)).collect();
         write!(text, " finish=[{}]", reasons.join(",")).unwrap();
     }
+    for (name, arguments) in &meaning.tools {
+        write!(text, " call={}({})", String::from_utf8_lossy(name), &hex::encode(arguments)[..8]).unwrap();
+    }
     write!(text, " tools={} events={} terminated={}", meaning.tool_calls, meaning.events, meaning.terminated)
         .unwrap();
+    match meaning.message {
+        Some(Ok(digest)) => write!(text, " message={}", &hex::encode(digest)[..8]).unwrap(),
+        Some(Err(why)) => write!(text, " message={why:?}").unwrap(),
+        None => {}
+    }
     option(&mut text, "unreadable", meaning.unreadable.map(str::as_bytes));
     option(&mut text, "error", meaning.error.as_deref());
     text

@@ -34,7 +34,7 @@ pub const SAMPLING: u8 = 10;
 pub const USAGE: u8 = 11;
 /// [`Answer`].
 pub const ANSWER: u8 = 12;
-/// `{1: JCS digest of the request, 2: JCS digest of the assembled message}`; reserved.
+/// [`Semantic`].
 pub const SEMANTIC: u8 = 13;
 /// [`Times`].
 pub const TIMES: u8 = 14;
@@ -252,6 +252,8 @@ map_field! {
         4 cached: uint,
         /// Of the completion, spent on reasoning.
         5 reasoning: uint,
+        /// Written to a cache.
+        6 cache_write: uint,
     }
 }
 
@@ -270,6 +272,24 @@ map_field! {
         5 tool_calls: uint,
         /// Whether the API's own terminator was seen.
         6 terminated: bool,
+        /// Names of the tools called, in order.
+        7 tools: list,
+        /// SHA-256 of each call's arguments as they came.
+        8 arguments: list,
+    }
+}
+
+map_field! {
+    /// Digests of what the bodies say, however it is written ([`crate::canonical`]).
+    Semantic<'a> {
+        /// Of the request.
+        1 request: hash,
+        /// Of the answer's message.
+        2 message: hash,
+        /// Why there is none of the request.
+        3 no_request: text,
+        /// Why there is none of the message.
+        4 no_message: text,
     }
 }
 

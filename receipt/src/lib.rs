@@ -1,5 +1,6 @@
 //! The nouns of Colophon and pure checks of them: no I/O, no async, no clock.
 
+pub mod canonical;
 pub mod cbor;
 pub mod checkpoint;
 pub mod erasure;

@@ -1,6 +1,6 @@
 """The Anthropic SDK for Python through the proxy, with the transport from examples/clients/python."""
 
-from common import BASE_URL, DIRECT_URL, MODEL, bounded, left_early, ok, verified
+from common import BASE_URL, DIRECT_URL, MODEL, bounded, left_early, ok, says_the_same, verified
 
 import httpx2
 from anthropic import Anthropic
@@ -27,6 +27,15 @@ verified(transport.exchanges[-1], "messages")
 
 ok(streamed(client) == streamed(direct), "streamed messages: the same answer as without the proxy")
 verified(transport.exchanges[-1], "streamed messages")
+
+
+sent = {**ask, **ask["extra_body"]}
+sent.pop("extra_body")
+message = client.messages.create(**ask)
+says_the_same(transport.exchanges[-1], "messages", sent, message.to_dict())
+with client.messages.stream(**ask) as stream:
+    message = stream.get_final_message()
+says_the_same(transport.exchanges[-1], "assembled messages", sent | {"stream": True}, message.to_dict())
 
 
 def leave():

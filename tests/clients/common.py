@@ -67,6 +67,23 @@ def verified(exchange, what, **options):
     ok(run.returncode == 1, f"{what}: one flipped byte is refused", f"exit {run.returncode}: {run.stdout}{run.stderr}")
 
 
+def says_the_same(exchange, what, request, message):
+    """The library's objects, of which no byte is as it was sent, verify; one changed word does not."""
+    def verify(message):
+        files = {"receipt": exchange.fetch_receipt(), "request": json.dumps(request), "message": json.dumps(message)}
+        for name, text in files.items():
+            (FOLDER / f"said.{name}").write_bytes(text if isinstance(text, bytes) else text.encode())
+        command = [VERIFY, FOLDER / "said.receipt", "--trust", TRUST, "--request-message", FOLDER / "said.request",
+                   "--message", FOLDER / "said.message", "--json"]
+        run = subprocess.run(command, capture_output=True, timeout=60)
+        return run.returncode, f"exit {run.returncode}: {run.stdout.decode()[-2000:]}{run.stderr.decode()}"
+
+    code, said = verify(message)
+    ok(code == 0, f"{what}: the library's objects say what was recorded", said)
+    code, said = verify(message | {"model": "another"})
+    ok(code == 1, f"{what}: an object that says something else is refused", said)
+
+
 def left_early(leave, what):
     """`leave()` starts a long stream, reads a little, goes, and gives the exchange.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from common import BASE_URL, DIRECT_URL, MODEL, UPSTREAM_ERROR, bounded, left_early, ok, receipt_of, verified
+from common import BASE_URL, DIRECT_URL, MODEL, UPSTREAM_ERROR, bounded, left_early, ok, receipt_of, says_the_same, verified
 
 import httpx2
 from colophon_httpx import AsyncColophonTransport, ColophonError, ColophonTransport
@@ -23,6 +23,15 @@ answer = client.chat.completions.create(**chat).choices[0].message.content
 ok(answer == direct.chat.completions.create(**chat).choices[0].message.content, "chat: the same answer as without the proxy")
 verified(transport.exchanges[-1], "chat")
 
+whole = client.chat.completions.create(**chat)
+says_the_same(transport.exchanges[-1], "chat", chat, whole.to_dict())
+says_the_same(transport.exchanges[-1], "chat with all members", chat, whole.model_dump(mode="json"))
+
+with client.chat.completions.stream(**chat) as stream:
+    stream.until_done()
+    assembled = stream.get_final_completion()
+says_the_same(transport.exchanges[-1], "assembled chat", chat | {"stream": True}, assembled.to_dict())
+
 streamed = said(client.chat.completions.create(**chat, stream=True))
 ok(streamed == said(direct.chat.completions.create(**chat, stream=True)), "streamed chat: the same answer as without the proxy")
 verified(transport.exchanges[-1], "streamed chat")
@@ -31,6 +40,9 @@ prompt = {"model": MODEL, "prompt": "Once upon a time", "max_tokens": 24, "tempe
 text = client.completions.create(**prompt).choices[0].text
 ok(text == direct.completions.create(**prompt).choices[0].text, "completions: the same answer as without the proxy")
 verified(transport.exchanges[-1], "completions")
+
+whole = client.completions.create(**prompt)
+says_the_same(transport.exchanges[-1], "completions", prompt, whole.to_dict())
 
 raw = client.chat.completions.with_raw_response.create(**chat)
 ok(raw.http_response.extensions["colophon"] is transport.exchanges[-1], "the raw response leads to its exchange")

@@ -11,7 +11,9 @@ use colophon_tests::{client, paths, process};
 
 fn check(program: &Path, script: &str) {
     let llama = Llama::start();
-    let colophon = Colophon::signing(&llama.url());
+    let colophon = Colophon::start(&llama.url(), |options| {
+        options.sign_all().arg(&["--message-digests"]);
+    });
     let trust = colophon.folder().join("trust.json");
     std::fs::write(&trust, client::get(colophon.listen(), "/.well-known/colophon/keys").body).unwrap();
     let mut command = Command::new(program);

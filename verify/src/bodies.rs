@@ -22,6 +22,10 @@ pub struct Bodies {
     pub request: Option<Body>,
     /// The response as it was received.
     pub response: Option<Body>,
+    /// The request as an object of a client library, in JSON.
+    pub request_message: Option<Vec<u8>>,
+    /// The answer likewise.
+    pub message: Option<Vec<u8>>,
     /// The nonce that was sent as `Colophon-Client-Nonce`.
     pub nonce: Option<Vec<u8>>,
     /// The canonical text of the policy that was in force.

@@ -41,6 +41,10 @@ pub const POLICY: &str = "policy";
 pub const REQUEST_BODY: &str = "request-body";
 /// The reader's response is the recorded one.
 pub const RESPONSE_BODY: &str = "response-body";
+/// The reader's request object says what the recorded request says. Left out where none was given.
+pub const REQUEST_MESSAGE: &str = "request-message";
+/// The reader's answer object says what the recorded answer says. Left out where none was given.
+pub const MESSAGE: &str = "message";
 /// The head that the reader saved belongs to this record.
 pub const SAVED_HEAD: &str = "saved-head";
 /// The record holds the reader's nonce.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::NonEmptyStringValueParser;
+use colophon_receipt::canonical;
 use colophon_receipt::receipt::MAX_BYTES;
 
 use crate::text::{line, quoted};
@@ -41,6 +42,12 @@ pub struct VerifyArgs {
     /// The text of the policy that was in force, such as `policy/<digest>.json` of an export: shows the rule that decided
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// The request as an object of your client library, in JSON; its bytes need not be those that were sent
+    #[arg(long, value_name = "FILE")]
+    pub request_message: Option<PathBuf>,
+    /// The answer likewise: what your client library gave, streamed or not
+    #[arg(long, value_name = "FILE")]
+    pub message: Option<PathBuf>,
     /// The nonce that you sent as Colophon-Client-Nonce
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub nonce: Option<String>,
@@ -100,6 +107,8 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
         args.request.as_ref(),
         args.response.as_ref(),
         args.policy.as_ref(),
+        args.request_message.as_ref(),
+        args.message.as_ref(),
     ];
     if files.iter().flatten().filter(|path| path.as_os_str() == "-").count() > 1 {
         return Err("only one file can come from standard input (`-`)".into());
@@ -110,9 +119,14 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
     let body = |path: &Option<PathBuf>, side, what| {
         path.as_ref().map(|path| read_body(path, side, what)).transpose()
     };
+    let object = |path: &Option<PathBuf>, what| {
+        path.as_ref().map(|path| read(path, canonical::MAX_TEXT + 1, what)).transpose()
+    };
     let bodies = Bodies {
         request: body(&args.request, Side::Request, "the request")?,
         response: body(&args.response, Side::Response, "the response")?,
+        request_message: object(&args.request_message, "the request's object")?,
+        message: object(&args.message, "the answer's object")?,
         nonce: args.nonce.clone().map(String::into_bytes),
         policy: args.policy.as_deref().map(|path| read(path, MAX_POLICY, "the policy")).transpose()?,
     };

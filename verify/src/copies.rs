@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use colophon_receipt::canonical;
 use colophon_receipt::fields::{
-    BodyDigest, CONTEXT, REQUEST_BODY, REQUEST_DECODED, RESPONSE_BODY, RESPONSE_DECODED,
+    BodyDigest, CONTEXT, REQUEST_BODY, REQUEST_DECODED, RESPONSE_BODY, RESPONSE_DECODED, SEMANTIC,
 };
 use colophon_signer::httpsig::{
     CoveredComponent, SignatureInput, field_value, parse_signature, parse_signature_input, signature_value,
@@ -12,7 +13,10 @@ use colophon_signer::httpsig::{
 use colophon_signer::sf::parse_item;
 
 use crate::bodies::{Bodies, Body, SavedHead, Side};
-use crate::checks::{Checks, Finding, NONCE, REQUEST_BODY as REQUEST, RESPONSE_BODY as RESPONSE, SAVED_HEAD};
+use crate::checks::{
+    Checks, Finding, MESSAGE, NONCE, REQUEST_BODY as REQUEST, REQUEST_MESSAGE, RESPONSE_BODY as RESPONSE,
+    SAVED_HEAD,
+};
 use crate::http::{Base, HttpSide, Signed, Tag, check_one};
 use crate::log::LogSide;
 use crate::record::Record;
@@ -70,6 +74,8 @@ pub(crate) fn check(
     compare(REQUEST, Side::Request, &bodies.request, record, request, &mut side, checks);
     let response = [(RESPONSE_BODY, opened.response_body), (RESPONSE_DECODED, opened.response_decoded)];
     let comment = compare(RESPONSE, Side::Response, &bodies.response, record, response, &mut side, checks);
+
+    compare_messages(bodies, record, &mut side, checks);
 
     let head = bodies.response.as_ref().and_then(|body| body.head.as_ref());
     let head = head.map(|head| check_head(head, record, log, http, trust));
@@ -147,6 +153,45 @@ fn compare<'a>(
     checks.add(name, Err(finding));
     None
 }
+
+/// Objects of client libraries, of which no byte is as it was sent, against the digests of what was said.
+fn compare_messages(bodies: &Bodies, record: &Record, side: &mut CopySide, checks: &mut Checks) {
+    let said = record.opened.semantic.clone().unwrap_or_default();
+    let objects = [
+        (
+            REQUEST_MESSAGE,
+            &bodies.request_message,
+            canonical::digest as Digest,
+            said.request,
+            said.no_request,
+        ),
+        (MESSAGE, &bodies.message, canonical::message_digest as Digest, said.message, said.no_message),
+    ];
+    for (name, object, digest, recorded, why_none) in objects {
+        let Some(object) = object else { continue };
+        match (digest(object), recorded) {
+            (Ok(found), Some(recorded)) if found == recorded => {
+                checks.add(name, Ok("your object says what was recorded, member by member".into()));
+            }
+            (Ok(_), Some(_)) => {
+                checks.add(name, Err("your object says something else than what was recorded".into()));
+            }
+            (Err(why), Some(_)) => {
+                checks.add(name, Err(format!("your object has no canonical form: {why}")));
+            }
+            (_, None) => {
+                side.not_compared = true;
+                checks.skip(name, match why_none {
+                    _ if record.is_withheld(SEMANTIC) => "the receipt withholds the digest".to_owned(),
+                    Some(why) => format!("the record has no digest of what was said: {why}"),
+                    None => "the record has no digest of what was said: the proxy ran without --message-digests".into(),
+                });
+            }
+        }
+    }
+}
+
+type Digest = fn(&[u8]) -> Result<colophon_receipt::Hash, canonical::Uncanonical>;
 
 /// The closing comment of an event stream, which no digest covers: it has to say what the receipt says. Counts the
 /// signatures in it.

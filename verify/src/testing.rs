@@ -71,6 +71,8 @@ pub struct Plan {
     pub response: Vec<u8>,
     /// `Colophon-Client-Nonce`.
     pub nonce: Option<String>,
+    /// Digests of what request and answer say.
+    pub semantic: Semantic<'static>,
     /// The path recorded.
     pub path: String,
     /// Timestamps over the checkpoint: the TSA and the time, µs.
@@ -107,6 +109,7 @@ impl Default for Plan {
             request: br#"{"model":"med-7b","messages":[]}"#.to_vec(),
             response: br#"{"id":"chatcmpl-1","object":"chat.completion"}"#.to_vec(),
             nonce: None,
+            semantic: Semantic::default(),
             path: "/v1/chat/completions".into(),
             anchors: vec![],
             beacon: None,
@@ -288,6 +291,7 @@ impl Plan {
             granted: Some(self.level.code()),
             ..DecisionField::default()
         };
+        self.semantic.write(SEMANTIC, &mut set);
         decision.write(DECISION, &mut set);
         let context = Context {
             nonce: self.nonce.as_deref().map(|nonce| nonce.as_bytes().into()),

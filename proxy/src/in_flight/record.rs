@@ -5,7 +5,8 @@ use crate::facts::{MAX_VALUE, bytes, version};
 use crate::head;
 use crate::observe::ResponseSeen;
 use colophon_receipt::fields::{
-    self, Answer, BodyDigest, Context, Failure, Model, Operation, ResponseHead, Times, Upstream, Usage,
+    self, Answer, BodyDigest, Context, Failure, Model, Operation, ResponseHead, Semantic, Times, Upstream,
+    Usage,
 };
 use colophon_receipt::record::FieldSet;
 use std::borrow::Cow;
@@ -16,7 +17,7 @@ impl InFlight {
     pub(super) fn fields(&mut self, ending: &Ending<'_>, completed: u64, body: &BodyDigest) -> FieldSet {
         let facts = &self.facts;
         let mut set = FieldSet::new();
-        let (asked, incomplete);
+        let (asked, canonical, incomplete);
         {
             let mut request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
             incomplete = !request.complete();
@@ -27,6 +28,7 @@ impl InFlight {
                 decoded.write(fields::REQUEST_DECODED, &mut set);
             }
             asked = request.meaning();
+            canonical = request.canonical();
         }
         set.copy(fields::REQUEST_LINE, &self.opened);
         body.write(fields::RESPONSE_BODY, &mut set);
@@ -60,9 +62,10 @@ impl InFlight {
             ..facts.operation()
         }
         .write(fields::OPERATION, &mut set);
-        let named = asked.model.is_some() || said.model.is_some();
+        let requested = asked.model.map(Cow::Owned).or_else(|| facts.queried_model());
+        let named = requested.is_some() || said.model.is_some();
         Model {
-            requested: asked.model.as_deref().map(Cow::Borrowed),
+            requested,
             reported: said.model.as_deref().map(Cow::Borrowed),
             known_by: named.then_some("observed".into()),
             source: named.then_some("operator_asserted".into()),
@@ -76,8 +79,12 @@ impl InFlight {
             total: said.usage.total,
             cached: said.usage.cached,
             reasoning: said.usage.reasoning,
+            cache_write: said.usage.cache_write,
         }
         .write(fields::USAGE, &mut set);
+        let (tools, arguments): (Vec<_>, Vec<_>) =
+            said.tools.into_iter().map(|(name, arguments)| (name, arguments.to_vec())).unzip();
+        let named = tools.iter().any(|name| !name.is_empty());
         Answer {
             id: said.id.map(Cow::Owned),
             finish_reasons: (!said.finish_reasons.is_empty()).then_some(said.finish_reasons),
@@ -85,8 +92,19 @@ impl InFlight {
             error: said.error.map(Cow::Owned),
             tool_calls: (said.tool_calls > 0).then_some(said.tool_calls),
             terminated: said.terminated.then_some(true),
+            tools: named.then_some(tools),
+            arguments: named.then_some(arguments),
         }
         .write(fields::ANSWER, &mut set);
+        if self.app.limits.message_digests {
+            Semantic {
+                request: canonical.and_then(Result::ok),
+                message: said.message.and_then(Result::ok),
+                no_request: canonical.and_then(Result::err).map(Cow::Borrowed),
+                no_message: said.message.and_then(Result::err).map(Cow::Borrowed),
+            }
+            .write(fields::SEMANTIC, &mut set);
+        }
         Times {
             received: Some(facts.received_at),
             first_byte: self.first_byte,
@@ -105,9 +123,10 @@ impl InFlight {
         Context {
             nonce: bytes(&facts.nonce),
             traceparent: bytes(&facts.traceparent),
+            conversation: asked.conversation.map(Cow::Owned),
+            parent: asked.parent.map(Cow::Owned),
             retries: facts.retries,
             request_id: bytes(&facts.request_id),
-            ..Context::default()
         }
         .write(fields::CONTEXT, &mut set);
         failure(ending, incomplete).write(fields::FAILURE, &mut set);

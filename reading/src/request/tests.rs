@@ -93,8 +93,9 @@ fn what_cannot_be_read_says_why_and_says_nothing_else() {
         assert_eq!(read(Api::Chat, body), expected, "{}", String::from_utf8_lossy(body));
     }
     assert_eq!(read(Api::Chat, vec![b' '; MAX_DOCUMENT + 1]).unreadable, Some("too large"));
-    let multipart = read_request(Api::Audio, Some("Multipart/form-data; boundary=x"), b"{}");
-    assert_eq!(multipart.unreadable, Some("content type not read"));
+    let multipart = |content_type| read_request(Api::Audio, Some(content_type), b"{}").unreadable;
+    assert_eq!(multipart("Multipart/form-data"), Some("content type not read"));
+    assert_eq!(multipart("Multipart/form-data; boundary=x"), Some("cut short"));
     assert_eq!(read_request(Api::Chat, Some("é"), b"{\"n\":1}").sampling.len(), 1);
 }
 
@@ -108,6 +109,46 @@ fn odd_values_are_marked_and_spoil_nothing_else() {
     assert_eq!(long.unreadable, Some("string too long"));
     let model = String::from_utf8(long.model.unwrap()).unwrap();
     assert!(model.len() <= MAX_TEXT && model.ends_with("é…"), "{}", model.len());
+}
+
+#[test]
+fn the_conversation_of_a_response_is_named_by_id_or_object() {
+    let meaning =
+        read(Api::Responses, r#"{"previous_response_id":"r1","conversation":{"id":"c1","x":1},"input":"a"}"#);
+    assert_eq!(
+        (meaning.parent.as_deref(), meaning.conversation.as_deref()),
+        (Some(&b"r1"[..]), Some(&b"c1"[..]))
+    );
+    let meaning = read(Api::Responses, r#"{"previous_response_id":null,"conversation":"c2"}"#);
+    assert_eq!(
+        (meaning.parent, meaning.conversation.as_deref(), meaning.unreadable),
+        (None, Some(&b"c2"[..]), None)
+    );
+    let odd = read(Api::Responses, r#"{"conversation":5}"#);
+    assert_eq!((odd.conversation, odd.unreadable), (None, Some("unexpected type")));
+    assert_eq!(read(Api::Chat, r#"{"conversation":"c"}"#).conversation, None);
+}
+
+#[test]
+fn a_form_asks_for_what_its_fields_say() {
+    let field = |name: &str, value: &str| {
+        format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+    };
+    let body = field("model", "whisper")
+        + &field("temperature", "0.2")
+        + &field("timestamp_granularities[]", "word")
+        + &field("stream", "true")
+        + &field("file\"; filename=\"a.wav", &"x".repeat(MAX_DOCUMENT))
+        + "--b--\r\n";
+    let mut form = super::FormReader::new("multipart/form-data; boundary=b").unwrap();
+    body.as_bytes().chunks(10_000).for_each(|piece| form.push(piece));
+    let meaning = form.finish();
+    assert_eq!(
+        (meaning.model.as_deref(), meaning.stream, meaning.unreadable),
+        (Some(&b"whisper"[..]), Some(true), None)
+    );
+    let expected = [("temperature", b"0.2".to_vec()), ("timestamp_granularities", b"word".to_vec())];
+    assert_eq!(meaning.sampling, expected);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use colophon_policies::Api;
 use proptest::prelude::*;
+use sha2::{Digest, Sha256};
 
 use super::{Form, ResponseMeaning, ResponseReader, Usage, read_metadata_header, read_token_headers};
 use crate::{MAX_DOCUMENT, MAX_EVENT, MAX_TEXT};
@@ -188,6 +189,86 @@ fn documents() {
     let lines = "{\"model\":\"m\"}\n\r\n{\"choices\":[{\"finish_reason\":\"stop\"}]}";
     let meaning = read(Api::Chat, "application/x-ndjson", lines);
     assert_eq!((meaning.events, texts(&meaning.finish_reasons)), (2, vec!["stop"]));
+}
+
+#[test]
+fn tools_have_names_and_digests_of_their_arguments() {
+    let digest = |arguments: &str| -> [u8; 32] { Sha256::digest(arguments).into() };
+    let expected = |arguments| vec![(b"f".to_vec(), digest(arguments)), (b"g".to_vec(), digest("{}"))];
+    let chat = stream(
+        Api::Chat,
+        &[
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"x","function":{"name":"f","arguments":""}}]}}]}"#,
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":"{\"a\""}},{"index":1,"function":{"name":"g","arguments":"{}"}}]}}]}"#,
+            r#"{"choices":[{"delta":{"tool_calls":[{"index":0,"function":{"arguments":": 1}"}}]}}]}"#,
+        ],
+    );
+    assert_eq!((chat.tools, chat.tool_calls), (expected("{\"a\": 1}"), 2));
+    let whole = r#"{"choices":[{"message":{"tool_calls":[{"function":{"name":"f","arguments":"{\"a\": 1}"}},{"function":{"name":"g","arguments":"{}"}}]}}]}"#;
+    assert_eq!(read(Api::Chat, JSON, whole).tools, expected("{\"a\": 1}"));
+    let anthropic = stream(
+        Api::Messages,
+        &[
+            r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","name":"f","input":{}}}"#,
+            r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{\"a\""}}"#,
+            r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":": 1}"}}"#,
+            r#"{"type":"content_block_start","index":2,"content_block":{"type":"tool_use","name":"g","input":{}}}"#,
+            r#"{"type":"content_block_delta","index":2,"delta":{"type":"input_json_delta","partial_json":"{}"}}"#,
+        ],
+    );
+    assert_eq!(anthropic.tools, expected("{\"a\": 1}"));
+    let whole = r#"{"content":[{"type":"text"},{"type":"tool_use","name":"f","input":{"a": 1}},{"type":"tool_use","name":"g","input":{}}]}"#;
+    assert_eq!(read(Api::Messages, JSON, whole).tools, expected("{\"a\": 1}"));
+    let added =
+        r#"{"type":"response.output_item.added","item":{"type":"function_call","name":"f","arguments":""}}"#;
+    let last = r#"{"type":"response.completed","response":{"output":[{"type":"function_call","name":"f","arguments":"{}"},{"type":"function_call","name":"g","arguments":"{}"}]}}"#;
+    let responses = stream(Api::Responses, &[added, last]);
+    assert_eq!((responses.tools, responses.tool_calls), (expected("{}"), 2));
+    assert_eq!(stream(Api::Responses, &[added]).tool_calls, 1);
+    let many: String = (0..500).map(|n| format!(r#"{{"index":{n},"function":{{"name":"f"}}}},"#)).collect();
+    let many = read(
+        Api::Chat,
+        JSON,
+        format!(r#"{{"choices":[{{"message":{{"tool_calls":[{}]}}}}]}}"#, many.trim_end_matches(',')),
+    );
+    assert_eq!(many.tools.len(), 64);
+}
+
+#[test]
+fn arrays_of_answers_and_counts_of_tokens() {
+    let ranks: String = (0..100).map(|n| format!(r#"{{"index":{n},"score":0.5}},"#)).collect();
+    let ranks = read(Api::Rerank, JSON, format!("[{}]", ranks.trim_end_matches(',')));
+    assert_eq!((ranks.terminated, ranks.unreadable), (true, None));
+    let chat =
+        read(Api::Chat, JSON, r#"[{"model":"m","choices":[{"index":0}]}, {"usage":{"total_tokens":4}}]"#);
+    assert_eq!((chat.model.as_deref(), chat.usage.total, chat.terminated), (Some(&b"m"[..]), Some(4), true));
+    assert_eq!(read(Api::Embeddings, JSON, "[[0.1,0.2]]").unreadable, None);
+    assert_eq!(read(Api::Chat, JSON, "[1]").unreadable, Some("not an object"));
+    assert_eq!(read(Api::Chat, JSON, r#"[{"model":"m"},"#).unreadable, Some("cut short"));
+    assert_eq!(
+        read(Api::Tokenize, JSON, r#"{"count":3,"tokens":[1,2,3],"max_model_len":9}"#).usage.prompt,
+        Some(3)
+    );
+    assert_eq!(read(Api::Tokenize, JSON, r#"{"input_tokens":5}"#).usage.prompt, Some(5));
+    let usage = r#"{"usage":{"input_tokens":1,"cache_creation_input_tokens":7,"cache_read_input_tokens":2}}"#;
+    assert_eq!(read(Api::Messages, JSON, usage).usage.cache_write, Some(7));
+}
+
+#[test]
+fn the_message_is_the_same_streamed_or_not() {
+    let read = |content_type, body: &str| {
+        let mut reader = ResponseReader::new(Api::Chat, 200, Some(content_type)).assembling();
+        body.as_bytes().chunks(7).for_each(|piece| reader.push(piece));
+        reader.finish().message
+    };
+    let whole = r#"{"id":"c","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"ab"},"finish_reason":"stop"}]}"#;
+    let chunks = [r#"{"role":"assistant","content":"a"},"finish_reason":null"#, r#"{"content":"b"},"finish_reason":"stop""#]
+        .map(|delta| format!("data: {{\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"choices\":[{{\"index\":0,\"delta\":{delta}}}]}}\n\n"));
+    let streamed = read(STREAM, &(chunks.concat() + "data: [DONE]\n\n"));
+    assert!(matches!(streamed, Some(Ok(_))), "{streamed:?}");
+    assert_eq!(streamed, read(JSON, whole));
+    assert_eq!(read(JSON, r#"{"id":1,"id":1}"#), Some(Err("duplicate key")));
+    assert_eq!(ResponseReader::new(Api::Chat, 200, Some(JSON)).finish().message, None);
 }
 
 #[test]

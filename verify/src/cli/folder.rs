@@ -39,9 +39,11 @@ pub(super) fn run_to(args: &VerifyArgs, colour: bool, out: &mut impl Write, err:
 }
 
 fn report(args: &VerifyArgs, err: &mut impl Write) -> Result<FolderReport, String> {
-    if args.request.is_some() || args.response.is_some() || args.nonce.is_some() || args.policy.is_some() {
+    let copies = [&args.request, &args.response, &args.request_message, &args.message, &args.policy];
+    if copies.iter().any(|copy| copy.is_some()) || args.nonce.is_some() {
         return Err(
-            "--request, --response, --nonce and --policy are for one receipt, not for an export".into()
+            "--request, --response, --message, --nonce and --policy are for one receipt, not for an export"
+                .into(),
         );
     }
     let trust = outside(args, err)?;

@@ -1,6 +1,10 @@
 //! The reader's copies: raw, saved as messages, swapped, cut, someone else's.
 
+use colophon_receipt::canonical;
+use colophon_receipt::fields::Semantic;
+
 use super::*;
+use crate::checks::{MESSAGE, REQUEST_MESSAGE};
 
 fn with(made: &Made, request: Option<&[u8]>, response: Option<&[u8]>, nonce: Option<&str>) -> Report {
     let bodies = Bodies {
@@ -184,4 +188,48 @@ fn a_saved_head_is_refused_when_it_is_not_the_signed_one() {
     // Headers that nothing signed may change.
     let message = [made.head.replace("vllm", "nginx").as_bytes(), &made.response].concat();
     assert_eq!(with(&made, None, Some(&message), None).result, Verdict::Trusted);
+}
+
+#[test]
+fn an_object_is_compared_by_what_it_says() {
+    const REQUEST: &str = r#"{"model":"m","messages":[{"role":"user","content":"é"}]}"#;
+    const ANSWER: &str = r#"{"id":"c","choices":[{"message":{"content":"a","refusal":null}}]}"#;
+    let semantic = Semantic {
+        request: canonical::digest(REQUEST.as_bytes()).ok(),
+        message: canonical::message_digest(ANSWER.as_bytes()).ok(),
+        ..Semantic::default()
+    };
+    let made = Plan { semantic: semantic.clone(), ..Plan::default() }.make();
+    let compare = |made: &Made, request: &str, answer: &str| {
+        let bodies = Bodies {
+            request_message: Some(request.as_bytes().to_vec()),
+            message: Some(answer.as_bytes().to_vec()),
+            ..Bodies::default()
+        };
+        let report = verify(&made.file(), Some(&made.trust()), &bodies, None);
+        let status = |name| report.checks.iter().find(|check| check.name == name).map(|check| check.status);
+        (report.result, status(REQUEST_MESSAGE), status(MESSAGE))
+    };
+    let passed = (Verdict::Trusted, Some(Status::Passed), Some(Status::Passed));
+    assert_eq!(compare(&made, REQUEST, ANSWER), passed);
+    // Other bytes that say the same.
+    let request = r#"{ "messages" : [{"content":"\u00e9", "role":"user"}], "model":"m" }"#;
+    let answer = r#"{"choices":[{"message":{"content":"a","parsed":null}}],"id":"c","usage":null}"#;
+    assert_eq!(compare(&made, request, answer), passed);
+    for (request, answer) in
+        [(REQUEST.replace('é', "e"), ANSWER.to_owned()), (REQUEST.to_owned(), "{".to_owned())]
+    {
+        assert_eq!(compare(&made, &request, &answer).0, Verdict::Bad, "{request} {answer}");
+    }
+    let skipped = (Verdict::ConsistentNotTrusted, Some(Status::NotChecked), Some(Status::NotChecked));
+    assert_eq!(compare(&Plan::default().make(), REQUEST, ANSWER), skipped);
+    let why = Semantic {
+        no_request: Some("too long".into()),
+        no_message: Some("duplicate key".into()),
+        ..Semantic::default()
+    };
+    assert_eq!(compare(&Plan { semantic: why, ..Plan::default() }.make(), REQUEST, ANSWER), skipped);
+    let withheld =
+        Plan { semantic, withheld: vec![colophon_receipt::fields::SEMANTIC], ..Plan::default() }.make();
+    assert_eq!(compare(&withheld, REQUEST, ANSWER), skipped);
 }
