@@ -6,7 +6,7 @@ use std::sync::Arc;
 use colophon_receipt::Hash;
 use colophon_receipt::checkpoint::Checkpoint;
 use colophon_receipt::merkle::leaf_hash;
-use colophon_receipt::statement::Counters;
+use colophon_receipt::statement::{Bypass, Counters};
 use colophon_receipt::subtrees::Subtrees;
 use colophon_signer::note::VerifierKey;
 use colophon_signer::rfc3161::Roots;
@@ -100,6 +100,8 @@ pub struct Report {
     pub policy_changes: u64,
     /// Policies that were in force whose texts are in the store as they were.
     pub policies: u64,
+    /// Break-glass bypasses, each as the newest statement tells of it.
+    pub bypasses: Vec<Bypass>,
     /// Revocations of keys.
     pub revocations: u64,
     /// How this generation is tied to the one before it; absent for the first.
@@ -172,6 +174,10 @@ impl Report {
             ] {
                 *sum = sum.saturating_add(more);
             }
+            sum.bypass = match (sum.bypass, one.bypass) {
+                (None, None) => None,
+                (sum, more) => Some(sum.unwrap_or(0).saturating_add(more.unwrap_or(0))),
+            };
         }
         sum
     }
@@ -186,6 +192,18 @@ impl Report {
             self.findings.push(finding);
         } else {
             self.omitted += 1;
+        }
+    }
+
+    fn bypassed(&mut self, told: &[Bypass]) {
+        for new in told {
+            match self.bypasses.iter().position(|known| known.id == new.id) {
+                // A statement of an earlier shard may come late.
+                Some(at) if self.bypasses[at].count > new.count || self.bypasses[at].ended.is_some() => {}
+                Some(at) => self.bypasses[at] = new.clone(),
+                None if self.bypasses.len() < MAX_FINDINGS => self.bypasses.push(new.clone()),
+                None => self.omitted += 1,
+            }
         }
     }
 
@@ -396,6 +414,7 @@ impl Check {
             match subject {
                 Some(Subject::Batch(statement)) => {
                     self.policies.named([statement.policy]);
+                    self.report.bypassed(&statement.bypasses);
                     stated.push((index, *statement));
                 }
                 Some(Subject::Policies(digests)) => self.policies.named(digests),

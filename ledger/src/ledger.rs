@@ -20,6 +20,7 @@ pub(crate) use folder::replace;
 pub(crate) use public::is_public;
 
 use crate::anchor::{AnchorStatus, Anchoring, Anchors, Demand, Timestamping};
+use crate::bypass::{BypassError, Bypasses, Bypassing};
 use crate::destination::{Destination, LogAt, Own};
 use crate::erase::{Erase, EraseError, ErasureReport};
 use crate::generation::{self, Older};
@@ -272,6 +273,7 @@ struct Inner {
     copies: Option<Arc<Copies>>,
     shard: ArcSwap<Shard>,
     wal: Arc<Wal>,
+    bypasses: Bypasses,
     book: Mutex<Book>,
     clock: Clock,
     ids: Ids,
@@ -434,6 +436,7 @@ impl Ledger {
             None => None,
         };
         wal.start()?;
+        let bypasses = Bypasses::open(folder.root(), clock.now())?;
         let shard = Arc::new(shard);
         let (commands, asked) = mpsc::channel(WAITING_COMMANDS);
         let ledger = Ledger(Arc::new(Inner {
@@ -451,6 +454,7 @@ impl Ledger {
             copies: copier.as_ref().map(Copier::copies),
             shard: ArcSwap::new(shard.clone()),
             wal,
+            bypasses,
             book: Mutex::new(book),
             clock,
             ids: Ids::default(),
@@ -745,6 +749,25 @@ impl Ledger {
     /// Counts an exchange whose rule says `pass`.
     pub fn passed(&self) {
         self.book().pass();
+    }
+
+    /// Breaks the glass: for `time`, exchanges whose record cannot be kept go on without one, if whoever asks
+    /// [`Ticket::bypass`] lets them. It ends by itself, also in a later life of the data folder.
+    ///
+    /// # Errors
+    /// [`BypassError`]: one is in force already, or what was said is too long.
+    pub fn begin_bypass(&self, who: &str, why: &str, time: Duration) -> Result<Bypassing, BypassError> {
+        self.0.bypasses.begin(who, why, self.now(), time)
+    }
+
+    /// Ends the bypass in force; `None` where there is none.
+    pub fn end_bypass(&self) -> Option<Bypassing> {
+        self.0.bypasses.end(self.now())
+    }
+
+    /// The bypass in force.
+    pub fn bypassing(&self) -> Option<Bypassing> {
+        self.0.bypasses.in_force(self.now())
     }
 
     /// Counts bytes that never became a request.

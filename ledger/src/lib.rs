@@ -2,6 +2,7 @@
 
 pub mod anchor;
 pub mod batch;
+pub mod bypass;
 pub mod check;
 pub mod cosigner;
 mod destination;
@@ -35,6 +36,7 @@ pub mod tiles;
 pub mod wal;
 pub mod witness;
 
+pub use bypass::{BypassError, Bypassing};
 pub use destination::LogAt;
 pub use erase::{Erase, EraseError, ErasureReport};
 pub use head::SignedHead;

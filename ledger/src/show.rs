@@ -89,7 +89,10 @@ impl fmt::Display for Shown {
             }
             Ok(Leaf::Statement(_, s)) => {
                 let (root, all) = (hex::encode(s.root), s.cumulative_exchanges);
-                write!(f, "statement  {}#{} count={} total={all} root={root}", s.shard, s.seq, s.count)
+                write!(f, "statement  {}#{} count={} total={all} root={root}", s.shard, s.seq, s.count)?;
+                s.bypasses.iter().try_for_each(|bypass| {
+                    write!(f, " bypass={} count={}", hex::encode(bypass.id), bypass.count)
+                })
             }
             Ok(Leaf::Close(_, close)) => {
                 write!(f, "close      {}#{} at={}", close.shard, close.seq, close.at)

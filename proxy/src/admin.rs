@@ -2,7 +2,7 @@
 
 use crate::accept::next_connection;
 use crate::app::App;
-use crate::erase;
+use crate::{bypass, erase};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 /// An admin request has to be whole within this time.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until `stop`. `token` permits to erase.
+/// Serves until `stop`. `token` permits to erase and to break the glass.
 pub async fn serve(app: Arc<App>, listener: TcpListener, token: Arc<str>, stop: CancellationToken) {
     loop {
         let Some(stream) = next_connection(&listener, "an admin connection", &stop).await else { return };
@@ -46,6 +46,9 @@ async fn answer(app: &App, token: &str, request: Request<Incoming>) -> Response<
     if request.method() == Method::POST && request.uri().path() == "/erase" {
         return erase::answer(&app.ledger, token, request).await;
     }
+    if request.uri().path() == "/bypass" {
+        return bypass::answer(&app.ledger, token, request).await;
+    }
     if request.uri().path() == "/timestamp" {
         return timestamp(app, request.method()).await;
     }
@@ -56,7 +59,11 @@ async fn answer(app: &App, token: &str, request: Request<Incoming>) -> Response<
         "/livez" | "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" if app.draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
         // Under `Ignore` answers go on without a WAL, counted: to be unready would make of that an outage.
-        "/readyz" if app.policy.load().policy.may_refuse() && !app.ledger.healthy() => {
+        "/readyz"
+            if app.policy.load().policy.may_refuse()
+                && !app.ledger.healthy()
+                && app.ledger.bypassing().is_none() =>
+        {
             text(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot keep records\n")
         }
         "/readyz" if !app.upstream.reachable().await => {

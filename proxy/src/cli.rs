@@ -2,6 +2,7 @@
 
 mod account;
 mod attest;
+mod bypass;
 mod demo;
 mod demo_server;
 mod erase;
@@ -55,6 +56,9 @@ enum Command {
     /// Works on the data folder, or through the admin side of the process that runs on it. The log and all receipts
     /// handed out stay valid.
     Erase(Box<erase::EraseArgs>),
+    /// Break glass: for a while, let go on unrecorded what cannot be recorded; with neither --for nor --end, say what is
+    /// in force
+    Bypass(bypass::BypassArgs),
     /// Look at policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -102,6 +106,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Monitor(args) => runtime(monitor::run(args)),
         Command::Witness(args) => runtime(witness::run(args)),
         Command::Erase(args) => runtime(erase::run(*args)),
+        Command::Bypass(args) => runtime(bypass::run(args)),
         Command::Policy(command) => policy::run(command),
         Command::Attest(command) => attest::run(*command),
         Command::Key(command) => key::run(command),

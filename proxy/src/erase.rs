@@ -146,12 +146,12 @@ pub fn report(report: &ErasureReport) -> serde_json::Value {
 
 /// Answers `POST /erase`.
 pub async fn answer(ledger: &Ledger, token: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    if !Access::permits(token, request.headers()) {
-        return refused(StatusCode::UNAUTHORIZED, "the token in keys/admin of the data folder is needed");
+    if let Err(refusal) = authorized(&request, token) {
+        return *refusal;
     }
-    let body = match Limited::new(request.into_body(), MAX_BODY).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) => return refused(StatusCode::BAD_REQUEST, &error.to_string()),
+    let body = match read_body(request).await {
+        Ok(body) => body,
+        Err(refusal) => return *refusal,
     };
     let what = serde_json::from_slice::<What>(&body).ok().and_then(|what| what.erase());
     let Some(what) = what else {
@@ -174,11 +174,28 @@ pub async fn answer(ledger: &Ledger, token: &str, request: Request<Incoming>) ->
     }
 }
 
-fn refused(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
+/// Whether the request carries the token of `keys/admin`.
+pub(crate) fn authorized(request: &Request<Incoming>, token: &str) -> Result<(), Box<Response<Full<Bytes>>>> {
+    if !Access::permits(token, request.headers()) {
+        let why = "the token in keys/admin of the data folder is needed";
+        return Err(Box::new(refused(StatusCode::UNAUTHORIZED, why)));
+    }
+    Ok(())
+}
+
+/// A request's body, bounded.
+pub(crate) async fn read_body(request: Request<Incoming>) -> Result<Bytes, Box<Response<Full<Bytes>>>> {
+    match Limited::new(request.into_body(), MAX_BODY).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) => Err(Box::new(refused(StatusCode::BAD_REQUEST, &error.to_string()))),
+    }
+}
+
+pub(crate) fn refused(status: StatusCode, why: &str) -> Response<Full<Bytes>> {
     json_response(status, &json!({"error": why}))
 }
 
-fn json_response(status: StatusCode, json: &serde_json::Value) -> Response<Full<Bytes>> {
+pub(crate) fn json_response(status: StatusCode, json: &serde_json::Value) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(format!("{json}\n"))));
     *response.status_mut() = status;
     let kind = http::HeaderValue::from_static("application/json");

@@ -68,7 +68,11 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     let refused = inspect::refused(&decision);
     let facts = Facts::new(&app, &parts, route, decision, in_force.digest);
     let mut flight = InFlight::begin(app.clone(), facts, seen);
-    let not_kept = flight.opened().await.err().map(|error| not_kept_problem(&error));
+    let not_kept = flight.opened().await.err();
+    if not_kept.is_some() && unread.is_none() && refused.is_none() && flight.bypass() {
+        return Box::pin(unseen(&app, parts, body, client, flight.facts.route.api)).await;
+    }
+    let not_kept = not_kept.map(|error| not_kept_problem(&error));
     if let Some(problem) = not_kept.or(unread).or(refused).or_else(|| refusal(&app, &parts, &client)) {
         let ending = Ending::Refused(problem.fault, problem.message.clone());
         return Box::pin(ours(flight, &problem, ending)).await;
@@ -176,7 +180,7 @@ fn refusal(app: &App, parts: &http::request::Parts, client: &Client) -> Option<P
     })
 }
 
-/// Forwards without looking: only what is hop-by-hop, or claims to be ours, is touched.
+/// Forwards what a rule passes.
 async fn pass(
     app: &Arc<App>,
     parts: http::request::Parts,
@@ -185,6 +189,17 @@ async fn pass(
     api: Api,
 ) -> Response<ResponseBody> {
     app.ledger.passed();
+    unseen(app, parts, body, client, api).await
+}
+
+/// Forwards without looking: only what is hop-by-hop, or claims to be ours, is touched.
+async fn unseen(
+    app: &Arc<App>,
+    parts: http::request::Parts,
+    body: RequestBody,
+    client: Client,
+    api: Api,
+) -> Response<ResponseBody> {
     if let Some(problem) = refusal(app, &parts, &client) {
         return whole(problem.response(api));
     }

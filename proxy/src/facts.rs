@@ -108,6 +108,11 @@ impl Facts {
         }
     }
 
+    /// Whether a bypass may let it go on: never where evidence of the upstream is asked for.
+    pub(crate) fn bypassable(&self) -> bool {
+        self.decision.asked.max(self.decision.level) < Level::Tee
+    }
+
     /// Whether a signature can cover the request line.
     pub(crate) fn signable(&self) -> bool {
         stamp::coverable(self.path().as_bytes()) && stamp::coverable(self.query_component.as_bytes())

@@ -118,6 +118,7 @@ impl Collector for LedgerCollector {
             ("ledger_received", "Exchanges accepted by this shard", counters.received),
             ("ledger_recorded", "Exchanges with a record", counters.recorded),
             ("ledger_passed", "Exchanges whose rule says pass", counters.passed),
+            ("bypassed", "Exchanges that a bypass let through unrecorded", counters.bypass.unwrap_or(0)),
             ("ledger_lost", "Exchanges whose record could not be kept", counters.lost),
             ("ledger_refused", "Exchanges the proxy refused", counters.refused),
             ("malformed", "Connections whose bytes were not HTTP", counts.malformed),
@@ -126,6 +127,7 @@ impl Collector for LedgerCollector {
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
         }
         for (name, help, value) in [
+            ("bypass", "1 while a break-glass bypass is in force", u64::from(self.0.bypassing().is_some())),
             ("ledger_open", "Exchanges under way", counters.open),
             ("ledger_backlog", "Records that wait for the log", counts.backlog),
             ("ledger_backlog_age_seconds", "How long the oldest of them has waited", counts.backlog_age),

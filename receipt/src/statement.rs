@@ -29,7 +29,8 @@ pub struct Counters {
     pub refused: u64,
     /// Of the recorded ones, those let through while the ledger was in trouble.
     pub degraded: u64,
-    /// Exchanges let through by a break-glass bypass.
+    /// Of the passed ones, those that a break-glass bypass let through though their rule wanted a record; absent before the
+    /// first.
     pub bypass: Option<u64>,
 }
 
@@ -71,6 +72,7 @@ impl Counters {
             .is_some_and(|sum| sum == self.received)
             && self.refused <= self.recorded
             && self.degraded <= self.recorded
+            && self.bypass.unwrap_or(0) <= self.passed
     }
 }
 
@@ -101,6 +103,74 @@ pub struct Statement {
     pub policy: Hash,
     /// What the shard counted.
     pub counters: Counters,
+    /// Break-glass bypasses that were in force at some time since the statement before, or whose end no statement has told
+    /// yet; at most [`MAX_BYPASSES`].
+    pub bypasses: Vec<Bypass>,
+}
+
+/// A statement tells of at most this many bypasses.
+pub const MAX_BYPASSES: usize = 16;
+
+/// A break-glass bypass: for a while, exchanges whose record could not be kept went on without one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bypass {
+    /// 16 random bytes.
+    pub id: [u8; 16],
+    /// Who said that it was theirs: nothing proves it.
+    pub who: Vec<u8>,
+    /// The reason that was given.
+    pub why: Vec<u8>,
+    /// When it began, µs.
+    pub from: u64,
+    /// When it was to end by itself, µs.
+    pub until: u64,
+    /// Exchanges that it had let through when the statement was made, by all shards of the data folder.
+    pub count: u64,
+    /// When it ended, µs; absent while it is in force.
+    pub ended: Option<u64>,
+}
+
+impl Bypass {
+    fn to_value(&self) -> Value {
+        let mut entries = vec![
+            (1, Value::bytes(self.id)),
+            (2, Value::bytes(&self.who)),
+            (3, Value::bytes(&self.why)),
+            (4, Value::Uint(self.from)),
+            (5, Value::Uint(self.until)),
+            (6, Value::Uint(self.count)),
+        ];
+        entries.extend(self.ended.map(|at| (7, Value::Uint(at))));
+        Value::Map(entries)
+    }
+
+    fn from_value(value: Value) -> Result<Bypass, CborError> {
+        let mut map = MapReader::new(value)?;
+        let bypass = Bypass {
+            id: map.required(1)?.as_array("bypass id")?,
+            who: map.required(2)?.as_bytes("bypass")?.to_vec(),
+            why: map.required(3)?.as_bytes("bypass")?.to_vec(),
+            from: map.required(4)?.as_uint("bypass")?,
+            until: map.required(5)?.as_uint("bypass")?,
+            count: map.required(6)?.as_uint("bypass")?,
+            ended: map.optional(7).map(|at| at.as_uint("bypass")).transpose()?,
+        };
+        map.finish()?;
+        if bypass.until < bypass.from || bypass.ended.is_some_and(|at| at < bypass.from) {
+            return Err(CborError::Value("bypass"));
+        }
+        Ok(bypass)
+    }
+}
+
+/// `None` is no bypass; an empty array is no spelling of that.
+fn bypasses(value: Option<Value>) -> Result<Vec<Bypass>, CborError> {
+    let Some(value) = value else { return Ok(Vec::new()) };
+    let items = value.as_items("bypasses")?;
+    if items.is_empty() || items.len() > MAX_BYPASSES {
+        return Err(CborError::Value("bypasses"));
+    }
+    items.iter().cloned().map(Bypass::from_value).collect()
 }
 
 impl Statement {
@@ -125,6 +195,9 @@ impl Statement {
             (12, Value::bytes(self.policy)),
             (13, self.counters.to_value()),
         ]);
+        if !self.bypasses.is_empty() {
+            entries.push((14, Value::Array(self.bypasses.iter().map(Bypass::to_value).collect())));
+        }
         Value::Map(entries).encode()
     }
 
@@ -145,6 +218,7 @@ impl Statement {
             cumulative_evidence: map.required(11)?.as_uint("cumulative evidence")?,
             policy: map.required(12)?.as_array("policy digest")?,
             counters: Counters::from_value(map.required(13)?)?,
+            bypasses: bypasses(map.optional(14))?,
         };
         map.finish()?;
         Ok(statement)

@@ -360,6 +360,7 @@ impl Plan {
             beacon: self.beacon_token().map(|token| sha256(&token)),
             cumulative_exchanges: count,
             cumulative_evidence: 0,
+            bypasses: Vec::new(),
             policy: sha256(b"policy"),
             counters: Counters {
                 received: count + 3,

@@ -166,6 +166,14 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
     list.push("That the named model produced it, or that the exchange took place.".into());
     list.push("That the user is who they claim.".into());
     list.push("That no inference bypassed the proxy.".into());
+    let bypasses = case.log.statement.iter().flat_map(|statement| &statement.bypasses);
+    list.extend(bypasses.map(|bypass| {
+        format!(
+            "That what came before and after this record was recorded: while its batch was made, or shortly before, a \
+             break-glass bypass let {} exchanges through unrecorded.",
+            bypass.count
+        )
+    }));
     list
 }
 
@@ -237,6 +245,14 @@ pub(crate) fn record_says(case: &Case) -> Vec<String> {
     if let Some(failure) = &opened.failure {
         failure.fault.iter().for_each(|fault| say("fault of", quoted(&**fault)));
         failure.reason.iter().for_each(|reason| say("reason", quoted(&**reason)));
+    }
+    for bypass in case.log.statement.iter().flat_map(|statement| &statement.bypasses) {
+        let until = match bypass.ended {
+            Some(at) => format!("until {}", time(at)),
+            None => "still in force when the batch was signed".to_owned(),
+        };
+        let (who, why) = (quoted(&bypass.who), quoted(&bypass.why));
+        say("bypass", format!("by {who}, because {why}, from {}, {until}", time(bypass.from)));
     }
     if let Some(rule) = opened.decision.as_ref().and_then(|decision| decision.rule.as_ref()) {
         say("policy rule", quoted(rule));

@@ -105,6 +105,7 @@ impl Scene {
             beacon: None,
             cumulative_exchanges: recorded,
             cumulative_evidence: 0,
+            bypasses: Vec::new(),
             policy: sha256(POLICY),
             counters: Counters { received: recorded + 1, recorded, open: 1, ..Counters::default() },
         }

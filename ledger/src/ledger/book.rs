@@ -168,6 +168,14 @@ impl Book {
         self.total.passed += 1;
     }
 
+    /// An exchange that was accepted goes on without a record.
+    pub(crate) fn bypass(&mut self, id: &RecordId) {
+        self.live.remove(id);
+        self.total.open = self.total.open.saturating_sub(1);
+        self.total.passed += 1;
+        *self.total.bypass.get_or_insert(0) += 1;
+    }
+
     pub(crate) fn is_live(&self, id: &RecordId) -> bool {
         self.live.contains(id)
     }

@@ -186,6 +186,8 @@ struct Sealed {
     openings: Arc<Plain>,
     stored: bool,
     log_index: Option<u64>,
+    /// Bypasses whose end the statement tells.
+    told: Vec<[u8; 16]>,
 }
 
 /// How far the end of a shard has come.
@@ -336,6 +338,9 @@ impl Worker {
         let received = total.received - chain.base.received;
         let (passed, lost) = (total.passed - chain.base.passed, total.lost - chain.base.lost);
         let open = received.saturating_sub(chain.recorded + passed + lost);
+        // What was counted before the totals were taken is in the notes, at least.
+        let (bypasses, told) = self.ledger.0.bypasses.notes(self.ledger.now());
+        let bypass = total.bypass.map(|now| now - chain.base.bypass.unwrap_or(0));
         let statement = Statement {
             shard: chain.shard.name.clone(),
             seq: chain.next_seq,
@@ -356,8 +361,9 @@ impl Worker {
                 open,
                 refused: chain.refused,
                 degraded: chain.degraded,
-                bypass: None,
+                bypass: bypass.filter(|count| *count > 0),
             },
+            bypasses,
         };
         let payload = statement.encode();
         let origin = self.ledger.0.origin.clone();
@@ -376,6 +382,7 @@ impl Worker {
             openings: Arc::new(openings),
             stored: false,
             log_index: None,
+            told,
         };
         chain.previous = payload_hash(&payload);
         chain.before = (chain.total, chain.open);
@@ -402,6 +409,7 @@ impl Worker {
             None => self.log.append(sealed.statement.clone(), sealed.shard.announced).await?,
         };
         sealed.log_index = Some(log_index);
+        inner.bypasses.told(&sealed.told);
         let target =
             Target { shard: name.clone(), seq: sealed.seq, log_index, announced: sealed.shard.announced };
         let rows = || sealed.records.iter().zip(0..).map(|(pending, slot)| (pending.id, slot));
@@ -446,6 +454,7 @@ impl Worker {
             received: self.chain.total.received - self.chain.open,
             passed: self.chain.total.passed,
             lost: self.chain.total.lost,
+            bypass: self.chain.total.bypass,
             ..Counters::default()
         };
         self.take_over(shard, self.chain.to, base)

@@ -82,6 +82,7 @@ impl Scene {
             beacon: None,
             cumulative_exchanges: 0,
             cumulative_evidence: 0,
+            bypasses: Vec::new(),
             policy: [1; 32],
             counters: Counters::default(),
         }

@@ -73,6 +73,7 @@ impl Sidecar {
             beacon: None,
             cumulative_exchanges: 0,
             cumulative_evidence: 0,
+            bypasses: Vec::new(),
             policy: [0; 32],
             counters: StatementCounters::default(),
         };

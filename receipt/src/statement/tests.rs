@@ -12,6 +12,7 @@ fn statement() -> Statement {
         beacon: None,
         cumulative_exchanges: 9,
         cumulative_evidence: 0,
+        bypasses: Vec::new(),
         policy: [3; 32],
         counters: Counters {
             received: 12,

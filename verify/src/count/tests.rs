@@ -86,6 +86,7 @@ impl Scene {
             beacon: None,
             cumulative_exchanges: life.counters.recorded,
             cumulative_evidence: 0,
+            bypasses: Vec::new(),
             policy: [0; 32],
             counters: life.counters,
         };

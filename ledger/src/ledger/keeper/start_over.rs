@@ -47,6 +47,7 @@ impl Worker {
             received: total.received - open,
             passed: total.passed,
             lost: total.lost,
+            bypass: total.bypass,
             ..Counters::default()
         };
         self.take_over(shard, refused.from, base)?;

@@ -20,7 +20,9 @@ async fn sound(store: &Arc<dyn ObjectStore>) -> (u64, u64) {
 async fn reopen(config: Config, store: &Arc<dyn ObjectStore>) -> (Ledger, Keeper) {
     for _ in 0..5000 {
         match open(config.clone(), store.clone()).await {
-            Err(LedgerError::Locked(_)) => tokio::time::sleep(Duration::from_millis(1)).await,
+            Err(LedgerError::Locked(_) | LedgerError::Log(LogError::State(_))) => {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
             opened => return opened.unwrap(),
         }
     }

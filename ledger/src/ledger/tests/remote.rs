@@ -145,6 +145,7 @@ async fn a_cloned_sidecar_begins_another_shard() {
         beacon: None,
         cumulative_exchanges: 0,
         cumulative_evidence: 0,
+        bypasses: Vec::new(),
         policy: [9; 32],
         counters: StatementCounters::default(),
     };
@@ -217,6 +218,7 @@ async fn a_late_statement_of_an_earlier_life_is_not_logged_twice() {
         beacon: None,
         cumulative_exchanges: 1,
         cumulative_evidence: 0,
+        bypasses: Vec::new(),
         policy: [9; 32],
         counters: StatementCounters::default(),
     };

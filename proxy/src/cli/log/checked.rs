@@ -2,7 +2,7 @@
 
 use super::super::term;
 use colophon_ledger::check::{Report, ShardSummary};
-use colophon_receipt::statement::Counters;
+use colophon_receipt::statement::{Bypass, Counters};
 
 /// Shards told one by one; of more, only those that did not end cleanly.
 const TOLD: usize = 20;
@@ -53,6 +53,12 @@ pub(super) fn print(report: &Report, trusted: bool) {
         sum.received, sum.recorded, sum.passed, sum.lost, sum.open
     );
     println!("            of the recorded: {} refused, {} degraded", sum.refused, sum.degraded);
+    if let Some(count) = sum.bypass {
+        println!("            of the passed: {count} let through by a bypass");
+    }
+    for bypass in &report.bypasses {
+        println!("{}", bypassed(bypass));
+    }
     print_shards(&report.shards);
     for waiting in &report.not_logged {
         println!(
@@ -145,6 +151,7 @@ pub(super) fn json(report: &Report) -> serde_json::Value {
         "erasures": report.erasures,
         "erased": report.erased,
         "policies": report.policies,
+        "bypasses": report.bypasses.iter().map(bypass_json).collect::<Vec<_>>(),
         "policy_changes": report.policy_changes,
         "revocations": report.revocations,
         "continues": report.link.as_ref().map(|link| {
@@ -182,5 +189,29 @@ fn counters(counters: &Counters) -> serde_json::Value {
         "refused": counters.refused,
         "degraded": counters.degraded,
         "bypass": counters.bypass,
+    })
+}
+
+/// One line on a bypass, in the operator's words.
+fn bypassed(bypass: &Bypass) -> String {
+    let text = |bytes: &[u8]| term::safe_line(&String::from_utf8_lossy(bytes));
+    let time = colophon_verify::time;
+    let end = match bypass.ended {
+        Some(at) => format!("to {}", time(at)),
+        None => format!("in force, until {} at most", time(bypass.until)),
+    };
+    let (who, why, from) = (text(&bypass.who), text(&bypass.why), time(bypass.from));
+    format!("bypass      {} exchanges unrecorded from {from} {end}; by {who}: {why}", bypass.count)
+}
+
+fn bypass_json(bypass: &Bypass) -> serde_json::Value {
+    serde_json::json!({
+        "id": hex::encode(bypass.id),
+        "who": String::from_utf8_lossy(&bypass.who),
+        "why": String::from_utf8_lossy(&bypass.why),
+        "from": bypass.from,
+        "until": bypass.until,
+        "ended": bypass.ended,
+        "exchanges": bypass.count,
     })
 }

@@ -1,0 +1,105 @@
+//! `colophon bypass`: break glass.
+
+use super::{get, term};
+use crate::bypass::Begin;
+use crate::config::duration;
+use crate::erase::Access;
+use anyhow::Context as _;
+use clap::Args;
+use http::{Method, Request, StatusCode, header};
+use http_body_util::Full;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// The admin side answers from memory.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+#[derive(Debug, Args)]
+pub(super) struct BypassArgs {
+    /// Break the glass for this long, at most 24h: what cannot be recorded goes on unrecorded, and is counted
+    #[arg(long = "for", value_name = "TIME", value_parser = duration, requires = "reason", conflicts_with = "end")]
+    time: Option<Duration>,
+    /// Why, for the log
+    #[arg(long, value_name = "TEXT", requires = "time")]
+    reason: Option<String>,
+    /// Who, for the log; nothing proves it [default: the name of the user]
+    #[arg(long, value_name = "NAME", requires = "time")]
+    by: Option<String>,
+    /// End the one in force
+    #[arg(long)]
+    end: bool,
+    /// Data folder of the running `colophon serve`
+    #[arg(long, env = "COLOPHON_DATA", value_name = "DIR", default_value = "./colophon-data")]
+    data: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(args: BypassArgs) -> anyhow::Result<ExitCode> {
+    let access = Access::load(&args.data).context("no `colophon serve` has used this data folder")?;
+    let (method, body) = match (args.time, args.reason) {
+        (Some(time), Some(reason)) => {
+            let who = args.by.or_else(user).context("say who breaks the glass: --by NAME")?;
+            let for_ms = u64::try_from(time.as_millis())?;
+            (Method::POST, serde_json::to_vec(&Begin { who, reason, for_ms })?)
+        }
+        _ if args.end => (Method::DELETE, Vec::new()),
+        _ => (Method::GET, Vec::new()),
+    };
+    let request = Request::builder()
+        .method(&method)
+        .uri(format!("http://{}/bypass", access.address))
+        .header(header::HOST, access.address.to_string())
+        .header(header::AUTHORIZATION, format!("Bearer {}", access.token))
+        .body(Full::from(body))?;
+    let response = get::send_within(PATIENCE, request, None)
+        .await
+        .context("a running colophon holds the data folder, and its admin side is needed")?;
+    let body: serde_json::Value =
+        serde_json::from_slice(response.body()).context("the admin side answered with something else")?;
+    if response.status() != StatusCode::OK {
+        anyhow::bail!("{}", body["error"].as_str().unwrap_or(response.status().as_str()));
+    }
+    if args.json {
+        println!("{body}");
+    } else {
+        print(&method, &body["bypass"]);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(method: &Method, bypass: &serde_json::Value) {
+    let text = |name: &str| term::safe_line(bypass[name].as_str().unwrap_or_default());
+    let time = |name: &str| colophon_verify::time(bypass[name].as_u64().unwrap_or_default());
+    if bypass.is_null() {
+        println!("no bypass is in force: what a rule with failurePolicy Fail cannot record is refused");
+        return;
+    }
+    match *method {
+        Method::DELETE => {
+            println!("{} {} exchanges went unrecorded", term::green("ended"), bypass["exchanges"])
+        }
+        _ => println!(
+            "{} until {}: what cannot be recorded goes on unrecorded, {} so far",
+            term::refused("BYPASS"),
+            time("until"),
+            bypass["exchanges"]
+        ),
+    }
+    println!("by          {}", text("who"));
+    println!("because     {}", text("why"));
+    println!("since       {}", time("from"));
+    if bypass["remembered"] == false {
+        println!("the data folder cannot be written: a restart ends it, and loses its count");
+    }
+}
+
+/// The name of whoever runs this.
+fn user() -> Option<String> {
+    ["SUDO_USER", "USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok())
+        .filter(|name| !name.is_empty())
+}
