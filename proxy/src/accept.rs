@@ -1,6 +1,7 @@
 //! Client connections: accepted within limits, TLS and protocol found out, served, drained.
 
 use crate::app::App;
+use crate::callers::{Peer, certificate_name};
 use crate::exchange::exchange;
 use crate::patience::{PatientTimer, within};
 use crate::response_body::{ResponseBody, ResponseBodyError};
@@ -93,8 +94,8 @@ async fn connection(
                 () = stop.cancelled() => return,
             };
             match h2 {
-                Some(Ok(true)) => serve_h2(app, stream, stop).await,
-                Some(Ok(false)) => serve_h1(app, stream, stop, &place).await,
+                Some(Ok(true)) => serve_h2(app, stream, None, stop).await,
+                Some(Ok(false)) => serve_h1(app, stream, None, stop, &place).await,
                 // Gone, or silent for too long.
                 Some(Err(_)) | None => {}
             }
@@ -104,10 +105,16 @@ async fn connection(
             // Nothing was asked yet.
             () = stop.cancelled() => return,
         } {
-            Some(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                serve_h2(app, stream, stop).await
+            Some(Ok(stream)) => {
+                let session = stream.get_ref().1;
+                // The handshake has verified it.
+                let shown = session.peer_certificates().and_then(|chain| chain.first());
+                let peer = shown.and_then(|certificate| certificate_name(certificate));
+                match session.alpn_protocol() == Some(b"h2") {
+                    true => serve_h2(app, stream, peer, stop).await,
+                    false => serve_h1(app, stream, peer, stop, &place).await,
+                }
             }
-            Some(Ok(stream)) => serve_h1(app, stream, stop, &place).await,
             Some(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
             None => tracing::debug!("TLS handshake took too long"),
         },
@@ -138,12 +145,16 @@ async fn speaks_h2(stream: &TcpStream) -> std::io::Result<bool> {
 async fn serve_h1(
     app: &Arc<App>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Option<Peer>,
     stop: CancellationToken,
     place: &Arc<Place>,
 ) {
     let (served, place) = (app.clone(), place.clone());
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         let app = served.clone();
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
+        }
         if request.headers().contains_key(http::header::UPGRADE) {
             // A tunnel goes on with the connection when HTTP is through with it.
             request.extensions_mut().insert(Stay::Connection(place.clone()));
@@ -189,6 +200,7 @@ async fn unless<T>(token: &CancellationToken, work: impl Future<Output = T>) -> 
 async fn serve_h2(
     app: &Arc<App>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: Option<Peer>,
     stop: CancellationToken,
 ) {
     let served = app.clone();
@@ -199,6 +211,9 @@ async fn serve_h2(
         let stay = Stay::Stream(Arc::new(Busy::new(&counted)));
         // A tunnel goes on when its answer's body has ended.
         request.extensions_mut().insert(stay.clone());
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
+        }
         async move { Ok::<_, Infallible>(exchange(app, request).await.map(|body| Counted { body, _stay: stay })) }
     });
     let mut builder = hyper::server::conn::http2::Builder::new(Tracked(app.tasks.clone()));

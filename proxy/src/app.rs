@@ -1,5 +1,6 @@
 //! What every connection of one process shares.
 
+use crate::callers::Callers;
 use crate::config::Limits;
 use crate::forward::Upstream;
 use crate::metrics::Metrics;
@@ -27,6 +28,8 @@ pub struct App {
     pub upstream_idle: Duration,
     /// What clients may use.
     pub limits: Limits,
+    /// How callers are known.
+    pub callers: Option<Arc<Callers>>,
     /// The end of each `Colophon-Record`: how durable, and promised to be in the log within which time.
     pub promise: String,
     /// Counters.
@@ -51,6 +54,7 @@ pub struct PolicyInForce {
 
 impl App {
     /// Puts the parts together.
+    #[allow(clippy::too_many_arguments, reason = "the parts of a process")]
     pub fn new(
         ledger: Ledger,
         policy: Policy,
@@ -59,6 +63,7 @@ impl App {
         limits: Limits,
         mmd: Duration,
         tasks: TaskTracker,
+        callers: Option<Arc<Callers>>,
     ) -> Arc<App> {
         let head = ledger.head();
         let value = header(&head);
@@ -72,6 +77,7 @@ impl App {
             upstream_idle,
             limits,
             tasks,
+            callers,
             kill: CancellationToken::new(),
             draining: AtomicBool::new(false),
             log_value: ArcSwap::from_pointee((head, value)),

@@ -123,6 +123,9 @@ pub struct ListenOptions {
     /// Address for health, readiness and metrics
     #[arg(long, env = "COLOPHON_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:4181")]
     pub admin: SocketAddr,
+    /// YAML file that says how callers and their tenants are known: API keys, JWTs, client certificates
+    #[arg(long, env = "COLOPHON_CALLERS", value_name = "FILE")]
+    pub callers: Option<PathBuf>,
     /// PEM file of this proxy's certificate chain: serve HTTPS (re-read when it changes)
     #[arg(long, env = "COLOPHON_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,

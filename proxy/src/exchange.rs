@@ -2,6 +2,7 @@
 
 use crate::accept::Stay;
 use crate::app::App;
+use crate::callers::Peer;
 use crate::facts::Facts;
 use crate::forward::{Answer, ForwardError};
 use crate::head;
@@ -42,8 +43,10 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     let route = identify(&parts.method, parts.uri.path());
     let in_force = app.policy.load_full();
     let policy = &in_force.policy;
+    let callers = app.callers.as_ref();
+    let caller = callers.and_then(|callers| callers.identify(&parts.headers, parts.extensions.get::<Peer>()));
     let unread = if body.is_end_stream() { Body::Empty } else { Body::Unread };
-    let head_alone = inspect::head(&parts, &route, unread);
+    let head_alone = inspect::head(&parts, &route, caller.as_ref(), unread);
     let decided = (!policy.needs_body(&head_alone)).then(|| policy.decide(&head_alone));
     if decided.as_ref().is_some_and(|decision| decision.level == Level::Pass) {
         let body = RequestBody::unseen(body, app.limits.max_body_bytes);
@@ -58,7 +61,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         None => {
             // In a box, as whatever is rare here: the future of every exchange has room for all that it may hold.
             let (inspected, read) = Box::pin(inspect::inspect(&app, route.api, &mut body, &seen)).await;
-            let decision = policy.decide(&inspect::head(&parts, &route, inspected.body()));
+            let decision = policy.decide(&inspect::head(&parts, &route, caller.as_ref(), inspected.body()));
             (decision, read.err().map(|error| request_problem(&error)))
         }
     };
@@ -66,7 +69,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         return pass(&app, parts, body, client, route.api).await;
     }
     let refused = inspect::refused(&decision);
-    let facts = Facts::new(&app, &parts, route, decision, in_force.digest);
+    let facts = Facts::new(&app, &parts, route, decision, in_force.digest, caller);
     let mut flight = InFlight::begin(app.clone(), facts, seen);
     let not_kept = flight.opened().await.err();
     if not_kept.is_some() && unread.is_none() && refused.is_none() && flight.bypass() {

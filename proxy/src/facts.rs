@@ -1,6 +1,7 @@
 //! What is known of an exchange when the policy has decided, and how it stands in records.
 
 use crate::app::App;
+use crate::callers::Caller;
 use crate::stamp;
 use colophon_ledger::Shard;
 use colophon_policies::{Api, Decision, Route};
@@ -44,6 +45,8 @@ pub struct Facts {
     pub(crate) traceparent: Option<HeaderValue>,
     pub(crate) request_id: Option<HeaderValue>,
     pub(crate) retries: Option<u64>,
+    /// Who calls, if that is known.
+    pub caller: Option<Caller>,
     /// The client's nonce.
     pub nonce: Option<HeaderValue>,
     /// The tenant whose keys seal what opens the record.
@@ -64,6 +67,7 @@ impl Facts {
         route: Route,
         decision: Decision,
         policy: Hash,
+        caller: Option<Caller>,
     ) -> Facts {
         let received_at = app.ledger.now();
         let id = app.ledger.new_id(received_at / 1000);
@@ -93,7 +97,12 @@ impl Facts {
                 let single = parts.headers.get_all(stamp::CLIENT_NONCE).iter().count() == 1;
                 single && stamp::coverable(value.as_bytes())
             }),
-            tenant: None,
+            tenant: caller
+                .as_ref()
+                .filter(|caller| caller.authenticated)
+                .and_then(|caller| caller.tenant.as_deref())
+                .map(str::to_owned),
+            caller,
             route,
             decision,
             policy,
@@ -149,7 +158,18 @@ impl Facts {
             Times { received: Some(self.received_at), clock: Some("system".into()), ..Times::default() };
         times.write(fields::TIMES, &mut set);
         self.decision(self.decision.level, None, false).write(fields::DECISION, &mut set);
+        self.caller().write(fields::CALLER, &mut set);
         set
+    }
+
+    pub(crate) fn caller(&self) -> fields::Caller<'_> {
+        let Some(caller) = &self.caller else { return fields::Caller::default() };
+        fields::Caller {
+            tenant: caller.tenant.as_ref().map(|tenant| tenant.as_bytes().into()),
+            caller: Some(caller.name.as_bytes().into()),
+            authenticated: Some(caller.authenticated),
+            by: Some(caller.by.into()),
+        }
     }
 
     pub(crate) fn operation(&self) -> Operation<'_> {

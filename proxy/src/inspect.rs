@@ -1,6 +1,7 @@
 //! What a policy is told of a request, and what its refusals look like.
 
 use crate::app::App;
+use crate::callers::Caller;
 use crate::observe::RequestSeen;
 use crate::problem::Problem;
 use crate::request_body::{RequestBody, RequestBodyError, SharedRequest};
@@ -79,16 +80,17 @@ impl Inspected {
     }
 }
 
-/// A request as the policy sees it.
-pub fn head<'a>(parts: &'a Parts, route: &'a Route, body: Body<'a>) -> Head<'a> {
+/// A request as the policy sees it. Of who calls it sees what was checked, never what a client only claims.
+pub fn head<'a>(parts: &'a Parts, route: &'a Route, caller: Option<&'a Caller>, body: Body<'a>) -> Head<'a> {
+    let caller = caller.filter(|caller| caller.authenticated);
     Head {
         method: &parts.method,
         path: parts.uri.path(),
         query: parts.uri.query(),
         headers: &parts.headers,
         route,
-        tenant: None,
-        caller: None,
+        tenant: caller.and_then(|caller| caller.tenant.as_deref()),
+        caller: caller.map(|caller| &*caller.name),
         body,
     }
 }

@@ -192,7 +192,7 @@ fn acceptor(
     let config = match &role.client_ca {
         // Whoever has a token needs no certificate, and readers need neither.
         Some(ca) => certificate.server_config_for(ca, by_token).context("--log-client-ca")?,
-        None => certificate.server_config()?,
+        None => certificate.server_config(None)?,
     };
     Ok(Some(TlsAcceptor::from(config)))
 }

@@ -1,6 +1,7 @@
 //! One life of the proxy: build, run, drain.
 
 use crate::app::App;
+use crate::callers::Callers;
 use crate::cli::read_policy;
 use crate::config::{
     DurabilityMode, LedgerOptions, Limits, ListenOptions, LogRoleOptions, LogUrlOptions, TimestampOptions,
@@ -87,6 +88,7 @@ pub struct Running {
     admin_stop: CancellationToken,
     certificate: Option<Arc<ServerCertificate>>,
     policy: Arc<Notify>,
+    callers: Arc<Notify>,
     drain_timeout: Duration,
 }
 
@@ -102,8 +104,14 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         // clap asks for both on the command line only; plain HTTP would not be what was meant.
         _ => anyhow::bail!("--tls-cert and --tls-key go together"),
     };
-    let acceptor =
-        certificate.as_ref().map(ServerCertificate::server_config).transpose()?.map(TlsAcceptor::from);
+    let callers = options.listen.callers.as_deref().map(Callers::load).transpose()?.map(Arc::new);
+    let client_ca = callers.as_ref().and_then(|callers| callers.client_ca());
+    anyhow::ensure!(
+        client_ca.is_none() || certificate.is_some(),
+        "--callers with mtls needs --tls-cert and --tls-key: clients show certificates over TLS only"
+    );
+    let tls = certificate.as_ref().map(|certificate| certificate.server_config(client_ca.as_deref()));
+    let acceptor = tls.transpose()?.map(TlsAcceptor::from);
     let tasks = TaskTracker::new();
     let upstream = Upstream::new(&options.upstream, tasks.clone())?;
     let listener = bind("--listen", options.listen.listen).await?;
@@ -121,6 +129,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         options.limits.clone(),
         options.ledger.mmd,
         tasks,
+        callers.clone(),
     );
     let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let running = Running {
@@ -131,6 +140,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         admin_stop: admin_stop.clone(),
         certificate: certificate.clone(),
         policy: Arc::new(Notify::new()),
+        callers: Arc::new(Notify::new()),
         drain_timeout: options.drain_timeout,
         app: app.clone(),
     };
@@ -138,6 +148,9 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     app.tasks.spawn(admin::serve(app.clone(), admin_listener, access.token.into(), admin_stop));
     if let Some(certificate) = certificate {
         app.tasks.spawn(watch_certificate(certificate, stop.clone()));
+    }
+    if let Some(callers) = callers {
+        app.tasks.spawn(callers.follow(running.callers.clone(), stop.clone()));
     }
     if let Some(path) = &options.policy {
         // Absolute, so that a later change of directory changes nothing.
@@ -152,9 +165,10 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
 }
 
 impl Running {
-    /// Reads the policy and the listener's certificate again, now.
+    /// Reads the policy, the callers and the listener's certificate again, now.
     pub fn reload(&self) {
         self.policy.notify_one();
+        self.callers.notify_one();
         if let Some(certificate) = &self.certificate {
             reload(certificate);
         }

@@ -97,12 +97,19 @@ impl ServerCertificate {
         Ok(changed)
     }
 
-    /// TLS towards clients, HTTP/2 preferred.
-    pub fn server_config(self: &Arc<Self>) -> anyhow::Result<Arc<ServerConfig>> {
-        let mut config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
-            .with_cert_resolver(self.clone());
+    /// TLS towards clients, HTTP/2 preferred. With a CA they may show a certificate by it.
+    pub fn server_config(self: &Arc<Self>, client_ca: Option<&Path>) -> anyhow::Result<Arc<ServerConfig>> {
+        let builder =
+            ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        let mut config = match client_ca {
+            None => builder.with_no_client_auth().with_cert_resolver(self.clone()),
+            Some(ca) => {
+                let roots = Arc::new(roots(Some(ca))?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+                let verifier = verifier.allow_unauthenticated().build()?;
+                builder.with_client_cert_verifier(verifier).with_cert_resolver(self.clone())
+            }
+        };
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }

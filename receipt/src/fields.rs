@@ -40,7 +40,7 @@ pub const SEMANTIC: u8 = 13;
 pub const TIMES: u8 = 14;
 /// [`DecisionField`].
 pub const DECISION: u8 = 15;
-/// `{1: tenant, 2: caller, 3: authenticated}`; reserved.
+/// [`Caller`].
 pub const CALLER: u8 = 16;
 /// [`Upstream`].
 pub const UPSTREAM: u8 = 17;
@@ -322,6 +322,20 @@ map_field! {
         5 why_lowered: text,
         /// Whether the record was kept while the ledger was in trouble.
         6 degraded: bool,
+    }
+}
+
+map_field! {
+    /// Who called.
+    Caller<'a> {
+        /// The tenant.
+        1 tenant: bytes,
+        /// The caller's name, or `key:` and a keyed hash in hexadecimal.
+        2 caller: bytes,
+        /// Whether the proxy checked it; otherwise it is what the client claimed.
+        3 authenticated: bool,
+        /// `api-key`, `jwt` or `mtls`.
+        4 by: text,
     }
 }
 

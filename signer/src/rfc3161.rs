@@ -25,6 +25,11 @@ pub use tst::TstInfo;
 /// A TSA's whole answer is never longer: with a chain of RSA certificates it has about 6 KB.
 pub const MAX_RESPONSE: usize = 64 << 10;
 
+/// What a certificate (DER) calls its subject: the common name, else the organisation; `None` where it is none.
+pub fn subject_name(certificate: &[u8]) -> Option<String> {
+    certificate::Certificate::parse(certificate).ok().map(|certificate| certificate.name())
+}
+
 /// Media type of a request, RFC 3161 section 3.4.
 pub const QUERY_TYPE: &str = "application/timestamp-query";
 /// Media type of an answer.

@@ -56,6 +56,32 @@ impl Authority {
         }
     }
 
+    /// A client's certificate whose only name is this URI, such as a SPIFFE id.
+    pub fn issue_uri(&self, uri: &str) -> Issued {
+        let mut params = CertificateParams::default();
+        let uri = uri.try_into().expect("a URI of ASCII characters");
+        params.subject_alt_names.push(rcgen::SanType::URI(uri));
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Issued {
+            certificate: certificate.der().clone(),
+            pem: certificate.pem(),
+            key_pem: key.serialize_pem(),
+            key: key.serialize_der(),
+        }
+    }
+
+    /// As [`client`](Authority::client), with a certificate of its own.
+    pub fn client_as(&self, issued: &Issued, protocols: &[&str]) -> ClientConfig {
+        let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let builder = builder.expect("versions").with_root_certificates(self.roots());
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(issued.key.clone()));
+        let config = builder.with_client_auth_cert(vec![issued.certificate.clone()], key);
+        let mut config = config.expect("certificate and key");
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config
+    }
+
     /// Writes the CA's certificate to a file.
     pub fn write(&self, path: &Path) -> PathBuf {
         fs::write(path, self.issuer.pem()).expect("the CA's file");

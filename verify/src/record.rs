@@ -35,6 +35,7 @@ pub(crate) struct Opened {
     pub(crate) semantic: Option<Semantic<'static>>,
     pub(crate) times: Option<Times<'static>>,
     pub(crate) decision: Option<DecisionField<'static>>,
+    pub(crate) caller: Option<Caller<'static>>,
     pub(crate) context: Option<Context<'static>>,
     pub(crate) failure: Option<Failure<'static>>,
 }
@@ -155,6 +156,7 @@ impl Opened {
             TIMES => self.times = Some(Times::read(value)?),
             DECISION => self.decision = Some(DecisionField::read(value)?),
             UPSTREAM => drop(Upstream::read(value)?),
+            CALLER => self.caller = Some(Caller::read(value)?),
             CONTEXT => self.context = Some(Context::read(value)?),
             FAILURE => self.failure = Some(Failure::read(value)?),
             UPGRADE => drop(Upgrade::read(value)?),

@@ -246,6 +246,12 @@ pub(crate) fn record_says(case: &Case) -> Vec<String> {
         failure.fault.iter().for_each(|fault| say("fault of", quoted(&**fault)));
         failure.reason.iter().for_each(|reason| say("reason", quoted(&**reason)));
     }
+    if let Some(caller) = &opened.caller {
+        let how = if caller.authenticated == Some(true) { "authenticated" } else { "claimed" };
+        let by = caller.by.as_deref().map(quoted).unwrap_or_default();
+        caller.caller.iter().for_each(|name| say("caller", format!("{} ({how}, by {by})", quoted(name))));
+        caller.tenant.iter().for_each(|tenant| say("tenant", quoted(tenant)));
+    }
     for bypass in case.log.statement.iter().flat_map(|statement| &statement.bypasses) {
         let until = match bypass.ended {
             Some(at) => format!("until {}", time(at)),

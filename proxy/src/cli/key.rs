@@ -7,7 +7,11 @@ use super::term;
 use clap::Subcommand;
 use colophon_signer::note::{NoteAlgorithm, VerifierKey};
 use colophon_signer::{KeySource, PublicKey};
+use std::io::Read as _;
 use std::process::ExitCode;
+
+/// No API key is longer.
+const MAX_API_KEY: u64 = 64 << 10;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum KeyCommand {
@@ -35,6 +39,12 @@ pub(super) enum KeyCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Print the keyed hash by which a callers' file (`serve --callers`) knows an API key, read from standard input
+    Hash {
+        /// File with the key of the hash: 64 hexadecimal digits
+        #[arg(long, value_name = "FILE")]
+        hash_key: std::path::PathBuf,
+    },
     /// Go on with a new log key: the log's next generation begins, linked to the end of the old one
     ///
     /// The proxy has to be stopped. Interrupted, the same command completes it. Old receipts stay valid and can still be
@@ -57,6 +67,14 @@ pub(super) fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
         KeyCommand::Rotate(args) => super::runtime(log_key::rotate(args)),
         KeyCommand::Revoke(args) => super::runtime(log_key::revoke(args)),
         KeyCommand::Rewrap(args) => super::runtime(rewrap::run(args)),
+        KeyCommand::Hash { hash_key } => {
+            // Not an argument: those are for all on the machine to see.
+            let mut api_key = String::new();
+            std::io::stdin().take(MAX_API_KEY).read_to_string(&mut api_key)?;
+            anyhow::ensure!(!api_key.trim().is_empty(), "no API key came from standard input");
+            println!("{}", crate::callers::key_hash(&hash_key, &api_key)?);
+            Ok(ExitCode::SUCCESS)
+        }
         KeyCommand::Generate { key, json } => {
             let made = key.generate()?;
             if !json {

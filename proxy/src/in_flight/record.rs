@@ -113,6 +113,7 @@ impl InFlight {
         }
         .write(fields::TIMES, &mut set);
         facts.decision(self.level, self.why_lowered, self.degraded).write(fields::DECISION, &mut set);
+        facts.caller().write(fields::CALLER, &mut set);
         if self.forwarded {
             Upstream {
                 url: Some(self.app.upstream.url().as_bytes().into()),

@@ -4,36 +4,17 @@
 //! `kubectl get --raw /openid/v1/jwks`). Judging one needs no network and no clock but the time given. An admitted Pod may
 //! announce shards of its own name only, and none for longer than a day.
 
+use crate::jwks::{self, Jwks};
 use anyhow::Context as _;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use jsonwebtoken::jwk::{Jwk, JwkSet};
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde::Deserialize;
 use std::path::Path;
-
-/// A JWKS file is never longer.
-const MAX_BYTES: u64 = 1 << 20;
-/// No ServiceAccount token is longer.
-const MAX_TOKEN: usize = 16 * 1024;
-/// The clocks of cluster and log may differ by this many seconds.
-const LEEWAY: u64 = 60;
-/// Signatures by public keys only: a shared secret in a JWKS file would be none.
-const ALGORITHMS: [Algorithm; 6] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
-];
 
 /// Which ServiceAccounts may post, of one cluster.
 #[derive(Debug)]
 pub(super) struct ServiceAccounts {
-    keys: JwkSet,
-    issuer: String,
-    audience: String,
+    keys: Jwks,
     /// `namespace/name`; `*` stands for every name of a namespace.
     allowed: Vec<(String, String)>,
 }
@@ -97,17 +78,10 @@ impl ServiceAccounts {
         audience: &str,
         allowed: &[String],
     ) -> anyhow::Result<Self> {
-        let context = || format!("--log-jwks {}", jwks.display());
-        let size = std::fs::metadata(jwks).with_context(context)?.len();
-        anyhow::ensure!(size <= MAX_BYTES, "{}: longer than {MAX_BYTES} bytes", context());
-        let text = std::fs::read_to_string(jwks).with_context(context)?;
-        Self::parse(&text, issuer, audience, allowed).with_context(context)
+        Self::new(Jwks::load(jwks, issuer, audience, "--log-jwks")?, allowed)
     }
 
-    fn parse(jwks: &str, issuer: &str, audience: &str, allowed: &[String]) -> anyhow::Result<Self> {
-        let keys: JwkSet = serde_json::from_str(jwks).context("not a JSON Web Key Set")?;
-        anyhow::ensure!(!keys.keys.is_empty(), "it holds no key");
-        anyhow::ensure!(!issuer.is_empty() && !audience.is_empty(), "an issuer and an audience are needed");
+    fn new(keys: Jwks, allowed: &[String]) -> anyhow::Result<Self> {
         anyhow::ensure!(!allowed.is_empty(), "no ServiceAccount is allowed: give namespace/name");
         let split = |entry: &String| {
             let (namespace, name) = entry.split_once('/').filter(|(n, a)| !n.is_empty() && !a.is_empty())?;
@@ -117,7 +91,7 @@ impl ServiceAccounts {
         for entry in allowed {
             accounts.push(split(entry).with_context(|| format!("`{entry}` is not namespace/name"))?);
         }
-        Ok(Self { keys, issuer: issuer.to_owned(), audience: audience.to_owned(), allowed: accounts })
+        Ok(Self { keys, allowed: accounts })
     }
 
     /// Judges the bearer token of a request, if there is one. `now` is in seconds since the epoch.
@@ -138,47 +112,20 @@ impl ServiceAccounts {
     /// # Errors
     /// [`Denied`].
     pub(super) fn admit(&self, token: &str, now: u64) -> Result<Identity, Denied> {
-        let invalid = |why: &dyn std::fmt::Display| Denied::Token(why.to_string());
-        if token.len() > MAX_TOKEN {
-            return Err(invalid(&"it is too long"));
-        }
-        let header = decode_header(token).map_err(|e| invalid(&e))?;
-        if !ALGORITHMS.contains(&header.alg) {
-            return Err(invalid(&"its algorithm is not one of a public key"));
-        }
-        let key =
-            self.key(header.kid.as_deref()).ok_or_else(|| invalid(&"no key of the JWKS file signed it"))?;
-        let key = DecodingKey::from_jwk(key).map_err(|e| invalid(&e))?;
-        let mut validation = Validation::new(header.alg);
-        validation.set_issuer(&[&self.issuer]);
-        validation.set_audience(&[&self.audience]);
-        validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
-        // By the time given, below.
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        let claims: Claims = decode(token, &key, &validation).map_err(|e| invalid(&e))?.claims;
-        if now >= claims.exp.saturating_add(LEEWAY) || now.saturating_add(LEEWAY) < claims.nbf {
+        let claims: Claims = self.keys.claims(token).map_err(Denied::Token)?;
+        if !jwks::counts(claims.exp, claims.nbf, now) {
             return Err(Denied::Time);
         }
         let Kubernetes { namespace, serviceaccount, pod } = claims.kubernetes;
         let account = serviceaccount.name;
         if claims.sub != format!("system:serviceaccount:{namespace}:{account}") {
-            return Err(invalid(&"its subject is another than its ServiceAccount"));
+            return Err(Denied::Token("its subject is another than its ServiceAccount".into()));
         }
         let may = |(n, a): &(String, String)| *n == namespace && (a == "*" || *a == account);
         if !self.allowed.iter().any(may) {
             return Err(Denied::Stranger(format!("{namespace}/{account}").escape_debug().to_string()));
         }
         Ok(Identity { namespace, account, pod: pod.map(|pod| pod.name) })
-    }
-
-    /// The key of this id; without one, the only key there is.
-    fn key(&self, kid: Option<&str>) -> Option<&Jwk> {
-        match (kid, self.keys.keys.as_slice()) {
-            (Some(kid), _) => self.keys.find(kid),
-            (None, [only]) => Some(only),
-            (None, _) => None,
-        }
     }
 }
 
