@@ -135,6 +135,20 @@ pub struct Count {
 }
 
 impl Count {
+    /// Adds the account of the log's next generation: no shard goes on from one into the next, so the sums add up. Indexes
+    /// are of each one's own tree, and faults say of which.
+    pub fn join(&mut self, generation: u32, next: Count) {
+        self.totals.add(&next.totals);
+        self.sidecars.extend(next.sidecars);
+        self.faults.extend(next.faults.into_iter().map(|fault| format!("generation {generation}: {fault}")));
+        self.more_faults += next.more_faults;
+        (self.first, self.end) = (next.first, next.end);
+        self.counted.extend(next.counted);
+        self.policies.extend(next.policies);
+        // What shows it is in more than one tree.
+        self.needed = None;
+    }
+
     /// Whether every chain is whole and every sidecar's account without a hole.
     pub fn is_unbroken(&self) -> bool {
         self.faults.is_empty()

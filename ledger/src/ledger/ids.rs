@@ -24,6 +24,12 @@ impl Clock {
         let system = u64::try_from(system.as_micros()).unwrap_or(u64::MAX);
         self.0.fetch_max(system, Ordering::AcqRel).max(system)
     }
+
+    /// The system's clock jumps ahead by so many µs; where it jumps back again, this one stands.
+    #[cfg(test)]
+    pub(crate) fn jump(&self, ahead: u64) {
+        self.0.fetch_add(ahead, Ordering::AcqRel);
+    }
 }
 
 /// Makes UUIDv7 ids: 48-bit ms, 12-bit counter within the ms, 16-bit shard tag, 46 random bits.

@@ -55,10 +55,19 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the log in `store`.
+    /// Opens the log in `store`, if it has one generation only.
     pub(super) async fn open(store: Arc<dyn ObjectStore>, trust: Option<&Path>) -> anyhow::Result<Log> {
         only_generation(&store).await?;
-        let (reader, head) = LogReader::open(store.clone(), 1).await?;
+        Log::open_generation(store, 1, trust).await
+    }
+
+    /// Opens one generation of the log in `store`.
+    pub(super) async fn open_generation(
+        store: Arc<dyn ObjectStore>,
+        generation: u32,
+        trust: Option<&Path>,
+    ) -> anyhow::Result<Log> {
+        let (reader, head) = LogReader::open(store.clone(), generation).await?;
         let keys = match trust {
             Some(trust) => trusted_keys(trust, &head.checkpoint.origin)?,
             None => reader.genesis_keys(&head.checkpoint).await?,

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use colophon_ledger::check::{CheckOptions, Report, check};
 use colophon_ledger::generation;
 use colophon_ledger::log::{checkpoint_note, is_begun};
-use colophon_ledger::reindex::reindex;
+use colophon_ledger::reindex::{Reindexed, reindex};
 use colophon_ledger::show::Show;
 use colophon_ledger::{Access, Location};
 use colophon_signer::rfc3161::Roots;
@@ -215,13 +215,19 @@ async fn trusted_key(
 async fn index(args: IndexArgs) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!args.place.is_published(), "a published log has no batches to index");
     let store = args.place.open().await?;
-    super::account::only_generation(&store).await?;
+    let newest = generation::newest(&store).await?;
     let bar = term::progress_bar("indexing", "leaves");
     let progress = |done, total| {
         bar.set_length(total);
         bar.set_position(done);
     };
-    let done = reindex(store, 1, &progress).await?;
+    let mut done = Reindexed::default();
+    for generation in 1..=newest {
+        let one = reindex(store.clone(), generation, &progress).await?;
+        done.batches += one.batches;
+        (done.files, done.written) = (done.files + one.files, done.written + one.written);
+        done.failed.extend(one.failed);
+    }
     bar.finish_and_clear();
     println!("{} of {} index files written, for {} batches", done.written, done.files, done.batches);
     for failed in &done.failed {

@@ -102,3 +102,86 @@ fn any_write_that_fails_once_is_made_up_for() {
         }
     }
 }
+
+/// The machine's clock is an hour ahead for a while, in the middle of a life that then dies; the next lives have the right
+/// time again.
+#[test]
+fn a_clock_that_jumps_ahead_and_back_leaves_one_unbroken_account() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let mut ids = Vec::new();
+    for life in 0..3 {
+        let one = runtime();
+        one.block_on(async {
+            let (ledger, keeper) = open(config(dir.path()), store.clone()).await.unwrap();
+            ids.push(exchange(&ledger, life * 10));
+            settle(&ledger).await;
+            if life == 1 {
+                let under_way = accept(&ledger, 11).unwrap();
+                ledger.0.clock.jump(3_600_000_000);
+                ids.push(complete(&ledger, under_way, 11).unwrap());
+                ids.push(exchange(&ledger, 12));
+                settle(&ledger).await;
+                // These two are in the WAL only.
+                ids.push(exchange(&ledger, 13));
+                std::mem::forget(accept(&ledger, 14).unwrap());
+            }
+            drop(keeper);
+        });
+        drop(one);
+        let _ = std::fs::remove_file(dir.path().join("data/lock"));
+    }
+    runtime().block_on(async {
+        let (ledger, keeper) = open(config(dir.path()), store.clone()).await.unwrap();
+        settle(&ledger).await;
+        keeper.close().await.unwrap();
+        // That intervals touch and hold their records, the audit sees.
+        let found = audit(&ledger).await;
+        assert_eq!(found.records.len(), ids.len() + 1);
+        for id in &ids {
+            verify(&ledger, &receipt(&ledger, id).await);
+        }
+        let report = crate::check::check(store, crate::check::CheckOptions::default()).await;
+        assert!(report.is_sound(), "{:?}", report.findings);
+    });
+}
+
+/// Segments whose names were exchanged, as a careless copy may: a DONE is read before its OPEN.
+#[test]
+fn segments_in_another_order_are_logged_once_all_the_same() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let first = runtime();
+    let ids = first.block_on(async {
+        let slow = Config { batch_every: Duration::from_secs(3600), ..config(dir.path()) };
+        let (ledger, keeper) = open(slow, store.clone()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let under_way: Vec<_> = (0..3).map(|n| accept(&ledger, n).unwrap()).collect();
+        ledger.0.wal.retire().unwrap();
+        let ids: Vec<_> =
+            under_way.into_iter().zip(0..).map(|(ticket, n)| complete(&ledger, ticket, n).unwrap()).collect();
+        drop(keeper);
+        ids
+    });
+    drop(first);
+    let wal = dir.path().join("data/wal");
+    let mut segments: Vec<_> = std::fs::read_dir(&wal)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wal"))
+        .collect();
+    segments.sort();
+    let [.., one, two] = segments.as_slice() else { panic!("{segments:?}") };
+    let aside = wal.join("aside");
+    std::fs::rename(one, &aside).unwrap();
+    std::fs::rename(two, one).unwrap();
+    std::fs::rename(&aside, two).unwrap();
+    runtime().block_on(async {
+        let (ledger, keeper) = open(config(dir.path()), store).await.unwrap();
+        settle(&ledger).await;
+        keeper.close().await.unwrap();
+        let found = audit(&ledger).await;
+        assert_eq!(found.records.len(), 3);
+        assert!(ids.iter().all(|id| found.records[id].outcome == Outcome::Complete));
+    });
+}

@@ -5,6 +5,7 @@ use super::super::export::{self, Export, Sink};
 use super::super::term;
 use super::backend;
 use clap::Args;
+use colophon_ledger::generation;
 use colophon_ledger::tally::Tally;
 use colophon_verify::count::{Count, Sidecar, Window};
 use colophon_verify::time;
@@ -48,13 +49,40 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
         [] => None,
         places => Some(backend::read(places, args.backend_counter.as_deref()).await?),
     };
-    let log = Log::open(args.place.open().await?, args.interval.trust.as_deref()).await?;
-    if !log.signed {
-        let origin = term::safe_line(log.origin());
-        eprintln!("{} no key of {origin} signed the checkpoint", term::red("error:"));
-        return Ok(ExitCode::from(BROKEN));
+    let store = args.place.open().await?;
+    let newest = generation::newest(&store).await?;
+    anyhow::ensure!(
+        newest == 1 || args.proof.is_none(),
+        "the log has {newest} generations (its key was rotated), and what shows a count lies in one tree: leave out --proof"
+    );
+    let trust = args.interval.trust.as_deref();
+    let mut log = Log::open_generation(store.clone(), 1, trust).await?;
+    let mut count = Count::default();
+    for generation in 1..=newest {
+        if generation > 1 {
+            log = Log::open_generation(store.clone(), generation, trust).await?;
+        }
+        if !log.signed {
+            let origin = term::safe_line(log.origin());
+            eprintln!("{} no key of {origin} signed the checkpoint", term::red("error:"));
+            return Ok(ExitCode::from(BROKEN));
+        }
+        let counted = log.count(window.clone()).await?;
+        if generation == 1 {
+            count = counted;
+            continue;
+        }
+        count.join(generation, counted);
+        // Without it one of them could be another log's, or lack its end.
+        match generation::check_link(&store, generation).await {
+            Ok(link) if link.handed_over || log.trusted => {}
+            Ok(_) => count.faults.push(format!(
+                "generation {generation} was begun without the key of the one before: only a trust file can say that it \
+                 is the same log's"
+            )),
+            Err(why) => count.faults.push(format!("generation {generation} does not continue the one before: {why}")),
+        }
     }
-    let count = log.count(window.clone()).await?;
     let public = args.public_only || args.place.is_published() || count.totals.batches == 0;
     let public = public || !super::has_batches(&log.store).await?;
     let tally = match public {
