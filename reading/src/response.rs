@@ -119,9 +119,10 @@ impl ResponseReader {
         }
     }
 
-    /// Whether a stream's own terminator has come: a client that leaves now has had everything.
+    /// Whether a stream's own terminator has come: a client that leaves now has had everything. A document that was read
+    /// has not left yet.
     pub fn terminated(&self) -> bool {
-        self.reading.meaning.terminated
+        matches!(self.form, Form::Events(_) | Form::Lines(_)) && self.reading.meaning.terminated
     }
 
     /// The meaning of all that was pushed.

@@ -31,7 +31,8 @@ if "embeddings" in sys.argv[2:]:
     params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN
 
 server = xllamacpp.Server(params)
-print("listening", server.listening_address, flush=True)
+# In one write and on a line of its own: the server writes its log to the same file at the same time.
+os.write(1, f"\nlistening {server.listening_address}\n".encode())
 parent = os.getppid()
 while os.getppid() == parent:
     time.sleep(0.5)

@@ -371,8 +371,10 @@ fn the_published_schema_is_the_one_of_the_types() {
         std::fs::write(path, generated()).unwrap();
     }
     let published = std::fs::read_to_string(path).unwrap_or_default();
+    // As values: the order of keys is a feature of serde_json that any crate of the build may turn on.
+    let value = |text: &str| serde_json::from_str::<Value>(text).ok();
     assert!(
-        published == generated(),
+        value(&published).is_some() && value(&published) == value(&generated()),
         "run this test with COLOPHON_WRITE_SCHEMA=1, and look at the difference"
     );
 }

@@ -392,3 +392,20 @@ fn same_however_cut(
     prop_assert!(whole.finish_reasons.len() <= 64);
     Ok(())
 }
+
+/// A client that leaves has had the whole of a stream once its terminator has gone, but nothing yet of a document that
+/// was only read.
+#[test]
+fn only_a_stream_has_a_terminator_of_its_own() {
+    let document = br#"{"error":{"message":"cut off"}}"#;
+    let mut reader = ResponseReader::new(Api::Chat, 400, Some(JSON));
+    reader.push_last(document);
+    assert!(!reader.terminated());
+    assert!(reader.finish().terminated);
+
+    let mut reader = ResponseReader::new(Api::Chat, 200, Some(STREAM));
+    reader.push(b"data: {\"choices\":[]}\n\n");
+    assert!(!reader.terminated());
+    reader.push(b"data: [DONE]\n\n");
+    assert!(reader.terminated());
+}

@@ -38,7 +38,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<()> {
     let machine = Machine::look()?;
     let records = if args.quick { QUICK_RECORDS } else { RECORDS };
     let folder = Folder::new()?;
-    let steps = Steps::new(4 + SLOW.len() as u64 + u64::from(!args.quick));
+    let steps = Steps::new(4 + SLOW.len() as u64 + u64::from(!args.quick && !args.no_build));
     let large = folder.0.join("process");
     let made = steps.part("making records, process", &large, &["make", "--records", &records.to_string()])?;
     let sizes = steps.part("sizes", &large, &["sizes"])?;
@@ -51,7 +51,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<()> {
         slow.push((mode, steps.part(&format!("making records, {mode}"), &at, &made)?));
     }
     // A build with all that the benchmarks need, and minutes: not for a quick look.
-    let verify_ns = match args.quick {
+    let verify_ns = match args.quick || args.no_build {
         true => None,
         false => Some(steps.step("verification", || micro::median_of(VERIFY))?),
     };
