@@ -97,10 +97,15 @@ fn other_files_and_words_are_refused() {
 #[test]
 fn a_machine_says_what_it_can_prove() {
     let nonce = hex::encode(NONCE);
-    let (code, said) = attest(&["show", "--json", "--nonce", &nonce]);
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle.json");
+    let output = bundle.to_str().unwrap();
+    let (code, said) = attest(&["show", "--json", "--nonce", &nonce, "-o", output]);
     let shown: Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!(shown["nonce"], nonce.as_str());
     assert_eq!(shown["can_prove"].as_array().unwrap().len(), 5);
     let generated = shown["attempts"].as_array().unwrap().iter().any(|attempt| attempt["generated"] == true);
     assert_eq!(code, if generated { 0 } else { 1 });
+    // An empty bundle would look like evidence of something.
+    assert_eq!(bundle.exists(), generated);
 }

@@ -276,7 +276,11 @@ fn a_saved_key_is_private_and_loads_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("log.pem");
     let key = Ed25519Key::generate().unwrap();
+    // What an earlier try left that was cut off does not stand in the way.
+    let half = path.with_file_name(format!(".{}.half", path.file_name().unwrap().to_str().unwrap()));
+    std::fs::write(&half, "-----BEGIN").unwrap();
     key.save(&path).unwrap();
+    assert!(!half.exists());
     assert_eq!(Ed25519Key::load(&path).unwrap().public_key(), key.public_key());
     assert!(matches!(key.save(&path), Err(KeyError::Io(e)) if e.kind() == std::io::ErrorKind::AlreadyExists));
     assert!(matches!(Ed25519Key::load(&dir.path().join("none")), Err(KeyError::Io(_))));

@@ -46,10 +46,15 @@ pub(super) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     let abilities = abilities();
     let attempts = attempts(nonce);
     if let Some(path) = &args.output {
-        let evidence =
+        let evidence: Vec<_> =
             attempts.iter().filter_map(|attempt| attempt.evidence.as_ref().ok()).cloned().collect();
-        let bundle = serde_json::to_vec_pretty(&Bundle::new(evidence, Collateral::default()))?;
-        std::fs::write(path, bundle).with_context(|| format!("cannot write {}", path.display()))?;
+        // An empty bundle would look like evidence of something.
+        if evidence.is_empty() {
+            eprintln!("not written: {}: nothing here gave evidence", path.display());
+        } else {
+            let bundle = serde_json::to_vec_pretty(&Bundle::new(evidence, Collateral::default()))?;
+            std::fs::write(path, bundle).with_context(|| format!("cannot write {}", path.display()))?;
+        }
     }
     if args.json {
         print_json(&nonce, &abilities, &attempts);
