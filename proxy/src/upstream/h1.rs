@@ -112,8 +112,12 @@ impl Connection {
 
     fn step(&mut self) {
         let Some(driver) = &mut self.driver else { return };
+        // A panic in it (hyper's debug builds assert more than they have to) ends this connection, as it would end a task of
+        // its own, and not the exchange, whose answer may be there.
+        let poll = || driver.as_mut().poll(&mut Context::from_waker(&self.waker));
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(poll));
         // Its error is told to whoever waits for the answer or its body.
-        if driver.as_mut().poll(&mut Context::from_waker(&self.waker)).is_ready() {
+        if polled.map_or(true, |polled| polled.is_ready()) {
             // A request that was not sent comes back with this.
             self.driver = None;
         }
