@@ -16,9 +16,9 @@ mod report;
 mod rounds;
 mod servers;
 
+use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
-use std::{fs, thread};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
@@ -164,10 +164,4 @@ impl Drop for Folder {
         // What cannot be removed lies under target/.
         let _ = fs::remove_dir_all(&self.0);
     }
-}
-
-/// Waits.
-#[allow(clippy::disallowed_methods)] // No runtime here: the run is one thread.
-fn pause(time: Duration) {
-    thread::sleep(time);
 }

@@ -1,18 +1,18 @@
 //! `cargo xtask e2e`: tests against servers too heavy for every run.
 
+use std::fs;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::setup::vllm;
-use crate::shell::{cargo, run, target};
+use crate::shell::{cargo, end, pause, run, target};
 
 /// vLLM listens within this time even on two busy cores.
 const START: Duration = Duration::from_secs(900);
@@ -100,24 +100,11 @@ fn wait_until_ready(mut server: Running, listen: SocketAddr, log: &Path) -> Resu
     bail!("vLLM does not listen after {START:?}: see {}", log.display())
 }
 
-#[allow(clippy::disallowed_methods)] // No runtime here: the run is one thread.
-fn pause(time: Duration) {
-    thread::sleep(time);
-}
-
 /// Ended with the run, first kindly: its engine is a process of its own that it has to end.
 struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = Command::new("kill").args(["-TERM", &self.0.id().to_string()]).status();
-        for _ in 0..100 {
-            if !matches!(self.0.try_wait(), Ok(None)) {
-                return;
-            }
-            pause(Duration::from_millis(200));
-        }
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        end(&mut self.0);
     }
 }

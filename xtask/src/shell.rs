@@ -1,9 +1,9 @@
 //! Running other programs, and where things lie.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Instant;
-use std::{env, fs};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
 
 use anyhow::{Context, Result, bail};
 
@@ -109,6 +109,33 @@ impl Stamped {
             Ok(())
         })
     }
+}
+
+/// A child ends within this time after SIGTERM, or is killed.
+const END: Duration = Duration::from_secs(30);
+
+/// Ends a child: asked first, so that it can end its own, and killed where it takes too long.
+pub(crate) fn end(child: &mut Child) {
+    let pid = child.id().to_string();
+    let asked = Command::new("kill").args(["-TERM", &pid]).status().is_ok_and(|status| status.success());
+    // One that was stopped hears nothing before that.
+    let _ = Command::new("kill").args(["-CONT", &pid]).status();
+    let begun = Instant::now();
+    while asked && begun.elapsed() < END {
+        match child.try_wait() {
+            Ok(None) => pause(Duration::from_millis(20)),
+            _ => return,
+        }
+    }
+    // It is past asking, or gone already.
+    let _ = child.kill();
+    let _ = child.wait();
+}
+
+/// Waits.
+#[allow(clippy::disallowed_methods)] // No runtime here: xtask is one thread.
+pub(crate) fn pause(time: Duration) {
+    thread::sleep(time);
 }
 
 fn describe(command: &Command) -> String {

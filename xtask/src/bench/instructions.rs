@@ -18,9 +18,9 @@ use serde::{Deserialize, Serialize};
 use super::machine::Machine;
 use super::rounds::{SETTLE, write_request};
 use super::servers::{COUNTED, Stage, Under};
-use super::{Folder, build, load, pause};
+use super::{Folder, build, load};
 use crate::setup::debian;
-use crate::shell::{answers, root, run_quietly};
+use crate::shell::{answers, pause, root, run_quietly};
 
 /// Where the last figures are written down.
 const BASELINE: &str = "benches/instructions.json";

@@ -137,7 +137,7 @@ pub(super) fn core_busy_seconds(core: usize) -> Result<f64> {
 fn busy_now(cores: &[usize]) -> Result<f64> {
     let busy = || -> Result<f64> { cores.iter().map(|core| core_busy_seconds(*core)).sum() };
     let before = busy()?;
-    super::pause(std::time::Duration::from_secs(2));
+    crate::shell::pause(std::time::Duration::from_secs(2));
     Ok((busy()? - before) / 2.0 * 100.0)
 }
 

@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result, bail};
 use super::machine::Machine;
 use super::rounds::{CONNECTIONS, Spread};
 use super::servers::{Server, Stage};
-use super::{http, load, pause, program};
+use super::{http, load, program};
+use crate::shell::pause;
 
 /// Receipts fetched, and verifications run.
 const SAMPLES: usize = 20;

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use super::load;
 use super::machine::{self, Machine};
 use super::servers::{Server, Stage};
-use super::{load, pause};
+use crate::shell::pause;
 
 /// Connections under load, and streams at once.
 pub(super) const CONNECTIONS: usize = 32;

@@ -10,13 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 
 use super::machine::{self, Machine};
-use super::{RELEASE, http, pause, program_of};
+use super::{RELEASE, http, program_of};
+use crate::shell::{end, pause};
 
 /// A contender listens within this time, or the run fails.
 const START: Duration = Duration::from_secs(60);
-
-/// A contender ends within this time after SIGTERM, or is killed.
-const END: Duration = Duration::from_secs(30);
 
 /// One contender that listens.
 pub(super) struct Server {
@@ -225,20 +223,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let pid = self.child.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status().is_ok_and(|status| status.success());
-        // One that was stopped between its turns hears nothing before that.
-        let _ = Command::new("kill").args(["-CONT", &pid]).status();
-        let begun = Instant::now();
-        while asked && begun.elapsed() < END {
-            match self.child.try_wait() {
-                Ok(None) => pause(Duration::from_millis(20)),
-                _ => return,
-            }
-        }
-        // It is past asking, or gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child);
     }
 }
 

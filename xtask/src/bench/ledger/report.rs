@@ -48,17 +48,10 @@ impl Report {
     pub(super) fn table(&self) -> String {
         let machine = &self.machine;
         let mut text = format!(
-            "Machine: {} cores, {}{}, {:.0} GB, Linux {}, rustc {}. Before the run the cores were {:.0} % busy (of {} %){}.\n\
+            "Machine: {}{}.\n\
              {} million records of a usual chat (12 fields), 256 exchanges at once, one batch a second or 16,384 records.\n\n\
              | | measured | aim |\n|---|---:|---|\n",
-            machine.cores,
-            machine.cpu,
-            if machine.is_virtual { " (virtual machine)" } else { "" },
-            machine.memory_gb,
-            machine.kernel,
-            machine.rustc,
-            machine.busy_before,
-            machine.cores * 100,
+            machine.line(),
             if machine.busy_before > NOISY { ": **noisy, take times as upper bounds**" } else { "" },
             self.records as f64 / 1e6,
         );

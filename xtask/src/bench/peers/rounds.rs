@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
+use super::super::load;
 use super::super::machine::{self, Machine};
 use super::super::rounds::{CONNECTIONS, SETTLE, write_request};
 use super::super::servers::{Server, Stage};
-use super::super::{load, pause};
-use crate::shell::run_quietly;
+use crate::shell::{pause, run_quietly};
 
 /// One that listens answers within this time; Python gateways load most of themselves at the first request.
 const FIRST_ANSWER: Duration = Duration::from_secs(90);
