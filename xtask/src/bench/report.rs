@@ -188,6 +188,8 @@ pub(super) fn title(name: &str) -> &str {
     match name {
         "direct" => "direct (no proxy)",
         "plain" => "plain hyper proxy",
+        "floor" => "the same, with what `commit` cannot leave out",
+        "floor sign" => "the same, with what `sign` cannot leave out",
         "pass" => "Colophon, `pass`",
         "commit" => "Colophon, `commit`",
         "sign" => "Colophon, `sign`",

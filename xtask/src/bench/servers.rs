@@ -40,7 +40,7 @@ pub(super) enum Under {
 
 /// All of them.
 pub(super) struct Stage {
-    /// In the order of the tables: `direct` (the upstream itself), `plain`, `pass`, `commit`, `sign`.
+    /// In the order of the tables: `direct` (the upstream itself), `plain`, `floor`, `floor sign`, `pass`, `commit`, `sign`.
     pub(super) servers: Vec<Server>,
     /// For the run's own files.
     pub(super) folder: PathBuf,
@@ -76,6 +76,13 @@ impl Stage {
         let mut plain = proxy("plain-proxy", "plain");
         plain.args(["--upstream", &target.to_string()]);
         servers.push(Server::announced("plain", plain)?);
+        // Instructions are counted without SHA-256 and signatures, of which a floor mostly consists.
+        let floors = [("floor", &[][..]), ("floor sign", &["--sign"])];
+        for (name, flags) in floors.into_iter().filter(|_| under == Under::Nothing) {
+            let mut floor = proxy("plain-proxy", name);
+            floor.args(["--upstream", &target.to_string()]).arg("--floor").arg(folder.join(name)).args(flags);
+            servers.push(Server::announced(name, floor)?);
+        }
         for level in ["pass", "commit", "sign"] {
             servers.push(Server::colophon(proxy("colophon", level), level, folder, target)?);
         }

@@ -1,15 +1,26 @@
 //! The yardstick: a reverse proxy from the same parts as Colophon (hyper's server, hyper-util's pooled client with the
 //! same settings) that forwards and does nothing else. What Colophon costs more is what records cost.
+//!
+//! With `--floor` it also does what no implementation of these formats can leave out (`floor.rs`), and nothing beside it:
+//! what Colophon costs more than that is what better code could still save.
 
+mod floor;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use bytes::Bytes;
 use clap::Parser;
 use colophon_benches::{listen, terminated};
+use floor::Floor;
 use http::header::{self, HeaderMap, HeaderName};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
+use http_body::Frame;
+use http_body_util::combinators::MapFrame;
+use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -35,11 +46,24 @@ struct Args {
     /// host:port of the server
     #[arg(long)]
     upstream: Authority,
+    /// Hashes, seals and writes what every record needs, into this folder
+    #[arg(long)]
+    floor: Option<PathBuf>,
+    /// Signs each answer too
+    #[arg(long, requires = "floor")]
+    sign: bool,
 }
 
+/// As it came, held and hashed, or hashed in passing.
+type Body = Either<Incoming, Either<Full<Bytes>, MapFrame<Incoming, Passing>>>;
+
+/// What a frame goes through.
+type Passing = Box<dyn FnMut(Frame<Bytes>) -> Frame<Bytes> + Send>;
+
 struct Proxy {
-    client: Client<HttpConnector, Incoming>,
+    client: Client<HttpConnector, Body>,
     upstream: Authority,
+    floor: Option<Floor>,
 }
 
 #[tokio::main]
@@ -54,7 +78,8 @@ async fn main() -> Result<()> {
         .pool_idle_timeout(Duration::from_secs(4))
         .set_host(false)
         .build(connector);
-    let proxy = Arc::new(Proxy { client, upstream: args.upstream });
+    let floor = args.floor.map(|folder| Floor::new(&folder, args.sign)).transpose()?;
+    let proxy = Arc::new(Proxy { client, upstream: args.upstream, floor });
     let listener = listen().await?;
     let tasks = TaskTracker::new();
     let accept = async {
@@ -82,13 +107,27 @@ async fn main() -> Result<()> {
 }
 
 impl Proxy {
-    async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<Incoming>> {
+    async fn forward(&self, mut request: Request<Incoming>) -> Result<Response<Body>> {
         *request.uri_mut() = self.target(request.uri())?;
         strip(request.headers_mut());
-        let mut response =
-            self.client.request(request).await.map_err(|error: Error| anyhow::anyhow!(error))?;
-        strip(response.headers_mut());
-        Ok(response)
+        let Some(floor) = &self.floor else {
+            let mut response = self.client.request(request.map(Either::Left)).await.map_err(failed)?;
+            strip(response.headers_mut());
+            return Ok(response.map(Either::Left));
+        };
+        let (head, body) = request.into_parts();
+        let asked = body.collect().await?.to_bytes();
+        let opened = floor.open(&asked)?;
+        let request = Request::from_parts(head, held(asked));
+        let (mut head, body) = self.client.request(request).await.map_err(failed)?.into_parts();
+        strip(&mut head.headers);
+        if !head.headers.contains_key(header::CONTENT_LENGTH) {
+            let passing: Passing = Box::new(floor.stream());
+            return Ok(Response::from_parts(head, Either::Right(Either::Right(body.map_frame(passing)))));
+        }
+        let answer = body.collect().await?.to_bytes();
+        floor.close(&opened, &answer)?;
+        Ok(Response::from_parts(head, held(answer)))
     }
 
     fn target(&self, uri: &Uri) -> Result<Uri> {
@@ -100,6 +139,14 @@ impl Proxy {
             .build()
             .context("a target that cannot be forwarded")
     }
+}
+
+fn held(body: Bytes) -> Body {
+    Either::Right(Either::Left(Full::new(body)))
+}
+
+fn failed(error: Error) -> anyhow::Error {
+    error.into()
 }
 
 fn strip(headers: &mut HeaderMap) {
