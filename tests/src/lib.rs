@@ -7,6 +7,7 @@
 pub mod captures;
 pub mod certs;
 pub mod client;
+pub mod clouds;
 pub mod colophon;
 pub mod elsewhere;
 pub mod faults;

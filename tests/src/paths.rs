@@ -14,11 +14,16 @@ pub fn tests(name: &str) -> PathBuf {
 }
 
 /// A built program, beside what runs: `target/<profile>/deps/test-…` or `target/<profile>/program` →
-/// `target/<profile>/name`.
+/// `target/<profile>/name`. `COLOPHON_PROGRAMS` names another folder.
 ///
 /// # Panics
 /// When it has not been built.
 pub fn program(name: &str) -> PathBuf {
+    if let Some(folder) = env::var_os("COLOPHON_PROGRAMS") {
+        let path = PathBuf::from(folder).join(name);
+        assert!(path.exists(), "COLOPHON_PROGRAMS: there is no {}", path.display());
+        return path;
+    }
     let here = env::current_exe().expect("a test has a path");
     let folder = here.parent().expect("a program is in a folder");
     let profile = if folder.ends_with("deps") { folder.parent().expect("deps is in one") } else { folder };

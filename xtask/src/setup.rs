@@ -2,13 +2,10 @@
 //! each set of pinned versions.
 
 pub(crate) mod debian;
-mod h2spec;
+mod go;
 mod npm;
 pub(crate) mod python;
 mod softhsm;
-mod timestamp_server;
-mod tlog;
-mod versitygw;
 pub(crate) mod vllm;
 
 use anyhow::Result;
@@ -19,9 +16,9 @@ use anyhow::Result;
 /// When a tool is missing or an installation fails; with `full`, also when something optional cannot be had.
 pub(crate) fn run(full: bool) -> Result<Vec<String>> {
     python::ensure()?;
-    npm::ensure()?;
+    npm::ensure("npm")?;
     let mut skipped = Vec::new();
-    if let Err(error) = h2spec::ensure() {
+    if let Err(error) = go::ensure(&go::H2SPEC) {
         if full {
             return Err(error);
         }
@@ -34,20 +31,19 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
         skipped.push(format!("keys in a PKCS#11 token (SoftHSM2): {error:#}"));
     }
     if full {
-        versitygw::ensure()?;
-        tlog::ensure()?;
-        timestamp_server::ensure()?;
-    } else {
-        skipped.push(
-            "the tests with Sigstore's timestamp-server: they are part of `cargo xtask test --full`".into(),
-        );
-        skipped.push(
-            "the tests with others' witness and log checker (litewitness, fsck): they are part of `cargo xtask test --full`"
-                .into(),
-        );
-        skipped.push(
-            "the tests on a real S3 server (versitygw): they are part of `cargo xtask test --full`".into(),
-        );
+        for module in [go::VERSITYGW, go::FAKE_GCS_SERVER, go::TLOG, go::TIMESTAMP_SERVER] {
+            go::ensure(&module)?;
+        }
+        npm::ensure("azurite")?;
+        return Ok(skipped);
     }
+    let others = [
+        "with Sigstore's timestamp-server",
+        "with others' witness and log checker (litewitness, fsck)",
+        "on a real S3 server (versitygw)",
+        "on Azure's and Google's interfaces (Azurite, fake-gcs-server)",
+    ];
+    skipped
+        .extend(others.map(|what| format!("the tests {what}: they are part of `cargo xtask test --full`")));
     Ok(skipped)
 }

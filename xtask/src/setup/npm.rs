@@ -1,4 +1,4 @@
-//! `node_modules` of `tests/npm`, from its lock file.
+//! `node_modules` of a folder below `tests/`, from its lock file.
 
 use std::fs;
 use std::process::Command;
@@ -7,19 +7,25 @@ use anyhow::{Context, Result, bail};
 
 use crate::shell::{Stamped, answers, root, run_quietly};
 
-pub(super) fn ensure() -> Result<()> {
+/// Installs what `tests/<name>` pins into the folder of that name under `target/setup`.
+///
+/// # Errors
+/// When there is no Node, or the registry cannot be reached.
+pub(super) fn ensure(name: &str) -> Result<()> {
     for program in ["node", "npm"] {
         if !answers(program, "--version") {
             bail!(
-                "the tests run JavaScript clients and need `{program}` (Node 20 or newer) on the PATH. On Debian: \
+                "the tests run JavaScript programs and need `{program}` (Node 20 or newer) on the PATH. On Debian: \
                  apt-get install nodejs npm"
             );
         }
     }
-    let from = root().join("tests/npm");
-    let read = |name: &str| fs::read_to_string(from.join(name)).with_context(|| format!("tests/npm/{name}"));
+    let from = root().join("tests").join(name);
+    let read =
+        |file: &str| fs::read_to_string(from.join(file)).with_context(|| format!("tests/{name}/{file}"));
     let (package, lock) = (read("package.json")?, read("package-lock.json")?);
-    Stamped::new("npm", format!("{package}{lock}")).ensure("npm packages of tests/npm", |dir| {
+    let step = format!("npm packages of tests/{name}");
+    Stamped::new(name, format!("{package}{lock}")).ensure(&step, |dir| {
         fs::write(dir.join("package.json"), &package)?;
         fs::write(dir.join("package-lock.json"), &lock)?;
         let mut npm = Command::new("npm");
