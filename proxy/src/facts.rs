@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::callers::Caller;
 use crate::stamp;
 use colophon_ledger::Shard;
-use colophon_policies::{Api, Decision, Route};
+use colophon_policies::{Api, Decision, Draw, Route};
 use colophon_receipt::fields::{self, DecisionField, Operation, RequestLine, Times};
 use colophon_receipt::record::{FieldSet, RecordId};
 use colophon_receipt::{Hash, Level};
@@ -115,6 +115,12 @@ impl Facts {
             "" => "/",
             path => path,
         }
+    }
+
+    /// What the leaf says of a draw that comes after the commitment: threshold and target.
+    pub(crate) fn draw(&self) -> Option<(u64, Level)> {
+        let sample = self.decision.actions.sample.filter(|sample| sample.draw == Draw::PostCommit)?;
+        Some((sample.threshold, sample.to))
     }
 
     /// Whether a bypass may let it go on: never where evidence of the upstream is asked for.

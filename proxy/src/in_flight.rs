@@ -12,7 +12,7 @@ use colophon_ledger::{Done, Durability, Finishing, Open, Ticket, Unfinished, Wal
 use colophon_policies::FailurePolicy;
 use colophon_receipt::fields::{BodyDigest, Upgrade};
 use colophon_receipt::receipt::HttpSignature;
-use colophon_receipt::record::{FieldSet, seal};
+use colophon_receipt::record::{FieldSet, seal_sampled};
 use colophon_receipt::{Hash, Level, Outcome};
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -365,7 +365,8 @@ impl InFlight {
         let outcome = self.outcome(ending);
         let body = self.response.as_ref().map_or(EMPTY_BODY, ResponseSeen::digest);
         let set = self.fields(ending, completed, &body);
-        let record = seal(self.facts.id, completed, self.level, outcome, seed, set);
+        let draw = self.facts.draw();
+        let record = seal_sampled(self.facts.id, completed, self.level, outcome, seed, set, draw);
         Ok(Some(Sealed { record, body, outcome }))
     }
 

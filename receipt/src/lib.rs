@@ -3,6 +3,7 @@
 pub mod canonical;
 pub mod cbor;
 pub mod checkpoint;
+pub mod draw;
 pub mod erasure;
 pub mod fields;
 pub mod level;

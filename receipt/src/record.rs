@@ -243,10 +243,22 @@ pub fn seal(
     seed: Seed,
     fields: FieldSet,
 ) -> Record {
+    seal_sampled(id, completed_at, level, outcome, seed, fields, None)
+}
+
+/// The same for an exchange whose rule samples: `draw` is (threshold, target level).
+pub fn seal_sampled(
+    id: RecordId,
+    completed_at: u64,
+    level: Level,
+    outcome: Outcome,
+    seed: Seed,
+    fields: FieldSet,
+    draw: Option<(u64, Level)>,
+) -> Record {
     let field_root = merkle::root(&fields.hashes(&seed));
     let leaf =
-        RecordLeaf { id, completed_at, field_root, present: fields.present(), level, outcome, draw: None }
-            .encode();
+        RecordLeaf { id, completed_at, field_root, present: fields.present(), level, outcome, draw }.encode();
     Record { leaf_hash: merkle::leaf_hash(&leaf), leaf, seed, fields }
 }
 

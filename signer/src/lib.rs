@@ -14,6 +14,7 @@
 //! the same signatures.
 
 pub mod cose;
+pub mod drand;
 pub mod httpsig;
 pub mod keys;
 pub mod note;

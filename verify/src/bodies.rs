@@ -1,6 +1,7 @@
 //! The reader's own copies, read once and of any size: a raw body, or a saved HTTP/1.x message or `curl -i` output.
 
 use colophon_receipt::fields::BodyDigest;
+use colophon_signer::drand::{Chain, Round};
 use sha2::{Digest, Sha256};
 
 use self::chunked::Dechunker;
@@ -30,6 +31,10 @@ pub struct Bodies {
     pub nonce: Option<Vec<u8>>,
     /// The canonical text of the policy that was in force.
     pub policy: Option<Vec<u8>>,
+    /// The round of public randomness that the statement names.
+    pub round: Option<Round>,
+    /// Its chain, if not quicknet.
+    pub chain: Option<Chain>,
 }
 
 /// The side that a copy belongs to.

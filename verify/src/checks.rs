@@ -35,6 +35,8 @@ pub const BEACON: &str = "beacon";
 pub const HTTP_SIGNATURE: &str = "http-signature";
 /// The level claimed is the level that was verified.
 pub const LEVEL: &str = "level";
+/// The draw that the record is in, re-computed. Left out where its rule does not sample.
+pub const DRAW: &str = "draw";
 /// The reader's text is that of the policy that the record names, and has its rule. Left out without a text.
 pub const POLICY: &str = "policy";
 /// The reader's request is the recorded one.

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use clap::builder::NonEmptyStringValueParser;
 use colophon_receipt::canonical;
 use colophon_receipt::receipt::MAX_BYTES;
+use colophon_signer::drand::{Chain, MAX_ROUND, Round};
 
 use crate::text::{line, quoted};
 use crate::{Bodies, Body, BodyReader, Report, Side, Trust, Verdict, checks, trust};
@@ -48,6 +49,13 @@ pub struct VerifyArgs {
     /// The answer likewise: what your client library gave, streamed or not
     #[arg(long, value_name = "FILE")]
     pub message: Option<PathBuf>,
+    /// The round of public randomness (drand) that draws the record's sample, as a drand server answers it:
+    /// `…/<chain>/public/<round>`; the check `draw` says which
+    #[arg(long, value_name = "FILE")]
+    pub round: Option<PathBuf>,
+    /// Its chain, as a drand server describes it (`…/<chain>/info`) [default: quicknet]
+    #[arg(long, value_name = "FILE", requires = "round")]
+    pub drand_chain: Option<PathBuf>,
     /// The nonce that you sent as Colophon-Client-Nonce
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub nonce: Option<String>,
@@ -109,6 +117,8 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
         args.policy.as_ref(),
         args.request_message.as_ref(),
         args.message.as_ref(),
+        args.round.as_ref(),
+        args.drand_chain.as_ref(),
     ];
     if files.iter().flatten().filter(|path| path.as_os_str() == "-").count() > 1 {
         return Err("only one file can come from standard input (`-`)".into());
@@ -128,9 +138,27 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
         request_message: object(&args.request_message, "the request's object")?,
         message: object(&args.message, "the answer's object")?,
         nonce: args.nonce.clone().map(String::into_bytes),
+        round: read_round(args)?,
+        chain: read_chain(args)?,
         policy: args.policy.as_deref().map(|path| read(path, MAX_POLICY, "the policy")).transpose()?,
     };
     Ok(crate::verify(&receipt, trust.as_ref(), &bodies, args.at))
+}
+
+/// The round of randomness, if one was named.
+fn read_round(args: &VerifyArgs) -> Result<Option<Round>, String> {
+    let Some(path) = &args.round else { return Ok(None) };
+    let file = read(path, MAX_ROUND + 1, "the round")?;
+    Round::parse(&file).map(Some).map_err(|error| format!("{}: {}", shown(path), line(&error.to_string())))
+}
+
+/// Its chain, if one was named.
+fn read_chain(args: &VerifyArgs) -> Result<Option<Chain>, String> {
+    let Some(path) = &args.drand_chain else { return Ok(None) };
+    let file = read(path, MAX_ROUND + 1, "the drand chain")?;
+    Chain::from_info(&file)
+        .map(Some)
+        .map_err(|error| format!("{}: {}", shown(path), line(&error.to_string())))
 }
 
 /// The trust file, if one was named.

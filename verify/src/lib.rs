@@ -9,6 +9,7 @@ pub mod checks;
 pub mod cli;
 mod copies;
 pub mod count;
+mod draw;
 pub mod folder;
 mod http;
 mod log;
@@ -59,6 +60,7 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     let http = http::check(&receipt, record.as_ref(), &mut log, trust, &mut checks);
     check_level(record.as_ref(), &http, &mut checks);
     let rule = policy::check(record.as_ref(), bodies, &mut checks);
+    let draw = draw::check(record.as_ref(), &log, &stamps, bodies, &mut checks);
     let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
     check_time(record.as_ref(), &log, &http, &stamps, at, &mut checks);
     revoked::check(trust, &log, &http, &stamps, &mut checks);
@@ -69,13 +71,15 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
         () if trust.is_some() && complete && !copies.not_compared => Verdict::Trusted,
         () => Verdict::ConsistentNotTrusted,
     };
-    let case = Case { record, rule, log, stamps, http, copies, trusted_log: trust.is_some(), at };
+    let case = Case { record, rule, draw, log, stamps, http, copies, trusted_log: trust.is_some(), at };
     case.report(result, checks.0)
 }
 
 /// Everything that the checks read, for the report.
 pub(crate) struct Case {
     pub(crate) record: Option<Record>,
+    /// What was drawn.
+    pub(crate) draw: Option<report::Draw>,
     /// The text of the rule that decided.
     pub(crate) rule: Option<String>,
     pub(crate) log: LogSide,
@@ -101,6 +105,7 @@ impl Case {
             verified_level,
             decision: policy::decision(self.record.as_ref())
                 .map(|decision| report::Decision { text: self.rule.clone(), ..decision }),
+            draw: self.draw.clone(),
             outcome: leaf.map(|leaf| leaf.outcome.as_str()),
             shard: statement.map(|statement| text::shown(&statement.shard)),
             keys: Keys {
@@ -148,6 +153,7 @@ fn refused(mut checks: Checks, why: String) -> Report {
     let case = Case {
         record: None,
         rule: None,
+        draw: None,
         log: LogSide::default(),
         stamps: TimeSide::default(),
         http: HttpSide::default(),

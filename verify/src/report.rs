@@ -141,6 +141,23 @@ pub struct Decision {
     pub text: Option<String>,
 }
 
+/// A draw for a higher level, of a record whose rule samples.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Draw {
+    /// The level that it may be drawn for.
+    pub target: &'static str,
+    /// The share that is drawn, in percent.
+    pub percent: f64,
+    /// The round of public randomness that decides.
+    pub round: u64,
+    /// When that is made, µs since the epoch.
+    pub round_at: u64,
+    /// Whether the record is drawn; absent where no round was given, or a bad one.
+    pub drawn: Option<bool>,
+    /// Whether the operator may have known the randomness when it committed: no timestamp shows otherwise.
+    pub operator_influenced: bool,
+}
+
 /// One timestamp of a receipt, its signature verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Timestamp {
@@ -163,7 +180,7 @@ pub struct Timestamp {
 }
 
 /// What `verify` found. Of a bad receipt, everything but the result and the checks is only what it says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
     /// The result.
     pub result: Verdict,
@@ -177,6 +194,8 @@ pub struct Report {
     pub verified_level: Option<Level>,
     /// What the policy decided; the rule's text is shown only where it was checked.
     pub decision: Option<Decision>,
+    /// The draw that the record is in, if its rule samples.
+    pub draw: Option<Draw>,
     /// How the exchange ended, by the record.
     pub outcome: Option<&'static str>,
     /// The shard, escaped for display.

@@ -9,7 +9,7 @@ use colophon_receipt::receipt::{
     Anchor, AnnouncementPart, BatchPart, Bytes, FORMAT, Field, HttpSignature, NOTICE, OpenedField, Receipt,
     RecordPart, WithheldField,
 };
-use colophon_receipt::record::{FieldSet, Record, field_hash, salt, seal};
+use colophon_receipt::record::{FieldSet, Record, field_hash, salt, seal_sampled};
 use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, Counters, Genesis, STATEMENT_TYPE, Statement, payload_hash,
 };
@@ -53,6 +53,8 @@ pub struct Plan {
     pub shard: String,
     /// The level granted and promised.
     pub level: Level,
+    /// Threshold and target of a draw.
+    pub draw: Option<(u64, Level)>,
     /// Records in the batch.
     pub records: usize,
     /// Which of them the receipt is about.
@@ -100,6 +102,7 @@ impl Default for Plan {
             origin: "log.example/2026".into(),
             shard: "clinic/5d1f0c9a".into(),
             level: Level::Sign,
+            draw: None,
             records: 5,
             index: 3,
             later_entries: 2,
@@ -303,7 +306,8 @@ impl Plan {
         id[..6].copy_from_slice(&(NOW / 1000).to_be_bytes()[2..]);
         (id[6], id[8], id[15]) = (0x70, 0x80, number as u8);
         let seed = [number as u8; 32];
-        seal(id, NOW + 1000 + number as u64, self.level, Outcome::Complete, seed, set)
+        let at = NOW + 1000 + number as u64;
+        seal_sampled(id, at, self.level, Outcome::Complete, seed, set, self.draw)
     }
 
     fn bent_leaf(&self, record: &Record) -> Vec<u8> {

@@ -5,6 +5,7 @@ use super::*;
 use crate::testing::{Made, NOW, Plan, Signing, key};
 
 mod copies;
+mod draw;
 mod forged;
 mod tampered;
 mod witnesses;

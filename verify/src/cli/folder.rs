@@ -39,10 +39,11 @@ pub(super) fn run_to(args: &VerifyArgs, colour: bool, out: &mut impl Write, err:
 }
 
 fn report(args: &VerifyArgs, err: &mut impl Write) -> Result<FolderReport, String> {
-    let copies = [&args.request, &args.response, &args.request_message, &args.message, &args.policy];
+    let copies =
+        [&args.request, &args.response, &args.request_message, &args.message, &args.policy, &args.round];
     if copies.iter().any(|copy| copy.is_some()) || args.nonce.is_some() {
         return Err(
-            "--request, --response, --message, --nonce and --policy are for one receipt, not for an export"
+            "--request, --response, --message, --nonce, --policy and --round are for one receipt, not for an export"
                 .into(),
         );
     }
