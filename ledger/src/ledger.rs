@@ -574,17 +574,15 @@ impl Ledger {
         })
     }
 
-    /// With durability `node`: waits until the store has a copy of OPEN, which most often it has by the time that an answer
-    /// is there. Nothing of the answer may be released before. With others there is nothing to wait for.
+    /// Waits until OPEN is on the disk (durability `power`) or a copy of it in the store (`node`), which it most often is by
+    /// the time that an answer is there. Nothing of the answer may be released before: an answer that is cut has no other
+    /// trace. With `process` there is nothing to wait for.
     ///
     /// # Errors
-    /// The store took no copy. The exchange is degraded from now on: refuse it, or let it through.
+    /// The disk or the store did not take it. The exchange is degraded from now on: refuse it, or let it through.
     pub async fn opened_safely(&self, ticket: &mut Ticket) -> Result<(), WalError> {
-        if self.durability() != Durability::Node || ticket.degraded {
-            return Ok(());
-        }
-        let Some(queued) = ticket.opened else { return Ok(()) };
-        self.0.wal.copied(queued).await.inspect_err(|_| ticket.degraded = true)
+        let Some(queued) = ticket.opened.filter(|_| !ticket.degraded) else { return Ok(()) };
+        self.0.wal.safe(queued).await.inspect_err(|_| ticket.degraded = true)
     }
 
     /// Accepts an exchange that the WAL cannot hold. Its record counts as degraded; a crash loses it.

@@ -267,21 +267,33 @@ impl Wal {
         }
         self.lock().flush(&self.dir);
         self.wake();
-        let error = match self.durability {
-            Durability::Node => self.copied(queued).await.err(),
-            _ if self.syncing.wait(queued.number).await => None,
-            _ => Some(io(&self.dir, std::io::Error::other("the disk did not take it (fdatasync failed)"))),
-        };
-        let Some(error) = error else { return Ok(()) };
-        self.lock().unhold([Holds(vec![queued.segment])]);
-        Err(error)
+        let safe = self.safe(queued).await;
+        if safe.is_err() {
+            self.lock().unhold([Holds(vec![queued.segment])]);
+        }
+        safe
+    }
+
+    /// Waits until `queued`, which is written, is as safe as the durability promises: on the disk, or in the store.
+    ///
+    /// # Errors
+    /// The disk or the store did not take it.
+    pub(crate) async fn safe(&self, queued: Queued) -> Result<(), WalError> {
+        match self.durability {
+            Durability::Process => Ok(()),
+            Durability::Node => self.copied(queued).await,
+            Durability::Power if self.syncing.wait(queued.number).await => Ok(()),
+            Durability::Power => {
+                Err(io(&self.dir, std::io::Error::other("the disk did not take it (fdatasync failed)")))
+            }
+        }
     }
 
     /// Waits until the store has a copy of `queued`, which is written.
     ///
     /// # Errors
     /// [`WalError::Away`] and [`WalError::TakenOver`].
-    pub(crate) async fn copied(&self, queued: Queued) -> Result<(), WalError> {
+    async fn copied(&self, queued: Queued) -> Result<(), WalError> {
         let copying = self.syncing.wait_for_copy(queued.number, COPY_PATIENCE).await;
         if copying == Copying::Away && self.syncing.away() {
             tracing::error!("the store took no copy of the write-ahead log within {COPY_PATIENCE:?}");

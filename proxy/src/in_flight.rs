@@ -149,7 +149,7 @@ impl InFlight {
     }
 
     /// Waits until what of the answer is released now has a record that is as durable as was promised, as far as that
-    /// differs from [`opened`](InFlight::opened): with `--durability node`.
+    /// differs from [`opened`](InFlight::opened): with `--durability power` and `node`.
     pub async fn opened_safely(&mut self) -> Result<(), NotKept> {
         let Some(ticket) = &mut self.ticket else { return Ok(()) };
         let error = self.app.ledger.opened_safely(ticket).await.err();

@@ -16,6 +16,7 @@ pub mod llama;
 pub mod log;
 pub mod openmetrics;
 pub mod paths;
+pub mod power;
 pub mod process;
 pub mod receipts;
 pub mod s3;

@@ -14,6 +14,7 @@ use crate::client::{Client, get, post_bytes};
 use crate::colophon::{self, Colophon};
 use crate::elsewhere::{Elsewhere, lose_the_machine};
 use crate::log::{self, Head};
+use crate::power::Disk;
 use crate::receipts::Fetched;
 use crate::upstream::Upstream;
 use crate::wire::{End, Message};
@@ -23,25 +24,42 @@ const CHAT: &str = "/v1/chat/completions";
 const STREAM_HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-/// How long `log check` may take for each kill before it, besides [`PATIENCE`].
-const CHECK_PER_KILL: Duration = Duration::from_secs(1);
+/// How long `log check` may take for each statement in the log, besides [`PATIENCE`].
+const CHECK_PER_LEAF: Duration = Duration::from_millis(20);
+
+/// How often memory is looked at during a life.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What each client waits between two answers where lives are long: each answer is fetched and compared in the end.
+const PACE: Duration = Duration::from_millis(20);
 
 /// What is asked for.
 #[derive(Clone, Debug)]
 pub struct Soak {
     /// As in `--durability`; with `node` the machine is lost at each kill, with its disk.
     pub durability: String,
+    /// The power fails at each kill: what was not synced is forgotten ([`crate::power`]). Not with `node`.
+    pub power_loss: bool,
     /// Kill at least this often.
     pub kills: u64,
     /// Go on at least this long.
     pub time: Duration,
+    /// How long each life lasts under load, besides the moments that it takes to get going.
+    pub life: Duration,
     /// Kills after which the whole log is read again.
     pub check_every: u64,
 }
 
 impl Default for Soak {
     fn default() -> Soak {
-        Soak { durability: "process".to_owned(), kills: 0, time: Duration::ZERO, check_every: 10 }
+        Soak {
+            durability: "process".to_owned(),
+            power_loss: false,
+            kills: 0,
+            time: Duration::ZERO,
+            life: Duration::ZERO,
+            check_every: 10,
+        }
     }
 }
 
@@ -52,24 +70,29 @@ pub struct Done {
     pub kills: u64,
     /// Answers that clients got whole.
     pub whole: usize,
-    /// Answers that were cut.
+    /// Answers that were cut: by the kill, by the upstream, or since the client left.
     pub cut: usize,
     /// Different tree heads that were seen.
     pub heads: usize,
     /// Records in the log, at the end.
     pub records: usize,
-    /// The most memory that a life took at its end, KiB.
-    pub memory: u64,
+    /// Resident memory at the end of the first life, KiB.
+    pub memory_first: u64,
+    /// The same of the last life.
+    pub memory_last: u64,
+    /// The most that was seen.
+    pub memory_most: u64,
 }
 
 impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Done { kills, whole, cut, heads, records, memory } = self;
+        let Done { kills, whole, cut, heads, records, .. } = self;
+        let [first, last, most] =
+            [self.memory_first, self.memory_last, self.memory_most].map(|kib| kib.div_ceil(1024));
         write!(
             f,
-            "{kills} kills, {whole} whole answers, {cut} cut ones, {heads} tree heads, {records} records, at most \
-             {} MiB",
-            memory / 1024
+            "{kills} kills, {whole} whole answers, {cut} cut ones, {heads} tree heads, {records} records, memory \
+             {first} MiB in the first life, {last} MiB in the last, at most {most} MiB"
         )
     }
 }
@@ -104,8 +127,14 @@ pub fn upstream() -> Upstream {
 /// What a client got: the request's body, the response, whole or cut.
 type Got = (String, Message);
 
-/// Asks again and again until the proxy is gone, counting the answers that are whole.
-fn load(colophon: &Colophon, kind: &'static str, stop: &AtomicBool, answers: &AtomicUsize) -> Vec<Got> {
+/// Asks again and again until the proxy is gone, counting the answers that are whole, with `pace` between two.
+fn load(
+    colophon: &Colophon,
+    kind: &'static str,
+    pace: Duration,
+    stop: &AtomicBool,
+    answers: &AtomicUsize,
+) -> Vec<Got> {
     let mut got = Vec::new();
     let mut client = Client::connect(colophon.listen()).timeout(Duration::from_secs(10));
     for number in 0.. {
@@ -133,6 +162,37 @@ fn load(colophon: &Colophon, kind: &'static str, stop: &AtomicBool, answers: &At
             break;
         }
         answers.fetch_add(1, Ordering::Relaxed);
+        if !pace.is_zero() {
+            pause(pace);
+        }
+    }
+    got
+}
+
+/// Asks for endless streams and leaves them, each somewhere else, until the proxy is gone.
+fn leave(colophon: &Colophon, stop: &AtomicBool) -> Vec<Got> {
+    let mut got = Vec::new();
+    for number in 0.. {
+        let Some(client) = Client::try_connect(colophon.listen()) else { break };
+        let mut client = client.timeout(Duration::from_secs(10));
+        let body = format!("{{\"endless\":\"left {number}\"}}");
+        client.send(&post_bytes(CHAT, "", &body));
+        let mut response = client.wire().response_head();
+        if response.start.is_empty() {
+            break;
+        }
+        assert_eq!(response.status(), 200, "{}", response.text());
+        // After no event, in the middle of one, or later.
+        client.wire().response_prefix(&mut response, number * 7 % 60);
+        assert_ne!(response.end, End::TimedOut, "a connection hangs: {body}");
+        // It may have ended with the proxy; in any case it is no whole answer.
+        response.end = End::Truncated;
+        got.push((body, response));
+        drop(client);
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        pause(PACE);
     }
     got
 }
@@ -145,20 +205,32 @@ impl Soak {
     pub fn run(&self, stop: &dyn Fn() -> bool, tell: &dyn Fn(&Done)) -> Done {
         let (upstream, elsewhere) = (upstream(), Elsewhere::new());
         let node = self.durability == "node";
+        let disk = self.power_loss.then(|| Disk::new().expect("a C compiler"));
         let mut colophon = Colophon::start(&upstream.url(), |options| {
             options.sign_all().batch_every = "60ms".to_owned();
             match node {
                 true => elsewhere.set(options),
                 false => drop(options.arg(&["--durability", &self.durability])),
             }
+            if let Some(disk) = &disk {
+                disk.set(options);
+            }
         });
         let folder = if node { elsewhere.store() } else { colophon.data() };
         let trust = get(colophon.listen(), "/.well-known/colophon/keys").body;
-        let (mut ids, mut heads, mut sizes) = (BTreeSet::new(), Vec::new(), Vec::new());
+        let (mut ids, mut heads, mut lives) = (BTreeSet::new(), Vec::new(), Vec::new());
         let (mut done, begun) = (Done::default(), Instant::now());
         while !stop() && (done.kills < self.kills || begun.elapsed() < self.time) {
-            let got = load_and_kill(&mut colophon, done.kills, &mut sizes);
+            let (got, sizes) = self.load_and_kill(&mut colophon, done.kills);
+            assert_flat(&sizes);
+            lives.extend(sizes.last().copied());
             done.kills += 1;
+            done.memory_first = lives.first().copied().unwrap_or(0);
+            done.memory_last = lives.last().copied().unwrap_or(0);
+            done.memory_most = done.memory_most.max(sizes.iter().copied().max().unwrap_or(0));
+            if let Some(disk) = &disk {
+                disk.lose_power(&[colophon.data(), colophon.state()]);
+            }
             heads.extend(got.iter().map(|(_, response)| Head::of_response(response)));
             heads.push(Head::of_folder(&folder));
             heads.sort();
@@ -169,52 +241,60 @@ impl Soak {
             colophon.restart();
             let (whole, cut) = on_record(&colophon, &trust, &got, &mut ids);
             (done.whole, done.cut, done.heads) = (done.whole + whole, done.cut + cut, heads.len());
-            done.memory = sizes.iter().copied().max().unwrap_or(0);
             log::assert_one_log(&folder, &heads);
             assert_none_hang(&colophon);
             if done.kills.is_multiple_of(self.check_every) {
                 let recorded: BTreeSet<[u8; 16]> = log::recorded_ids(&folder).into_iter().collect();
                 assert!(ids.is_subset(&recorded), "after {} kills a record is missing", done.kills);
-                assert_sound(&folder, done.kills);
+                assert_sound(&folder);
                 done.records = recorded.len();
             }
             tell(&done);
         }
         assert_eq!(get(colophon.listen(), "/.well-known/colophon/keys").body, trust, "it is another log");
-        assert_flat(&sizes);
+        assert_flat(&lives);
         assert!(colophon.stop().success());
         let recorded = log::recorded_ids(&folder);
         let distinct: BTreeSet<[u8; 16]> = recorded.iter().copied().collect();
         assert_eq!(recorded.len(), distinct.len(), "a record is there twice");
         assert!(ids.is_subset(&distinct), "a record is missing");
         log::assert_one_log(&folder, &heads);
-        assert_sound(&folder, done.kills);
+        assert_sound(&folder);
         done.records = recorded.len();
         done
     }
-}
 
-/// Clients of every kind, and SIGKILL while they are at it.
-fn load_and_kill(colophon: &mut Colophon, number: u64, sizes: &mut Vec<u64>) -> Vec<Got> {
-    let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let got = thread::scope(|scope| {
-        let shared: &Colophon = colophon;
-        let of = |kind: &'static str| {
-            let (stop, answers) = (&stop, &answers);
-            scope.spawn(move || load(shared, kind, stop, answers))
-        };
-        let clients = [of("plain"), of("plain"), of("stream"), of("endless"), of("broken")];
-        // A busy machine takes longer to get going.
-        wait_for(PATIENCE, || (answers.load(Ordering::Relaxed) > 10).then_some(()));
-        // At moments that are spread over what a batch takes.
-        pause(Duration::from_millis(40 + (number * 37) % 130));
-        sizes.extend(resident(shared.process_id()));
-        shared.signal("KILL");
-        stop.store(true, Ordering::Relaxed);
-        clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
-    });
-    colophon.process().wait(PATIENCE);
-    got
+    /// Clients of every kind, and SIGKILL while they are at it. Gives what they got, and what memory it took: every
+    /// second, and at the end.
+    fn load_and_kill(&self, colophon: &mut Colophon, number: u64) -> (Vec<Got>, Vec<u64>) {
+        let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let pace = if self.life.is_zero() { Duration::ZERO } else { PACE };
+        let mut sizes = Vec::new();
+        let got = thread::scope(|scope| {
+            let shared: &Colophon = colophon;
+            let of = |kind: &'static str| {
+                let (stop, answers) = (&stop, &answers);
+                scope.spawn(move || load(shared, kind, pace, stop, answers))
+            };
+            let mut clients = vec![of("plain"), of("plain"), of("stream"), of("endless"), of("broken")];
+            clients.push(scope.spawn(|| leave(shared, &stop)));
+            // A busy machine takes longer to get going.
+            wait_for(PATIENCE, || (answers.load(Ordering::Relaxed) > 10).then_some(()));
+            let begun = Instant::now();
+            while begun.elapsed() < self.life {
+                pause(LOOK_EVERY.min(self.life - begun.elapsed().min(self.life)));
+                sizes.extend(resident(shared.process_id()));
+            }
+            // At moments that are spread over what a batch takes.
+            pause(Duration::from_millis(40 + (number * 37) % 130));
+            sizes.extend(resident(shared.process_id()));
+            shared.signal("KILL");
+            stop.store(true, Ordering::Relaxed);
+            clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
+        });
+        colophon.process().wait(PATIENCE);
+        (got, sizes)
+    }
 }
 
 /// Every answer, whole or cut, is on record once, as it was. Gives how many of each there were.
@@ -243,6 +323,7 @@ fn on_record(colophon: &Colophon, trust: &[u8], got: &[Got], ids: &mut BTreeSet<
         match receipt.outcome() {
             Outcome::Recovered => {}
             Outcome::UpstreamFailed => assert!(body.contains("broken"), "{body}"),
+            Outcome::ClientAborted => assert!(body.contains("left"), "{body}"),
             Outcome::Complete => assert!(!endless),
             other => panic!("{other:?}"),
         }
@@ -263,7 +344,7 @@ fn resident(pid: u32) -> Option<u64> {
     line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
-/// The last lives take no more memory than the first ones, though the log has grown.
+/// The last ones take no more memory than the first ones, though the log has grown.
 fn assert_flat(sizes: &[u64]) {
     let quarter = (sizes.len() / 4).max(1);
     let most = |part: &[u64]| part.iter().copied().max().unwrap_or(0);
@@ -271,9 +352,9 @@ fn assert_flat(sizes: &[u64]) {
     assert!(last < first + first / 2 + 16 * 1024, "memory grew from {first} to {last} KiB: {sizes:?}");
 }
 
-fn assert_sound(folder: &Path, kills: u64) {
-    // The log grows with each life.
-    let limit = PATIENCE + CHECK_PER_KILL * u32::try_from(kills).unwrap_or(u32::MAX);
+fn assert_sound(folder: &Path) {
+    let leaves = u32::try_from(Head::of_folder(folder).size).unwrap_or(u32::MAX);
+    let limit = PATIENCE + CHECK_PER_LEAF * leaves;
     let folder = folder.display().to_string();
     let (code, said) = colophon::run_within(limit, &["log", "check", &folder], &[]);
     assert_eq!(code, 0, "{said}");

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use colophon_receipt::level::Outcome;
-use colophon_tests::client::post;
+use colophon_tests::client::{get, post};
 use colophon_tests::colophon::{self, Colophon};
 use colophon_tests::log;
+use colophon_tests::power::Disk;
 use colophon_tests::receipts::Fetched;
 use colophon_tests::soak::{Soak, upstream};
 use colophon_tests::wire::Message;
@@ -34,8 +35,43 @@ fn killed_with_its_disk_it_goes_on_with_the_same_log() {
     kill_again_and_again("node");
 }
 
+/// With each kill the power fails: what was not synced, of the log's files as well as of the WAL, is forgotten.
+#[test]
+fn without_power_it_goes_on_with_the_same_log() {
+    if Disk::new().is_none() {
+        eprintln!("skipped: without_power_it_goes_on_with_the_same_log: no C compiler");
+        return;
+    }
+    soak(&Soak { durability: "power".to_owned(), power_loss: true, kills: KILLS, ..Soak::default() });
+}
+
+/// What is not promised is not kept: the disk of the test above does forget.
+#[test]
+fn without_power_a_process_loses_what_it_did_not_sync() {
+    let Some(disk) = Disk::new() else {
+        eprintln!("skipped: without_power_a_process_loses_what_it_did_not_sync: no C compiler");
+        return;
+    };
+    let upstream = upstream();
+    let mut colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().batch_every = "1h".to_owned();
+        disk.set(options);
+    });
+    let released = post(colophon.listen(), CHAT, "{}");
+    let receipt = released.header("colophon-receipt").expect("a receipt").trim_matches('"').to_owned();
+    let receipt = receipt.split('"').next().expect("a path");
+    colophon.kill();
+    disk.lose_power(&[colophon.data(), colophon.state()]);
+    colophon.options().batch_every = "100ms".to_owned();
+    colophon.restart();
+    assert_eq!(get(colophon.listen(), receipt).status(), 404);
+}
+
 fn kill_again_and_again(durability: &str) {
-    let soak = Soak { durability: durability.to_owned(), kills: KILLS, ..Soak::default() };
+    soak(&Soak { durability: durability.to_owned(), kills: KILLS, ..Soak::default() });
+}
+
+fn soak(soak: &Soak) {
     let done = soak.run(&|| false, &|_| ());
     assert!(done.whole > 100 && done.cut >= 6, "{done}");
 }

@@ -10,16 +10,18 @@ use colophon_tests::soak::Soak;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// `--kills N --minutes N --durability MODE`, as `cargo xtask soak` has read them.
+/// `--kills N --minutes N --life SECONDS --durability MODE --power-loss BOOL`, as `cargo xtask soak` has read them.
 fn asked() -> Soak {
     let mut soak = Soak::default();
     let words: Vec<String> = std::env::args().skip(1).collect();
     for pair in words.chunks(2) {
         let [name, value] = pair else { panic!("{words:?}") };
-        let number = || value.parse().unwrap_or_else(|_| panic!("{name} {value}"));
+        let number = || value.parse::<u64>().unwrap_or_else(|_| panic!("{name} {value}"));
         match name.as_str() {
             "--kills" => soak.kills = number(),
             "--minutes" => soak.time = Duration::from_secs(60 * number()),
+            "--life" => soak.life = Duration::from_secs(number()),
+            "--power-loss" => soak.power_loss = value == "true",
             "--durability" => value.clone_into(&mut soak.durability),
             _ => panic!("{name}"),
         }

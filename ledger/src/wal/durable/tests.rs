@@ -65,6 +65,24 @@ async fn what_was_waited_for_survives_a_loss_of_power() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exchange_of_which_something_was_released_survives_a_loss_of_power() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    let open = |n: u8| {
+        let queued = wal.queue_open(&[n; 16], 900, Level::Commit, &FieldSet::new(), None).unwrap();
+        wal.written_open(&[n; 16], queued).unwrap();
+        queued
+    };
+    wal.safe(open(1)).await.unwrap();
+    wal.syncing.double.lock().unwrap().broken = true;
+    assert!(matches!(wal.safe(open(2)).await, Err(WalError::Io { .. })));
+    power_fails(&wal, &dir);
+    wal.stop();
+    let replayed = replay(dir.path()).unwrap();
+    assert_eq!(replayed.open.keys().collect::<Vec<_>>(), [&[1; 16]]);
+}
+
 #[tokio::test]
 async fn without_waiting_nothing_is_safe() {
     // The double forgets: a test that could not fail would show nothing.
