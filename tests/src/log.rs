@@ -48,9 +48,14 @@ fn hash(text: &str) -> Hash {
 
 /// The leaf hashes of the log, from its entry bundles.
 pub fn leaf_hashes(data: &Path) -> Vec<Hash> {
+    entries(data).iter().map(|entry| merkle::leaf_hash(entry)).collect()
+}
+
+/// The leaves of the log as they are in its entry bundles.
+pub fn entries(data: &Path) -> Vec<Vec<u8>> {
     let size = Head::of_folder(data).size;
     let folder = data.join("log/1/tile/entries");
-    let mut hashes = Vec::new();
+    let mut entries = Vec::new();
     for bundle in 0..size.div_ceil(256) {
         assert!(bundle < 1000, "the test's log is too large for this reader");
         let width = (size - bundle * 256).min(256);
@@ -60,12 +65,12 @@ pub fn leaf_hashes(data: &Path) -> Vec<Hash> {
         let mut rest = bytes.as_slice();
         while let Some((length, tail)) = rest.split_first_chunk::<2>() {
             let (entry, tail) = tail.split_at(u16::from_be_bytes(*length).into());
-            hashes.push(merkle::leaf_hash(entry));
+            entries.push(entry.to_vec());
             rest = tail;
         }
     }
-    assert_eq!(hashes.len() as u64, size);
-    hashes
+    assert_eq!(entries.len() as u64, size);
+    entries
 }
 
 /// Every head is that of a prefix of the log, so they are all heads of one log, which only grew.
