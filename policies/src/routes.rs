@@ -11,11 +11,12 @@ use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
 
 /// The profiles; where two name the same method and path, they have to say the same.
-const PROFILES: [(&str, &str); 4] = [
+const PROFILES: [(&str, &str); 5] = [
     ("vllm.yaml", include_str!("../profiles/vllm.yaml")),
     ("tgi.yaml", include_str!("../profiles/tgi.yaml")),
     ("llama-cpp.yaml", include_str!("../profiles/llama-cpp.yaml")),
     ("sglang.yaml", include_str!("../profiles/sglang.yaml")),
+    ("openai.yaml", include_str!("../profiles/openai.yaml")),
 ];
 
 /// What a request is, whatever its spelling.
@@ -114,7 +115,7 @@ struct Call {
 /// A route of a server, as its profile names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KnownRoute {
-    /// The profile's file, without its ending: `vllm`, `tgi`, `llama-cpp`, `sglang`.
+    /// The profile's file, without its ending: `vllm`, `tgi`, `llama-cpp`, `sglang`, `openai`.
     pub server: &'static str,
     /// The method.
     pub method: Method,
