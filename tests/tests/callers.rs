@@ -8,12 +8,14 @@ use std::process::Stdio;
 
 use colophon_receipt::fields::{self, Caller};
 use colophon_receipt::level::Level;
+use colophon_receipt::merkle::sha256;
 use colophon_tests::certs::Authority;
 use colophon_tests::client::{get, post_bytes, send};
 use colophon_tests::colophon::{self, Colophon};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::session::Session;
 use colophon_tests::upstream::Upstream;
+use colophon_tests::wire::Message;
 use colophon_tests::{PATIENCE, log, wait_for};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -159,4 +161,79 @@ fn a_client_certificate_is_the_caller() {
         }
     };
     assert!(refused, "a stranger's certificate is taken");
+}
+
+/// The tenant is what the key stands for: not a header, nor what a stranger says. Others' records stay, and so do those made
+/// after it.
+#[test]
+fn a_tenant_is_erased_by_what_its_callers_keys_stand_for() {
+    const OTHER: &str = "sk-other-0123456789";
+    let upstream = Upstream::answering(OK);
+    let folder = tempfile::tempdir().unwrap();
+    let (key, file) = (folder.path().join("key"), folder.path().join("callers.yaml"));
+    fs::write(&key, KEY).unwrap();
+    let known = [(KNOWN, "alice", "clinic"), (OTHER, "bob", "lab")].map(|(api_key, caller, tenant)| {
+        format!("{{hash: {}, caller: {caller}, tenant: {tenant}}}", hash(&key, api_key))
+    });
+    fs::write(&file, format!("apiKeys: {{hashKeyFile: key, known: [{}]}}\n", known.join(", "))).unwrap();
+    let path = file.display().to_string();
+    let mut colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--callers", &path]);
+    });
+    let ask = |colophon: &Colophon, headers: &str, prompt: &str| {
+        let headers = format!("Connection: close\r\n{headers}");
+        let answer =
+            send(colophon.listen(), &post_bytes(CHAT, &headers, &format!("{{\"prompt\":\"{prompt}\"}}")));
+        (Fetched::of(&answer, colophon.listen()), answer)
+    };
+    let status = |colophon: &Colophon, (_, answer): &(Fetched, Message)| {
+        let receipt = answer.header("colophon-receipt").expect("a receipt").trim_matches('"').to_owned();
+        get(colophon.listen(), &receipt).status()
+    };
+    let clinic = [
+        ask(&colophon, &format!("Authorization: Bearer {KNOWN}\r\n"), "patient one"),
+        ask(&colophon, &format!("x-api-key: {KNOWN}\r\n"), "patient two"),
+    ];
+    let others = [
+        ask(&colophon, &format!("x-api-key: {OTHER}\r\n"), "sample"),
+        ask(&colophon, "", "nobody"),
+        ask(&colophon, &format!("x-api-key: {STRANGE}\r\nX-Tenant: clinic\r\n"), "stranger"),
+    ];
+    for ((receipt, _), name) in clinic.iter().map(|one| (one, "alice")).chain([(&others[0], "bob")]) {
+        assert_eq!(caller(receipt).map(|(caller, _, checked)| (caller, checked)), Some((name.into(), true)));
+    }
+    let digest = |prompt: &str| sha256(format!("{{\"prompt\":\"{prompt}\"}}").as_bytes());
+    let holders = |colophon: &Colophon, prompt: &str| {
+        let digest = digest(prompt);
+        let files = log::files(colophon.folder()).into_iter();
+        files.filter(|file| fs::read(file).is_ok_and(|b| b.windows(32).any(|part| part == digest))).count()
+    };
+    assert!(holders(&colophon, "patient one") > 0 && holders(&colophon, "sample") > 0);
+
+    let (data, state) = (colophon.data().display().to_string(), colophon.state().display().to_string());
+    let erase = |tenant: &str| {
+        let args = ["erase", "--json", "--tenant", tenant, "--data", &data, "--state", &state];
+        let (code, said) = colophon::run(&args);
+        assert_eq!(code, 0, "{said}");
+        serde_json::from_str::<serde_json::Value>(&said).expect("a report")["openings"].clone()
+    };
+    assert_eq!(erase("clinic"), 2);
+    for prompt in ["patient one", "patient two"] {
+        assert_eq!(holders(&colophon, prompt), 0, "{prompt}");
+    }
+    assert!(clinic.iter().all(|one| status(&colophon, one) == 410));
+    assert!(others.iter().all(|one| status(&colophon, one) == 200), "somebody else's record is erased");
+    let later = ask(&colophon, &format!("x-api-key: {KNOWN}\r\n"), "patient three");
+    assert_eq!(status(&colophon, &later), 200);
+
+    // Those that name no tenant: nobody, and the stranger. The tenant of a record survives a kill.
+    colophon.kill();
+    colophon.restart();
+    assert_eq!(erase("-"), 2);
+    let statuses: Vec<u16> = others.iter().chain([&later]).map(|one| status(&colophon, one)).collect();
+    assert_eq!(statuses, [200, 410, 410, 200]);
+    assert!(colophon.stop().success());
+    let (code, said) = colophon::run(&["log", "check", "--json", &data]);
+    let report: serde_json::Value = serde_json::from_str(&said).expect("a report");
+    assert_eq!((code, &report["erasures"], &report["erased"]), (0, &2.into(), &4.into()), "{said}");
 }
