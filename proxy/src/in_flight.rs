@@ -10,6 +10,7 @@ use crate::request_body::{self, SharedRequest};
 use crate::stamp::{self, Closing, Stamp};
 use colophon_ledger::{Done, Durability, Finishing, Open, Ticket, Unfinished, WalError};
 use colophon_policies::FailurePolicy;
+use colophon_reading::{RequestMeaning, ResponseMeaning};
 use colophon_receipt::fields::{BodyDigest, Upgrade};
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{FieldSet, seal_sampled};
@@ -65,6 +66,8 @@ pub struct InFlight {
     response: Option<ResponseSeen>,
     head: Option<SavedHead>,
     upgrade: Option<Upgrade<'static>>,
+    /// What the two sides of an upgraded connection said, where that was read.
+    session: Option<(RequestMeaning, ResponseMeaning)>,
     level: Level,
     why_lowered: Option<&'static str>,
     first_byte: Option<u64>,
@@ -127,6 +130,7 @@ impl InFlight {
             response: None,
             head: None,
             upgrade: None,
+            session: None,
             level,
             why_lowered,
             first_byte: None,
@@ -266,9 +270,10 @@ impl InFlight {
         }
     }
 
-    /// What went over an upgraded connection.
-    pub fn upgraded(&mut self, upgrade: Upgrade<'static>) {
+    /// What went over an upgraded connection, and what the two sides said there.
+    pub fn upgraded(&mut self, upgrade: Upgrade<'static>, said: Option<(RequestMeaning, ResponseMeaning)>) {
         self.upgrade = Some(upgrade);
+        self.session = said;
     }
 
     /// Stamps a stream's head.

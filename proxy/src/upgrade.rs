@@ -1,4 +1,5 @@
-//! Connections that change protocol (RFC 9110 section 7.8, RFC 8441): bytes are copied and hashed per direction.
+//! Connections that change protocol (RFC 9110 section 7.8, RFC 8441): bytes are copied and hashed per direction. Of realtime
+//! sessions the messages are read, too.
 
 use crate::accept::Stay;
 use crate::app::App;
@@ -10,6 +11,8 @@ use crate::response_body::ResponseBody;
 use crate::rolling::Rolling;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
+use colophon_policies::Api;
+use colophon_reading::{ClientReader, ServerReader};
 use colophon_receipt::fields::Upgrade;
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
@@ -46,23 +49,42 @@ pub fn switch(mut flight: Box<InFlight>, answer: Answer, client: Client) -> Resp
         return bad_gateway();
     };
     let (kill, protocol) = (app.kill.clone(), tunnel.protocol.clone());
+    let websocket = protocol.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let realtime = websocket && flight.facts.route.api == Api::Realtime;
     app.tasks.spawn(async move {
         let (mut sent, mut received) = (Rolling::default(), Rolling::default());
+        let (mut asked, mut said) = (ClientReader::default(), ServerReader::default());
+        let from_client = |bytes: &[u8]| {
+            sent.push(bytes);
+            if realtime {
+                asked.push(bytes);
+            }
+        };
+        let from_upstream = |bytes: &[u8]| {
+            received.push(bytes);
+            if realtime {
+                said.push(bytes);
+            }
+        };
         let ending = tokio::select! {
             // What breaks when the proxy stops was broken by that.
             biased;
             () = kill.cancelled() => Ending::Stopped,
-            ended = tunnel.run(&mut sent, &mut received) => match ended {
+            ended = tunnel.run(from_client, from_upstream) => match ended {
                 Ok(()) => Ending::Complete,
                 Err(Broken::Client) => Ending::Cancelled,
                 Err(Broken::Upstream(reason)) => Ending::UpstreamFailed(reason),
             },
         };
-        flight.upgraded(Upgrade {
+        let mut said = said.finish();
+        let responses = std::mem::take(&mut said.responses);
+        let upgrade = Upgrade {
             protocol: Some(protocol.as_bytes().to_vec().into()),
             sent: Some(sent.digest()),
             received: Some(received.digest()),
-        });
+            responses: (!responses.is_empty()).then_some(responses),
+        };
+        flight.upgraded(upgrade, realtime.then(|| (asked.finish(), said.answer)));
         // The tunnel is closed already: nothing is left that durability could hold back.
         if let Err(error) = flight.close_stream(ending) {
             tracing::error!(%error, id = flight.facts.id_text, "the record of an upgraded connection is lost");
@@ -77,9 +99,8 @@ pub fn switch_unseen(app: &Arc<App>, answer: Answer, client: Client) -> Response
     let Some(tunnel) = tunnel else { return bad_gateway() };
     let kill = app.kill.clone();
     app.tasks.spawn(async move {
-        let (mut sent, mut received) = (Rolling::default(), Rolling::default());
         tokio::select! {
-            _ = tunnel.run(&mut sent, &mut received) => {}
+            _ = tunnel.run(|_| (), |_| ()) => {}
             () = kill.cancelled() => {}
         }
     });
@@ -140,9 +161,9 @@ enum Failed {
 }
 
 impl Tunnel {
-    /// Copies until one side ends. When the client ends there is nobody left to copy for, and a half-closed upstream
+    /// Copies until one side ends, and shows what is handed on, per direction. When the client ends there is nobody left to copy for, and a half-closed upstream
     /// connection would get no answer; when the upstream ends, everything it said has been passed on.
-    async fn run(self, sent: &mut Rolling, received: &mut Rolling) -> Result<(), Broken> {
+    async fn run(self, sent: impl FnMut(&[u8]), received: impl FnMut(&[u8])) -> Result<(), Broken> {
         let client = self.client.await.map_err(|_| Broken::Client)?;
         let unswitched = |error| Broken::Upstream(format!("the upstream did not switch: {error}"));
         let upstream = self.upstream.await.map_err(unswitched)?;
@@ -164,7 +185,7 @@ impl Tunnel {
 async fn copy(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    rolling: &mut Rolling,
+    mut passed: impl FnMut(&[u8]),
 ) -> Result<(), Failed> {
     let mut buffer = vec![0; CHUNK];
     loop {
@@ -174,7 +195,7 @@ async fn copy(
             return to.flush().await.map_err(Failed::Write);
         }
         // Handed on counts as passed, as it does for a body: a copy that is cut short may have delivered part of it.
-        rolling.push(&buffer[..n]);
+        passed(&buffer[..n]);
         to.write_all(&buffer[..n]).await.map_err(Failed::Write)?;
         to.flush().await.map_err(Failed::Write)?;
     }

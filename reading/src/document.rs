@@ -140,6 +140,9 @@ members! {
         "output_tokens" output_tokens: Loose<'a>,
         "input_tokens_details" input_tokens_details: Loose<'a, Box<UsageDetails<'a>>>,
         "output_tokens_details" output_tokens_details: Loose<'a, Box<UsageDetails<'a>>>,
+        // as the realtime API calls them
+        "input_token_details" input_token_details: Loose<'a, Box<UsageDetails<'a>>>,
+        "output_token_details" output_token_details: Loose<'a, Box<UsageDetails<'a>>>,
         "cache_read_input_tokens" cache_read_input_tokens: Loose<'a>,
         "cache_creation_input_tokens" cache_creation_input_tokens: Loose<'a>,
     }
@@ -177,7 +180,9 @@ impl UsageMembers<'_> {
         };
         let none = Loose::Absent;
         let input = self.prompt_tokens_details.map().or(self.input_tokens_details.map());
+        let input = input.or(self.input_token_details.map());
         let output = self.completion_tokens_details.map().or(self.output_tokens_details.map());
+        let output = output.or(self.output_token_details.map());
         let usage = Usage {
             prompt: either(&self.prompt_tokens, &self.input_tokens),
             completion: either(&self.completion_tokens, &self.output_tokens),

@@ -10,21 +10,27 @@
 //! | `application/x-ndjson`, `application/jsonl` | line by line ([`lines`]) |
 //! | `application/json`, `+json` | once, at the end, up to [`MAX_DOCUMENT`] |
 //! | `multipart/form-data` requests | field by field, as it passes ([`FormReader`]) |
+//! | text messages of a WebSocket, of the realtime API | message by message, as they pass ([`ServerReader`]) |
 //! | anything else | not read |
 
 mod document;
+mod frames;
 mod lines;
 mod loose;
 mod message;
 mod multipart;
 mod reading;
+mod realtime;
 mod request;
 mod response;
 mod scan;
 mod sse;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use realtime::{ClientReader, ServerReader, SessionMeaning};
 pub use request::{FormReader, RequestMeaning, has_meaning, read_request};
 pub use response::{ResponseMeaning, ResponseReader, Usage, read_metadata_header, read_token_headers};
 
@@ -41,6 +47,7 @@ pub const MAX_CHOICES: usize = 64;
 
 /// Why something was not read. Short and fixed, so that a record can hold it and a counter can be labelled with it.
 mod reason {
+    pub(super) const COMPRESSED: &str = "compressed messages";
     pub(super) const CONTENT_TYPE: &str = "content type not read";
     pub(super) const CONFLICTING_FINGERPRINT: &str = "conflicting fingerprint";
     pub(super) const CONFLICTING_ID: &str = "conflicting id";
@@ -49,6 +56,7 @@ mod reason {
     pub(super) const DUPLICATE_KEY: &str = "duplicate key";
     pub(super) const NOT_A_FORM: &str = "not a form";
     pub(super) const NOT_AN_OBJECT: &str = "not an object";
+    pub(super) const NOT_A_WEBSOCKET: &str = "not websocket frames";
     pub(super) const NOT_JSON: &str = "not json";
     pub(super) const NOT_UTF8: &str = "not utf-8";
     pub(super) const TOO_LARGE: &str = "too large";

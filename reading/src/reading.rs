@@ -538,7 +538,7 @@ fn is_error(document: &Document<'_>, source: Source<'_>) -> bool {
     source.name == "error" || [&document.kind, &document.object].into_iter().any(|v| v.is("error"))
 }
 
-fn error_text(error: &ErrorMembers<'_>) -> Vec<u8> {
+pub(super) fn error_text(error: &ErrorMembers<'_>) -> Vec<u8> {
     joined(error.kind.text().or(error.code.text()), error.message.text())
 }
 

@@ -25,6 +25,7 @@ pub(crate) enum Fault {
 }
 
 /// A place in a text, before a value, a member or the end. What meets a fault keeps the first one and gives `None`.
+#[cfg_attr(feature = "testing", derive(Clone))]
 pub(crate) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,

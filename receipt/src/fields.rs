@@ -386,6 +386,8 @@ map_field! {
         2 sent: body,
         /// Upstream to client.
         3 received: body,
+        /// Of a realtime session, the ids of its responses in their order: the first 64.
+        4 responses: list,
     }
 }
 

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use colophon_receipt::fields::{self, BodyDigest, Failure, RequestLine, ResponseHead, Upgrade};
+use colophon_receipt::fields::{
+    self, Answer, BodyDigest, Failure, Model, Operation, RequestLine, ResponseHead, Upgrade, Usage,
+};
 use colophon_receipt::level::{Level, Outcome};
 use colophon_receipt::merkle::sha256;
 use colophon_tests::client::{Client, get};
@@ -61,6 +63,41 @@ fn assert_recorded(colophon: &Colophon, head: &Message, traffic: &Traffic, outco
     let (code, said) = receipt.verify(colophon.listen(), None, None);
     assert_eq!(code, 0, "{said}");
     receipt
+}
+
+/// The events of both sides are read: here the client says the server's, and hears them from it.
+#[test]
+fn a_realtime_session_has_model_usage_and_the_ids_of_its_responses_on_record() {
+    let upstream = Echo::start();
+    let colophon = Colophon::signing(&upstream.url());
+    for h2 in [false, true] {
+        let mut session = if h2 { Session::h2(colophon.listen()) } else { Session::h1(colophon.listen()) };
+        assert_eq!(session.get("/.well-known/colophon/about").status(), 200);
+        let (head, mut socket) = session.websocket(TARGET);
+        let done = |id: &str, output: u64| {
+            let usage =
+                format!("{{\"input_tokens\":9,\"output_tokens\":{output},\"total_tokens\":{}}}", 9 + output);
+            let response = format!("{{\"id\":\"{id}\",\"status\":\"completed\",\"usage\":{usage}}}");
+            Frame::text(format!("{{\"type\":\"response.done\",\"response\":{response}}}"))
+        };
+        let begin = r#"{"type":"session.created","session":{"id":"sess_1","model":"gpt-realtime"}}"#;
+        let messages =
+            vec![Frame::text(begin), done("resp_1", 4), Frame::binary(vec![0; 100_000]), done("resp_2", 7)];
+        echo(&session, &mut socket, messages);
+        close(&session, &mut socket);
+        let receipt = assert_recorded(&colophon, &head, &traffic(&socket), Outcome::Complete);
+        let model = Model::read(receipt.field(fields::MODEL).expect("a model")).unwrap();
+        assert_eq!(model.requested.as_deref(), Some(&b"gpt-realtime"[..]), "h2 {h2}");
+        assert_eq!(model.reported.as_deref(), Some(&b"gpt-realtime"[..]), "h2 {h2}");
+        let usage = Usage::read(receipt.field(fields::USAGE).expect("a usage")).unwrap();
+        assert_eq!((usage.prompt, usage.completion, usage.total), (Some(18), Some(11), Some(29)), "h2 {h2}");
+        let answer = Answer::read(receipt.field(fields::ANSWER).expect("an answer")).unwrap();
+        assert_eq!(answer.id.as_deref(), Some(&b"sess_1"[..]), "h2 {h2}");
+        let upgrade = Upgrade::read(receipt.field(fields::UPGRADE).unwrap()).unwrap();
+        assert_eq!(upgrade.responses, Some(vec![b"resp_1".to_vec(), b"resp_2".to_vec()]), "h2 {h2}");
+        let operation = Operation::read(receipt.field(fields::OPERATION).unwrap()).unwrap();
+        assert_eq!((operation.events, operation.response_unreadable), (Some(4), None), "h2 {h2}");
+    }
 }
 
 fn messages() -> Vec<Frame> {

@@ -3,6 +3,7 @@
 mod bench;
 mod deny;
 mod e2e;
+mod fuzz;
 mod model;
 mod setup;
 mod shell;
@@ -46,6 +47,8 @@ enum Command {
         /// The server
         server: e2e::Server,
     },
+    /// Runs the fuzz targets, each for some minutes (needs cargo-fuzz)
+    Fuzz(fuzz::FuzzArgs),
     /// Model-checks the log's sequencer with spin, and that seeded mistakes are found
     Model,
     /// Checks the dependencies' bans, licences and sources with cargo-deny
@@ -61,6 +64,7 @@ fn main() -> Result<()> {
         Command::Bench(args) => bench::bench(&args),
         Command::Soak(args) => soak::soak(&args),
         Command::E2e { server } => e2e::run_e2e(server),
+        Command::Fuzz(args) => fuzz::fuzz(&args),
         Command::Model => model::check(),
         Command::Deny => deny::check(),
         Command::Advisories => deny::advisories(),

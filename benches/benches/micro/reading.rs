@@ -61,7 +61,7 @@ struct Usage {
     total_tokens: u64,
 }
 
-/// The alternatives over the same answer. None of them notices that a key came twice.
+/// Our scanner and the alternatives over the same answer. Only ours notices that a key came twice.
 pub(crate) fn scanners(c: &mut Criterion) {
     let answer = answer_body();
     let bytes = answer.as_bytes();
@@ -78,6 +78,14 @@ pub(crate) fn scanners(c: &mut Criterion) {
     let mut tree = sonic_rs::PointerTree::new();
     paths.iter().for_each(|path| tree.add_path(*path));
     let mut group = c.benchmark_group("scanners-answer-1.5KB");
+    group.bench_function("ours-skip", |b| b.iter(|| colophon_reading::testing::is_json(black_box(bytes))));
+    group.bench_function("ours-read", |b| {
+        b.iter(|| {
+            let mut reader = ResponseReader::new(Api::Chat, 200, JSON);
+            reader.push_last(black_box(bytes));
+            reader.finish()
+        });
+    });
     group.bench_function("serde_json-skip", |b| {
         b.iter(|| serde_json::from_slice::<IgnoredAny>(black_box(bytes)))
     });

@@ -17,7 +17,7 @@ impl InFlight {
     pub(super) fn fields(&mut self, ending: &Ending<'_>, completed: u64, body: &BodyDigest) -> FieldSet {
         let facts = &self.facts;
         let mut set = FieldSet::new();
-        let (asked, canonical, incomplete);
+        let (mut asked, canonical, incomplete);
         {
             let mut request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
             incomplete = !request.complete();
@@ -52,7 +52,11 @@ impl InFlight {
         }
         let streamed =
             self.head.as_ref().and_then(|head| head.content_type.as_ref()).is_some_and(is_event_stream);
-        let said = self.response.as_mut().and_then(ResponseSeen::meaning).unwrap_or_default();
+        let mut said = self.response.as_mut().and_then(ResponseSeen::meaning).unwrap_or_default();
+        if let Some(session) = self.session.take() {
+            // Neither the request nor the answer had a body.
+            (asked, said) = session;
+        }
         Operation {
             stream_asked: asked.stream,
             streamed: streamed.then_some(true),
