@@ -29,8 +29,8 @@ impl PolicyFiles {
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(path).with_context(|| format!("cannot list {}", path.display()))? {
             let file = entry.with_context(|| format!("cannot list {}", path.display()))?.path();
-            // As mounted by Kubernetes: links into a hidden folder.
-            if is_policy(&file) && std::fs::metadata(&file).is_ok_and(|meta| !meta.is_dir()) {
+            // As mounted by Kubernetes: links into a hidden folder. One that leads nowhere is an error, not rules less.
+            if is_policy(&file) && !std::fs::metadata(&file).is_ok_and(|meta| meta.is_dir()) {
                 paths.push(file);
             }
         }

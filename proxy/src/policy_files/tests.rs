@@ -18,7 +18,6 @@ fn a_folder_is_read_in_the_order_of_names() {
     std::fs::create_dir(folder.path().join("folder.yaml")).unwrap();
     #[cfg(unix)]
     {
-        std::os::unix::fs::symlink("loop.yaml", folder.path().join("loop.yaml")).unwrap();
         std::os::unix::fs::symlink(folder.path(), folder.path().join("self.yaml")).unwrap();
         std::os::unix::fs::symlink("20-b.yaml", folder.path().join("30-c.yaml")).unwrap();
     }
@@ -31,6 +30,26 @@ fn a_folder_is_read_in_the_order_of_names() {
     let places =
         ["\"name\":\"a\",\"level\"", "\"name\":\"b\",\"level\""].map(|name| canonical.find(name).unwrap());
     assert!(places[0] < places[1], "{canonical}");
+}
+
+/// Rules that cannot be read may be those that deny: going on without them is no choice.
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_nowhere_or_in_a_circle_is_an_error() {
+    for (link, to) in [("b.yaml", "gone.yaml"), ("b.yaml", "b.yaml"), ("b.yml", "c.yml")] {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.yaml"), policy("a")).unwrap();
+        std::os::unix::fs::symlink(to, folder.path().join(link)).unwrap();
+        if to == "c.yml" {
+            std::os::unix::fs::symlink(link, folder.path().join(to)).unwrap();
+        }
+        let error = format!("{:#}", PolicyFiles::read(folder.path()).map(|_| ()).unwrap_err());
+        assert!(error.contains("cannot read the policy") && error.contains(link), "{error}");
+        // What is hidden is no policy: editors leave such links.
+        std::fs::rename(folder.path().join(link), folder.path().join(".#b.yaml")).unwrap();
+        std::fs::remove_file(folder.path().join(to)).ok();
+        assert!(PolicyFiles::read(folder.path()).is_ok());
+    }
 }
 
 #[test]
