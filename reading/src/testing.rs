@@ -57,9 +57,11 @@ fn any(scan: &mut Scanner<'_>) -> Option<Value> {
     }
 }
 
-/// Name and data of each event of a stream that comes in these pieces; `None` for an event larger than
-/// [`super::MAX_EVENT`]. And whether it ends within one.
-pub fn events<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Vec<Option<(Vec<u8>, Vec<u8>)>>, bool) {
+/// One event of a stream: its name and its data; `None` if it is larger than [`super::MAX_EVENT`].
+pub type StreamEvent = Option<(Vec<u8>, Vec<u8>)>;
+
+/// The events of a stream that comes in these pieces, and whether it ends within one.
+pub fn events<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> (Vec<StreamEvent>, bool) {
     let (mut splitter, mut events) = (Splitter::default(), Vec::new());
     for piece in pieces {
         splitter.push(piece, |event| {
