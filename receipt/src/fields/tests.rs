@@ -25,7 +25,9 @@ fn fields_come_back_as_written() {
     };
     answer.write(ANSWER, &mut set);
     let body = BodyDigest { digest: [2; 32], size: 9 };
-    let upgrade = Upgrade { protocol: Some(b"websocket".into()), sent: Some(body), received: None };
+    let responses = Some(vec![b"resp_1".to_vec(), b"resp_2".to_vec()]);
+    let upgrade =
+        Upgrade { protocol: Some(b"websocket".into()), sent: Some(body), received: None, responses };
     upgrade.write(UPGRADE, &mut set);
     assert_eq!(RequestLine::read(value(&set, REQUEST_LINE)), Ok(line));
     assert_eq!(read_list(&value(&set, STRIPPED)), Ok(vec![b"colophon-record".to_vec()]));
