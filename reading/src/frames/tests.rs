@@ -56,7 +56,7 @@ fn messages_of_both_directions() {
     let all = [
         frame(0x81, b"", None),
         frame(0x82, &[0; 300], MASK),
-        frame(0x81, long[..130].as_bytes(), MASK),
+        frame(0x81, &long.as_bytes()[..130], MASK),
         frame(0x81, long.as_bytes(), MASK),
     ];
     check(
