@@ -1,0 +1,21 @@
+//! Proof jobs (DESIGN section 9): beside the request, never on its path.
+//!
+//! A [`Request`] names a record, a [`Statement`] about it and a backend. The [`Queue`] keeps jobs on disk, hands each to
+//! one worker at a time under a lease, and remembers how it ended. A [`Worker`](worker::Worker) runs the [`Backend`] and
+//! then the backend's own verifier on what came out: nothing is called proven before that.
+//!
+//! What an artefact shows is what its circuit says, about a quantised model: never that the content is true.
+
+//pub mod backend;
+mod budget;
+mod job;
+mod queue;
+//pub mod sandbox;
+mod statement;
+//pub mod worker;
+
+//pub use backend::Backend;
+pub use budget::{Budget, Spent};
+pub use job::{Artefact, Failure, Job, JobId, Limits, Progress, Request, State};
+pub use queue::{Counts, Leased, Queue, QueueConfig, QueueError, Submitted};
+pub use statement::{MAX_STATEMENT, Statement, StatementError, limbs};

@@ -1,0 +1,276 @@
+//! Where each job stands in the file. A live job is in `JOBS` and in exactly one of `READY`, `DELAYED` and `LEASED`, an
+//! ended one in `JOBS` and `ENDED`; one with a deadline is in `DEADLINES` while it lives. Keys sort as they are needed.
+
+use super::QueueError;
+use crate::budget::{self, Spent};
+use crate::job::{Job, JobId, State};
+use colophon_receipt::merkle::sha256;
+use redb::{ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction};
+use std::path::{Path, PathBuf};
+
+type Bytes = &'static [u8];
+type Definition = TableDefinition<'static, Bytes, Bytes>;
+
+/// id → the job's JSON.
+pub(super) const JOBS: Definition = TableDefinition::new("jobs");
+/// backend's hash (8), 255 − priority (1), made at (8), id → nothing.
+pub(super) const READY: Definition = TableDefinition::new("ready");
+/// not before (8), id.
+pub(super) const DELAYED: Definition = TableDefinition::new("delayed");
+/// until (8), id.
+pub(super) const LEASED: Definition = TableDefinition::new("leased");
+/// deadline (8), id.
+pub(super) const DEADLINES: Definition = TableDefinition::new("deadlines");
+/// ended at (8), id.
+pub(super) const ENDED: Definition = TableDefinition::new("ended");
+/// hour (8), rule → what was spent.
+pub(super) const SPENT: Definition = TableDefinition::new("spent");
+
+/// All tables within one transaction.
+pub(super) struct Changes<'t> {
+    path: PathBuf,
+    jobs: Table<'t, Bytes, Bytes>,
+    ready: Table<'t, Bytes, Bytes>,
+    delayed: Table<'t, Bytes, Bytes>,
+    leased: Table<'t, Bytes, Bytes>,
+    deadlines: Table<'t, Bytes, Bytes>,
+    ended: Table<'t, Bytes, Bytes>,
+    spent: Table<'t, Bytes, Bytes>,
+}
+
+/// The time tables, whose keys are a time and an id.
+#[derive(Clone, Copy)]
+enum By {
+    Due,
+    Lease,
+    Deadline,
+    End,
+}
+
+impl<'t> Changes<'t> {
+    pub(super) fn open(writing: &'t WriteTransaction, path: &Path) -> Result<Changes<'t>, redb::Error> {
+        Ok(Changes {
+            path: path.to_owned(),
+            jobs: writing.open_table(JOBS)?,
+            ready: writing.open_table(READY)?,
+            delayed: writing.open_table(DELAYED)?,
+            leased: writing.open_table(LEASED)?,
+            deadlines: writing.open_table(DEADLINES)?,
+            ended: writing.open_table(ENDED)?,
+            spent: writing.open_table(SPENT)?,
+        })
+    }
+
+    fn storage(&self, error: redb::StorageError) -> QueueError {
+        QueueError::File { path: self.path.clone(), source: Box::new(error.into()) }
+    }
+
+    pub(super) fn job(&self, id: JobId) -> Result<Option<Job>, QueueError> {
+        let bytes = self.jobs.get(&id.0[..]).map_err(|e| self.storage(e))?;
+        bytes.map(|bytes| read(id, bytes.value())).transpose()
+    }
+
+    /// Jobs that have not ended.
+    pub(super) fn live(&self) -> Result<u64, QueueError> {
+        let count = |table: &Table<'_, Bytes, Bytes>| table.len().map_err(|e| self.storage(e));
+        Ok(count(&self.ready)? + count(&self.delayed)? + count(&self.leased)?)
+    }
+
+    /// The job, if this worker has it.
+    pub(super) fn leased(&self, id: JobId, worker: &str) -> Result<Job, QueueError> {
+        let job = self.job(id)?.ok_or(QueueError::Unknown(id))?;
+        match &job.state {
+            State::Leased { worker: holder, .. } if holder == worker => Ok(job),
+            _ => Err(QueueError::NotLeased(id)),
+        }
+    }
+
+    /// The next job for one of `backends`.
+    pub(super) fn next(&self, backends: &[&str]) -> Result<Option<Job>, QueueError> {
+        let mut best: Option<Vec<u8>> = None;
+        for backend in backends {
+            let prefix = backend_hash(backend);
+            let mut end = prefix.to_vec();
+            end.extend([0xff; 26]);
+            let mut range = self.ready.range(&prefix[..]..&end[..]).map_err(|e| self.storage(e))?;
+            let Some(first) = range.next() else { continue };
+            let (key, _) = first.map_err(|e| self.storage(e))?;
+            let order = key.value()[8..].to_vec();
+            if best.as_ref().is_none_or(|best| order < *best) {
+                best = Some(order);
+            }
+        }
+        best.and_then(|order| id_at_end(&order)).map_or(Ok(None), |id| self.job(id))
+    }
+
+    /// Writes the job, and where it stands.
+    pub(super) fn put(&mut self, job: &Job) -> Result<(), QueueError> {
+        let bytes = serde_json::to_vec(job).map_err(|e| QueueError::Damaged(job.id.to_string(), e))?;
+        let place = Place::of(job);
+        let deadline = job.request.deadline.filter(|_| !job.state.has_ended()).map(|at| timed(at, job.id));
+        let mut write = || -> Result<(), redb::StorageError> {
+            self.jobs.insert(&job.id.0[..], &bytes[..])?;
+            match &place {
+                Place::Ready(key) => self.ready.insert(&key[..], &[][..])?,
+                Place::Delayed(key) => self.delayed.insert(&key[..], &[][..])?,
+                Place::Leased(key) => self.leased.insert(&key[..], &[][..])?,
+                Place::Ended(key) => self.ended.insert(&key[..], &[][..])?,
+            };
+            if let Some(key) = &deadline {
+                self.deadlines.insert(&key[..], &[][..])?;
+            }
+            Ok(())
+        };
+        write().map_err(|e| self.storage(e))
+    }
+
+    /// Takes the job from where it stands; `put` follows.
+    pub(super) fn take(&mut self, job: &Job) -> Result<(), QueueError> {
+        let place = Place::of(job);
+        let deadline = job.request.deadline.map(|at| timed(at, job.id));
+        let mut write = || -> Result<(), redb::StorageError> {
+            match &place {
+                Place::Ready(key) => drop(self.ready.remove(&key[..])?),
+                Place::Delayed(key) => drop(self.delayed.remove(&key[..])?),
+                Place::Leased(key) => drop(self.leased.remove(&key[..])?),
+                Place::Ended(key) => drop(self.ended.remove(&key[..])?),
+            }
+            if let Some(key) = &deadline {
+                self.deadlines.remove(&key[..])?;
+            }
+            Ok(())
+        };
+        write().map_err(|e| self.storage(e))
+    }
+
+    pub(super) fn end(&mut self, mut job: Job, state: State, now: u64) -> Result<Job, QueueError> {
+        self.take(&job)?;
+        job.state = state;
+        job.ended_at = Some(now);
+        self.put(&job)?;
+        Ok(job)
+    }
+
+    pub(super) fn forget(&mut self, job: &Job) -> Result<(), QueueError> {
+        self.take(job)?;
+        let removed = self.jobs.remove(&job.id.0[..]).map(drop);
+        removed.map_err(|e| self.storage(e))
+    }
+
+    pub(super) fn late(&self, now: u64, most: usize) -> Result<Vec<Job>, QueueError> {
+        self.before(By::Deadline, now, most)
+    }
+
+    pub(super) fn expired(&self, now: u64, most: usize) -> Result<Vec<Job>, QueueError> {
+        self.before(By::Lease, now, most)
+    }
+
+    pub(super) fn due(&self, now: u64, most: usize) -> Result<Vec<Job>, QueueError> {
+        self.before(By::Due, now, most)
+    }
+
+    pub(super) fn old(&self, before: u64, most: usize) -> Result<Vec<Job>, QueueError> {
+        self.before(By::End, before, most)
+    }
+
+    /// Jobs whose time in a table is not after `now`.
+    fn before(&self, by: By, now: u64, most: usize) -> Result<Vec<Job>, QueueError> {
+        let table = match by {
+            By::Due => &self.delayed,
+            By::Lease => &self.leased,
+            By::Deadline => &self.deadlines,
+            By::End => &self.ended,
+        };
+        let mut end = now.to_be_bytes().to_vec();
+        end.extend([0xff; 17]);
+        let mut jobs = Vec::new();
+        for entry in table.range(..&end[..]).map_err(|e| self.storage(e))?.take(most) {
+            let (key, _) = entry.map_err(|e| self.storage(e))?;
+            let id = id_at_end(key.value());
+            jobs.extend(id.map(|id| self.job(id)).transpose()?.flatten());
+        }
+        Ok(jobs)
+    }
+
+    pub(super) fn spent(&self, rule: &str, hour: u64) -> Result<Spent, QueueError> {
+        let found = self.spent.get(&spent_key(rule, hour)[..]).map_err(|e| self.storage(e))?;
+        let Some(found) = found else { return Ok(Spent::default()) };
+        serde_json::from_slice(found.value()).map_err(|e| QueueError::Damaged(rule.to_owned(), e))
+    }
+
+    pub(super) fn set_spent(&mut self, rule: &str, hour: u64, spent: Spent) -> Result<(), QueueError> {
+        let bytes = serde_json::to_vec(&spent).map_err(|e| QueueError::Damaged(rule.to_owned(), e))?;
+        let inserted = self.spent.insert(&spent_key(rule, hour)[..], &bytes[..]).map(drop);
+        inserted.map_err(|e| self.storage(e))
+    }
+
+    /// Adds to what a rule has spent.
+    pub(super) fn spend(&mut self, rule: Option<&str>, now: u64, cpu_seconds: f64) -> Result<(), QueueError> {
+        let Some(rule) = rule else { return Ok(()) };
+        let hour = budget::hour(now);
+        let mut spent = self.spent(rule, hour)?;
+        spent.cpu_seconds += cpu_seconds.max(0.0);
+        self.set_spent(rule, hour, spent)
+    }
+
+    /// Forgets what was spent before `hour`.
+    pub(super) fn forget_spent(&mut self, hour: u64) -> Result<(), QueueError> {
+        let end = hour.to_be_bytes();
+        let kept = self.spent.retain_in(..&end[..], |_, _| false);
+        kept.map_err(|e| self.storage(e))
+    }
+}
+
+enum Place {
+    Ready(Vec<u8>),
+    Delayed(Vec<u8>),
+    Leased(Vec<u8>),
+    Ended(Vec<u8>),
+}
+
+impl Place {
+    fn of(job: &Job) -> Place {
+        match &job.state {
+            State::Queued { not_before } if *not_before > job.made_at => {
+                Place::Delayed(timed(*not_before, job.id))
+            }
+            State::Queued { .. } => Place::Ready(ready_key(job)),
+            State::Leased { until, .. } => Place::Leased(timed(*until, job.id)),
+            _ => Place::Ended(timed(job.ended_at.unwrap_or(job.made_at), job.id)),
+        }
+    }
+}
+
+fn backend_hash(backend: &str) -> [u8; 8] {
+    let mut start = [0; 8];
+    start.copy_from_slice(&sha256(backend.as_bytes())[..8]);
+    start
+}
+
+fn ready_key(job: &Job) -> Vec<u8> {
+    let mut key = backend_hash(&job.request.backend).to_vec();
+    key.push(255 - job.request.priority);
+    key.extend(job.made_at.to_be_bytes());
+    key.extend(job.id.0);
+    key
+}
+
+fn timed(at: u64, id: JobId) -> Vec<u8> {
+    let mut key = at.to_be_bytes().to_vec();
+    key.extend(id.0);
+    key
+}
+
+fn spent_key(rule: &str, hour: u64) -> Vec<u8> {
+    let mut key = hour.to_be_bytes().to_vec();
+    key.extend(rule.as_bytes());
+    key
+}
+
+fn id_at_end(key: &[u8]) -> Option<JobId> {
+    key.last_chunk().copied().map(JobId)
+}
+
+pub(super) fn read(id: JobId, bytes: &[u8]) -> Result<Job, QueueError> {
+    serde_json::from_slice(bytes).map_err(|e| QueueError::Damaged(id.to_string(), e))
+}

@@ -1,0 +1,306 @@
+use super::*;
+use crate::statement::Statement;
+use std::collections::HashMap;
+
+const SECOND: u64 = 1_000_000;
+const NOW: u64 = 1_790_000_000 * SECOND;
+
+fn request(number: u32) -> Request {
+    Request {
+        record: format!("record-{number}"),
+        statement: Statement {
+            format: Statement::FORMAT.into(),
+            record: format!("{number:064x}"),
+            circuit: "cd".repeat(32),
+            model_certificate: None,
+            weights: None,
+            quantisation: "none".into(),
+            tokenizer: None,
+            template: None,
+            prompt: None,
+            output: None,
+            decode: None,
+            features: None,
+        },
+        backend: "ezkl".into(),
+        rule: None,
+        deadline: None,
+        priority: 0,
+        limits: crate::Limits::default(),
+        webhook: None,
+    }
+}
+
+fn artefact() -> Artefact {
+    Artefact { digest: "ee".repeat(32), bytes: 3072, cpu_seconds: 1.5 }
+}
+
+fn failure(code: &str) -> Failure {
+    Failure { code: code.into(), message: String::new() }
+}
+
+struct Here {
+    folder: tempfile::TempDir,
+    queue: Option<Queue>,
+    config: QueueConfig,
+}
+
+impl Here {
+    fn new(config: QueueConfig) -> Here {
+        let mut here = Here { folder: tempfile::tempdir().unwrap(), queue: None, config };
+        here.open().unwrap();
+        here
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("proofs.redb")
+    }
+
+    fn open(&mut self) -> Result<(), QueueError> {
+        self.queue = None;
+        self.queue = Some(Queue::open(&self.path(), self.config.clone())?);
+        Ok(())
+    }
+}
+
+impl std::ops::Deref for Here {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        self.queue.as_ref().unwrap()
+    }
+}
+
+#[test]
+fn the_same_question_is_one_job_and_survives_a_restart() {
+    let mut queue = Here::new(QueueConfig::default());
+    let first = queue.submit(request(1), NOW).unwrap();
+    assert!(!first.existed);
+    queue.open().unwrap();
+    let again = queue.submit(request(1), NOW + 5).unwrap();
+    assert!(again.existed);
+    assert_eq!(again.job, first.job);
+    let other = Request { backend: "other".into(), ..request(1) };
+    assert!(!queue.submit(other, NOW).unwrap().existed, "another backend is another job");
+    assert_eq!(queue.counts().unwrap(), Counts { ready: 2, ..Counts::default() });
+}
+
+#[test]
+fn priority_goes_before_age_and_a_leased_job_is_nobody_elses() {
+    let queue = Here::new(QueueConfig::default());
+    queue.submit(request(1), NOW).unwrap();
+    queue.submit(request(2), NOW + 1).unwrap();
+    queue.submit(Request { priority: 9, ..request(3) }, NOW + 2).unwrap();
+    let mut order = Vec::new();
+    while let Some(leased) = queue.lease("w", &["ezkl"], NOW + 3).unwrap() {
+        order.push(leased.job.request.record);
+    }
+    assert_eq!(order, ["record-3", "record-1", "record-2"]);
+    assert_eq!(queue.lease("w", &["other"], NOW + 3).unwrap(), None, "a job for another backend");
+}
+
+#[test]
+fn a_lease_that_runs_out_goes_to_another_and_the_first_worker_is_told() {
+    let queue = Here::new(QueueConfig::default());
+    let id = queue.submit(request(1), NOW).unwrap().job.id;
+    let lease = queue.lease("a", &["ezkl"], NOW).unwrap().unwrap();
+    let progress = Progress { stage: "witness".into(), percent: 10, seconds_left: None };
+    let until = queue.renew(id, "a", progress, NOW + 30 * SECOND).unwrap();
+    assert_eq!((lease.until, until), (NOW + 60 * SECOND, NOW + 90 * SECOND));
+    assert_eq!(queue.lease("b", &["ezkl"], NOW + 89 * SECOND).unwrap(), None);
+    // It ran out, and waits for its second try.
+    queue.tidy(NOW + 91 * SECOND).unwrap();
+    let second = queue.lease("b", &["ezkl"], NOW + 102 * SECOND).unwrap().unwrap();
+    assert_eq!((second.job.id, second.job.tries), (id, 2));
+    assert_eq!(
+        second.job.last_failure,
+        Some(Failure { code: "lease".into(), message: "its worker let the lease run out".into() })
+    );
+    let late = queue.proven(id, "a", artefact(), NOW + 103 * SECOND);
+    assert!(
+        matches!(late, Err(QueueError::NotLeased(_))),
+        "one artefact in the end, and not the first worker's"
+    );
+    assert_eq!(
+        queue.proven(id, "b", artefact(), NOW + 104 * SECOND).unwrap().state,
+        State::Proven(artefact())
+    );
+    assert!(queue.proven(id, "b", artefact(), NOW + 105 * SECOND).is_err(), "it has ended");
+}
+
+#[test]
+fn a_job_is_tried_three_times_with_growing_pauses() {
+    let queue = Here::new(QueueConfig::default());
+    let id = queue.submit(request(1), NOW).unwrap().job.id;
+    let mut now = NOW;
+    let mut pauses = Vec::new();
+    for _ in 0..TRIES {
+        queue.lease("w", &["ezkl"], now).unwrap().unwrap();
+        let job = queue.failed(id, "w", failure("ended"), true, 0.0, now).unwrap();
+        if let State::Queued { not_before } = job.state {
+            pauses.push((not_before - now) / SECOND);
+            assert_eq!(queue.lease("w", &["ezkl"], not_before - 1).unwrap(), None, "not before its time");
+            now = not_before;
+        }
+    }
+    assert_eq!(pauses, [10, 40]);
+    assert_eq!(queue.get(id).unwrap().unwrap().state, State::Failed(failure("ended")));
+    // Asked for again, it is a new one.
+    let again = queue.submit(request(1), now).unwrap();
+    assert!(!again.existed);
+    assert_eq!(again.job.tries, 0);
+}
+
+#[test]
+fn a_failure_that_no_retry_mends_is_the_end() {
+    let queue = Here::new(QueueConfig::default());
+    let id = queue.submit(request(1), NOW).unwrap().job.id;
+    queue.lease("w", &["ezkl"], NOW).unwrap();
+    let job = queue.failed(id, "w", failure("refused"), false, 0.0, NOW).unwrap();
+    assert_eq!(job.state, State::Failed(failure("refused")));
+    assert_eq!(queue.counts().unwrap(), Counts { ended: 1, ..Counts::default() });
+}
+
+#[test]
+fn deadlines_are_kept_wherever_the_job_stands() {
+    let queue = Here::new(QueueConfig::default());
+    let late = Request { deadline: Some(NOW), ..request(1) };
+    assert!(matches!(queue.submit(late, NOW), Err(QueueError::Late)));
+    let waiting = Request { deadline: Some(NOW + SECOND), ..request(2) };
+    let running = Request { deadline: Some(NOW + 2 * SECOND), priority: 1, ..request(3) };
+    let (waiting, running) =
+        (queue.submit(waiting, NOW).unwrap().job.id, queue.submit(running, NOW).unwrap().job.id);
+    assert_eq!(queue.lease("w", &["ezkl"], NOW).unwrap().unwrap().job.id, running);
+    let ended: Vec<_> = queue.tidy(NOW + 3 * SECOND).unwrap().iter().map(|job| job.id).collect();
+    assert_eq!(ended, [waiting, running]);
+    assert_eq!(queue.get(running).unwrap().unwrap().state, State::Missed);
+    assert!(matches!(
+        queue.renew(running, "w", Progress::default(), NOW + 3 * SECOND),
+        Err(QueueError::NotLeased(_))
+    ));
+    // A retry that could only begin after the deadline is not waited for.
+    let short = Request { deadline: Some(NOW + 5 * SECOND), ..request(4) };
+    let id = queue.submit(short, NOW).unwrap().job.id;
+    queue.lease("w", &["ezkl"], NOW).unwrap().unwrap();
+    assert_eq!(queue.failed(id, "w", failure("ended"), true, 0.0, NOW).unwrap().state, State::Missed);
+}
+
+#[test]
+fn a_withdrawn_job_is_not_run() {
+    let queue = Here::new(QueueConfig::default());
+    let id = queue.submit(request(1), NOW).unwrap().job.id;
+    assert_eq!(queue.cancel(id, NOW).unwrap().state, State::Cancelled);
+    assert_eq!(queue.lease("w", &["ezkl"], NOW).unwrap(), None);
+    assert!(matches!(queue.cancel(JobId([0; 16]), NOW), Err(QueueError::Unknown(_))));
+    let id = queue.submit(request(2), NOW).unwrap().job.id;
+    queue.lease("w", &["ezkl"], NOW).unwrap().unwrap();
+    queue.cancel(id, NOW).unwrap();
+    assert!(matches!(queue.proven(id, "w", artefact(), NOW), Err(QueueError::NotLeased(_))));
+}
+
+#[test]
+fn a_rule_spends_no_more_than_its_budget() {
+    let budget = Budget { jobs_per_hour: Some(2), cpu_seconds_per_hour: Some(2.0) };
+    let config = QueueConfig {
+        budgets: BTreeMap::from([("few".to_owned(), budget), ("*".to_owned(), budget)]),
+        ..QueueConfig::default()
+    };
+    let queue = Here::new(config);
+    let of = |rule: &str, number| Request { rule: Some(rule.into()), ..request(number) };
+    queue.submit(of("few", 1), NOW).unwrap();
+    queue.submit(of("few", 2), NOW).unwrap();
+    assert!(queue.submit(of("few", 1), NOW).unwrap().existed, "asking for a job that is there costs nothing");
+    let refused = queue.submit(of("few", 3), NOW).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the rule `few` has spent its 2 jobs an hour; try again in the next hour"
+    );
+    queue.submit(of("few", 3), NOW + 3_600 * SECOND).unwrap();
+    // CPU time: the try that goes over it is not cut short, the next job is refused.
+    let id = queue.submit(of("other", 4), NOW).unwrap().job.id;
+    while queue.lease("w", &["ezkl"], NOW).unwrap().unwrap().job.id != id {}
+    queue.proven(id, "w", Artefact { cpu_seconds: 2.5, ..artefact() }, NOW).unwrap();
+    assert_eq!(queue.spent("other", NOW).unwrap(), Spent { jobs: 1, cpu_seconds: 2.5 });
+    assert!(matches!(queue.submit(of("other", 5), NOW), Err(QueueError::Budget { .. })));
+}
+
+#[test]
+fn a_flood_of_jobs_is_refused_and_old_ones_are_forgotten() {
+    let queue = Here::new(QueueConfig { max_live: 50, keep: SECOND, ..QueueConfig::default() });
+    let accepted = (0..200).filter(|number| queue.submit(request(*number), NOW).is_ok()).count();
+    assert_eq!(accepted, 50);
+    assert!(matches!(queue.submit(request(999), NOW), Err(QueueError::Full(50))));
+    for number in 0..50 {
+        queue.cancel(queue.submit(request(number), NOW).unwrap().job.id, NOW).unwrap();
+    }
+    assert_eq!(queue.counts().unwrap(), Counts { ended: 50, ..Counts::default() });
+    queue.tidy(NOW + 2 * SECOND).unwrap();
+    assert_eq!(queue.counts().unwrap(), Counts::default());
+    let long = Request { webhook: Some("h".repeat(1000)), ..request(1) };
+    assert!(matches!(queue.submit(long, NOW), Err(QueueError::TooLong("webhook"))));
+}
+
+#[test]
+fn a_file_that_was_damaged_is_named_and_a_second_process_is_refused() {
+    let mut queue = Here::new(QueueConfig::default());
+    for number in 0..200 {
+        queue.submit(request(number), NOW).unwrap();
+    }
+    let second = Queue::open(&queue.path(), QueueConfig::default()).unwrap_err();
+    assert!(second.to_string().contains("proofs.redb"), "{second}");
+    let path = queue.path();
+    queue.queue = None;
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 3]).unwrap();
+    let torn = queue.open().and_then(|()| queue.counts());
+    // Never a queue that opens with part of its jobs.
+    assert!(torn.is_err() || torn.unwrap().ready == 200);
+    std::fs::write(&path, b"not a queue at all, but long enough to look at").unwrap();
+    assert!(matches!(queue.open(), Err(QueueError::File { .. })));
+    std::fs::write(&path, &whole).unwrap();
+    queue.open().unwrap();
+    assert_eq!(queue.counts().unwrap().ready, 200);
+}
+
+/// A model of the queue that keeps everything in a map.
+#[derive(Default)]
+struct Model {
+    jobs: HashMap<JobId, Job>,
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+    /// Whatever happens in whatever order, every accepted job is in one place, and none is with two workers.
+    #[test]
+    fn every_job_is_in_exactly_one_place(steps in proptest::collection::vec((0u8..8, 0u32..6, 0u64..40), 1..60)) {
+        let mut queue = Here::new(QueueConfig::default());
+        let mut model = Model::default();
+        let mut now = NOW;
+        for (step, number, seconds) in steps {
+            now += seconds * SECOND;
+            let id = JobId::of(&request(number).statement.digest().unwrap(), "ezkl");
+            let worker = if number % 2 == 0 { "a" } else { "b" };
+            match step {
+                0 | 1 => drop(queue.submit(request(number), now).unwrap()),
+                2 | 3 => {
+                    let before = queue.counts().unwrap().leased;
+                    let leased = queue.lease(worker, &["ezkl"], now).unwrap();
+                    proptest::prop_assert!(leased.is_none() || queue.counts().unwrap().leased <= before + 1);
+                }
+                4 => drop(queue.proven(id, worker, artefact(), now)),
+                5 => drop(queue.failed(id, worker, failure("x"), true, 0.1, now)),
+                6 => drop(queue.cancel(id, now)),
+                _ => queue.open().unwrap(),
+            }
+            model.jobs = (0..6)
+                .map(|n| JobId::of(&request(n).statement.digest().unwrap(), "ezkl"))
+                .filter_map(|id| Some((id, queue.get(id).unwrap()?)))
+                .collect();
+            let counts = queue.counts().unwrap();
+            let live = model.jobs.values().filter(|job| !job.state.has_ended()).count() as u64;
+            proptest::prop_assert_eq!(counts.ready + counts.delayed + counts.leased, live);
+            proptest::prop_assert_eq!(counts.ended, model.jobs.len() as u64 - live);
+            proptest::prop_assert!(model.jobs.values().all(|job| job.tries <= TRIES));
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! What a proof is about: the statement `S` of DESIGN section 9, canonical JSON (RFC 8785), and its digest.
+
+use colophon_receipt::Hash;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+
+/// Longest canonical form, bytes.
+pub const MAX_STATEMENT: usize = 1 << 20;
+
+/// `S`: everything that a verifier has to rebuild from the receipt and the bodies. Digests are lower-case hexadecimal
+/// SHA-256; what does not apply is absent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Statement {
+    /// Format, [`Statement::FORMAT`].
+    pub format: String,
+    /// The record's leaf hash.
+    pub record: String,
+    /// Digest of the circuit's verifying key: the commitment to the model's weights where parameters are fixed in it.
+    pub circuit: String,
+    /// Digest of the certificate that names the circuit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_certificate: Option<String>,
+    /// Digest of the weights before quantisation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+    /// How the proven model differs from the weights, such as `ezkl fixed-point, scale 7`.
+    pub quantisation: String,
+    /// Digest of the tokenizer's file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<String>,
+    /// Digest of the chat template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Token ids of the prompt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Vec<u32>>,
+    /// Token ids of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Vec<u32>>,
+    /// How ids follow from the model's scores, such as `greedy`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decode: Option<String>,
+    /// What a classifier was shown, by the names that its features have; each is read from the record's opened fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub features: Option<BTreeMap<String, i64>>,
+}
+
+/// A statement that cannot stand.
+#[derive(Debug, thiserror::Error)]
+pub enum StatementError {
+    /// Not JSON of this form.
+    #[error("a statement that cannot be read: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Another format.
+    #[error("a statement of the format `{0}`, which this version does not know")]
+    Format(String),
+    /// What should be a SHA-256 digest is none.
+    #[error("`{0}` of a statement is no SHA-256 in lower-case hexadecimal")]
+    Digest(&'static str),
+    /// Too long.
+    #[error("a statement of {0} bytes; {MAX_STATEMENT} are the most")]
+    TooLong(usize),
+}
+
+impl Statement {
+    /// Of this version.
+    pub const FORMAT: &'static str = "colophon-statement-v1";
+
+    /// Checks form and digests.
+    ///
+    /// # Errors
+    /// [`StatementError`] says what is wrong.
+    pub fn check(&self) -> Result<(), StatementError> {
+        if self.format != Statement::FORMAT {
+            return Err(StatementError::Format(self.format.clone()));
+        }
+        digest_of(&self.record, "record")?;
+        digest_of(&self.circuit, "circuit")?;
+        for (name, value) in [
+            ("model_certificate", &self.model_certificate),
+            ("weights", &self.weights),
+            ("tokenizer", &self.tokenizer),
+            ("template", &self.template),
+        ] {
+            value.as_deref().map_or(Ok(()), |value| digest_of(value, name).map(drop))?;
+        }
+        Ok(())
+    }
+
+    /// The record's leaf hash.
+    ///
+    /// # Errors
+    /// [`StatementError::Digest`].
+    pub fn record(&self) -> Result<Hash, StatementError> {
+        digest_of(&self.record, "record")
+    }
+
+    /// The canonical bytes (RFC 8785).
+    ///
+    /// # Errors
+    /// [`StatementError::TooLong`].
+    pub fn canonical(&self) -> Result<Vec<u8>, StatementError> {
+        let bytes = serde_json_canonicalizer::to_vec(self)?;
+        if bytes.len() > MAX_STATEMENT {
+            return Err(StatementError::TooLong(bytes.len()));
+        }
+        Ok(bytes)
+    }
+
+    /// SHA-256 of the canonical bytes: what a proof absorbs, and what makes a job the same job.
+    ///
+    /// # Errors
+    /// As [`Statement::canonical`].
+    pub fn digest(&self) -> Result<Hash, StatementError> {
+        Ok(Sha256::digest(self.canonical()?).into())
+    }
+}
+
+/// The leaf hash as a circuit takes it: 16 limbs of 16 bits, big-endian, first bytes first.
+pub fn limbs(hash: &Hash) -> [u16; 16] {
+    let mut limbs = [0; 16];
+    for (limb, pair) in limbs.iter_mut().zip(hash.chunks_exact(2)) {
+        *limb = u16::from_be_bytes([pair[0], pair[1]]);
+    }
+    limbs
+}
+
+fn digest_of(text: &str, name: &'static str) -> Result<Hash, StatementError> {
+    let mut hash = [0; 32];
+    let lower = !text.bytes().any(|byte| byte.is_ascii_uppercase());
+    match hex::decode_to_slice(text, &mut hash) {
+        Ok(()) if lower => Ok(hash),
+        _ => Err(StatementError::Digest(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+use super::*;
+
+pub(crate) fn statement() -> Statement {
+    Statement {
+        format: Statement::FORMAT.into(),
+        record: "ab".repeat(32),
+        circuit: "cd".repeat(32),
+        model_certificate: None,
+        weights: None,
+        quantisation: "none".into(),
+        tokenizer: None,
+        template: None,
+        prompt: None,
+        output: None,
+        decode: None,
+        features: Some(BTreeMap::from([("b".into(), 2), ("a".into(), -1)])),
+    }
+}
+
+#[test]
+fn the_digest_is_over_canonical_json() {
+    let canonical = String::from_utf8(statement().canonical().unwrap()).unwrap();
+    let expected = format!(
+        r#"{{"circuit":"{}","features":{{"a":-1,"b":2}},"format":"colophon-statement-v1","quantisation":"none","record":"{}"}}"#,
+        "cd".repeat(32),
+        "ab".repeat(32)
+    );
+    assert_eq!(canonical, expected);
+    assert_eq!(statement().digest().unwrap(), colophon_receipt::merkle::sha256(expected.as_bytes()));
+}
+
+#[test]
+fn what_is_no_digest_or_unknown_is_refused_by_name() {
+    statement().check().unwrap();
+    let bad = Statement { circuit: "CD".repeat(32), ..statement() };
+    assert!(matches!(bad.check(), Err(StatementError::Digest("circuit"))));
+    let bad = Statement { tokenizer: Some("ab".into()), ..statement() };
+    assert!(matches!(bad.check(), Err(StatementError::Digest("tokenizer"))));
+    let bad = Statement { format: "colophon-statement-v2".into(), ..statement() };
+    assert!(matches!(bad.check(), Err(StatementError::Format(_))));
+    let mut json: serde_json::Value = serde_json::to_value(statement()).unwrap();
+    json["score"] = 1.into();
+    assert!(serde_json::from_value::<Statement>(json).is_err(), "an unknown member");
+}
+
+#[test]
+fn limbs_are_the_hash_in_order() {
+    let mut hash = [0; 32];
+    hash[0] = 1;
+    hash[1] = 2;
+    hash[31] = 255;
+    let limbs = limbs(&hash);
+    assert_eq!((limbs[0], limbs[15]), (0x0102, 0x00ff));
+}
