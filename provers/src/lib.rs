@@ -6,15 +6,15 @@
 //!
 //! What an artefact shows is what its circuit says, about a quantised model: never that the content is true.
 
-//pub mod backend;
+pub mod backend;
 mod budget;
 mod job;
 mod queue;
-//pub mod sandbox;
+pub mod sandbox;
 mod statement;
-//pub mod worker;
+pub mod worker;
 
-//pub use backend::Backend;
+pub use backend::Backend;
 pub use budget::{Budget, Spent};
 pub use job::{Artefact, Failure, Job, JobId, Limits, Progress, Request, State};
 pub use queue::{Counts, Leased, Queue, QueueConfig, QueueError, Submitted};

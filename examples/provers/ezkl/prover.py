@@ -1,0 +1,160 @@
+#!/usr/bin/env python3
+"""Colophon's prover protocol on top of EZKL: one call on standard input, lines of JSON on standard output.
+
+    python prover.py --circuits DIR
+
+DIR holds circuit directories (`circuit.py` makes them). EZKL states no licence: this is an outside program that the user
+installs (`pip install ezkl==23.0.5`), and no part of Colophon.
+"""
+
+import argparse
+import json
+import os
+import sys
+
+from circuit import FORMAT, SCALE, binding, element, statement_digest
+
+PROTOCOL = "colophon-prover-v1"
+# What a proof of a small model is, many times over.
+MAX_ARTEFACT = 4 << 20
+
+
+class Refused(Exception):
+    """No other try would end otherwise."""
+
+
+def say(line):
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def progress(stage, percent):
+    say({"progress": {"stage": stage, "percent": percent}})
+
+
+def circuits(directory):
+    found = {}
+    for name in sorted(os.listdir(directory)):
+        path = os.path.join(directory, name)
+        try:
+            with open(os.path.join(path, "circuit.json")) as file:
+                described = json.load(file)
+        except FileNotFoundError:
+            continue
+        if described.get("format") == FORMAT:
+            found[described["circuit"]] = (path, described)
+    return found
+
+
+def circuit_of(statement, directory):
+    found = circuits(directory).get(statement["circuit"])
+    if found is None:
+        raise Refused(f"no circuit {statement['circuit']} here")
+    path, described = found
+    features = statement.get("features")
+    if features is None or sorted(features) != sorted(described["features"]):
+        raise Refused(f"the circuit {described['name']} is about the features {described['features']}")
+    if statement["quantisation"] != described["quantisation"]:
+        raise Refused(f"the circuit {described['name']} has the quantisation `{described['quantisation']}`")
+    return path, described
+
+
+def expected(statement, described):
+    """The public inputs that follow from the statement, whatever the model says: features, then binding."""
+    features = [statement["features"][name] for name in described["features"]]
+    limbs = binding(statement["record"], statement_digest(statement))
+    return features, limbs
+
+
+def prove(statement, directory):
+    import ezkl
+
+    path, described = circuit_of(statement, directory)
+    file = lambda name: os.path.join(path, name)
+    features, limbs = expected(statement, described)
+    progress("witness", 5)
+    data = [[value / (1 << SCALE) for value in features], [float(limb) for limb in limbs]]
+    with open("input.json", "w") as out:
+        json.dump({"input_data": data}, out)
+    ezkl.gen_witness("input.json", file("model.compiled"), "witness.json")
+    progress("proving", 20)
+    ezkl.prove("witness.json", file("model.compiled"), file("pk"), "artefact", file("srs"))
+    progress("proved", 95)
+    return {}
+
+
+def verify(statement, directory):
+    import ezkl
+
+    path, described = circuit_of(statement, directory)
+    file = lambda name: os.path.join(path, name)
+    if os.path.getsize("artefact") > MAX_ARTEFACT:
+        raise Refused("the artefact is too large")
+    try:
+        with open("artefact") as data:
+            proof = json.load(data)
+        instances = [element(text) for text in proof["instances"][0]]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise Refused(f"the artefact is no EZKL proof: {error}") from None
+    features, limbs = expected(statement, described)
+    public = features + [limb << SCALE for limb in limbs]
+    if len(proof["instances"]) != 1 or len(instances) <= len(public):
+        raise Refused("the artefact has another number of public inputs")
+    score, said = instances[: -len(public)], instances[-len(public) :]
+    for place, (own, other) in enumerate(zip(public, said)):
+        if own != other:
+            what = described["features"][place] if place < len(features) else "the record or the statement"
+            raise Refused(f"the artefact proves something else: {what} differs")
+    try:
+        accepted = ezkl.verify("artefact", file("settings.json"), file("vk"), file("srs"))
+    except Exception as error:  # EZKL raises where a proof does not verify
+        raise Refused(f"EZKL does not accept it: {error}") from None
+    with open(file("settings.json")) as settings:
+        scale = json.load(settings)["model_output_scales"][0]
+    return {
+        "accepted": bool(accepted),
+        "claims": {"score": [value / (1 << scale) for value in score]},
+        "setup": described["setup"],
+    }
+
+
+def capabilities(directory):
+    found = circuits(directory)
+    setups = {described["setup"] for _, described in found.values()}
+    return {
+        "prover": next((described["prover"] for _, described in found.values()), "ezkl"),
+        "circuits": sorted(found),
+        "hides": False,
+        "setup": "local" if "local" in setups else "ceremony",
+    }
+
+
+def estimate(statement, directory):
+    _, described = circuit_of(statement, directory)
+    # Both grow with the rows; measured on small models.
+    rows = 1 << described["logrows"]
+    return {"cpu_seconds": rows / 4096 * 1.2, "memory": 80_000_000 + rows * 8_000}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--circuits", required=True, help="folder of circuit directories")
+    directory = os.path.abspath(parser.parse_args().circuits)
+    call = json.loads(sys.stdin.readline())
+    if call.get("protocol") != PROTOCOL:
+        say({"error": {"refused": True, "message": f"protocol {call.get('protocol')!r} is not {PROTOCOL}"}})
+        return
+    operations = {"prove": prove, "verify": verify, "estimate": estimate}
+    try:
+        if call["op"] == "capabilities":
+            say({"result": capabilities(directory)})
+        elif call["op"] in operations:
+            say({"result": operations[call["op"]](call["statement"], directory)})
+        else:
+            say({"error": {"refused": True, "message": f"no operation {call['op']!r}"}})
+    except Refused as why:
+        say({"error": {"refused": True, "message": str(why)}})
+
+
+if __name__ == "__main__":
+    main()

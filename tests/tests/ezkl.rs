@@ -1,0 +1,192 @@
+//! The EZKL adapter (`examples/provers/ezkl`) on a classifier that is trained and compiled here: proofs by the real
+//! prover in the sandbox, and everything that must not be taken for one.
+
+use colophon_provers::backend::exec::Exec;
+use colophon_provers::backend::{Backend as _, BackendError, Poll, Task};
+use colophon_provers::sandbox::Sandbox;
+use colophon_provers::{Limits, Statement};
+use colophon_tests::paths;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Two classifiers of the same shape, compiled: the second one has other weights.
+struct Circuits {
+    folder: tempfile::TempDir,
+    described: Vec<Value>,
+}
+
+impl Circuits {
+    fn make() -> Circuits {
+        let folder = tempfile::tempdir().expect("a folder");
+        let model = folder.path().join("model");
+        python("classifier/train.py", &[&model]);
+        let mut described = Vec::new();
+        for name in ["classifier", "other"] {
+            if name == "other" {
+                halve_weights(&model.join("classifier.onnx"));
+            }
+            let into = folder.path().join("circuits").join(name);
+            std::fs::create_dir_all(folder.path().join("circuits")).expect("a folder");
+            let features = model.join("features.json");
+            let arguments = [
+                model.join("classifier.onnx"),
+                into.clone(),
+                "--features".into(),
+                features,
+                "--name".into(),
+                name.into(),
+            ];
+            python("provers/ezkl/circuit.py", &arguments.iter().collect::<Vec<_>>());
+            let text = std::fs::read(into.join("circuit.json")).expect("its description");
+            described.push(serde_json::from_slice(&text).expect("JSON"));
+        }
+        Circuits { folder, described }
+    }
+
+    fn statement(&self, circuit: usize, record: u8) -> Statement {
+        let described = &self.described[circuit];
+        let names = described["features"].as_array().expect("names");
+        let features: serde_json::Map<String, Value> = names
+            .iter()
+            .zip(0i64..)
+            .map(|(name, at)| (name.as_str().expect("a name").to_owned(), json!(at * 17 - 90)))
+            .collect();
+        serde_json::from_value(json!({
+            "format": Statement::FORMAT,
+            "record": format!("{record:02x}").repeat(32),
+            "circuit": described["circuit"],
+            "model_certificate": "ef".repeat(32),
+            "quantisation": described["quantisation"],
+            "features": features,
+        }))
+        .expect("a statement")
+    }
+
+    fn prover(&self) -> Exec {
+        let adapter = paths::root().join("examples/provers/ezkl/prover.py");
+        Exec {
+            name: "ezkl".into(),
+            program: vec![
+                paths::python().into(),
+                adapter.into(),
+                "--circuits".into(),
+                self.folder.path().join("circuits").into(),
+            ],
+            sandbox: Sandbox { shim: vec![paths::program("prover-sandbox").into()], network: false },
+        }
+    }
+}
+
+fn python(script: &str, arguments: &[&PathBuf]) {
+    let mut command = Command::new(paths::python());
+    let out =
+        command.arg(paths::root().join("examples").join(script)).args(arguments).output().expect("it runs");
+    assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// Another model of the same shape.
+fn halve_weights(model: &Path) {
+    let text = "import sys, onnx; from onnx import numpy_helper as n; m = onnx.load(sys.argv[1]); \
+                w = m.graph.initializer[0]; w.CopyFrom(n.from_array(n.to_array(w) / 2, w.name)); onnx.save(m, sys.argv[1])";
+    let status = Command::new(paths::python()).args(["-c", text]).arg(model).status().expect("it runs");
+    assert!(status.success());
+}
+
+fn task(statement: Statement) -> (Task, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    (Task { statement, limits: Limits::default(), folder: folder.path().to_owned() }, folder)
+}
+
+async fn prove(prover: &Exec, statement: Statement) -> Result<(Vec<u8>, f64), BackendError> {
+    let (task, _folder) = task(statement);
+    let mut running = prover.submit(&task).await?;
+    while !matches!(running.poll().await?, Poll::Done) {}
+    Ok((running.fetch().await?, running.cpu_seconds()))
+}
+
+async fn verify(prover: &Exec, statement: Statement, artefact: &[u8]) -> Result<f64, BackendError> {
+    let (task, _folder) = task(statement);
+    prover.verify(&task, artefact).await
+}
+
+async fn lied(prover: &Exec, statement: Statement, artefact: &[u8], why: &str) {
+    match verify(prover, statement, artefact).await {
+        Err(BackendError::Lied(said)) => assert!(said.contains(why), "{said}"),
+        other => panic!("{other:?} instead of {why}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_classifiers_score_is_proven_for_its_record_and_for_nothing_else() {
+    let circuits = Circuits::make();
+    let prover = circuits.prover();
+    let said = prover.capabilities(circuits.folder.path().to_owned()).await.expect("it answers");
+    assert!(said.prover.starts_with("ezkl ") && said.circuits.len() == 2, "{said:?}");
+    assert_eq!(
+        (said.hides, said.setup.as_deref()),
+        (false, Some("local")),
+        "whoever made the SRS here could forge"
+    );
+
+    let statement = circuits.statement(0, 0xab);
+    let (artefact, proving) = prove(&prover, statement.clone()).await.expect("a proof");
+    let verifying = verify(&prover, statement.clone(), &artefact).await.expect("it is one");
+    let proof: Value = serde_json::from_slice(&artefact).expect("JSON");
+    let hex = proof["hex_proof"].as_str().expect("the proof itself").trim_start_matches("0x").len() / 2;
+    eprintln!(
+        "classifier of 640 weights: proven in {proving:.2} CPU-s, verified in {verifying:.2}, {hex} bytes"
+    );
+
+    // Another record, other features, another certificate, another model.
+    lied(&prover, circuits.statement(0, 0xac), &artefact, "the record or the statement differs").await;
+    let mut features = statement.clone();
+    *features.features.as_mut().expect("some").get_mut("streamed").expect("one of them") += 1;
+    lied(&prover, features, &artefact, "differs").await;
+    let certificate = Statement { model_certificate: Some("ee".repeat(32)), ..statement.clone() };
+    lied(&prover, certificate, &artefact, "the record or the statement differs").await;
+    let other = Statement {
+        circuit: circuits.described[1]["circuit"].as_str().expect("text").into(),
+        ..statement.clone()
+    };
+    lied(&prover, other, &artefact, "the record or the statement differs").await;
+    // The same statement under the other model's key: what is left is EZKL's own check.
+    let swapped = circuits.statement(1, 0xab);
+    let (theirs, _) = prove(&prover, swapped.clone()).await.expect("a proof");
+    let mut mixed: Value = serde_json::from_slice(&theirs).expect("JSON");
+    mixed["proof"] = proof["proof"].clone();
+    mixed["hex_proof"] = proof["hex_proof"].clone();
+    lied(&prover, swapped, &serde_json::to_vec(&mixed).expect("JSON"), "EZKL does not accept it").await;
+
+    // Another score: every public input is part of what is proven.
+    let mut forged = proof.clone();
+    let score = &mut forged["instances"][0][0];
+    let text = score.as_str().expect("text").to_owned();
+    let first = if text.starts_with("00") { "01" } else { "00" };
+    *score = format!("{first}{}", &text[2..]).into();
+    lied(&prover, statement.clone(), &serde_json::to_vec(&forged).expect("JSON"), "EZKL does not accept it")
+        .await;
+
+    // Torn, empty, garbage, and one whose list of public inputs is cut.
+    for bytes in [&artefact[..artefact.len() / 2], b"{}", b"[]", b"\x00\xff", b"{\"instances\":[[1]]}"] {
+        lied(&prover, statement.clone(), bytes, "the artefact is no EZKL proof").await;
+    }
+    let mut cut = proof.clone();
+    cut["instances"][0].as_array_mut().expect("a list").truncate(4);
+    lied(
+        &prover,
+        statement.clone(),
+        &serde_json::to_vec(&cut).expect("JSON"),
+        "another number of public inputs",
+    )
+    .await;
+
+    let unknown = Statement { circuit: "00".repeat(32), ..statement.clone() };
+    assert!(
+        matches!(prove(&prover, unknown).await, Err(BackendError::Refused(why)) if why.contains("no circuit"))
+    );
+    let missing = Statement { features: None, ..statement };
+    assert!(
+        matches!(prove(&prover, missing).await, Err(BackendError::Refused(why)) if why.contains("features"))
+    );
+}
