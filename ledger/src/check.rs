@@ -1,12 +1,13 @@
 //! `colophon log check`: re-hashes a whole log from its entries up, and asks of every statement whether it follows.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use colophon_receipt::Hash;
 use colophon_receipt::checkpoint::Checkpoint;
 use colophon_receipt::merkle::leaf_hash;
-use colophon_receipt::statement::{Bypass, Counters};
+use colophon_receipt::statement::{Bypass, Counters, RuleCount, Rules};
 use colophon_receipt::subtrees::Subtrees;
 use colophon_signer::note::VerifierKey;
 use colophon_signer::rfc3161::Roots;
@@ -141,6 +142,8 @@ pub struct ShardSummary {
     pub records: u64,
     /// The counters of the last one.
     pub counters: Counters,
+    /// The same by rule, where it tells that.
+    pub rules: Rules,
     /// It has a close.
     pub closed: bool,
     /// A later shard names it as its predecessor.
@@ -178,6 +181,16 @@ impl Report {
                 (None, None) => None,
                 (sum, more) => Some(sum.unwrap_or(0).saturating_add(more.unwrap_or(0))),
             };
+        }
+        sum
+    }
+
+    /// The same by rule, of shards that tell it.
+    pub fn by_rule(&self) -> BTreeMap<Vec<u8>, RuleCount> {
+        let mut sum: BTreeMap<Vec<u8>, RuleCount> = BTreeMap::new();
+        for (rule, count) in self.shards.iter().flat_map(|shard| shard.rules.iter()) {
+            let known = sum.entry(rule.to_vec()).or_default();
+            *known = known.saturating_add(count);
         }
         sum
     }

@@ -481,7 +481,8 @@ impl Ledger {
             keeper.beside(witnesses.run(ledger.0.head.clone()));
         }
         if let Some((anchoring, _)) = anchoring {
-            keeper.beside(anchoring.run(ledger.0.head.clone()));
+            let ended = ledger.0.older.load().iter().map(Older::end).collect();
+            keeper.beside(anchoring.run(ledger.0.head.clone(), ended));
         }
         keeper.beside(ledger.merging(last_tag));
         Ok((ledger, keeper))
@@ -597,6 +598,7 @@ impl Ledger {
             shard,
             id: open.id,
             tenant: open.tenant.map(Arc::from),
+            rule: open.rule.cloned(),
             opening: None,
             opened: None,
             stamp: None,
@@ -708,6 +710,7 @@ impl Ledger {
         let pending = Pending {
             id: ticket.id,
             tenant: ticket.tenant.take(),
+            rule: ticket.rule.take(),
             completed_at,
             record: done.record,
             signatures: done.signatures,
@@ -729,14 +732,14 @@ impl Ledger {
         }
     }
 
-    fn lose(&self, id: &RecordId, stamp: Option<u64>) {
+    fn lose(&self, id: &RecordId, stamp: Option<u64>, rule: Option<&str>) {
         let holds = self.0.wal.undone(id);
         self.0.wal.let_go(holds);
         let mut book = self.book();
         if let Some(stamp) = stamp {
             book.unstamp(stamp);
         }
-        book.lose(id);
+        book.lose(id, rule);
     }
 
     /// What the end of an answer waits for.
@@ -744,9 +747,9 @@ impl Ledger {
         self.0.wal.durability()
     }
 
-    /// Counts an exchange whose rule says `pass`.
-    pub fn passed(&self) {
-        self.book().pass();
+    /// Counts an exchange whose rule, of this name, says `pass`.
+    pub fn passed(&self, rule: &str) {
+        self.book().pass(rule);
     }
 
     /// Breaks the glass: for `time`, exchanges whose record cannot be kept go on without one, if whoever asks

@@ -16,7 +16,8 @@ use crate::lookup;
 use crate::shard::{Shard, UNANNOUNCED};
 use crate::wal::{Replay, Wal};
 use colophon_receipt::Outcome;
-use colophon_receipt::record::{RecordId, seal};
+use colophon_receipt::fields::{DECISION, DecisionField};
+use colophon_receipt::record::{FieldSet, RecordId, decode_field, seal};
 use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, Predecessor, STATEMENT_TYPE, Statement, payload_hash,
 };
@@ -235,6 +236,7 @@ pub(crate) fn records(
         records.push(Pending {
             id: done.id,
             tenant: done.tenant.map(Arc::from),
+            rule: rule(&done.record.fields),
             completed_at: done.completed_at,
             record: done.record,
             signatures: done.signatures,
@@ -258,6 +260,7 @@ pub(crate) fn records(
         records.push(Pending {
             id: open.id,
             tenant: open.tenant.map(Arc::from),
+            rule: rule(&record.fields),
             completed_at: now,
             record,
             signatures: Vec::new(),
@@ -268,4 +271,11 @@ pub(crate) fn records(
         });
     }
     Ok(records)
+}
+
+/// The rule that decided, as the record has it.
+fn rule(fields: &FieldSet) -> Option<Arc<str>> {
+    let (_, value) = decode_field(fields.get(DECISION)?).ok()?;
+    let rule = DecisionField::read(value).ok()?.rule?;
+    std::str::from_utf8(&rule).ok().map(Arc::from)
 }

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 
 use self::admission::{Admission, Submission, Verdict};
 use crate::anchor::{Anchoring, Anchors, Timestamping};
+use crate::generation::{self, Older};
 use crate::head::SignedHead;
 use crate::leaf::Leaf;
 use crate::ledger::{LedgerError, is_public};
@@ -241,7 +242,9 @@ impl LogService {
             let tsas = timestamping.urls.len();
             let anchors = Anchors::open(publication.store, vec![publication.key], tsas).await?;
             let (anchoring, _) = Anchoring::new(timestamping, anchors, cosigned).await?;
-            beside.spawn(anchoring.run(log.heads()));
+            let generation = log.origin().rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(1);
+            let older = generation::older(&log.store().objects(), generation).await;
+            beside.spawn(anchoring.run(log.heads(), older.iter().map(Older::end).collect()));
         }
         let (queue, posts) = mpsc::channel(QUEUE);
         let service = LogService {

@@ -194,6 +194,11 @@ impl Store {
         Store { unconditional: true, ..self }
     }
 
+    /// The object store that the folder is in.
+    pub(crate) fn objects(&self) -> Arc<dyn ObjectStore> {
+        self.inner.clone()
+    }
+
     /// Another folder of the same object store.
     pub(crate) fn beside(&self, prefix: String) -> Store {
         Store { prefix, ..self.clone() }

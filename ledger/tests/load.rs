@@ -134,7 +134,14 @@ fn twenty_thousand_records_a_second() {
                 let id = ledger.new_id(received_at / 1000);
                 ids.push(id);
                 ledger
-                    .begin(&Open { id, received_at, level: Level::Commit, fields: &early, tenant: None })
+                    .begin(&Open {
+                        id,
+                        received_at,
+                        level: Level::Commit,
+                        fields: &early,
+                        tenant: None,
+                        rule: None,
+                    })
                     .unwrap()
             })
             .collect();

@@ -48,9 +48,10 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     let unread = if body.is_end_stream() { Body::Empty } else { Body::Unread };
     let head_alone = inspect::head(&parts, &route, caller.as_ref(), unread);
     let decided = (!policy.needs_body(&head_alone)).then(|| policy.decide(&head_alone));
-    if decided.as_ref().is_some_and(|decision| decision.level == Level::Pass) {
+    if let Some(decision) = decided.as_ref().filter(|decision| decision.level == Level::Pass) {
         let body = RequestBody::unseen(body, app.limits.max_body_bytes);
-        return pass(&app, parts, body, client, route.api).await;
+        app.ledger.passed(&decision.rule);
+        return unseen(&app, parts, body, client, route.api).await;
     }
     let asked = if decided.is_some() { Vec::new() } else { inspect::pointers(policy, route.api) };
     let seen = RequestSeen::new(route.api, &parts.headers, asked).digesting(app.limits.message_digests);
@@ -66,7 +67,8 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         }
     };
     if decision.level == Level::Pass {
-        return pass(&app, parts, body, client, route.api).await;
+        app.ledger.passed(&decision.rule);
+        return unseen(&app, parts, body, client, route.api).await;
     }
     let refused = inspect::refused(&decision);
     let facts = Facts::new(&app, &parts, route, decision, in_force.digest, caller);
@@ -181,18 +183,6 @@ fn refusal(app: &App, parts: &http::request::Parts, client: &Client) -> Option<P
         message: "CONNECT is not served: this is a reverse proxy".into(),
         retry: false,
     })
-}
-
-/// Forwards what a rule passes.
-async fn pass(
-    app: &Arc<App>,
-    parts: http::request::Parts,
-    body: RequestBody,
-    client: Client,
-    api: Api,
-) -> Response<ResponseBody> {
-    app.ledger.passed();
-    unseen(app, parts, body, client, api).await
 }
 
 /// Forwards without looking: only what is hop-by-hop, or claims to be ours, is touched.

@@ -102,6 +102,7 @@ impl InFlight {
             level: facts.decision.level,
             fields: &opened,
             tenant: facts.tenant.as_deref().map(str::as_bytes),
+            rule: Some(&facts.decision.rule),
         };
         let (ticket, unopened) = match app.ledger.begin(&open) {
             Ok(ticket) => (ticket, None),

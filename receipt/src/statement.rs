@@ -2,6 +2,10 @@
 //!
 //! All but the genesis travel as the payload of a COSE_Sign1; these are the payloads.
 
+mod rules;
+
+pub use rules::{MAX_RULE_NAME, MAX_RULES, OTHER, RuleCount, Rules};
+
 use crate::cbor::{CborError, MapReader, Value};
 use crate::merkle::{Hash, sha256};
 
@@ -106,6 +110,8 @@ pub struct Statement {
     /// Break-glass bypasses that were in force at some time since the statement before, or whose end no statement has told
     /// yet; at most [`MAX_BYPASSES`].
     pub bypasses: Vec<Bypass>,
+    /// The counters but `received` and `open` once more, by rule.
+    pub rules: Rules,
 }
 
 /// A statement tells of at most this many bypasses.
@@ -198,6 +204,9 @@ impl Statement {
         if !self.bypasses.is_empty() {
             entries.push((14, Value::Array(self.bypasses.iter().map(Bypass::to_value).collect())));
         }
+        if !self.rules.is_empty() {
+            entries.push((15, self.rules.to_value()));
+        }
         Value::Map(entries).encode()
     }
 
@@ -219,6 +228,7 @@ impl Statement {
             policy: map.required(12)?.as_array("policy digest")?,
             counters: Counters::from_value(map.required(13)?)?,
             bypasses: bypasses(map.optional(14))?,
+            rules: Rules::from_value(map.optional(15))?,
         };
         map.finish()?;
         Ok(statement)

@@ -215,6 +215,8 @@ fn an_interval_is_counted_from_signed_statements() {
         (&all["records"]["by_level"]["sign"], &all["records"]["completed_within"]),
         (&3.into(), &3.into())
     );
+    let rules = serde_json::json!([{"rule": "(default)", "recorded": 3, "passed": 0, "lost": 0, "refused": 0, "degraded": 0}]);
+    assert_eq!(all["count"]["by_rule"], rules, "{all}");
     assert_eq!(all["count"]["sidecars"].as_array().map(Vec::len), Some(1), "{all}");
     assert_eq!(all["count"]["sidecars"][0]["unclosed"].as_array().map(Vec::len), Some(1), "{all}");
     let (code, all) = count(&[]);
@@ -224,6 +226,9 @@ fn an_interval_is_counted_from_signed_statements() {
     assert_eq!((code, &none["count"]["totals"]["recorded"]), (0, &0.into()));
     let (code, said) = colophon::run(&["log", "count", &data, "--trust", &trust]);
     assert!(code == 0 && said.contains("recorded    3") && said.contains("without a close"), "{said}");
+    assert!(said.contains("by rule     (default): 3 recorded\n"), "{said}");
+    let (code, said) = colophon::run(&["log", "check", &data]);
+    assert!(code == 0 && said.contains("(default): 3 recorded"), "{said}");
     assert_eq!(colophon::run(&["log", "count", &data, "--from", "20", "--to", "10"]).0, 2);
 
     let batch = log::files(&colophon.data().join("shard")).remove(0);

@@ -4,6 +4,7 @@
 //! shard's chain through them. What it counts are whole batches: those whose interval touches the window asked for. It
 //! cannot see what no shard recorded; it does see a missing, repeated or contradicting statement.
 
+mod by_rule;
 mod chain;
 mod sidecar;
 
@@ -20,6 +21,7 @@ use colophon_signer::cose::Sign1;
 use colophon_signer::note::VerifierKey;
 use serde::Serialize;
 
+pub use self::by_rule::ByRule;
 use self::chain::Shard;
 pub use self::sidecar::Sidecar;
 use crate::text::{line, quoted};
@@ -112,6 +114,8 @@ impl Totals {
 pub struct Count {
     /// Everything together.
     pub totals: Totals,
+    /// The same by rule, in ascending order of the names; the rest is told by no statement.
+    pub by_rule: Vec<ByRule>,
     /// Each sidecar: the lives of one data folder, one after another.
     pub sidecars: Vec<Sidecar>,
     /// What contradicts an unbroken account, with its place. Of entries that matter for the window.
@@ -139,6 +143,7 @@ impl Count {
     /// are of each one's own tree, and faults say of which.
     pub fn join(&mut self, generation: u32, next: Count) {
         self.totals.add(&next.totals);
+        by_rule::join(&mut self.by_rule, next.by_rule);
         self.sidecars.extend(next.sidecars);
         self.faults.extend(next.faults.into_iter().map(|fault| format!("generation {generation}: {fault}")));
         self.more_faults += next.more_faults;
@@ -147,6 +152,14 @@ impl Count {
         self.policies.extend(next.policies);
         // What shows it is in more than one tree.
         self.needed = None;
+    }
+
+    /// Exchanges in `totals` that no statement tells the rule of.
+    pub fn without_rule(&self) -> u64 {
+        let sum = |parts: [u64; 3]| parts.into_iter().fold(0, u64::saturating_add);
+        let told = self.by_rule.iter().map(|rule| sum([rule.recorded, rule.passed, rule.lost]));
+        let Totals { recorded, passed, lost, .. } = self.totals;
+        sum([recorded, passed, lost]).saturating_sub(told.fold(0, u64::saturating_add))
     }
 
     /// Whether every chain is whole and every sidecar's account without a hole.
@@ -209,6 +222,7 @@ impl Counting {
         self.counted.sort_by_key(|counted| counted.index);
         Count {
             totals,
+            by_rule: by_rule::of(self.shards.values()),
             sidecars,
             faults: self.faults,
             more_faults: self.more_faults,

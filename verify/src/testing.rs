@@ -365,6 +365,7 @@ impl Plan {
             cumulative_exchanges: count,
             cumulative_evidence: 0,
             bypasses: Vec::new(),
+            rules: Default::default(),
             policy: sha256(b"policy"),
             counters: Counters {
                 received: count + 3,

@@ -86,8 +86,13 @@ impl Anchoring {
         self.status.clone()
     }
 
-    /// Has heads dated until it is dropped.
-    pub(crate) async fn run(mut self, heads: watch::Receiver<Arc<SignedHead>>) {
+    /// Has heads dated until it is dropped; first the ends of generations that ended before anybody dated them, since
+    /// nothing later in this log would.
+    pub(crate) async fn run(
+        mut self,
+        heads: watch::Receiver<Arc<SignedHead>>,
+        mut ended: Vec<(SignedHead, Anchors)>,
+    ) {
         let mut due = Instant::now() + FIRST;
         let mut target: Option<Arc<SignedHead>> = None;
         loop {
@@ -99,6 +104,13 @@ impl Anchoring {
             if demand.is_some() || Instant::now() >= due {
                 target = Some(self.choose(&heads.borrow(), target.as_deref()));
                 due = Instant::now() + self.every;
+                let mut left = Vec::new();
+                for (end, anchors) in ended {
+                    if !self.date_end(&end, &anchors).await {
+                        left.push((end, anchors));
+                    }
+                }
+                ended = left;
             }
             let Some(head) = &target else { continue };
             self.round(head, demand.is_some()).await;
@@ -155,6 +167,31 @@ impl Anchoring {
                 }
             }
         }
+    }
+
+    /// Has the last checkpoint of an earlier generation dated by those TSAs that have not. True if all have.
+    async fn date_end(&self, end: &SignedHead, anchors: &Anchors) -> bool {
+        let Some(imprint) = imprint(end) else { return true };
+        let date = async |name: &str, client: &Client| -> Result<(), String> {
+            if anchors.has(end.size(), name).await.map_err(|error| error.to_string())? {
+                return Ok(());
+            }
+            let token = client.ask(imprint, &self.roots).await?;
+            anchors.keep(end, name, &token).await.map_err(|error| error.to_string())
+        };
+        let mut all = true;
+        for Asked { client, .. } in &self.asked {
+            if let Err(why) = date(&client.name, client).await {
+                let log = &end.checkpoint.origin;
+                tracing::warn!(
+                    tsa = client.name,
+                    log,
+                    "no timestamp for the end of an earlier generation: {why}"
+                );
+                all = false;
+            }
+        }
+        all
     }
 
     fn dated(&self, size: u64) -> DatedNow {

@@ -222,6 +222,7 @@ impl Statements {
             statements: shard.statements,
             records: shard.records,
             counters: shard.last.as_ref().map(|last| last.counters).unwrap_or_default(),
+            rules: shard.last.as_ref().map(|last| last.rules.clone()).unwrap_or_default(),
             closed: shard.closed,
             succeeded: shard.succeeded,
         };
@@ -307,6 +308,12 @@ impl Statements {
         }
         if last.is_some_and(|last| decreased(&last.counters, &new.counters)) {
             report.find(counters("one of them went backwards"));
+        }
+        if !new.rules.add_up_to(&new.counters) {
+            report.find(counters("those by rule do not add up to them"));
+        }
+        if last.is_some_and(|last| new.rules.decreased_since(&last.rules)) {
+            report.find(counters("one of those by rule went backwards"));
         }
         shard.payloads.insert(seq, hash);
         (shard.statements, shard.records) = (shard.statements + 1, shard.records + new.count);

@@ -2,7 +2,7 @@ use colophon_receipt::merkle::{empty_root, sha256};
 use colophon_receipt::policy_change::{POLICY_CHANGE_TYPE, PolicyChange, policy_file};
 use colophon_receipt::record::RecordLeaf;
 use colophon_receipt::statement::{
-    ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, Counters, STATEMENT_TYPE, ShardClose, Statement,
+    ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, Counters, RuleCount, STATEMENT_TYPE, ShardClose, Statement,
     payload_hash,
 };
 use colophon_receipt::{Level, Outcome};
@@ -106,6 +106,7 @@ impl Scene {
             cumulative_exchanges: recorded,
             cumulative_evidence: 0,
             bypasses: Vec::new(),
+            rules: Default::default(),
             policy: sha256(POLICY),
             counters: Counters { received: recorded + 1, recorded, open: 1, ..Counters::default() },
         }
@@ -312,10 +313,37 @@ async fn statements_that_do_not_follow() {
     assert_eq!(with(|s| s.cumulative_evidence += 1).await, ["chain"]);
     assert_eq!(with(|s| s.counters.open += 1).await, ["counters"]);
     assert_eq!(with(|s| s.counters = Counters::default()).await, ["counters", "counters"]);
+    // The two batches hold 2 and 3 records.
+    let by_rule = |s: &mut Statement, rule: &str, recorded| {
+        s.rules.add(rule.as_bytes(), &RuleCount { recorded, ..RuleCount::default() });
+    };
+    assert_eq!(with(|s| by_rule(s, "chat", 5)).await, Vec::<&str>::new());
+    assert_eq!(with(|s| by_rule(s, "chat", 4)).await, ["counters"]);
     assert_eq!(with(|s| s.root[0] ^= 1).await, ["batch"]);
     assert_eq!(with(|s| s.count += 1).await, ["chain", "batch"]);
     assert_eq!(with(|s| s.seq += 1).await, ["gap", "batch"]);
     assert_eq!(with(|s| s.shard = "other/0".into()).await, ["unannounced"]);
+}
+
+#[tokio::test]
+async fn counts_by_rule_only_grow_and_are_summed_up() {
+    let mut scene = Scene::new().await;
+    let mut state = async |rules: &[(&str, u64)], next: u64| {
+        let mut statement = scene.batch(next);
+        for (rule, recorded) in rules {
+            statement.rules.add(rule.as_bytes(), &RuleCount { recorded: *recorded, ..RuleCount::default() });
+        }
+        scene.add(statement).await;
+        scene.check().await
+    };
+    state(&[("chat", 2)], 2).await;
+    let report = state(&[("chat", 3), ("mail", 2)], 3).await;
+    assert!(report.is_sound(), "{:?}", report.findings);
+    let sums: Vec<_> = report.by_rule().into_iter().map(|(rule, count)| (rule, count.recorded)).collect();
+    assert_eq!(sums, [(b"chat".to_vec(), 3), (b"mail".to_vec(), 2)]);
+    // The sum is right, but one rule has lost what another has won.
+    let report = state(&[("chat", 2), ("mail", 4)], 1).await;
+    assert!(report.findings[0].to_string().contains("by rule went backwards"), "{:?}", report.findings);
 }
 
 #[tokio::test]

@@ -48,6 +48,11 @@ impl Older {
         Ok(Older { reader, head, cosigned, vkey, anchors })
     }
 
+    /// Its last checkpoint, and where timestamps over it are kept.
+    pub(crate) fn end(&self) -> (SignedHead, Anchors) {
+        (self.head.clone(), self.anchors.clone())
+    }
+
     /// The checkpoint to prove leaf `index` by.
     pub(crate) fn head_for(&self, index: u64) -> &SignedHead {
         self.cosigned.as_ref().filter(|head| head.size() > index).unwrap_or(&self.head)

@@ -5,7 +5,7 @@ use crate::private::{Entry, NO_TENANT};
 use crate::wal::{Holds, WalError};
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{Record, RecordId};
-use colophon_receipt::statement::Counters;
+use colophon_receipt::statement::{Counters, OTHER, RuleCount, Rules};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,8 @@ use std::time::Duration;
 pub(crate) struct Pending {
     pub(crate) id: RecordId,
     pub(crate) tenant: Option<Arc<[u8]>>,
+    /// Name of the rule that decided, if known.
+    pub(crate) rule: Option<Arc<str>>,
     pub(crate) completed_at: u64,
     pub(crate) record: Record,
     pub(crate) signatures: Vec<HttpSignature>,
@@ -36,12 +38,26 @@ impl Pending {
             announced: self.announced,
         }
     }
+
+    /// Its part of what its rule counted.
+    pub(crate) fn count_into(&self, rules: &mut Rules) {
+        let (refused, degraded) = (u64::from(self.refused), u64::from(self.degraded));
+        let count = RuleCount { recorded: 1, refused, degraded, ..RuleCount::default() };
+        rules.add(named(self.rule.as_deref()), &count);
+    }
+}
+
+/// A rule as statements name it.
+fn named(rule: Option<&str>) -> &[u8] {
+    rule.map_or(OTHER, str::as_bytes)
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Book {
     /// Since the start of the process; `recorded` counts finished records, logged or not.
     pub(crate) total: Counters,
+    /// What rules passed and lost since the last `take`.
+    rules: Rules,
     /// Ids that are open or wait for the log.
     live: HashSet<RecordId, ByRecordId>,
     pending: Vec<Pending>,
@@ -63,6 +79,8 @@ pub(crate) struct Taken {
     pub(crate) to: u64,
     /// Counters at this moment.
     pub(crate) total: Counters,
+    /// What rules passed and lost since the last time.
+    pub(crate) rules: Rules,
 }
 
 impl Book {
@@ -157,23 +175,29 @@ impl Book {
     }
 
     /// Counts an accepted exchange as lost.
-    pub(crate) fn lose(&mut self, id: &RecordId) {
+    pub(crate) fn lose(&mut self, id: &RecordId, rule: Option<&str>) {
         self.live.remove(id);
         self.total.open = self.total.open.saturating_sub(1);
         self.total.lost += 1;
+        self.rules.add(named(rule), &RuleCount { lost: 1, ..RuleCount::default() });
     }
 
-    pub(crate) fn pass(&mut self) {
+    pub(crate) fn pass(&mut self, rule: &str) {
         self.total.received += 1;
-        self.total.passed += 1;
+        self.passed(Some(rule));
     }
 
     /// An exchange that was accepted goes on without a record.
-    pub(crate) fn bypass(&mut self, id: &RecordId) {
+    pub(crate) fn bypass(&mut self, id: &RecordId, rule: Option<&str>) {
         self.live.remove(id);
         self.total.open = self.total.open.saturating_sub(1);
-        self.total.passed += 1;
+        self.passed(rule);
         *self.total.bypass.get_or_insert(0) += 1;
+    }
+
+    fn passed(&mut self, rule: Option<&str>) {
+        self.total.passed += 1;
+        self.rules.add(named(rule), &RuleCount { passed: 1, ..RuleCount::default() });
     }
 
     pub(crate) fn is_live(&self, id: &RecordId) -> bool {
@@ -193,7 +217,8 @@ impl Book {
         let first_stamp = self.stamps.first_key_value().map(|(time, _)| *time);
         let to = first_stamp.unwrap_or(now).min(now).max(self.from);
         self.from = to;
-        Taken { pending: std::mem::take(&mut self.pending), to, total: self.total }
+        let (pending, rules) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.rules));
+        Taken { pending, to, total: self.total, rules }
     }
 
     /// Forgets what is logged.

@@ -21,7 +21,7 @@ use crate::shard::Shard;
 use crate::wal::WalError;
 use colophon_receipt::Hash;
 use colophon_receipt::statement::{
-    CLOSE_TYPE, Counters, Predecessor, STATEMENT_TYPE, ShardClose, Statement, payload_hash,
+    CLOSE_TYPE, Counters, Predecessor, Rules, STATEMENT_TYPE, ShardClose, Statement, payload_hash,
 };
 use colophon_signer::cose::sign_statement;
 use std::sync::Arc;
@@ -74,6 +74,7 @@ impl Keeper {
             log,
             chain: Chain::new(shard, from, Counters::default()),
             held: Vec::new(),
+            unrecorded: Rules::default(),
             inflight: None,
             next: None,
             closing: Closing::No,
@@ -149,6 +150,10 @@ struct Chain {
     recorded: u64,
     refused: u64,
     degraded: u64,
+    /// What each rule counted.
+    rules: Rules,
+    /// Of that, what was passed and lost by the last statement alone.
+    unrecorded: Rules,
     /// What earlier shards of this process counted.
     base: Counters,
     /// The process's counters, and how many exchanges were open, at the last statement.
@@ -168,6 +173,8 @@ impl Chain {
             recorded: 0,
             refused: 0,
             degraded: 0,
+            rules: Rules::default(),
+            unrecorded: Rules::default(),
             total: base,
             base,
             open: 0,
@@ -205,6 +212,8 @@ struct Worker {
     chain: Chain,
     /// Finished records that the next statement takes.
     held: Vec<Pending>,
+    /// What rules passed and lost that no statement has told.
+    unrecorded: Rules,
     inflight: Option<Sealed>,
     /// Announced, takes over once the current shard is closed.
     next: Option<Arc<Shard>>,
@@ -296,7 +305,8 @@ impl Worker {
             }
             book.take(self.ledger.now())
         };
-        let Taken { pending, mut to, total } = taken;
+        let Taken { pending, mut to, total, rules } = taken;
+        self.unrecorded.add_all(&rules);
         self.held.extend(pending);
         self.held.sort_unstable_by_key(|pending| (pending.completed_at, pending.id));
         let mut count = self.held.partition_point(|pending| pending.completed_at <= to);
@@ -313,6 +323,9 @@ impl Worker {
         self.chain.recorded += count as u64;
         self.chain.refused += records.iter().filter(|pending| pending.refused).count() as u64;
         self.chain.degraded += records.iter().filter(|pending| pending.degraded).count() as u64;
+        records.iter().for_each(|pending| pending.count_into(&mut self.chain.rules));
+        self.chain.unrecorded = std::mem::take(&mut self.unrecorded);
+        self.chain.rules.add_all(&self.chain.unrecorded);
         self.inflight = Some(self.sealed(records, to, total).await?);
         Ok(true)
     }
@@ -364,6 +377,7 @@ impl Worker {
                 bypass: bypass.filter(|count| *count > 0),
             },
             bypasses,
+            rules: chain.rules.clone(),
         };
         let payload = statement.encode();
         let origin = self.ledger.0.origin.clone();

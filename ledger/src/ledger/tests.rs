@@ -13,6 +13,7 @@ mod node;
 mod policy;
 mod private;
 mod remote;
+mod rules;
 pub(crate) mod support;
 mod task;
 mod warn;
@@ -49,7 +50,7 @@ async fn batches_hold_what_was_counted_and_a_clean_end_leaves_no_wal() {
     let (dir, store) = (TempDir::new().unwrap(), memory());
     let (ledger, keeper) = open(config(dir.path()), store.clone()).await.unwrap();
     let ids: HashSet<RecordId> = (0..100).map(|n| exchange(&ledger, n)).collect();
-    ledger.passed();
+    ledger.passed("health");
     ledger.malformed();
     keeper.close().await.unwrap();
     let counts = ledger.counters();
@@ -194,7 +195,8 @@ async fn a_log_that_cannot_be_written_loses_nothing_and_pushes_back() {
     let lost = (0..60)
         .map(|n| {
             let (id, fields) = (ledger.new_id(1), request(n));
-            let open = Open { id, received_at: 1, level: Level::Commit, fields: &fields, tenant: None };
+            let open =
+                Open { id, received_at: 1, level: Level::Commit, fields: &fields, tenant: None, rule: None };
             let mut ticket = ledger.begin_degraded(&open);
             let record = seal_for(&ledger, &mut ticket, n);
             // However the ticket is given back, what waits in memory is bounded.

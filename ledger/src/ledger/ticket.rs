@@ -23,6 +23,8 @@ pub struct Open<'a> {
     /// Whose keys seal what opens the record, so that it can be erased with all else of the tenant; absent: those of the
     /// tenant `-`. At most [`MAX_TENANT`](crate::erase::MAX_TENANT) bytes.
     pub tenant: Option<&'a [u8]>,
+    /// Name of the rule that decided, for the counts by rule; absent: counted together with others.
+    pub rule: Option<&'a Arc<str>>,
 }
 
 /// An accepted exchange. Give it to `Ledger::finish`: one that is dropped instead counts as lost.
@@ -32,6 +34,7 @@ pub struct Ticket {
     pub(super) shard: Arc<Shard>,
     pub(super) id: RecordId,
     pub(super) tenant: Option<Arc<[u8]>>,
+    pub(super) rule: Option<Arc<str>>,
     /// Its OPEN, while nobody has seen it written.
     pub(super) opening: Option<Queued>,
     /// Its OPEN, once somebody has.
@@ -66,7 +69,7 @@ impl Ticket {
         if let Some(stamp) = self.stamp.take() {
             book.unstamp(stamp);
         }
-        book.bypass(&self.id);
+        book.bypass(&self.id, self.rule.as_deref());
         true
     }
 
@@ -85,7 +88,7 @@ impl std::fmt::Debug for Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.settled {
-            self.ledger.lose(&self.id, self.stamp);
+            self.ledger.lose(&self.id, self.stamp, self.rule.as_deref());
             tracing::error!(
                 id = hex::encode(self.id),
                 "LOST RECORD: an accepted exchange was dropped without a record; it counts as lost"

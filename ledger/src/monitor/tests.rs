@@ -83,6 +83,7 @@ impl Scene {
             cumulative_exchanges: 0,
             cumulative_evidence: 0,
             bypasses: Vec::new(),
+            rules: Default::default(),
             policy: [1; 32],
             counters: Counters::default(),
         }

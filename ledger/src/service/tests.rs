@@ -74,6 +74,7 @@ impl Sidecar {
             cumulative_exchanges: 0,
             cumulative_evidence: 0,
             bypasses: Vec::new(),
+            rules: Default::default(),
             policy: [0; 32],
             counters: StatementCounters::default(),
         };

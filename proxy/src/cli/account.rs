@@ -31,6 +31,9 @@ pub(super) struct IntervalArgs {
     /// Trust file with the log's key, from elsewhere; without it the log's own genesis is believed
     #[arg(long, value_name = "FILE")]
     pub(super) trust: Option<PathBuf>,
+    /// Only this generation of the log: a rotated key begins the next
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) generation: Option<u32>,
 }
 
 impl IntervalArgs {
@@ -44,6 +47,7 @@ impl IntervalArgs {
 /// A log, read.
 pub(super) struct Log {
     pub(super) store: Arc<dyn ObjectStore>,
+    pub(super) generation: u32,
     pub(super) reader: LogReader,
     pub(super) head: SignedHead,
     /// The keys that are believed: the trust file's, or else those of the genesis.
@@ -55,10 +59,25 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Opens the log in `store`, if it has one generation only.
-    pub(super) async fn open(store: Arc<dyn ObjectStore>, trust: Option<&Path>) -> anyhow::Result<Log> {
-        only_generation(&store).await?;
-        Log::open_generation(store, 1, trust).await
+    /// Opens the generation asked for, or the only one there is: half an account would look whole.
+    pub(super) async fn open(
+        store: Arc<dyn ObjectStore>,
+        generation: Option<u32>,
+        trust: Option<&Path>,
+    ) -> anyhow::Result<Log> {
+        let newest = colophon_ledger::generation::newest(&store).await?;
+        let generation = match generation {
+            Some(generation) if generation <= newest => generation,
+            Some(generation) => {
+                anyhow::bail!("the log has no generation {generation}: its newest is {newest}")
+            }
+            None if newest == 1 => 1,
+            None => anyhow::bail!(
+                "the log has {newest} generations (its key was rotated), and an export shows one tree: say which with \
+                 --generation"
+            ),
+        };
+        Log::open_generation(store, generation, trust).await
     }
 
     /// Opens one generation of the log in `store`.
@@ -73,7 +92,7 @@ impl Log {
             None => reader.genesis_keys(&head.checkpoint).await?,
         };
         let signed = keys.iter().any(|key| SignedHead::parse(&head.note, key).is_ok());
-        Ok(Log { store, reader, head, keys, trusted: trust.is_some(), signed })
+        Ok(Log { store, generation, reader, head, keys, trusted: trust.is_some(), signed })
     }
 
     pub(super) fn origin(&self) -> &str {
@@ -108,18 +127,4 @@ fn trusted_keys(trust: &Path, origin: &str) -> anyhow::Result<Vec<VerifierKey>> 
     let origin = term::safe_line(origin);
     anyhow::ensure!(!keys.is_empty(), "{} has no key for the log {origin}", trust.display());
     Ok(keys)
-}
-
-/// Refuses a log whose key was rotated: what is read here is one generation, and half an account would look whole.
-///
-/// # Errors
-/// There are more generations, or the store cannot be read.
-pub(super) async fn only_generation(store: &Arc<dyn ObjectStore>) -> anyhow::Result<()> {
-    let newest = colophon_ledger::generation::newest(store).await?;
-    anyhow::ensure!(
-        newest == 1,
-        "the log has {newest} generations (its key was rotated), and this command reads one only: use `colophon log \
-         check`, which reads all of them"
-    );
-    Ok(())
 }

@@ -77,7 +77,7 @@ impl Export<'_> {
         Manifest {
             format: manifest::FORMAT.to_owned(),
             origin: self.log.origin().to_owned(),
-            generation: 1,
+            generation: self.log.generation,
             from: from.unwrap_or(self.window.from),
             to: to.unwrap_or(self.window.to),
             shard: self.window.shard.clone(),
@@ -98,10 +98,11 @@ impl Export<'_> {
     }
 
     async fn log_part(&self, sink: &mut Sink, shown: Range<u64>) -> anyhow::Result<()> {
-        sink.put("log/1/checkpoint", self.log.head.note.as_bytes())?;
+        let folder = format!("log/{}", self.log.generation);
+        sink.put(&format!("{folder}/checkpoint"), self.log.head.note.as_bytes())?;
         for (tile, width) in tiles::part(&shown, self.log.head.size()) {
             let (name, bytes) = self.log.reader.file(tile, width).await?;
-            sink.put(&format!("log/1/{name}"), &bytes)?;
+            sink.put(&format!("{folder}/{name}"), &bytes)?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 use super::*;
 
-fn statement() -> Statement {
+pub(super) fn statement() -> Statement {
     Statement {
         shard: "clinic/0011".into(),
         seq: 3,
@@ -13,6 +13,7 @@ fn statement() -> Statement {
         cumulative_exchanges: 9,
         cumulative_evidence: 0,
         bypasses: Vec::new(),
+        rules: Rules::default(),
         policy: [3; 32],
         counters: Counters {
             received: 12,

@@ -106,6 +106,9 @@ fn human(report: &FolderReport, colour: bool) -> String {
     fact("recorded", format!("{} in {} batches", totals.recorded, totals.batches));
     fact("besides", format!("{} passed unrecorded by rule, {} lost", totals.passed, totals.lost));
     fact("of these", format!("{} degraded, {} refused", totals.degraded, totals.refused));
+    for (place, rule) in count.by_rule.iter().enumerate() {
+        fact(if place == 0 { "by rule" } else { "" }, rule.to_string());
+    }
     for sidecar in &count.sidecars {
         let (from, to) = (time(sidecar.from), time(sidecar.to));
         fact(

@@ -2,7 +2,9 @@
 
 use colophon_receipt::Hash;
 use colophon_receipt::merkle::empty_root;
-use colophon_receipt::statement::{Announcement, Counters, Predecessor, ShardClose, Statement, payload_hash};
+use colophon_receipt::statement::{
+    Announcement, Counters, Predecessor, RuleCount, Rules, ShardClose, Statement, payload_hash,
+};
 use colophon_signer::PublicKey;
 use colophon_signer::cose::Sign1;
 
@@ -67,6 +69,16 @@ impl Shard {
             refused: late.refused.saturating_sub(early.refused),
             bypass: late.bypass.unwrap_or(0).saturating_sub(early.bypass.unwrap_or(0)),
         }
+    }
+
+    /// The same by rule, of rules that counted something within the window.
+    pub(super) fn by_rule(&self) -> impl Iterator<Item = (&[u8], RuleCount)> {
+        let none = const { &Rules::new() };
+        let early = self.before.as_ref().map_or(none, |before| &before.rules);
+        let late = self.inside.as_ref().map_or(none, |(_, last)| &last.rules);
+        late.iter()
+            .map(|(rule, count)| (rule, count.saturating_sub(&early.get(rule))))
+            .filter(|(_, count)| !count.is_zero())
     }
 
     /// Takes the next statement in, and says what is wrong with it all the same: one that does not follow is taken, so
@@ -152,6 +164,12 @@ impl Shard {
         let before = self.last.as_ref().map_or([0; 7], |last| parts(&last.counters));
         if before.iter().zip(parts(&new.counters)).any(|(before, after)| *before > after) {
             return Err("has a counter that went backwards".into());
+        }
+        if !new.rules.add_up_to(&new.counters) {
+            return Err("has counters by rule that do not add up to its counters".into());
+        }
+        if self.last.as_ref().is_some_and(|last| new.rules.decreased_since(&last.rules)) {
+            return Err("has a counter by rule that went backwards".into());
         }
         Ok(())
     }

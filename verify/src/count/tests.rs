@@ -1,6 +1,6 @@
 use super::*;
 use colophon_receipt::merkle::empty_root;
-use colophon_receipt::statement::{Counters, Predecessor, payload_hash};
+use colophon_receipt::statement::{Counters, Predecessor, RuleCount, Rules, payload_hash};
 use colophon_signer::Ed25519Key;
 use colophon_signer::cose::sign_statement;
 use colophon_signer::note::NoteAlgorithm;
@@ -26,6 +26,8 @@ pub(crate) struct Life {
     previous: Hash,
     to: u64,
     counters: Counters,
+    /// All records by the rule `chat`, all passes by `health`.
+    rules: Rules,
 }
 
 impl Life {
@@ -51,8 +53,8 @@ impl Scene {
         at: u64,
         predecessor: Option<Predecessor>,
     ) -> Life {
-        let mut life =
-            Life { name: name.into(), key, seq: 0, previous: [0; 32], to: at, counters: Counters::default() };
+        let (counters, rules) = Default::default();
+        let mut life = Life { name: name.into(), key, seq: 0, previous: [0; 32], to: at, counters, rules };
         let mut announcement = Announcement {
             shard: name.into(),
             public_key: life.key().public_key().0,
@@ -75,6 +77,8 @@ impl Scene {
         life.counters.received += records + 1;
         life.counters.recorded += records;
         life.counters.passed += 1;
+        life.rules.add(b"chat", &RuleCount { recorded: records, ..RuleCount::default() });
+        life.rules.add(b"health", &RuleCount { passed: 1, ..RuleCount::default() });
         let mut statement = Statement {
             shard: life.name.clone(),
             seq: life.seq,
@@ -89,6 +93,7 @@ impl Scene {
             bypasses: Vec::new(),
             policy: [0; 32],
             counters: life.counters,
+            rules: life.rules.clone(),
         };
         change(&mut statement);
         let payload = statement.encode();
@@ -153,6 +158,11 @@ fn two_lives_are_one_unbroken_account() {
     let part = scene.count(12 * SECOND + 1, 14 * SECOND - 1);
     assert!(part.is_unbroken(), "{part:?}");
     assert_eq!((part.totals.recorded, part.totals.passed, part.counted.len()), (7, 2, 2));
+    let by_rule: Vec<String> = part.by_rule.iter().map(ByRule::to_string).collect();
+    assert_eq!(
+        (by_rule, part.without_rule()),
+        (vec!["chat: 7 recorded".into(), "health: 2 passed".into()], 0)
+    );
     // Of one shard, of another name, of no time.
     assert_eq!(scene.count_of(0, u64::MAX, Some("clinic/bb")).totals.recorded, 6);
     assert_eq!(scene.count_of(0, u64::MAX, Some("clinic")).totals.recorded, 14);
@@ -173,7 +183,7 @@ fn bent(change: impl FnOnce(&mut Statement)) -> Vec<String> {
 fn a_statement_that_does_not_follow_breaks_the_account() {
     assert_eq!(bent(|_| {}), Vec::<String>::new());
     type Change = fn(&mut Statement);
-    let changes: [(Change, &str); 11] = [
+    let changes: [(Change, &str); 13] = [
         (|s| s.seq = 2, "comes without statement 1: 0 records"),
         (
             |s| (s.seq, s.cumulative_exchanges, s.counters.recorded) = (3, 9, 9),
@@ -187,7 +197,12 @@ fn a_statement_that_does_not_follow_breaks_the_account() {
         (|s| s.count = 0, "but a root"),
         (|s| s.cumulative_exchanges += 1, "totals"),
         (|s| s.counters.lost += 1, "do not balance"),
-        (|s| (s.counters.passed, s.counters.open) = (0, 2), "went backwards"),
+        (|s| (s.counters.passed, s.counters.open, s.rules) = (0, 2, Rules::new()), "went backwards"),
+        (
+            |s| s.rules.add(b"chat", &RuleCount { lost: 1, ..RuleCount::default() }),
+            "by rule that do not add up",
+        ),
+        (|s| s.rules = moved(&s.rules), "a counter by rule that went backwards"),
     ];
     for (change, says) in changes {
         let faults = bent(change);
@@ -195,6 +210,36 @@ fn a_statement_that_does_not_follow_breaks_the_account() {
     }
     let more = bent(|s| (s.counters.recorded, s.counters.received) = (4, 6));
     assert!(more[0].contains("other records than its batches"), "{more:?}");
+}
+
+/// The same counts, as if other rules had decided.
+fn moved(rules: &Rules) -> Rules {
+    let mut moved = Rules::new();
+    rules.iter().for_each(|(rule, count)| moved.add(&[rule, b"2"].concat(), count));
+    moved
+}
+
+/// What older builds signed, and what stands beyond the cap, is told as what it is.
+#[test]
+fn what_no_statement_tells_the_rule_of_is_counted_all_the_same() {
+    let mut scene = Scene::new();
+    let mut old = scene.announce("a/1", 2, SECOND, None);
+    scene.state(&mut old, 3, |s| s.rules = Rules::new());
+    let mut new = scene.announce("b/1", 3, SECOND, None);
+    scene.state(&mut new, 2, |s| {
+        (s.rules, s.counters.refused) = (Rules::new(), 1);
+        let count = RuleCount { recorded: 2, refused: 1, passed: 1, ..RuleCount::default() };
+        s.rules.add(colophon_receipt::statement::OTHER, &count);
+    });
+    let count = whole(&scene);
+    assert!(count.is_unbroken(), "{count:?}");
+    let told: Vec<String> = count.by_rule.iter().map(ByRule::to_string).collect();
+    assert_eq!(told, ["other rules: 2 recorded, 1 passed; of the recorded: 1 refused"]);
+    assert_eq!((count.totals.recorded, count.without_rule()), (5, 4));
+    // Two stretches of log together.
+    let mut both = whole(&scene);
+    both.join(2, count);
+    assert_eq!((both.by_rule.len(), both.by_rule[0].recorded, both.without_rule()), (1, 4, 8));
 }
 
 #[test]

@@ -108,8 +108,14 @@ impl Run<'_> {
         let received_at = ledger.now();
         let id = ledger.new_id(received_at / 1000);
         let early = exchange::early_fields();
-        let mut ticket =
-            ledger.begin(&Open { id, received_at, level: Level::Commit, fields: &early, tenant: None })?;
+        let mut ticket = ledger.begin(&Open {
+            id,
+            received_at,
+            level: Level::Commit,
+            fields: &early,
+            tenant: None,
+            rule: None,
+        })?;
         ledger.opened(&mut ticket).await?;
         let fields = exchange::fields(n);
         let seed = ledger.new_seed().context("randomness")?;

@@ -42,6 +42,8 @@ impl Worker {
                 self.next.insert(Arc::new(shard)).clone()
             }
         };
+        // No statement has told it after all.
+        self.unrecorded.add_all(&std::mem::take(&mut self.chain.unrecorded));
         let (total, open) = self.chain.before;
         let base = Counters {
             received: total.received - open,

@@ -162,6 +162,7 @@ async fn a_store_that_is_away_is_as_a_full_backlog() {
         level: Level::Sign,
         fields: &request(3),
         tenant: None,
+        rule: None,
     });
     let record = seal_for(&ledger, &mut ticket, 3);
     ledger.finish(ticket, record.into()).unwrap();

@@ -150,7 +150,7 @@ fn of_tenant(ledger: &Ledger, tenant: Option<&[u8]>, n: u64) -> (RecordId, Ticke
     for _ in 0..2 {
         let received_at = ledger.now();
         let id = ledger.new_id(received_at / 1000);
-        let open = Open { id, received_at, level: Level::Sign, fields: &request(n), tenant };
+        let open = Open { id, received_at, level: Level::Sign, fields: &request(n), tenant, rule: None };
         let mut ticket = ledger.begin(&open).unwrap();
         ledger.open_now(&mut ticket).unwrap();
         tickets.push(ticket);

@@ -112,6 +112,7 @@ async fn a_key_that_expired_while_the_log_was_away_loses_nothing() {
     way.away.store(true, Ordering::Relaxed);
     // In a statement that cannot be logged before its key has expired.
     ids.extend((1..5).map(|n| exchange(&ledger, n)));
+    ledger.passed("health");
     tokio::time::sleep(Duration::from_millis(1200)).await;
     way.away.store(false, Ordering::Relaxed);
     settle(&ledger).await;
@@ -124,6 +125,8 @@ async fn a_key_that_expired_while_the_log_was_away_loses_nothing() {
     assert!(ids.iter().all(|id| found.records.contains_key(id)));
     let earlier = found.announced[1].predecessor.as_ref().expect("the expired shard");
     assert_eq!(earlier.shard, first);
+    let ends = found.shards.values().filter_map(|statements| statements.last());
+    assert_eq!(ends.map(|last| last.rules.get(b"health").passed).sum::<u64>(), 1);
 }
 
 #[tokio::test]
@@ -146,6 +149,7 @@ async fn a_cloned_sidecar_begins_another_shard() {
         cumulative_exchanges: 0,
         cumulative_evidence: 0,
         bypasses: Vec::new(),
+        rules: Default::default(),
         policy: [9; 32],
         counters: StatementCounters::default(),
     };
@@ -219,6 +223,7 @@ async fn a_late_statement_of_an_earlier_life_is_not_logged_twice() {
         cumulative_exchanges: 1,
         cumulative_evidence: 0,
         bypasses: Vec::new(),
+        rules: Default::default(),
         policy: [9; 32],
         counters: StatementCounters::default(),
     };

@@ -73,7 +73,7 @@ pub(crate) fn accept(ledger: &Ledger, n: u64) -> Result<Ticket, WalError> {
 pub(crate) fn begin(ledger: &Ledger, n: u64) -> Result<Ticket, WalError> {
     let received_at = ledger.now();
     let id = ledger.new_id(received_at / 1000);
-    ledger.begin(&Open { id, received_at, level: Level::Sign, fields: &request(n), tenant: None })
+    ledger.begin(&Open { id, received_at, level: Level::Sign, fields: &request(n), tenant: None, rule: None })
 }
 
 pub(crate) fn seal_for(ledger: &Ledger, ticket: &mut Ticket, n: u64) -> Record {
@@ -222,6 +222,10 @@ pub(crate) async fn audit(ledger: &Ledger) -> Audit {
                 assert_eq!(statement.cumulative_exchanges, before + statement.count);
                 assert_eq!(statement.counters.recorded, statement.cumulative_exchanges);
                 assert!(statement.counters.balanced(), "{:?}", statement.counters);
+                assert!(statement.rules.add_up_to(&statement.counters), "{statement:?}");
+                if let Some(earlier) = earlier.last() {
+                    assert!(!statement.rules.decreased_since(&earlier.rules), "{statement:?}");
+                }
                 ends.insert(shard, (payload_hash(cose.payload()), statement.to));
                 if statement.count > 0 {
                     let name = batch_name(&statement.shard, statement.seq);

@@ -3,6 +3,7 @@
 use super::super::term;
 use colophon_ledger::check::{Report, ShardSummary};
 use colophon_receipt::statement::{Bypass, Counters};
+use colophon_verify::count::ByRule;
 
 /// Shards told one by one; of more, only those that did not end cleanly.
 const TOLD: usize = 20;
@@ -56,6 +57,9 @@ pub(super) fn print(report: &Report, trusted: bool) {
     if let Some(count) = sum.bypass {
         println!("            of the passed: {count} let through by a bypass");
     }
+    for rule in by_rule(report) {
+        println!("            {rule}");
+    }
     for bypass in &report.bypasses {
         println!("{}", bypassed(bypass));
     }
@@ -79,6 +83,10 @@ pub(super) fn print(report: &Report, trusted: bool) {
     } else {
         println!("{} {} found", term::refused("✗"), report.findings.len() as u64 + report.omitted);
     }
+}
+
+fn by_rule(report: &Report) -> Vec<ByRule> {
+    report.by_rule().iter().map(|(rule, count)| ByRule::new(rule, count)).collect()
 }
 
 /// What the timestamps show, in a line.
@@ -165,6 +173,7 @@ pub(super) fn json(report: &Report) -> serde_json::Value {
         "batches": report.batches,
         "records": report.records,
         "counters": counters(&report.counters()),
+        "by_rule": by_rule(report),
         "shards": shards,
         "not_logged": not_logged,
         "dated_checkpoints": report.dated_checkpoints,

@@ -9,8 +9,10 @@ use colophon_ledger::generation;
 use colophon_ledger::tally::Tally;
 use colophon_verify::count::{Count, Sidecar, Window};
 use colophon_verify::time;
-use std::path::PathBuf;
+use object_store::ObjectStore;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Exit code of a broken account.
 const BROKEN: u8 = 1;
@@ -50,39 +52,17 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
         places => Some(backend::read(places, args.backend_counter.as_deref()).await?),
     };
     let store = args.place.open().await?;
-    let newest = generation::newest(&store).await?;
-    anyhow::ensure!(
-        newest == 1 || args.proof.is_none(),
-        "the log has {newest} generations (its key was rotated), and what shows a count lies in one tree: leave out --proof"
-    );
     let trust = args.interval.trust.as_deref();
-    let mut log = Log::open_generation(store.clone(), 1, trust).await?;
-    let mut count = Count::default();
-    for generation in 1..=newest {
-        if generation > 1 {
-            log = Log::open_generation(store.clone(), generation, trust).await?;
+    let alone = args.interval.generation.is_some() || args.proof.is_some();
+    let counted = match alone {
+        true => {
+            let log = Log::open(store, args.interval.generation, trust).await?;
+            let count = signed(&log).then_some(log.count(window.clone()).await?);
+            count.map(|count| (log, count))
         }
-        if !log.signed {
-            let origin = term::safe_line(log.origin());
-            eprintln!("{} no key of {origin} signed the checkpoint", term::red("error:"));
-            return Ok(ExitCode::from(BROKEN));
-        }
-        let counted = log.count(window.clone()).await?;
-        if generation == 1 {
-            count = counted;
-            continue;
-        }
-        count.join(generation, counted);
-        // Without it one of them could be another log's, or lack its end.
-        match generation::check_link(&store, generation).await {
-            Ok(link) if link.handed_over || log.trusted => {}
-            Ok(_) => count.faults.push(format!(
-                "generation {generation} was begun without the key of the one before: only a trust file can say that it \
-                 is the same log's"
-            )),
-            Err(why) => count.faults.push(format!("generation {generation} does not continue the one before: {why}")),
-        }
-    }
+        false => all_generations(&store, &window, trust).await?,
+    };
+    let Some((log, count)) = counted else { return Ok(ExitCode::from(BROKEN)) };
     let public = args.public_only || args.place.is_published() || count.totals.batches == 0;
     let public = public || !super::has_batches(&log.store).await?;
     let tally = match public {
@@ -113,6 +93,45 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(NOT_TRUSTED),
     })
+}
+
+/// The account over all generations of the log, and the newest of them; `None` where a checkpoint is not signed.
+async fn all_generations(
+    store: &Arc<dyn ObjectStore>,
+    window: &Window,
+    trust: Option<&Path>,
+) -> anyhow::Result<Option<(Log, Count)>> {
+    let mut log = Log::open_generation(store.clone(), 1, trust).await?;
+    if !signed(&log) {
+        return Ok(None);
+    }
+    let mut count = log.count(window.clone()).await?;
+    for generation in 2..=generation::newest(store).await? {
+        log = Log::open_generation(store.clone(), generation, trust).await?;
+        if !signed(&log) {
+            return Ok(None);
+        }
+        count.join(generation, log.count(window.clone()).await?);
+        // Without it one of them could be another log's, or lack its end.
+        match generation::check_link(store, generation).await {
+            Ok(link) if link.handed_over || log.trusted => {}
+            Ok(_) => count.faults.push(format!(
+                "generation {generation} was begun without the key of the one before: only a trust file can say that it \
+                 is the same log's"
+            )),
+            Err(why) => count.faults.push(format!("generation {generation} does not continue the one before: {why}")),
+        }
+    }
+    Ok(Some((log, count)))
+}
+
+/// Whether a believed key signed the checkpoint; says so if none did.
+fn signed(log: &Log) -> bool {
+    if !log.signed {
+        let origin = term::safe_line(log.origin());
+        eprintln!("{} no key of {origin} signed the checkpoint", term::red("error:"));
+    }
+    log.signed
 }
 
 async fn tally(mut tally: Tally, count: &Count) -> Tally {
@@ -147,6 +166,7 @@ fn print(origin: &str, window: &Window, count: &Count, tally: Option<&Tally>, tr
     if totals.evidence > 0 {
         println!("            {} evidence records besides", totals.evidence);
     }
+    print_rules(count);
     if let Some(tally) = tally {
         print_tally(tally);
     }
@@ -157,13 +177,24 @@ fn print(origin: &str, window: &Window, count: &Count, tally: Option<&Tally>, tr
     if count.more_faults > 0 {
         println!("  and {} more", count.more_faults);
     }
-    println!("by rule     not signed: rules stand only in the private openings");
     if count.is_unbroken() {
         let by =
             if trusted { "your trust file" } else { "the log's own genesis: nothing outside vouches for it" };
         println!("{} the account is unbroken (log key from {by})", term::green("✓"));
     } else {
         println!("{} the account is broken: the counts above are not all there was", term::refused("✗"));
+    }
+}
+
+fn print_rules(count: &Count) {
+    let mut title = "by rule";
+    for rule in &count.by_rule {
+        println!("{title:<12}{rule}");
+        title = "";
+    }
+    match count.without_rule() {
+        0 => {}
+        rest => println!("{title:<12}of {rest} exchanges the statements do not tell the rule"),
     }
 }
 

@@ -60,7 +60,7 @@ async fn export(args: ExportArgs) -> anyhow::Result<ExitCode> {
         let receipt = Path::new(&args.place.place);
         return others::write(receipt, args.format, trust, args.key.as_ref(), &args.output);
     }
-    let log = Log::open(args.place.open().await?, trust).await?;
+    let log = Log::open(args.place.open().await?, args.interval.generation, trust).await?;
     if !log.signed {
         let origin = term::safe_line(log.origin());
         eprintln!("{} no key of {origin} signed the checkpoint", term::red("error:"));
