@@ -25,8 +25,11 @@ pub struct Actions {
     pub on_miss: OnMiss,
     /// The prover that makes it, by the name of its definition.
     pub prover: Option<Arc<str>>,
-    /// The attested server that answers instead of the usual one, by the name of its definition.
-    pub upstream: Option<Arc<str>>,
+    /// The attested servers of which one answers instead of the usual one, by the names of their definitions: the first
+    /// that proves itself.
+    pub upstreams: Vec<Arc<str>>,
+    /// Whether all of them have reference values, so that `tee` can be given there.
+    pub attested: bool,
 }
 
 /// A share of exchanges, drawn for a higher level.

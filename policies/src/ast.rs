@@ -40,6 +40,8 @@ pub(crate) struct Defaults {
 pub(crate) struct Upstream {
     pub(crate) name: Placed<String>,
     pub(crate) url: String,
+    /// What its evidence has to say: the `spec` of an attestation policy, keys in order.
+    pub(crate) attestation: Option<Placed<serde_json::Value>>,
 }
 
 /// A prover that rules may name.
@@ -67,7 +69,8 @@ pub(crate) struct Rule {
     pub(crate) deadline: Option<Placed<Duration>>,
     pub(crate) on_miss: Option<Placed<OnMiss>>,
     pub(crate) prover: Option<Placed<String>>,
-    pub(crate) upstream: Option<Placed<String>>,
+    /// The attested servers that answer, the first that can.
+    pub(crate) upstreams: Vec<Placed<String>>,
     /// The reason.
     pub(crate) deny: Option<Placed<String>>,
 }

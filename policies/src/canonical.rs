@@ -42,6 +42,16 @@ struct CanonicalDefaults<'a> {
 struct CanonicalUpstream<'a> {
     name: &'a str,
     url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attestation: Option<&'a serde_json::Value>,
+}
+
+/// One is written as before there could be several.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum CanonicalNames<'a> {
+    One(&'a str),
+    Several(Vec<&'a str>),
 }
 
 #[derive(Serialize)]
@@ -66,7 +76,7 @@ struct CanonicalRule<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     prover: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    upstream: Option<&'a str>,
+    upstream: Option<CanonicalNames<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     deny: Option<&'a str>,
 }
@@ -125,7 +135,11 @@ struct CanonicalBody<'a> {
 }
 
 pub(crate) fn text(compiled: &Compiled, default: &Rule) -> String {
-    let upstreams = compiled.upstreams.iter().map(|(name, url)| CanonicalUpstream { name, url });
+    let upstreams = compiled.upstreams.iter().map(|upstream| CanonicalUpstream {
+        name: &upstream.name,
+        url: &upstream.url,
+        attestation: upstream.attestation.as_ref(),
+    });
     let provers =
         compiled.provers.iter().map(|(name, backend)| CanonicalProver { name, backend: backend.as_str() });
     let policy = CanonicalPolicy {
@@ -162,7 +176,11 @@ fn canonical_rule<'a>(rule: &'a Rule, compiled: &'a Compiled) -> CanonicalRule<'
         deadline: actions.deadline.map(|deadline| deadline.as_secs()),
         on_miss: (actions.on_miss != OnMiss::default()).then(|| actions.on_miss.as_str()),
         prover: actions.prover.as_deref(),
-        upstream: actions.upstream.as_deref(),
+        upstream: match actions.upstreams.as_slice() {
+            [] => None,
+            [one] => Some(CanonicalNames::One(one)),
+            several => Some(CanonicalNames::Several(several.iter().map(|name| &**name).collect())),
+        },
         deny: rule.deny.as_deref(),
     }
 }

@@ -7,7 +7,7 @@ use crate::actions::FailurePolicy;
 use crate::ast::{Backend, Document, Placed};
 use crate::error::{Fault, Place, PolicyError, Warning, shown, suggestion};
 use crate::matching::body::Pointer;
-use crate::policy::Rule;
+use crate::policy::{Rule, Upstream};
 use colophon_receipt::Level;
 use std::collections::HashMap;
 
@@ -33,8 +33,8 @@ pub(crate) struct Compiled {
     pub(crate) ceiling: Level,
     pub(crate) rules: Vec<Rule>,
     pub(crate) pointers: Vec<Pointer>,
-    /// Name and address, in the order of names.
-    pub(crate) upstreams: Vec<(String, String)>,
+    /// In the order of names.
+    pub(crate) upstreams: Vec<Upstream>,
     pub(crate) provers: Vec<(String, Backend)>,
     /// Levels asked for, and where.
     pub(crate) asked: Vec<Asked>,
@@ -123,7 +123,15 @@ impl Compiler {
             }
             for upstream in &spec.upstreams {
                 define(&mut defined, "upstream", file, &upstream.name).map_err(wrong)?;
-                self.compiled.upstreams.push((upstream.name.value.clone(), upstream.url.clone()));
+                self.compiled.upstreams.push(Upstream {
+                    name: upstream.name.value.clone(),
+                    url: upstream.url.clone(),
+                    attestation: upstream.attestation.as_ref().map(|given| given.value.clone()),
+                    place: Place::new(
+                        &file.name,
+                        upstream.attestation.as_ref().map_or(upstream.name.at, |given| given.at),
+                    ),
+                });
             }
             for prover in &spec.provers {
                 define(&mut defined, "prover", file, &prover.name).map_err(wrong)?;
@@ -131,7 +139,7 @@ impl Compiler {
             }
         }
         self.compiled.name = name.map(|(name, _)| name.to_owned()).unwrap_or_default();
-        self.compiled.upstreams.sort();
+        self.compiled.upstreams.sort_by(|a, b| a.name.cmp(&b.name));
         self.compiled.provers.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(())
     }

@@ -83,7 +83,7 @@ impl Policy {
         if let Some(wanted) = client_level(head.headers) {
             self.raise(&mut decision, wanted);
         }
-        if !self.honours.gives(decision.level) {
+        if !self.gives(&decision) {
             self.lower(&mut decision);
         }
         decision
@@ -119,6 +119,11 @@ impl Policy {
         }
         let failure_policy = rule.failure_policy.max(self.default.failure_policy);
         Standing { rule, level: self.default.level.max(Level::Commit), failure_policy }
+    }
+
+    /// Whether the level can be given: here, or for `tee` by the attested servers that the rule names.
+    fn gives(&self, decision: &Decision) -> bool {
+        self.honours.gives(decision.level) || (decision.level == Level::Tee && decision.actions.attested)
     }
 
     /// Raises to what the client wants, as far as the ceiling goes.

@@ -28,6 +28,7 @@ mod read;
 mod routes;
 mod yaml;
 
+pub use policy::Upstream;
 pub use actions::{Actions, Draw, FailurePolicy, Honours, OnMiss, Refusal, Sample};
 pub use api::{Api, UnknownApi};
 pub use cases::{CaseResult, Cases};

@@ -29,6 +29,7 @@ pub struct Policy {
     pub(crate) honours: Honours,
     pub(crate) reasons: Reasons,
     pointers: Vec<Pointer>,
+    upstreams: Vec<Upstream>,
     canonical: String,
     asked: Vec<Asked>,
     warnings: Vec<Warning>,
@@ -44,6 +45,19 @@ pub(crate) struct Rule {
     /// The reason, where what matches is refused.
     pub(crate) deny: Option<Arc<str>>,
     pub(crate) actions: Arc<Actions>,
+    pub(crate) place: Place,
+}
+
+/// An attested server that rules may send requests to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// Its name in rules and records.
+    pub name: String,
+    /// `https://host:port`.
+    pub url: String,
+    /// What its evidence has to say: the `spec` of an attestation policy, which this crate only carries. Without, nothing
+    /// proves it, and `tee` cannot be given there.
+    pub attestation: Option<serde_json::Value>,
     pub(crate) place: Place,
 }
 
@@ -112,6 +126,7 @@ impl Policy {
             honours: Honours::default(),
             reasons,
             pointers: compiled.pointers,
+            upstreams: compiled.upstreams,
             asked: compiled.asked,
             warnings: compiled.warnings,
         }
@@ -125,6 +140,11 @@ impl Policy {
     /// The pointers into bodies that rules ask about, each once: see [`Content::values`](crate::Content::values).
     pub fn pointers(&self) -> &[Pointer] {
         &self.pointers
+    }
+
+    /// The attested servers that rules may name, in the order of their names.
+    pub fn upstreams(&self) -> &[Upstream] {
+        &self.upstreams
     }
 
     /// What may not be meant so, and what the program cannot do.
@@ -156,9 +176,10 @@ impl Policy {
     ///
     /// Keys come in a fixed order: `apiVersion`, `kind`, `name`, `defaults` {`level`, `failurePolicy`},
     /// `clientMayRaiseTo` (null: clients cannot raise), `routes` (SHA-256 in hex of the table behind `apis`, one line
-    /// `path method api operation generating` a route, sorted), `upstreams` and `provers` (sorted; absent if there are none),
+    /// `path method api operation generating` a route, sorted), `upstreams` (each {`name`, `url`, and, if it has one,
+    /// `attestation` with its keys sorted}) and `provers` (sorted; absent if there are none),
     /// `rules` in order, each {`name`, `level`, `failurePolicy` (the default's where the rule has none), `matches` (null: everything),
-    /// and, if it has them, `sample` {`threshold` (decimal text), `to`, `draw`}, `deadline` (seconds), `onMiss`, `prover`, `upstream`, `deny`}.
+    /// and, if it has them, `sample` {`threshold` (decimal text), `to`, `draw`}, `deadline` (seconds), `onMiss`, `prover`, `upstream` (a list where the rule names several), `deny`}.
     /// An entry of `matches` has, if it names them, `method`, `path` {`type`, `value`}, `headers` and `query` [{`name`, `type`, `value`}]
     /// (names of headers in lower case), `apis`, `models`, `tenants`, `callers`, `stream`, `body` [{`pointer`, `op`, `values`}]
     /// (`Equals` is an `In` of one value; `Matches` has its expression as the only value; each value is its type and its text). The order in `matches`,

@@ -6,8 +6,8 @@ pub(crate) mod words;
 
 use crate::ast::{Backend, Defaults, Document, Placed, Prover, Spec, Upstream};
 use crate::error::Fault;
-use crate::yaml::{Map, Node};
-use words::{failure_policy, level, list, name, word};
+use crate::yaml::{Map, Node, Value};
+use words::{failure_policy, level, list, name, placed, word};
 
 const API_VERSION: &str = "colophon.dev/v1alpha1";
 const KIND: &str = "ProvenancePolicy";
@@ -44,7 +44,7 @@ fn defaults(node: &Node) -> Result<Placed<Defaults>, Fault> {
 }
 
 fn upstream(node: &Node) -> Result<Upstream, Fault> {
-    let map = node.map("upstream", &["name", "url"])?;
+    let map = node.map("upstream", &["name", "url", "attestation"])?;
     let url_node = map.required("url")?;
     let url = url_node.text("url")?;
     let uri: Result<http::Uri, _> = url.parse();
@@ -52,7 +52,16 @@ fn upstream(node: &Node) -> Result<Upstream, Fault> {
     if !https {
         return Err(url_node.fault("an upstream with evidence has an address like https://host:port"));
     }
-    Ok(Upstream { name: name(map.required("name")?, "name")?, url: url.to_owned() })
+    let attestation = map.get("attestation").map(attestation).transpose()?;
+    Ok(Upstream { name: name(map.required("name")?, "name")?, url: url.to_owned(), attestation })
+}
+
+/// What it says is for whoever verifies evidence to understand.
+fn attestation(node: &Node) -> Result<Placed<serde_json::Value>, Fault> {
+    match &node.value {
+        Value::Map(entries) if !entries.is_empty() => Ok(placed(node, node.json()?)),
+        _ => Err(node.fault("`attestation` is a mapping: the `spec` of an attestation policy")),
+    }
 }
 
 fn prover(node: &Node) -> Result<Prover, Fault> {

@@ -114,6 +114,26 @@ impl Node {
         Ok(Map { at: self.at, what: what.to_owned(), entries })
     }
 
+    /// The value as JSON, the keys of each mapping in order.
+    pub(crate) fn json(&self) -> Result<serde_json::Value, Fault> {
+        Ok(match &self.value {
+            Value::Null => serde_json::Value::Null,
+            Value::Bool(flag) => (*flag).into(),
+            Value::Number(number) => {
+                let number: Result<serde_json::Number, _> = number.parse();
+                number.map_err(|_| self.fault("JSON has no such number"))?.into()
+            }
+            Value::Text(text) => text.as_str().into(),
+            Value::List(items) => items.iter().map(Node::json).collect::<Result<Vec<_>, _>>()?.into(),
+            Value::Map(entries) => {
+                let mut entries: Vec<_> = entries.iter().collect();
+                entries.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+                let pairs = entries.into_iter().map(|(key, node)| Ok((key.name.clone(), node.json()?)));
+                serde_json::Value::Object(pairs.collect::<Result<_, _>>()?)
+            }
+        })
+    }
+
     /// An error at this value.
     pub(crate) fn fault(&self, message: impl Into<String>) -> Fault {
         Fault::new(self.at, message)

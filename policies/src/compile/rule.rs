@@ -29,10 +29,10 @@ impl Compiler {
             self.compiled.warnings.push(Warning { place: place.clone(), message });
         }
         let level = self.level(rule)?;
-        if let Some(given) = &rule.level {
+        let actions = self.actions(file, rule, level)?;
+        if let Some(given) = rule.level.as_ref().filter(|_| !(level == Level::Tee && actions.attested)) {
             self.compiled.asked.push(Asked { level, place: Place::new(file, given.at), drawn: false });
         }
-        let actions = self.actions(file, rule, level)?;
         let mut matches = Vec::with_capacity(rule.matches.len());
         for entry in &rule.matches {
             matches.push(self.entry(entry)?);
@@ -63,7 +63,7 @@ impl Compiler {
     }
 
     fn actions(&mut self, file: &str, rule: &ast::Rule, level: Level) -> Result<Actions, Fault> {
-        let ast::Rule { sample, deadline, on_miss, prover, upstream, deny, .. } = rule;
+        let ast::Rule { sample, deadline, on_miss, prover, upstreams, deny, .. } = rule;
         let reaches = |wanted| level == wanted || sample.as_ref().is_some_and(|s| s.value.to == wanted);
         let evidence = reaches(Level::Tee) || reaches(Level::Zk);
         let wrong = |at, message: &str| Err(Fault::new(at, message));
@@ -91,7 +91,6 @@ impl Compiler {
             _ => {}
         }
         let provers: Vec<String> = self.compiled.provers.iter().map(|(name, _)| name.clone()).collect();
-        let upstreams: Vec<String> = self.compiled.upstreams.iter().map(|(name, _)| name.clone()).collect();
         let prover = match prover {
             Some(prover) if !reaches(Level::Zk) => {
                 return wrong(prover.at, "a prover is for proofs: with `zk` as `level` or `sample.to`");
@@ -99,16 +98,22 @@ impl Compiler {
             Some(prover) => Some(Arc::from(self.defined("prover", prover, provers.into_iter())?)),
             None => None,
         };
-        let upstream = match upstream {
-            Some(upstream) if level < Level::Tee => {
-                return wrong(
-                    upstream.at,
-                    "an upstream is for what has to be computed there: with `level: tee`",
-                );
-            }
-            Some(upstream) => Some(Arc::from(self.defined("upstream", upstream, upstreams.into_iter())?)),
-            None => None,
+        if let Some(upstream) = upstreams.first().filter(|_| level < Level::Tee) {
+            return wrong(
+                upstream.at,
+                "an upstream is for what has to be computed there: with `level: tee`",
+            );
+        }
+        let known: Vec<String> = self.compiled.upstreams.iter().map(|known| known.name.clone()).collect();
+        let mut named: Vec<Arc<str>> = Vec::with_capacity(upstreams.len());
+        for upstream in upstreams {
+            named.push(Arc::from(self.defined("upstream", upstream, known.iter().cloned())?));
+        }
+        let proves = |name: &Arc<str>| {
+            let known = self.compiled.upstreams.iter().find(|known| known.name == **name);
+            known.is_some_and(|known| known.attestation.is_some())
         };
+        let attested = !named.is_empty() && named.iter().all(proves);
         Ok(Actions {
             sample: sample.as_ref().map(|sample| Sample {
                 threshold: threshold(sample.value.share),
@@ -118,7 +123,8 @@ impl Compiler {
             deadline: deadline.as_ref().map(|deadline| deadline.value),
             on_miss: on_miss.as_ref().map(|on_miss| on_miss.value).unwrap_or_default(),
             prover,
-            upstream,
+            upstreams: named,
+            attested,
         })
     }
 }

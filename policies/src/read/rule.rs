@@ -4,7 +4,7 @@ use super::matches::entry;
 use super::words::{deadline, failure_policy, level, list, name, placed, word};
 use crate::actions::{Draw, OnMiss};
 use crate::ast::{Placed, Rule, Sample};
-use crate::error::Fault;
+use crate::error::{Fault, shown};
 use crate::yaml::{Node, Value};
 use colophon_receipt::Level;
 
@@ -22,6 +22,8 @@ pub(crate) const KEYS: [&str; 10] = [
 ];
 /// A reason may be this long: it goes into the answer and the record.
 const MAX_REASON_BYTES: usize = 256;
+/// A rule may name this many upstreams.
+const MAX_UPSTREAMS: usize = 8;
 /// A percent, in millionths.
 const PERCENT: u64 = 1_000_000;
 
@@ -36,13 +38,31 @@ pub(crate) fn rule(node: &Node) -> Result<Rule, Fault> {
         deadline: map.get("deadline").map(deadline).transpose()?,
         on_miss: map.get("onMiss").map(on_miss).transpose()?,
         prover: map.get("prover").map(|node| name(node, "prover")).transpose()?,
-        upstream: map.get("upstream").map(|node| name(node, "upstream")).transpose()?,
+        upstreams: map.get("upstream").map_or(Ok(Vec::new()), upstreams)?,
         deny: map.get("deny").map(deny).transpose()?,
     };
     if rule.level.is_none() && rule.deny.is_none() {
         map.required("level")?;
     }
     Ok(rule)
+}
+
+/// A name, or a list of them: the first that proves itself answers.
+fn upstreams(node: &Node) -> Result<Vec<Placed<String>>, Fault> {
+    let Value::List(_) = node.value else { return Ok(vec![name(node, "upstream")?]) };
+    let items = node.items("upstream")?;
+    if items.len() > MAX_UPSTREAMS {
+        return Err(node.fault(format!("a rule names at most {MAX_UPSTREAMS} upstreams")));
+    }
+    let mut names: Vec<Placed<String>> = Vec::with_capacity(items.len());
+    for item in items {
+        let name = name(item, "upstream")?;
+        if names.iter().any(|known| known.value == name.value) {
+            return Err(item.fault(format!("the upstream `{}` is named twice", shown(&name.value))));
+        }
+        names.push(name);
+    }
+    Ok(names)
 }
 
 fn sample(node: &Node) -> Result<Placed<Sample>, Fault> {

@@ -159,13 +159,34 @@ fn a_denied_request_is_recorded_as_a_refusal() {
 }
 
 #[test]
+fn tee_is_given_where_every_named_upstream_has_reference_values() {
+    let given = |spare: &str, rule: &str| {
+        policy(&format!(
+            "upstreams:\n- {{name: a, url: \"https://a\", attestation: {{platforms: {{tdx: {{}}}}}}}}\n- {{name: b, url: \"https://b\"{spare}}}\nrules:\n- {{name: t, level: tee, failurePolicy: Ignore, upstream: {rule}}}\n- {{name: u, matches: [{{apis: [chat]}}], level: sign}}"
+        ))
+    };
+    let attested = ", attestation: {gpu: off}";
+    let both = given(attested, "[a, b]");
+    let decision = post("/x").decide(&both);
+    assert_eq!((decision.level, decision.why_lowered, decision.refusal), (Level::Tee, None, None));
+    assert_eq!(decision.actions.upstreams, ["a".into(), "b".into()]);
+    assert!(!both.warnings().iter().any(|warning| warning.message.contains("`tee` cannot be given")));
+    assert!(both.canonical().contains(r#""attestation":{"gpu":"off"}"#), "{}", both.canonical());
+    assert!(both.canonical().contains(r#""upstream":["a","b"]"#));
+    let one = given("", "[a, b]");
+    assert_eq!(post("/x").decide(&one).level, Level::Sign, "b proves nothing");
+    assert!(one.warnings().iter().any(|warning| warning.message.contains("`tee` cannot be given")));
+    assert_ne!(both.digest(), given(", attestation: {gpu: require}", "[a, b]").digest());
+}
+
+#[test]
 fn actions_come_with_the_decision() {
     let policy = policy(
         "upstreams: [{name: enclave, url: \"https://10.0.0.7:8443\"}]\nprovers: [{name: ezkl, backend: exec}]\nrules:\n- {name: t, matches: [{apis: [chat]}], level: tee, upstream: enclave, deadline: 10m}\n- {name: s, level: sign, sample: {percent: 0.5, to: zk, draw: PostCommit}, deadline: 1d, onMiss: Alert, prover: ezkl}",
     );
     let actions = |request: Request| request.decide(&policy).actions;
     let expected = Actions {
-        upstream: Some("enclave".into()),
+        upstreams: vec!["enclave".into()],
         deadline: Some(Duration::from_secs(600)),
         ..Actions::default()
     };
@@ -179,7 +200,7 @@ fn actions_come_with_the_decision() {
         deadline: Some(Duration::from_secs(86_400)),
         on_miss: OnMiss::Alert,
         prover: Some("ezkl".into()),
-        upstream: None,
+        ..Actions::default()
     };
     assert_eq!(*actions(post("/v1/completions")), expected);
     for (percent, threshold) in [("100", u64::MAX), ("50", 1 << 63), ("0.000001", 184_467_440_737)] {

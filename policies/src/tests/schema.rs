@@ -6,7 +6,7 @@ use crate::{Policy, SCHEMA, read};
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use validate::valid;
 
 /// Which exchanges ask for which level. The files of one folder are one policy, in the order of their names.
@@ -101,6 +101,10 @@ struct Upstream {
     /// https://host:port
     #[schemars(regex(pattern = "^[hH][tT][tT][pP][sS]://"))]
     url: String,
+    /// What its evidence has to say: the spec of an attestation policy, as `colophon attest pin` writes it. Without, `tee`
+    /// cannot be given there.
+    #[schemars(extend("minProperties" = 1))]
+    attestation: Option<BTreeMap<String, Value>>,
 }
 
 #[derive(JsonSchema)]
@@ -141,10 +145,17 @@ struct Rule {
     /// The prover to use, by name.
     #[schemars(length(min = 1, max = 128))]
     prover: Option<String>,
-    /// The attested server that answers, by name.
-    #[schemars(length(min = 1, max = 128))]
-    upstream: Option<String>,
+    /// The attested server that answers, by name; of several the first that proves itself.
+    upstream: Option<OneOrMore>,
     deny: Option<Deny>,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code)]
+enum OneOrMore {
+    One(#[schemars(length(min = 1, max = 128))] String),
+    More(#[schemars(length(min = 1, max = 8))] Vec<String>),
 }
 
 /// The share of exchanges that is drawn for a higher level.
@@ -384,10 +395,11 @@ const EVERYTHING: &str = r#"{
   "apiVersion": "colophon.dev/v1alpha1", "kind": "ProvenancePolicy", "metadata": {"name": "all"},
   "spec": {
     "defaults": {"level": "commit", "failurePolicy": "Ignore"}, "clientMayRaiseTo": "zk",
-    "upstreams": [{"name": "enclave", "url": "https://10.0.0.7:8443"}],
+    "upstreams": [{"name": "enclave", "url": "https://10.0.0.7:8443", "attestation": {"gpu": "off", "platforms": {}}},
+                  {"name": "spare", "url": "https://10.0.0.8:8443"}],
     "provers": [{"name": "ezkl", "backend": "exec"}],
     "rules": [
-      {"name": "a", "level": "tee", "failurePolicy": "Fail", "upstream": "enclave", "deadline": "10m", "onMiss": "Alert",
+      {"name": "a", "level": "tee", "failurePolicy": "Fail", "upstream": ["enclave", "spare"], "deadline": "10m", "onMiss": "Alert",
        "matches": [
          {"method": "POST", "path": {"type": "Exact", "value": "/a"}, "headers": [{"name": "x", "type": "Exact", "value": "y"}],
           "query": [{"name": "q", "type": "RegularExpression", "value": "y+"}], "apis": ["chat", "classify"], "models": ["m*"],

@@ -44,6 +44,7 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), St
                     return wrong("required");
                 }
             }
+            "additionalProperties" if given == &Value::Bool(true) => {}
             "additionalProperties" => {
                 let known = schema.get("properties").and_then(Value::as_object);
                 let extra = |key: &String| !known.is_some_and(|known| known.contains_key(key));
@@ -55,6 +56,9 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), St
                 for (place, item) in value.as_array().into_iter().flatten().enumerate() {
                     check(root, given, item, &format!("{at}/{place}"))?;
                 }
+            }
+            "maxItems" if value.as_array().is_some_and(|l| l.len() as u64 > limit(given)) => {
+                return wrong(word);
             }
             "minItems" if value.as_array().is_some_and(|l| (l.len() as u64) < limit(given)) => {
                 return wrong(word);
@@ -77,7 +81,7 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), St
                     return wrong(word);
                 }
             }
-            "minItems" | "minProperties" | "minLength" | "maxLength" | "minimum" | "maximum" => {}
+            "minItems" | "maxItems" | "minProperties" | "minLength" | "maxLength" | "minimum" | "maximum" => {}
             other => return Err(format!("the validator does not know `{other}`")),
         }
     }
