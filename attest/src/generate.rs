@@ -3,12 +3,14 @@
 //! What is generated is not trusted for that: verify it as any other. These calls block, for milliseconds (SEV-SNP) up to a
 //! second (a GPU, a TDX quote through a busy host); call them outside of an async runtime's threads.
 
+#[cfg(feature = "generate")]
 pub mod configfs;
 #[cfg(feature = "nvml")]
 pub mod nvml;
 
 use crate::Platform;
 use serde::Serialize;
+#[cfg(feature = "generate")]
 use std::path::Path;
 
 /// Why there is no evidence.
@@ -43,6 +45,7 @@ pub struct Ability {
 
 /// What this machine can prove, and why not the rest. Tells apart by looking (and, for GPUs, by asking the driver);
 /// nothing is generated.
+#[cfg(feature = "generate")]
 pub fn abilities() -> Vec<Ability> {
     let tsm = configfs::provider();
     let by_provider = |platform: Platform, wanted: &str| match &tsm {
@@ -81,7 +84,7 @@ fn gpu() -> Ability {
     }
 }
 
-#[cfg(not(feature = "nvml"))]
+#[cfg(all(feature = "generate", not(feature = "nvml")))]
 fn gpu() -> Ability {
     let why = "this program was built without NVML".to_owned();
     Ability { platform: Platform::NvidiaGpu, able: false, why }

@@ -11,17 +11,20 @@
 //! * [`tpm`]: TPM 2.0 quotes with event log, and Azure's vTPM.
 //! * [`token`]: tokens by other verifiers (feature `tokens`).
 //!
-//! [`aci`] is the statement that evidence of Colophon's own is about, [`policy`] what a reader asks of evidence.
+//! [`aci`] is the statement that evidence of Colophon's own is about, [`document`] what a Colophon says of itself, [`policy`] what a reader asks of evidence.
 //!
 //! **Evidence bytes are malleable**: the same quote can be written in several ways that all verify. Never use a digest of
 //! them as a key for uniqueness or against replay; use what the evidence is about (nonce, report data).
 
 pub mod aci;
+#[cfg(any(test, feature = "generate", feature = "simulate"))]
+pub mod attester;
 mod bytes;
 mod chain;
 pub mod collateral;
+pub mod document;
 pub mod evidence;
-#[cfg(feature = "generate")]
+#[cfg(any(test, feature = "generate", feature = "simulate"))]
 pub mod generate;
 pub mod intel;
 pub mod nitro;
@@ -42,6 +45,7 @@ pub mod tpm;
 mod verify;
 
 pub use collateral::Collateral;
+pub use document::{Document, Keyset};
 pub use evidence::Evidence;
 pub use platform::Platform;
 pub use policy::Policy;

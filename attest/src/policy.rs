@@ -153,21 +153,34 @@ impl Policy {
         if file.api_version != API_VERSION || file.kind != KIND {
             return Err(PolicyError::Kind);
         }
-        if file.spec.platforms.is_empty() {
+        Policy::compile(file.metadata.name, file.spec)
+    }
+
+    fn compile(name: String, spec: Spec) -> Result<Policy, PolicyError> {
+        if spec.platforms.is_empty() {
             return Err(PolicyError::Value("spec.platforms names no platform, so nothing could pass".into()));
         }
         let mut platforms = BTreeMap::new();
-        for (platform, spec) in file.spec.platforms {
-            platforms.insert(platform, rules(platform, spec)?);
+        for (platform, listed) in spec.platforms {
+            platforms.insert(platform, rules(platform, listed)?);
         }
         let age = |text: Option<String>| text.as_deref().map(duration).transpose();
         Ok(Policy {
-            name: file.metadata.name,
-            gpu: file.spec.gpu,
-            max_age: age(file.spec.max_age)?,
-            max_collateral_age: age(file.spec.max_collateral_age)?,
+            name,
+            gpu: spec.gpu,
+            max_age: age(spec.max_age)?,
+            max_collateral_age: age(spec.max_collateral_age)?,
             platforms,
         })
+    }
+
+    /// Compiles a policy's `spec`, as it stands in another file.
+    ///
+    /// # Errors
+    /// As [`Policy::from_yaml`].
+    pub fn from_spec(name: &str, spec: &serde_json::Value) -> Result<Policy, PolicyError> {
+        let spec = Spec::deserialize(spec).map_err(|error| PolicyError::Yaml(error.to_string()))?;
+        Policy::compile(name.to_owned(), spec)
     }
 
     /// The rules for Intel's TCB. TDX's come first; a policy for both has the same for both, or two files.

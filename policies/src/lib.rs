@@ -28,7 +28,6 @@ mod read;
 mod routes;
 mod yaml;
 
-pub use policy::Upstream;
 pub use actions::{Actions, Draw, FailurePolicy, Honours, OnMiss, Refusal, Sample};
 pub use api::{Api, UnknownApi};
 pub use cases::{CaseResult, Cases};
@@ -39,6 +38,7 @@ pub use explain::{Check, Entry, Explanation, Step};
 pub use head::{Body, Content, Head, Value};
 pub use matching::Fit;
 pub use matching::body::Pointer;
+pub use policy::Upstream;
 pub use policy::{MAX_POLICY_BYTES, MAX_POLICY_FILES, Policy};
 pub use routes::{KnownRoute, Route, identify, known_routes};
 

@@ -99,10 +99,7 @@ impl Compiler {
             None => None,
         };
         if let Some(upstream) = upstreams.first().filter(|_| level < Level::Tee) {
-            return wrong(
-                upstream.at,
-                "an upstream is for what has to be computed there: with `level: tee`",
-            );
+            return wrong(upstream.at, "an upstream is for what has to be computed there: with `level: tee`");
         }
         let known: Vec<String> = self.compiled.upstreams.iter().map(|known| known.name.clone()).collect();
         let mut named: Vec<Arc<str>> = Vec::with_capacity(upstreams.len());

@@ -81,7 +81,8 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), St
                     return wrong(word);
                 }
             }
-            "minItems" | "maxItems" | "minProperties" | "minLength" | "maxLength" | "minimum" | "maximum" => {}
+            "minItems" | "maxItems" | "minProperties" | "minLength" | "maxLength" | "minimum" | "maximum" => {
+            }
             other => return Err(format!("the validator does not know `{other}`")),
         }
     }
