@@ -88,7 +88,8 @@ impl Statement {
     }
 }
 
-fn is_nonce(nonce: &str) -> bool {
+/// Whether a statement may have this nonce: 1 to 128 of `0-9A-Za-z_-`.
+pub fn is_nonce(nonce: &str) -> bool {
     (1..=MAX_NONCE).contains(&nonce.len())
         && nonce.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
 }

@@ -19,6 +19,18 @@ pub enum Source {
     HardwareProven,
 }
 
+impl Source {
+    /// The word in records and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::OperatorAsserted => "operator_asserted",
+            Source::ProviderAsserted => "provider_asserted",
+            Source::VerifierDerived => "verifier_derived",
+            Source::HardwareProven => "hardware_proven",
+        }
+    }
+}
+
 /// What one piece of evidence says, verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {

@@ -20,6 +20,7 @@ pub(crate) use folder::replace;
 pub(crate) use public::is_public;
 
 use crate::anchor::{AnchorStatus, Anchoring, Anchors, Demand, Timestamping};
+use crate::attest::{Birth, KeyEvidence};
 use crate::bypass::{BypassError, Bypasses, Bypassing};
 use crate::destination::{Destination, LogAt, Own};
 use crate::erase::{Erase, EraseError, ErasureReport};
@@ -100,6 +101,8 @@ pub struct Config {
     pub witnesses: Option<Witnessing>,
     /// Who dates the log's checkpoints.
     pub timestamps: Option<Timestamping>,
+    /// Who makes evidence about shards' keys.
+    pub evidence: Option<Arc<dyn KeyEvidence>>,
 }
 
 /// Where a ledger keeps what it makes.
@@ -134,6 +137,9 @@ impl Stores {
 /// Why the ledger cannot be opened or read.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
+    /// There is no evidence about a new key, which is to be announced with some.
+    #[error("no evidence about the new shard's key: {0}")]
+    Unattested(String),
     /// Another process uses the data folder.
     #[error("{0} is in use by another process (its `lock` file is held)")]
     Locked(PathBuf),
@@ -297,6 +303,11 @@ struct Inner {
 }
 
 impl Inner {
+    /// What a new shard's key gets.
+    fn birth(&self) -> Birth<'_> {
+        Birth { evidence: self.config.evidence.as_ref(), anchors: &self.anchors }
+    }
+
     /// Where the private openings are, if that is a folder.
     fn private_folder(&self) -> Option<PathBuf> {
         match &self.config.stores.private {
@@ -406,9 +417,11 @@ impl Ledger {
         let limits = wal::Limits { durability: config.durability, max_bytes: config.max_backlog_bytes };
         let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT, limits);
         let earlier = Earlier { replay, last_shard };
+        let evidence = config.evidence.clone();
+        let birth = Birth { evidence: evidence.as_ref(), anchors: &anchors };
         let (clock, shard, from, book, late) = match log.is_away() {
             false => {
-                let found = earlier.find(&mut log, &objects, &folder, None, |past| {
+                let found = earlier.find(&mut log, &objects, &folder, None, &birth, |past| {
                     let clock = Clock::new(past.to.unwrap_or(0).max(newest));
                     let shard = Shard::generate(&config.name, clock.now(), config.shard_key_life)?;
                     Ok((shard, clock))
@@ -424,7 +437,7 @@ impl Ledger {
             true => {
                 let clock = Clock::new(newest);
                 let now = clock.now();
-                let late = Late::begin(earlier, &log, &config, &folder, &wal, now)?;
+                let late = Late::begin(earlier, &log, &config, &folder, &wal, now, &birth).await?;
                 let mut book = Book::new(now);
                 book.expect(late.ids());
                 (clock, late.shard().clone(), now, book, Some(late))

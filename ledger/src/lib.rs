@@ -1,6 +1,7 @@
 //! WAL, batches, the log and its checkpoints, and the look-up of a receipt by id.
 
 pub mod anchor;
+mod attest;
 pub mod batch;
 pub mod bypass;
 pub mod check;
@@ -36,6 +37,7 @@ pub mod tiles;
 pub mod wal;
 pub mod witness;
 
+pub use attest::KeyEvidence;
 pub use bypass::{BypassError, Bypassing};
 pub use destination::LogAt;
 pub use erase::{Erase, EraseError, ErasureReport};

@@ -1,5 +1,6 @@
 //! A shard: one life of one sidecar, with its own key, announced in the log (DESIGN sections 1 and 3).
 
+use crate::attest::Birth;
 use crate::destination::Destination;
 use crate::ledger::LedgerError;
 use colophon_receipt::Hash;
@@ -24,6 +25,8 @@ pub struct Shard {
     pub tag: [u8; 2],
     /// The log index of the announcement; `u64::MAX` while the log could not be asked yet.
     pub announced: u64,
+    /// Evidence that the key was born in a trusted environment, as the log announces it.
+    pub attestation: Option<Arc<[u8]>>,
     /// `H` of the announcement's payload: what the first statement calls the previous one.
     pub(crate) announcement_hash: Hash,
     /// From when on the key counts, µs.
@@ -57,8 +60,9 @@ impl Shard {
         now: u64,
         life: Duration,
         predecessor: Option<Predecessor>,
+        birth: &Birth<'_>,
     ) -> Result<Shard, LedgerError> {
-        Shard::generate(name, now, life)?.announced_in(log, predecessor).await
+        Shard::generate(name, now, life)?.announced_in(log, predecessor, birth).await
     }
 
     /// Makes a key for a new life of `name` at `now`, µs.
@@ -76,6 +80,7 @@ impl Shard {
             public_key,
             signer: Arc::new(key),
             announced: UNANNOUNCED,
+            attestation: None,
             announcement_hash: Hash::default(),
             not_before: now,
             rotate_at: now.saturating_add(life / 10 * 9),
@@ -93,22 +98,24 @@ impl Shard {
             origin: origin.to_owned(),
             predecessor,
             proof: [0; 64],
-            attestation: None,
+            attestation: self.attestation.as_deref().map(<[u8]>::to_vec),
         };
         announcement.proof = self.signer.sign(&announcement.proof_message());
         announcement
     }
 
-    /// Has the log say it.
+    /// Has the log say it, with evidence where that is made.
     pub(crate) async fn announced_in(
         &self,
         log: &mut Destination,
         predecessor: Option<Predecessor>,
+        birth: &Birth<'_>,
     ) -> Result<Shard, LedgerError> {
-        let announcement = self.announcement(log.origin(), predecessor);
+        let shard = birth.attest(self.clone()).await?;
+        let announcement = shard.announcement(log.origin(), predecessor);
         let announced = log.announce(&announcement).await?;
         tracing::info!(shard = self.name, log_index = announced, "shard announced");
         let announcement_hash = payload_hash(&announcement.encode());
-        Ok(Shard { announced, announcement_hash, ..self.clone() })
+        Ok(Shard { announced, announcement_hash, ..shard })
     }
 }

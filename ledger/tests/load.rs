@@ -41,6 +41,7 @@ fn config(dir: &Path) -> Config {
         shard_key_life: Duration::from_secs(86400),
         witnesses: None,
         timestamps: None,
+        evidence: None,
     }
 }
 

@@ -160,6 +160,11 @@ impl Policy {
 }
 
 impl Decision {
+    /// Whether one of the rule's attested servers has to answer, and no other.
+    pub fn sends_to_attested(&self) -> bool {
+        self.level == Level::Tee && self.actions.attested
+    }
+
     fn add_reason(&mut self, reason: Arc<str>) {
         self.why_lowered = Some(match self.why_lowered.take() {
             Some(first) => Arc::from(format!("{first}; {reason}")),

@@ -18,6 +18,10 @@ impl PolicyError {
         PolicyError { place: Place::new(source_name, fault.at), message: fault.message }
     }
 
+    pub(crate) fn at(place: Place, message: String) -> PolicyError {
+        PolicyError { place, message }
+    }
+
     /// The name given to `Policy::parse`, usually the file's.
     pub fn source_name(&self) -> &str {
         &self.place.source_name

@@ -61,6 +61,13 @@ pub struct Upstream {
     pub(crate) place: Place,
 }
 
+impl Upstream {
+    /// What is wrong with its `attestation`, by whoever understands that.
+    pub fn wrong(&self, message: &str) -> PolicyError {
+        PolicyError::at(self.place.clone(), format!("the attestation of `{}`: {message}", self.name))
+    }
+}
+
 /// The reasons that need no detail, made once.
 #[derive(Debug)]
 pub(crate) struct Reasons {

@@ -1,10 +1,12 @@
 //! Client connections: accepted within limits, TLS and protocol found out, served, drained.
 
 use crate::app::App;
+use crate::attestation::Exporter;
 use crate::callers::{Peer, certificate_name};
 use crate::exchange::exchange;
 use crate::patience::{PatientTimer, within};
 use crate::response_body::{ResponseBody, ResponseBodyError};
+use crate::upstream::attested::EXPORTER;
 use bytes::Bytes;
 use http::Request;
 use http_body::{Body, Frame, SizeHint};
@@ -94,8 +96,8 @@ async fn connection(
                 () = stop.cancelled() => return,
             };
             match h2 {
-                Some(Ok(true)) => serve_h2(app, stream, None, stop).await,
-                Some(Ok(false)) => serve_h1(app, stream, None, stop, &place).await,
+                Some(Ok(true)) => serve_h2(app, stream, Known::default(), stop).await,
+                Some(Ok(false)) => serve_h1(app, stream, Known::default(), stop, &place).await,
                 // Gone, or silent for too long.
                 Some(Err(_)) | None => {}
             }
@@ -110,6 +112,8 @@ async fn connection(
                 // The handshake has verified it.
                 let shown = session.peer_certificates().and_then(|chain| chain.first());
                 let peer = shown.and_then(|certificate| certificate_name(certificate));
+                let exporter = app.attesting.as_ref().and_then(|_| exporter(session));
+                let peer = Known { peer, exporter };
                 match session.alpn_protocol() == Some(b"h2") {
                     true => serve_h2(app, stream, peer, stop).await,
                     false => serve_h1(app, stream, peer, stop, &place).await,
@@ -119,6 +123,32 @@ async fn connection(
             None => tracing::debug!("TLS handshake took too long"),
         },
     }
+}
+
+/// What a connection's TLS session says of it.
+#[derive(Default)]
+struct Known {
+    peer: Option<Peer>,
+    /// Where this proxy makes evidence of itself.
+    exporter: Option<Exporter>,
+}
+
+impl Known {
+    fn note(&self, request: &mut Request<Incoming>) {
+        if let Some(peer) = &self.peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        if let Some(exporter) = self.exporter {
+            request.extensions_mut().insert(exporter);
+        }
+    }
+}
+
+/// Only TLS 1.3 binds its exporter to the whole handshake.
+fn exporter(session: &rustls::ServerConnection) -> Option<Exporter> {
+    let suits = session.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3);
+    let value = session.export_keying_material([0; 32], EXPORTER, Some(&[]));
+    value.ok().filter(|_| suits).map(Exporter)
 }
 
 /// Whether a connection begins with the HTTP/2 preface `PRI * HTTP/2.0`. Looks without taking.
@@ -145,16 +175,14 @@ async fn speaks_h2(stream: &TcpStream) -> std::io::Result<bool> {
 async fn serve_h1(
     app: &Arc<App>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Option<Peer>,
+    known: Known,
     stop: CancellationToken,
     place: &Arc<Place>,
 ) {
     let (served, place) = (app.clone(), place.clone());
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         let app = served.clone();
-        if let Some(peer) = &peer {
-            request.extensions_mut().insert(peer.clone());
-        }
+        known.note(&mut request);
         if request.headers().contains_key(http::header::UPGRADE) {
             // A tunnel goes on with the connection when HTTP is through with it.
             request.extensions_mut().insert(Stay::Connection(place.clone()));
@@ -200,7 +228,7 @@ async fn unless<T>(token: &CancellationToken, work: impl Future<Output = T>) -> 
 async fn serve_h2(
     app: &Arc<App>,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    peer: Option<Peer>,
+    known: Known,
     stop: CancellationToken,
 ) {
     let served = app.clone();
@@ -211,9 +239,7 @@ async fn serve_h2(
         let stay = Stay::Stream(Arc::new(Busy::new(&counted)));
         // A tunnel goes on when its answer's body has ended.
         request.extensions_mut().insert(stay.clone());
-        if let Some(peer) = &peer {
-            request.extensions_mut().insert(peer.clone());
-        }
+        known.note(&mut request);
         async move { Ok::<_, Infallible>(exchange(app, request).await.map(|body| Counted { body, _stay: stay })) }
     });
     let mut builder = hyper::server::conn::http2::Builder::new(Tracked(app.tasks.clone()));

@@ -1,5 +1,7 @@
 //! What every connection of one process shares.
 
+use crate::attestation::Attesting;
+use crate::attested::{Attested, Enforcing};
 use crate::callers::Callers;
 use crate::config::Limits;
 use crate::forward::Upstream;
@@ -28,6 +30,10 @@ pub struct App {
     pub upstream_idle: Duration,
     /// What clients may use.
     pub limits: Limits,
+    /// How another policy comes into force.
+    pub(crate) enforcing: Enforcing,
+    /// Who makes evidence of this proxy.
+    pub(crate) attesting: Option<Arc<Attesting>>,
     /// How callers are known.
     pub callers: Option<Arc<Callers>>,
     /// The end of each `Colophon-Record`: how durable, and promised to be in the log within which time.
@@ -50,6 +56,8 @@ pub struct PolicyInForce {
     pub policy: Policy,
     /// Digest of the effective policy.
     pub digest: Hash,
+    /// The servers that its rules send to once they have proved themselves.
+    pub upstreams: Attested,
 }
 
 impl App {
@@ -57,13 +65,15 @@ impl App {
     #[allow(clippy::too_many_arguments, reason = "the parts of a process")]
     pub fn new(
         ledger: Ledger,
-        policy: Policy,
+        policy: PolicyInForce,
         upstream: Upstream,
         upstream_idle: Duration,
         limits: Limits,
         mmd: Duration,
         tasks: TaskTracker,
         callers: Option<Arc<Callers>>,
+        enforcing: Enforcing,
+        attesting: Option<Arc<Attesting>>,
     ) -> Arc<App> {
         let head = ledger.head();
         let value = header(&head);
@@ -72,12 +82,14 @@ impl App {
             metrics,
             promise: format!(";durability={};mmd={}", ledger.durability().as_str(), mmd.as_secs()),
             ledger,
-            policy: ArcSwap::from_pointee(PolicyInForce { digest: policy.digest(), policy }),
+            policy: ArcSwap::from_pointee(policy),
             upstream,
             upstream_idle,
             limits,
             tasks,
             callers,
+            enforcing,
+            attesting,
             kill: CancellationToken::new(),
             draining: AtomicBool::new(false),
             log_value: ArcSwap::from_pointee((head, value)),

@@ -87,6 +87,32 @@ pub struct UpstreamOptions {
     pub idle_timeout: Duration,
 }
 
+/// Evidence of trusted execution environments.
+#[derive(Clone, Debug, Args)]
+pub struct AttestOptions {
+    /// Prove where this proxy runs: tdx or snp inside such a confidential VM; simulated:SEED for tests, which proves nothing
+    #[arg(long, env = "COLOPHON_ATTEST", value_name = "WHAT")]
+    pub attest: Option<String>,
+    /// What goes along with this proxy's evidence: Intel's collateral (JSON), certificates (PEM or DER); read each time
+    #[arg(
+        id = "attest_collateral",
+        long = "attest-collateral",
+        env = "COLOPHON_ATTEST_COLLATERAL",
+        value_name = "FILE",
+        requires = "attest"
+    )]
+    pub collateral: Option<PathBuf>,
+    /// How long evidence of an upstream counts; it is renewed after half of that
+    #[arg(id = "attest_lease", long = "attest-lease", env = "COLOPHON_ATTEST_LEASE", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    pub lease: Duration,
+    /// Longest wait for evidence of an upstream, its verification included
+    #[arg(id = "attest_timeout", long = "attest-timeout", env = "COLOPHON_ATTEST_TIMEOUT", value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub timeout: Duration,
+    /// Take simulated evidence of upstreams, by the seed `colophon`: for tests, since anybody can make it
+    #[arg(long, env = "COLOPHON_ALLOW_SIMULATED")]
+    pub allow_simulated: bool,
+}
+
 /// What clients may use of this process.
 #[derive(Clone, Debug, Args)]
 pub struct Limits {

@@ -1,10 +1,10 @@
 //! The hot path: one exchange from its head to the point where only its body is still to come.
 
 use crate::accept::Stay;
-use crate::app::App;
+use crate::app::{App, PolicyInForce};
 use crate::callers::Peer;
 use crate::facts::Facts;
-use crate::forward::{Answer, ForwardError};
+use crate::forward::{Answer, ForwardError, Upstream};
 use crate::head;
 use crate::in_flight::{Ending, InFlight, NotKept, is_event_stream};
 use crate::inspect;
@@ -13,6 +13,7 @@ use crate::own;
 use crate::problem::Problem;
 use crate::request_body::{RequestBody, RequestBodyError, SharedRequest};
 use crate::response_body::{Observed, ResponseBody, Tail};
+use crate::upstream::attested::Session;
 use crate::upstream::{UpstreamBody, is_ambiguous};
 use crate::{stamp, upgrade};
 use bytes::Bytes;
@@ -83,13 +84,17 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         return Box::pin(ours(flight, &problem, ending)).await;
     }
     let sent = Instant::now();
-    let answer = match client.head(&app, parts) {
-        Ok(head) => {
-            // Before the wait: a client may leave during it.
-            flight.forwarded();
-            app.upstream.send(head, body, sent).await
+    let answer = if flight.facts.decision.sends_to_attested() {
+        Box::pin(proved(&in_force, &mut flight, parts, body, &client)).await
+    } else {
+        match client.head(&app.upstream, parts) {
+            Ok(head) => {
+                // Before the wait: a client may leave during it.
+                flight.forwarded(&app.upstream);
+                app.upstream.send(head, body, sent).await
+            }
+            Err(error) => Err(error),
         }
-        Err(error) => Err(error),
     };
     flight.waited(sent.elapsed());
     match answer {
@@ -151,8 +156,12 @@ impl Client {
     }
 
     /// The head that the upstream gets.
-    fn head(&self, app: &App, parts: http::request::Parts) -> Result<http::request::Parts, ForwardError> {
-        let mut head = app.upstream.head(parts)?;
+    fn head(
+        &self,
+        upstream: &Upstream,
+        parts: http::request::Parts,
+    ) -> Result<http::request::Parts, ForwardError> {
+        let mut head = upstream.head(parts)?;
         if let Some((protocol, _)) = &self.upgrade {
             upgrade::ask(&mut head, protocol, self.extended);
         }
@@ -196,7 +205,7 @@ async fn unseen(
     if let Some(problem) = refusal(app, &parts, &client) {
         return whole(problem.response(api));
     }
-    let answer = match client.head(app, parts) {
+    let answer = match client.head(&app.upstream, parts) {
         Ok(head) => app.upstream.send(head, body, Instant::now()).await,
         Err(error) => Err(error),
     };
@@ -250,6 +259,23 @@ fn close_after(headers: &mut HeaderMap, close: bool, client: &Client) {
     if close && client.version < Version::HTTP_2 {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+}
+
+/// Sends a request to the first of the rule's servers that has proved itself. Nothing of it is read, let alone sent, before.
+async fn proved(
+    in_force: &PolicyInForce,
+    flight: &mut InFlight,
+    parts: http::request::Parts,
+    body: RequestBody,
+    client: &Client,
+) -> Result<Answer, ForwardError> {
+    let names = &flight.facts.decision.actions.upstreams;
+    let (upstream, reserved) = in_force.upstreams.reserve(names, client.upgrade.is_some()).await?;
+    let head = client.head(upstream, parts)?;
+    flight.forwarded(upstream);
+    let answer = upstream.send_on(Some(reserved), head, body, Instant::now()).await?;
+    flight.proved(answer.extensions().get::<Arc<Session>>().cloned());
+    Ok(answer)
 }
 
 /// Releases an upstream's answer: held if its length is known and small, streamed otherwise.
@@ -375,7 +401,11 @@ async fn failed(flight: Box<InFlight>, error: ForwardError) -> Response<Response
         true => Ending::UpstreamFailed(error.to_string()),
         // Nobody is there to be refused.
         false if matches!(error, ForwardError::Request(RequestBodyError::Left)) => Ending::Cancelled,
-        false => Ending::Refused(problem.fault, error.to_string()),
+        false => {
+            // A refusal's record covers what of the request is on its way already.
+            flight.drain_request(EARLY_DRAIN).await;
+            Ending::Refused(problem.fault, error.to_string())
+        }
     };
     ours(flight, &problem, ending).await
 }
@@ -426,6 +456,17 @@ fn forward_problem(error: &ForwardError) -> (Problem, bool) {
                 retry: true,
             },
             true,
+        ),
+        ForwardError::Unattested(_) => (
+            Problem {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                fault: "upstream",
+                code: "upstream_not_attested",
+                message: "The policy asks for a model server that proves what it runs, and none has: nothing was sent to it"
+                    .into(),
+                retry: true,
+            },
+            false,
         ),
         ForwardError::Request(error) => (request_problem(error), false),
         ForwardError::Hosts | ForwardError::UserInfo | ForwardError::Target(_) => (

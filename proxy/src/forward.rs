@@ -1,15 +1,18 @@
 //! Towards the upstream: what a request's head looks like on the other side, and how an answer is had.
 
-use crate::config::{HostHeader, UpstreamOptions};
+use crate::config::{AttestOptions, HostHeader, UpstreamOptions};
 use crate::exchange::content_length;
 use crate::head;
 use crate::request_body::{RequestBody, RequestBodyError};
 use crate::tls;
-use crate::upstream::{Connections, NoAnswer, Settings, UpstreamBody};
+use crate::upstream::attested::Demand;
+use crate::upstream::{Connections, NoAnswer, Reserved, Settings, UpstreamBody};
 use anyhow::Context as _;
+use colophon_attest::SimulatedRoots;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
+use rustls::ClientConfig;
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,6 +46,9 @@ pub enum ForwardError {
     /// No response head in time.
     #[error("the upstream sent no response head within {0:?}")]
     Timeout(Duration),
+    /// No server has proved itself: nothing was sent to any.
+    #[error("no upstream has proved itself: {0}")]
+    Unattested(String),
     /// The client's body failed while it was forwarded.
     #[error(transparent)]
     Request(RequestBodyError),
@@ -61,8 +67,35 @@ pub enum ForwardError {
 pub type Answer = Response<UpstreamBody>;
 
 impl Upstream {
+    /// A server that has to prove itself on each connection before anything is sent.
+    pub(crate) fn attested(
+        options: &UpstreamOptions,
+        attest: &AttestOptions,
+        name: Arc<str>,
+        policy: colophon_attest::Policy,
+        simulated: Option<Arc<SimulatedRoots>>,
+        tasks: TaskTracker,
+    ) -> anyhow::Result<Upstream> {
+        let demand = |authority: &Authority| {
+            let authority = authority.clone();
+            let (lease, timeout) = (attest.lease, attest.timeout);
+            Arc::new(Demand { name, authority, policy, simulated, lease, timeout })
+        };
+        Upstream::build(options, tls::attested_config(options)?, Some(demand), tasks)
+    }
+
     /// Nothing is connected yet. What goes on beside the exchanges runs in `tasks`, until [`close`](Upstream::close).
     pub fn new(options: &UpstreamOptions, tasks: TaskTracker) -> anyhow::Result<Upstream> {
+        let tls = tls::client_config(options)?;
+        Upstream::build(options, tls, None::<fn(&Authority) -> Arc<Demand>>, tasks)
+    }
+
+    fn build(
+        options: &UpstreamOptions,
+        tls: ClientConfig,
+        demand: Option<impl FnOnce(&Authority) -> Arc<Demand>>,
+        tasks: TaskTracker,
+    ) -> anyhow::Result<Upstream> {
         let uri: Uri = options.url.parse().with_context(|| format!("--upstream {}", options.url))?;
         let parts = uri.into_parts();
         let scheme = parts.scheme.unwrap_or(Scheme::HTTP);
@@ -82,7 +115,8 @@ impl Upstream {
         let settings = Settings {
             scheme: scheme.clone(),
             authority: authority.clone(),
-            tls: tls::client_config(options)?,
+            tls,
+            demand: demand.map(|demand| demand(&authority)),
             known_h2,
             connect_timeout: options.connect_timeout,
             header_timeout: options.header_timeout,
@@ -163,9 +197,25 @@ impl Upstream {
         Ok(parts)
     }
 
+    /// A connection for a request, before there is one.
+    pub(crate) async fn reserve(&self, upgrading: bool, now: Instant) -> Result<Reserved, NoAnswer> {
+        self.connections.reserve(upgrading, now.into()).await
+    }
+
     /// Sends a request at `now` and waits for the head of its answer.
     pub fn send(
         &self,
+        head: http::request::Parts,
+        body: RequestBody,
+        now: Instant,
+    ) -> impl Future<Output = Result<Answer, ForwardError>> {
+        self.send_on(None, head, body, now)
+    }
+
+    /// The same, on a connection that was reserved for it.
+    pub(crate) fn send_on(
+        &self,
+        reserved: Option<Reserved>,
         head: http::request::Parts,
         mut body: RequestBody,
         now: Instant,
@@ -189,12 +239,16 @@ impl Upstream {
             });
         }
         // Before the future, which would have to have room for it.
-        let requested = self.connections.request(request, now.into());
+        let requested = match reserved {
+            Some(reserved) => self.connections.request_on(reserved, request, now.into()),
+            None => self.connections.request(request, now.into()),
+        };
         async move {
             requested.await.map_err(|why| match why {
                 NoAnswer::Timeout => ForwardError::Timeout(self.header_timeout),
                 NoAnswer::Connect(why) => ForwardError::Connect(why),
                 NoAnswer::Broken(error) => classify(error),
+                NoAnswer::Unattested(why) => ForwardError::Unattested(why),
             })
         }
     }

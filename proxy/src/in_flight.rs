@@ -8,6 +8,7 @@ use crate::head;
 use crate::observe::ResponseSeen;
 use crate::request_body::{self, SharedRequest};
 use crate::stamp::{self, Closing, Stamp};
+use crate::upstream::attested::Session;
 use colophon_ledger::{Done, Durability, Finishing, Open, Ticket, Unfinished, WalError};
 use colophon_policies::FailurePolicy;
 use colophon_reading::{RequestMeaning, ResponseMeaning};
@@ -71,7 +72,10 @@ pub struct InFlight {
     level: Level,
     why_lowered: Option<&'static str>,
     first_byte: Option<u64>,
-    forwarded: bool,
+    /// Where it was sent.
+    forwarded: Option<Arc<str>>,
+    /// What the server there had proved, where it has to.
+    proof: Option<Arc<Session>>,
     signatures: Vec<HttpSignature>,
     /// `Colophon-Log` as it stands in this answer's head.
     log: HeaderValue,
@@ -135,7 +139,8 @@ impl InFlight {
             level,
             why_lowered,
             first_byte: None,
-            forwarded: false,
+            forwarded: None,
+            proof: None,
             signatures: Vec::new(),
             waited: Duration::ZERO,
             opened,
@@ -189,8 +194,13 @@ impl InFlight {
     }
 
     /// Notes that the request goes on.
-    pub fn forwarded(&mut self) {
-        self.forwarded = true;
+    pub fn forwarded(&mut self, upstream: &crate::forward::Upstream) {
+        self.forwarded = Some(upstream.url().clone());
+    }
+
+    /// What the server that answers has proved on the connection.
+    pub fn proved(&mut self, session: Option<Arc<Session>>) {
+        self.proof = session;
     }
 
     /// Takes note of the upstream's head: before anything is added to it.
@@ -223,6 +233,10 @@ impl InFlight {
     /// The head of an answer of our own.
     pub fn answered_by_us(&mut self, parts: &http::response::Parts) {
         self.answered(parts, Vec::new());
+        if self.level > Level::Sign {
+            self.level = Level::Sign;
+            self.why_lowered = Some("the answer is this proxy's own");
+        }
         if let Some(head) = &mut self.head {
             // The digest of the upstream's headers is just that.
             head.headers = None;

@@ -6,6 +6,8 @@
 pub mod accept;
 pub mod admin;
 pub mod app;
+mod attestation;
+mod attested;
 pub mod bypass;
 pub mod callers;
 pub mod cli;

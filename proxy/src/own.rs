@@ -2,6 +2,7 @@
 //! `/.well-known/colophon/` and, because gateways often route `/v1/*` only, `/v1/colophon/`.
 
 use crate::app::App;
+use crate::attestation::Exporter;
 use crate::facts::parse_id;
 use crate::response_body::ResponseBody;
 use bytes::Bytes;
@@ -44,11 +45,44 @@ pub async fn answer<B>(app: &App, request: &Request<B>) -> Response<ResponseBody
             response
         }
         None if rest == "about" => about(app),
+        None if rest == "attestation" => attestation(app, request).await,
         _ => problem(
             StatusCode::NOT_FOUND,
             "not_found",
-            "Colophon serves receipts/, keys, log/ and about here",
+            "Colophon serves receipts/, keys, log/, about and attestation here",
         ),
+    }
+}
+
+/// Evidence of this proxy for the nonce that the reader gives, and for nothing else that he says.
+async fn attestation<B>(app: &App, request: &Request<B>) -> Response<ResponseBody> {
+    let Some(attesting) = &app.attesting else {
+        let message = "This proxy runs in no trusted environment that it could prove";
+        return problem(StatusCode::NOT_FOUND, "not_attested", message);
+    };
+    let nonce = match request.uri().query().map(|query| query.split('&').collect::<Vec<_>>()).as_deref() {
+        Some([pair]) => pair.strip_prefix("nonce="),
+        _ => None,
+    };
+    let Some(nonce) = nonce.filter(|nonce| colophon_attest::aci::is_nonce(nonce)) else {
+        let message = "Give nonce= and nothing else: 1 to 128 of 0-9 A-Z a-z _ -";
+        return problem(StatusCode::BAD_REQUEST, "bad_nonce", message);
+    };
+    let exporter = request.extensions().get::<Exporter>().copied();
+    let key = app.ledger.shard().public_key.0;
+    match attesting.challenge(key, nonce.to_owned(), exporter).await {
+        Ok(document) => {
+            let mut response = body("application/json", document.into());
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(error) => {
+            tracing::error!(%error, "a challenge got no evidence");
+            let message = "This machine gave no evidence at the moment";
+            let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, "no_evidence", message);
+            response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+            response
+        }
     }
 }
 

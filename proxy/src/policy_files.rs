@@ -1,5 +1,6 @@
 //! Policies on disk: a file, or a folder of them.
 
+use crate::attested;
 use anyhow::Context as _;
 use colophon_policies::{MAX_POLICY_BYTES, MAX_POLICY_FILES, Policy, PolicyError};
 use colophon_receipt::Hash;
@@ -50,7 +51,9 @@ impl PolicyFiles {
     /// # Errors
     /// The first thing that is wrong.
     pub fn parse(&self) -> Result<Policy, PolicyError> {
-        Policy::parse_all(self.files.iter().map(|(name, text)| (name.as_str(), text.as_str())))
+        let policy = Policy::parse_all(self.files.iter().map(|(name, text)| (name.as_str(), text.as_str())))?;
+        attested::demands(&policy)?;
+        Ok(policy)
     }
 
     /// SHA-256 over names and texts: another one where anything changed.

@@ -3,7 +3,7 @@
 //! The file is read, not watched: that sees a replaced symlink (`..data` of a Kubernetes ConfigMap) as well as an edit in
 //! place, on every file system. What was read counts once it is read twice: half of a policy may be a policy too.
 
-use crate::app::{App, PolicyInForce};
+use crate::app::App;
 use crate::policy_files::PolicyFiles;
 use colophon_ledger::{PolicyNotChanged, PolicyText};
 use colophon_receipt::Hash;
@@ -81,19 +81,31 @@ impl PolicyFile {
     fn bring(&mut self, policy: colophon_policies::Policy) {
         self.app.metrics.policy_reload_failed.set(0);
         let text = PolicyText::new(&policy.canonical());
-        let in_force = self.app.policy.load().digest;
+        let before = self.app.policy.load().digest;
         // What waits would come into force although the file no longer says so.
-        if text.digest() == in_force && self.coming.is_none() {
+        if text.digest() == before && self.coming.is_none() {
             return;
         }
-        for warning in policy.warnings() {
+        let in_force = match self.app.enforcing.in_force(policy) {
+            Ok(in_force) => in_force,
+            Err(error) => {
+                self.app.metrics.policy_reload_failed.set(1);
+                let error = format!("{error:#}");
+                tracing::error!(
+                    error,
+                    "the policy names an upstream that cannot be one: the old policy stays in force"
+                );
+                return;
+            }
+        };
+        for warning in in_force.policy.warnings() {
             tracing::warn!(%warning, "the policy");
         }
         let (app, digest) = (self.app.clone(), text.digest());
         self.app.metrics.policy_reload_pending.set(1);
         let swap = move || {
-            let name = policy.name().to_owned();
-            let before = app.policy.swap(Arc::new(PolicyInForce { digest, policy })).digest;
+            let name = in_force.policy.name().to_owned();
+            let before = app.policy.swap(Arc::new(in_force)).digest;
             if before != digest {
                 app.metrics.policy_reloads.inc();
                 let (before, now) = (hex::encode(before), hex::encode(digest));

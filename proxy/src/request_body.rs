@@ -86,6 +86,19 @@ impl RequestBody {
         }
     }
 
+    /// A body with nothing in it.
+    pub fn empty() -> RequestBody {
+        RequestBody {
+            prefix: VecDeque::new(),
+            inner: None,
+            seen: None,
+            gate: None,
+            _sending: None,
+            left: 0,
+            prefix_ended: true,
+        }
+    }
+
     /// Holds the body back until `opened` fires or `patience` is over.
     pub fn gated(mut self, opened: oneshot::Receiver<()>, patience: Duration) -> RequestBody {
         self.gate = Some(Gate { opened, patience: Box::pin(tokio::time::sleep(patience)) });

@@ -1,11 +1,13 @@
 //! One life of the proxy: build, run, drain.
 
 use crate::app::App;
+use crate::attestation::Attesting;
+use crate::attested::Enforcing;
 use crate::callers::Callers;
 use crate::cli::read_policy;
 use crate::config::{
-    DurabilityMode, LedgerOptions, Limits, ListenOptions, LogRoleOptions, LogUrlOptions, TimestampOptions,
-    UpstreamOptions, WitnessOptions, duration,
+    AttestOptions, DurabilityMode, LedgerOptions, Limits, ListenOptions, LogRoleOptions, LogUrlOptions,
+    TimestampOptions, UpstreamOptions, WitnessOptions, duration,
 };
 use crate::erase::Access;
 use crate::forward::Upstream;
@@ -18,7 +20,7 @@ use crate::{accept, admin};
 use anyhow::Context as _;
 use clap::Args;
 use colophon_ledger::anchor::Timestamping;
-use colophon_ledger::{Keeper, Kek, Ledger, LogAt, PolicyText, Remote, Stores, Witnessing};
+use colophon_ledger::{Keeper, Kek, KeyEvidence, Ledger, LogAt, PolicyText, Remote, Stores, Witnessing};
 use colophon_policies::Policy;
 use colophon_receipt::receipt::MAX_ANCHORS;
 use colophon_signer::rfc3161::Roots;
@@ -64,6 +66,9 @@ pub struct ServeOptions {
     /// Timestamps.
     #[command(flatten)]
     pub timestamp: TimestampOptions,
+    /// Evidence of trusted environments.
+    #[command(flatten)]
+    pub attest: AttestOptions,
     /// Limits.
     #[command(flatten)]
     pub limits: Limits,
@@ -95,9 +100,6 @@ pub struct Running {
 /// Builds everything and starts to listen.
 pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let policy = policy(options.policy.as_deref())?;
-    for warning in policy.warnings() {
-        tracing::warn!(%warning, "the policy");
-    }
     let certificate = match (&options.listen.tls_cert, &options.listen.tls_key) {
         (Some(chain), Some(key)) => Some(ServerCertificate::load(chain, key)?),
         (None, None) => None,
@@ -114,22 +116,33 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let acceptor = tls.transpose()?.map(TlsAcceptor::from);
     let tasks = TaskTracker::new();
     let upstream = Upstream::new(&options.upstream, tasks.clone())?;
+    let enforcing = Enforcing::new(&options.upstream, &options.attest, tasks.clone());
+    let in_force = enforcing.in_force(policy)?;
+    let policy = &in_force.policy;
+    for warning in policy.warnings() {
+        tracing::warn!(%warning, "the policy");
+    }
+    let attesting = Attesting::new(&options.attest, certificate.clone())?;
+    let evidence = attesting.clone().map(|attesting| attesting as Arc<dyn KeyEvidence>);
     let listener = bind("--listen", options.listen.listen).await?;
     let admin_listener = bind("--admin", options.listen.admin).await?;
     let timestamps = timestamping(&options.timestamp)?;
-    let opened = open_ledger(&options.ledger, &options.log_url, &options.witness, timestamps, &policy).await;
+    let opened =
+        open_ledger(&options.ledger, &options.log_url, &options.witness, timestamps, evidence, policy).await;
     let (ledger, keeper) = opened?;
     // Whoever has the lock writes it: it is always of the process that runs.
     let access = Access::create(&options.ledger.data, admin_listener.local_addr()?)?;
     let app = App::new(
         ledger,
-        policy,
+        in_force,
         upstream,
         options.upstream.idle_timeout,
         options.limits.clone(),
         options.ledger.mmd,
         tasks,
         callers.clone(),
+        enforcing,
+        attesting,
     );
     let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let running = Running {
@@ -191,6 +204,7 @@ impl Running {
         }
         self.admin_stop.cancel();
         self.app.upstream.close();
+        self.app.policy.load().upstreams.close();
         // Tunnels have no connection that counts; they end with `kill`.
         if tokio::time::timeout(Duration::from_millis(100), self.app.tasks.wait()).await.is_err() {
             self.app.kill.cancel();
@@ -232,6 +246,7 @@ pub(crate) async fn open_ledger(
     log_url: &LogUrlOptions,
     witness: &WitnessOptions,
     timestamps: Option<Timestamping>,
+    evidence: Option<Arc<dyn KeyEvidence>>,
     policy: &Policy,
 ) -> anyhow::Result<(Ledger, Keeper)> {
     let stores = options.stores.stores();
@@ -263,6 +278,7 @@ pub(crate) async fn open_ledger(
         shard_key_life: SHARD_KEY_LIFE,
         witnesses: witnessing(witness)?,
         timestamps,
+        evidence,
     };
     let deadline = Instant::now() + START_PATIENCE;
     loop {

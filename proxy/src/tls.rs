@@ -18,8 +18,15 @@ fn provider() -> Arc<rustls::crypto::CryptoProvider> {
 
 /// TLS towards the upstream. ALPN is left to the connector.
 pub fn client_config(options: &UpstreamOptions) -> anyhow::Result<ClientConfig> {
+    client_config_of(options, rustls::DEFAULT_VERSIONS)
+}
+
+fn client_config_of(
+    options: &UpstreamOptions,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> anyhow::Result<ClientConfig> {
     let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
+        .with_protocol_versions(versions)?
         .with_root_certificates(roots(options.ca.as_deref())?);
     match (&options.client_cert, &options.client_key) {
         (Some(chain), Some(key)) => builder
@@ -28,6 +35,14 @@ pub fn client_config(options: &UpstreamOptions) -> anyhow::Result<ClientConfig> 
         (None, None) => Ok(builder.with_no_client_auth()),
         _ => anyhow::bail!("--upstream-cert and --upstream-key go together"),
     }
+}
+
+/// TLS towards an upstream that has to prove itself: of version 1.3, and no session is taken up again, so that each
+/// connection shows a certificate of its own.
+pub fn attested_config(options: &UpstreamOptions) -> anyhow::Result<ClientConfig> {
+    let mut config = client_config_of(options, &[&rustls::version::TLS13])?;
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(config)
 }
 
 /// TLS towards any server, without a certificate of our own.
@@ -95,6 +110,11 @@ impl ServerCertificate {
             self.current.store(Arc::new(fresh));
         }
         Ok(changed)
+    }
+
+    /// SHA-256 of its key's SubjectPublicKeyInfo.
+    pub fn spki_sha256(&self) -> Option<colophon_receipt::Hash> {
+        crate::upstream::attested::spki_sha256(self.current.load().cert.first()?)
     }
 
     /// TLS towards clients, HTTP/2 preferred. With a CA they may show a certificate by it.

@@ -1,6 +1,7 @@
 //! Connections to the upstream: HTTP/1.1 ones in a pool, each driven by the exchange that uses it, and for HTTP/2 one that
 //! all share.
 
+pub(crate) mod attested;
 mod body;
 mod gate;
 mod h1;
@@ -13,12 +14,12 @@ pub(crate) use h1::is_ambiguous;
 
 use crate::forward::chain;
 use crate::request_body::RequestBody;
+use attested::{Demand, Identity};
 use h1::{Connection, Waiting};
-use h2::Shared;
+use h2::{Live, Shared};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use hyper::client::conn::TrySendError;
-use hyper::client::conn::http2::SendRequest;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
 use hyper_util::rt::TokioIo;
@@ -49,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) known_h2: bool,
     pub(crate) connect_timeout: Duration,
     pub(crate) header_timeout: Duration,
+    /// What the server has to prove on each connection.
+    pub(crate) demand: Option<Arc<Demand>>,
 }
 
 /// All connections to one server.
@@ -57,11 +60,12 @@ pub(crate) struct Connections {
     /// For requests that ask for another protocol: HTTP/1.1 only, since HTTP/2 has no such wish.
     upgrading: Connector,
     pool: Arc<Pool>,
-    shared: Shared,
+    shared: Arc<Shared>,
     /// What the server spoke last.
     speaks_h2: AtomicBool,
     settings: Settings,
     server: Uri,
+    tasks: TaskTracker,
 }
 
 /// Why there is no answer.
@@ -72,6 +76,19 @@ pub(crate) enum NoAnswer {
     Broken(hyper::Error),
     /// No head in time.
     Timeout,
+    /// The server has not proved itself, and why: nothing else was sent.
+    Unattested(String),
+}
+
+impl std::fmt::Display for NoAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NoAnswer::Connect(why) => write!(f, "no connection: {why}"),
+            NoAnswer::Broken(error) => write!(f, "the connection broke: {}", chain(error)),
+            NoAnswer::Timeout => f.write_str("it took too long"),
+            NoAnswer::Unattested(why) => f.write_str(why),
+        }
+    }
 }
 
 /// The same, where the request may have been kept.
@@ -141,8 +158,11 @@ fn is_upgrading(request: &Request<RequestBody>) -> bool {
 /// A way to send one request.
 enum Link {
     Own(Box<Connection>),
-    Shared(SendRequest<RequestBody>),
+    Shared(Live),
 }
+
+/// A connection that is there for the next request.
+pub(crate) struct Reserved(Link);
 
 impl Connections {
     /// Nothing is connected yet.
@@ -160,8 +180,9 @@ impl Connections {
         Ok(Connections {
             connector: builder().enable_all_versions().wrap_connector(http.clone()),
             upgrading: builder().enable_http1().wrap_connector(http),
-            pool: Pool::new(LOOK.min(settings.header_timeout), tasks.clone()),
-            shared: Shared::new(tasks),
+            pool: Pool::new(LOOK.min(settings.header_timeout), tasks.clone(), settings.demand.clone()),
+            shared: Arc::new(Shared::new(tasks.clone())),
+            tasks,
             speaks_h2: AtomicBool::new(settings.known_h2),
             server,
             settings,
@@ -172,7 +193,36 @@ impl Connections {
     /// was sent because its connection had been closed meanwhile goes to another one.
     pub(crate) fn request(&self, request: Request<RequestBody>, now: Instant) -> Requested<'_> {
         let deadline = now + self.settings.header_timeout;
-        let way = match self.idle(is_upgrading(&request), now) {
+        let idle = self.idle(is_upgrading(&request), now);
+        self.request_by(idle, request, now, deadline)
+    }
+
+    /// A connection for a request, before there is one: of a server that has to prove itself, one on which it has.
+    pub(crate) async fn reserve(&self, upgrading: bool, now: Instant) -> Result<Reserved, NoAnswer> {
+        if let Some(link) = self.idle(upgrading, now) {
+            return Ok(Reserved(link));
+        }
+        Ok(Reserved(self.connected(upgrading, now + self.settings.header_timeout).await?.0))
+    }
+
+    /// Sends a request on a connection that was reserved for it.
+    pub(crate) fn request_on(
+        &self,
+        Reserved(link): Reserved,
+        request: Request<RequestBody>,
+        now: Instant,
+    ) -> Requested<'_> {
+        self.request_by(Some(link), request, now, now + self.settings.header_timeout)
+    }
+
+    fn request_by(
+        &self,
+        link: Option<Link>,
+        request: Request<RequestBody>,
+        now: Instant,
+        deadline: Instant,
+    ) -> Requested<'_> {
+        let way = match link {
             Some(Link::Own(connection)) => Way::Own(connection.send(request, deadline, &self.pool)),
             other => Way::Other(Box::pin(self.by(other, request, now, deadline))),
         };
@@ -195,9 +245,9 @@ impl Connections {
             };
             let sent = match link {
                 Link::Own(connection) => connection.send(request, deadline, &self.pool).await,
-                Link::Shared(sender) => {
+                Link::Shared(live) => {
                     *request.uri_mut() = self.absolute(request.uri());
-                    self.shared.send(sender, request, deadline).await
+                    self.shared.send(live, request, deadline).await
                 }
             };
             request = match sent {
@@ -239,11 +289,25 @@ impl Connections {
         if !upgrading {
             self.speaks_h2.store(http2, Ordering::Relaxed);
         }
-        let link = match http2 {
-            true => self.shared.adopt(io).await.map(Link::Shared),
-            false => Connection::new(io, self.pool.look()).await.map(Link::Own),
+        let proving = match &self.settings.demand {
+            Some(demand) => Some((demand, Identity::of(&io).map_err(NoAnswer::Unattested)?)),
+            None => None,
         };
-        link.map_err(NoAnswer::Broken)
+        if http2 {
+            let mut sender = self.shared.open(io).await.map_err(NoAnswer::Broken)?;
+            let Some((demand, identity)) = proving else {
+                return Ok(Link::Shared(self.shared.keep(Live { sender, proven: None })));
+            };
+            let proven = Some(demand.prove_h2(&mut sender, identity).await?);
+            let live = self.shared.keep(Live { sender, proven });
+            drop(self.tasks.spawn(self.shared.renewal(demand.clone(), live.clone())));
+            return Ok(Link::Shared(live));
+        }
+        let connection = Connection::new(io, self.pool.look()).await.map_err(NoAnswer::Broken)?;
+        Ok(Link::Own(match proving {
+            Some((demand, identity)) => demand.prove_h1(connection, identity, &self.pool).await?,
+            None => connection,
+        }))
     }
 
     /// The target as HTTP/2 has it.

@@ -346,6 +346,16 @@ map_field! {
         1 url: bytes,
         /// `HTTP/1.1`, `HTTP/2.0`.
         2 version: text,
+        /// Of a server that has to prove itself: its name in the policy.
+        3 name: bytes,
+        /// What of the connection its evidence named: `exporter` or `spki`.
+        4 bound: text,
+        /// SHA-256 of the attestation document that was verified. No key against replay: evidence is malleable.
+        5 evidence: hash,
+        /// When it was verified, µs, by the operator's clock.
+        6 verified: uint,
+        /// `operator_asserted`, `provider_asserted`, `verifier_derived` or `hardware_proven`: how this proxy knew it.
+        7 source: text,
     }
 }
 

@@ -68,6 +68,11 @@ impl<'a> Certificate<'a> {
         self.0.extension_value(ObjectIdentifier::new(oid).ok()?)
     }
 
+    /// The SubjectPublicKeyInfo, DER.
+    pub fn spki(&self) -> &'a [u8] {
+        self.0.spki
+    }
+
     /// The public key as its bit string holds it: a point (SEC 1) or an `RSAPublicKey`.
     ///
     /// # Errors

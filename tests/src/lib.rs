@@ -18,6 +18,7 @@ pub mod openmetrics;
 pub mod paths;
 pub mod power;
 pub mod process;
+pub mod proving;
 pub mod receipts;
 pub mod s3;
 pub mod same;

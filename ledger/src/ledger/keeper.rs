@@ -458,7 +458,9 @@ impl Worker {
                 });
                 let (config, now) = (&inner.config, inner.clock.now());
                 let life = config.shard_key_life;
-                let shard = Shard::announce(&mut self.log, &config.name, now, life, predecessor).await?;
+                let shard =
+                    Shard::announce(&mut self.log, &config.name, now, life, predecessor, &inner.birth())
+                        .await?;
                 self.next.insert(Arc::new(shard)).clone()
             }
         };

@@ -7,6 +7,7 @@
 use super::folder::Folder;
 use super::objects::Objects;
 use super::{Config, LedgerError, Pending};
+use crate::attest::Birth;
 use crate::destination::Destination;
 use crate::recover::{self, Past};
 use crate::service::PREDECESSOR_CODE;
@@ -40,6 +41,7 @@ impl Earlier {
         objects: &Objects,
         folder: &Folder,
         own: Option<&str>,
+        birth: &Birth<'_>,
         shard: impl Fn(&Past) -> Result<(Shard, T), LedgerError>,
     ) -> Result<(Found, T), LedgerError> {
         let late = announce_kept(log, folder, own).await?;
@@ -49,7 +51,7 @@ impl Earlier {
             let past =
                 recover::look_back(&reader, &head, objects, self.last_shard.clone(), &self.replay).await?;
             let (shard, with) = shard(&past)?;
-            match shard.announced_in(log, past.predecessor.clone()).await {
+            match shard.announced_in(log, past.predecessor.clone(), birth).await {
                 // A statement of the life before was still on its way to the log: it counts, so look again.
                 Err(error) if error.refused() == Some(PREDECESSOR_CODE) && tries < LOOKS => tries += 1,
                 announced => {
@@ -126,15 +128,16 @@ pub(crate) struct Late {
 }
 
 impl Late {
-    pub(super) fn begin(
+    pub(super) async fn begin(
         earlier: Earlier,
         log: &Destination,
         config: &Config,
         folder: &Folder,
         wal: &Wal,
         now: u64,
+        birth: &Birth<'_>,
     ) -> Result<Late, LedgerError> {
-        let shard = Shard::generate(&config.name, now, config.shard_key_life)?;
+        let shard = birth.attest(Shard::generate(&config.name, now, config.shard_key_life)?).await?;
         tracing::warn!(
             log = log.origin(),
             shard = shard.name,

@@ -61,7 +61,8 @@ pub(super) async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
     // Nothing is begun here.
     anyhow::ensure!(data.join("lock").exists(), "{} is no data folder that `serve` has used", data.display());
     let policy = serve::policy(args.policy.as_deref())?;
-    let done = match serve::open_ledger(&args.ledger, &args.log_url, &args.witness, None, &policy).await {
+    let done = match serve::open_ledger(&args.ledger, &args.log_url, &args.witness, None, None, &policy).await
+    {
         Ok((ledger, keeper)) => {
             let done = ledger.erase(erase).await;
             let closed = keeper.close().await;

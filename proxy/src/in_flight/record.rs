@@ -118,10 +118,16 @@ impl InFlight {
         .write(fields::TIMES, &mut set);
         facts.decision(self.level, self.why_lowered, self.degraded).write(fields::DECISION, &mut set);
         facts.caller().write(fields::CALLER, &mut set);
-        if self.forwarded {
+        if let Some(url) = &self.forwarded {
+            let session = self.proof.as_deref();
             Upstream {
-                url: Some(self.app.upstream.url().as_bytes().into()),
+                url: Some(url.as_bytes().into()),
                 version: self.head.as_ref().and_then(|head| head.version).map(|v| version(v).into()),
+                name: session.map(|session| session.name.as_bytes().into()),
+                bound: session.map(|session| session.bound.into()),
+                evidence: session.map(|session| session.evidence),
+                verified: session.map(|session| session.verified_at),
+                source: session.map(|session| session.source.as_str().into()),
             }
             .write(fields::UPSTREAM, &mut set);
         }

@@ -1,5 +1,6 @@
 //! One HTTP/1.1 connection, driven by the task of the exchange that uses it: no task of its own, no channel between two.
 
+use super::attested::Proven;
 use super::body::UpstreamBody;
 use super::gate::Gate;
 use super::pool::Pool;
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     alarm: Pin<Box<Sleep>>,
     /// Its framing cannot be trusted: it serves no second exchange.
     poisoned: bool,
+    /// What the server has proved on it, where it has to.
+    pub(super) proven: Option<Proven>,
 }
 
 /// Says that a request's body is still to be sent, as long as it exists.
@@ -58,6 +61,7 @@ impl Connection {
             sending: Arc::new(AtomicBool::new(false)),
             alarm: Box::pin(tokio::time::sleep(look)),
             poisoned: false,
+            proven: None,
         }))
     }
 
@@ -79,9 +83,12 @@ impl Connection {
     /// be done.
     fn answered(
         mut self: Box<Self>,
-        response: Response<Incoming>,
+        mut response: Response<Incoming>,
         pool: &Arc<Pool>,
     ) -> Response<UpstreamBody> {
+        if let Some(proven) = &self.proven {
+            response.extensions_mut().insert(proven.session.clone());
+        }
         self.poisoned |= is_ambiguous(response.headers());
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         // A request that goes on must neither stand still when the client stops reading nor end with the answer.

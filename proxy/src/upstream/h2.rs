@@ -1,5 +1,6 @@
 //! The one HTTP/2 connection that all exchanges share, with a task of its own.
 
+use super::attested::{Demand, Proven};
 use super::body::UpstreamBody;
 use super::{Io, Unanswered};
 use crate::accept::Tracked;
@@ -7,44 +8,80 @@ use crate::request_body::RequestBody;
 use http::{Request, Response};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::TokioTimer;
-use std::sync::{Mutex, PoisonError};
-use tokio::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// Sends requests on the connection.
+pub(super) type Sender = SendRequest<RequestBody>;
+
+/// A connection, and what the server has proved on it, where it has to.
+#[derive(Clone)]
+pub(super) struct Live {
+    pub(super) sender: Sender,
+    pub(super) proven: Option<Proven>,
+}
+
 /// The connection in force, if there is one.
 pub(super) struct Shared {
-    sender: Mutex<Option<SendRequest<RequestBody>>>,
+    live: Mutex<Option<Live>>,
     /// Held by whoever connects: the others wait for the same connection.
     pub(super) connecting: tokio::sync::Mutex<()>,
     tasks: TaskTracker,
     closed: CancellationToken,
+    /// Ends what renews evidence, with this at the latest.
+    over: Over,
+}
+
+/// Fires when it is dropped.
+struct Over(CancellationToken);
+
+impl Over {
+    fn token(&self) -> &CancellationToken {
+        &self.0
+    }
+}
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl Live {
+    /// Whether it is the connection on which this was proved.
+    fn is_of(&self, proven: &Proven) -> bool {
+        self.proven.as_ref().is_some_and(|held| Arc::ptr_eq(&held.session, &proven.session))
+    }
 }
 
 impl Shared {
     pub(super) fn new(tasks: TaskTracker) -> Shared {
         Shared {
-            sender: Mutex::default(),
+            live: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             tasks,
             closed: CancellationToken::new(),
+            over: Over(CancellationToken::new()),
         }
     }
 
     /// The connection, if it takes requests.
-    pub(super) fn live(&self) -> Option<SendRequest<RequestBody>> {
-        let mut sender = self.sender.lock().unwrap_or_else(PoisonError::into_inner);
-        if sender.as_ref().is_some_and(SendRequest::is_closed) {
-            *sender = None;
+    pub(super) fn live(&self) -> Option<Live> {
+        let mut live = self.lock();
+        let over = |live: &Live| {
+            let expired = |proven: &Proven| !proven.session.is_good(Instant::now());
+            live.sender.is_closed() || live.proven.as_ref().is_some_and(expired)
+        };
+        if live.as_ref().is_some_and(over) {
+            *live = None;
         }
-        sender.clone()
+        live.clone()
     }
 
-    /// Takes a new connection up, unless there is one by now.
-    pub(super) async fn adopt(&self, io: Io) -> hyper::Result<SendRequest<RequestBody>> {
-        if let Some(live) = self.live() {
-            return Ok(live);
-        }
+    /// Takes a new connection up, which is nobody else's before it is kept.
+    pub(super) async fn open(&self, io: Io) -> hyper::Result<Sender> {
         let (mut sender, driver) = http2::Builder::new(Tracked(self.tasks.clone()))
             .timer(TokioTimer::new())
             .adaptive_window(true)
@@ -60,20 +97,56 @@ impl Shared {
             }
         }));
         sender.ready().await?;
-        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender.clone());
         Ok(sender)
+    }
+
+    /// Makes it the connection in force, unless there is one by now: then that.
+    pub(super) fn keep(&self, new: Live) -> Live {
+        self.live().unwrap_or_else(|| {
+            *self.lock() = Some(new.clone());
+            new
+        })
+    }
+
+    /// Has the server prove itself again before what it proved counts no longer, as long as the connection is in force.
+    pub(super) fn renewal(
+        self: &Arc<Shared>,
+        demand: Arc<Demand>,
+        live: Live,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        renew(Arc::downgrade(self), self.over.token().clone(), demand, live)
+    }
+
+    fn is_in_force(&self, proven: &Proven) -> bool {
+        self.lock().as_ref().is_some_and(|held| held.is_of(proven))
+    }
+
+    fn replace(&self, old: &Proven, new: Option<Proven>) -> bool {
+        let mut held = self.lock();
+        let Some(held) = held.as_mut().filter(|held| held.is_of(old)) else { return false };
+        held.proven = new;
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Live>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request as one stream of it.
     pub(super) async fn send(
         &self,
-        mut sender: SendRequest<RequestBody>,
+        Live { mut sender, proven }: Live,
         request: Request<RequestBody>,
         deadline: Instant,
     ) -> Result<Response<UpstreamBody>, Unanswered> {
         match tokio::time::timeout_at(deadline, sender.try_send_request(request)).await {
             Err(_) => Err(Unanswered::Timeout),
-            Ok(Ok(response)) => Ok(response.map(UpstreamBody::apart)),
+            Ok(Ok(mut response)) => {
+                if let Some(proven) = proven {
+                    response.extensions_mut().insert(proven.session);
+                }
+                Ok(response.map(UpstreamBody::apart))
+            }
             Ok(Err(error)) => {
                 let error = Unanswered::from(error);
                 if matches!(error, Unanswered::Unsent(..)) {
@@ -87,12 +160,35 @@ impl Shared {
 
     /// Uses the connection no more.
     pub(super) fn forget(&self) {
-        *self.sender.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.lock() = None;
     }
 
     /// Drops the connection.
     pub(super) fn close(&self) {
         self.closed.cancel();
+        self.over.token().cancel();
         self.forget();
+    }
+}
+
+/// Lasts no longer than the connections that it is of, and keeps none of them.
+async fn renew(shared: Weak<Shared>, over: CancellationToken, demand: Arc<Demand>, mut live: Live) {
+    while let Some(proven) = live.proven.clone() {
+        let waited = over.run_until_cancelled(sleep_until(proven.session.renew_at())).await;
+        let in_force = shared.upgrade().is_some_and(|shared| shared.is_in_force(&proven));
+        if waited.is_none() || !in_force || live.sender.is_closed() {
+            return;
+        }
+        match over.run_until_cancelled(demand.prove_h2(&mut live.sender, proven.identity)).await {
+            Some(Ok(renewed)) => live.proven = Some(renewed),
+            Some(Err(why)) => {
+                tracing::warn!(upstream = &*demand.name, %why, "its evidence was not renewed");
+                return;
+            }
+            None => return,
+        }
+        if !shared.upgrade().is_some_and(|shared| shared.replace(&proven, live.proven.clone())) {
+            return;
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Idle HTTP/1.1 connections, the newest on top. A connection is either here, in the hands of one exchange, or driven by
 //! a task because it has something to end.
 
+use super::attested::{Demand, Identity};
 use super::h1::Connection;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub(super) struct Pool {
     tasks: TaskTracker,
     /// Fires when no exchange is left.
     closed: CancellationToken,
+    /// What the server has to prove, where it has to.
+    demand: Option<Arc<Demand>>,
 }
 
 #[derive(Default)]
@@ -34,8 +37,13 @@ struct Parked {
 }
 
 impl Pool {
-    pub(super) fn new(look: Duration, tasks: TaskTracker) -> Arc<Pool> {
-        Arc::new(Pool { parked: Mutex::default(), look, tasks, closed: CancellationToken::new() })
+    pub(super) fn new(look: Duration, tasks: TaskTracker, demand: Option<Arc<Demand>>) -> Arc<Pool> {
+        Arc::new(Pool { parked: Mutex::default(), look, tasks, closed: CancellationToken::new(), demand })
+    }
+
+    /// One for a single connection that is not to be used by others yet.
+    pub(super) fn apart(&self) -> Arc<Pool> {
+        Pool::new(self.look, self.tasks.clone(), None)
     }
 
     pub(super) fn look(&self) -> Duration {
@@ -44,9 +52,16 @@ impl Pool {
 
     /// The connection that was used last, if one is idle.
     pub(super) fn take(&self, now: Instant) -> Option<Box<Connection>> {
-        let (connection, since) = self.lock().connections.pop()?;
-        // What is older goes when they are looked through.
-        (now.saturating_duration_since(since) < IDLE).then_some(connection)
+        loop {
+            let (connection, since) = self.lock().connections.pop()?;
+            // What is older goes when they are looked through.
+            if now.saturating_duration_since(since) >= IDLE {
+                return None;
+            }
+            if connection.proven.as_ref().is_none_or(|proven| proven.session.is_good(now)) {
+                return Some(connection);
+            }
+        }
     }
 
     /// Takes an idle connection in.
@@ -55,6 +70,13 @@ impl Pool {
             return;
         }
         connection.rest();
+        if let (Some(demand), Some(proven)) = (&self.demand, &connection.proven)
+            && proven.session.renew_at() <= Instant::now()
+        {
+            let (demand, identity, pool) = (demand.clone(), proven.identity, self.clone());
+            drop(self.tasks.spawn(async move { pool.renew(&demand, connection, identity).await }));
+            return;
+        }
         let mut parked = self.lock();
         if parked.closed {
             return;
@@ -62,6 +84,18 @@ impl Pool {
         parked.connections.push((connection, Instant::now()));
         if !std::mem::replace(&mut parked.watched, true) {
             drop(self.tasks.spawn(self.clone().watch()));
+        }
+    }
+
+    /// Has the server prove itself again on a connection, which is of use to others afterwards only.
+    async fn renew(self: Arc<Pool>, demand: &Arc<Demand>, connection: Box<Connection>, identity: Identity) {
+        let proved = tokio::select! {
+            proved = demand.prove_h1(connection, identity, &self) => proved,
+            () = self.closed.cancelled() => return,
+        };
+        match proved {
+            Ok(connection) => self.put(connection),
+            Err(why) => tracing::warn!(upstream = &*demand.name, %why, "its evidence was not renewed"),
         }
     }
 

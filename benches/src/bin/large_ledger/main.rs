@@ -87,6 +87,7 @@ fn config(folder: &Path, durability: Durability) -> anyhow::Result<Config> {
         stores: Default::default(),
         witnesses: None,
         timestamps: None,
+        evidence: None,
         private_key: None,
         policy: colophon_ledger::PolicyText::new("{}"),
         shard_key_life: Duration::from_secs(86400),

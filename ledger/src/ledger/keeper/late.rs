@@ -60,7 +60,10 @@ impl Worker {
             false => Ok((Shard::generate(&inner.config.name, now, inner.config.shard_key_life)?, ())),
         };
         let own = Some(given.name.as_str());
-        let found = late.earlier().find(&mut self.log, &inner.objects, &inner.folder, own, shard).await?;
+        let found = late
+            .earlier()
+            .find(&mut self.log, &inner.objects, &inner.folder, own, &inner.birth(), shard)
+            .await?;
         Ok((ours, found.0))
     }
 

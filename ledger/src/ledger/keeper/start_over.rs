@@ -38,7 +38,15 @@ impl Worker {
                 });
                 let (config, now) = (&self.ledger.0.config, self.ledger.0.clock.now());
                 let life = config.shard_key_life;
-                let shard = Shard::announce(&mut self.log, &config.name, now, life, predecessor).await?;
+                let shard = Shard::announce(
+                    &mut self.log,
+                    &config.name,
+                    now,
+                    life,
+                    predecessor,
+                    &self.ledger.0.birth(),
+                )
+                .await?;
                 self.next.insert(Arc::new(shard)).clone()
             }
         };

@@ -42,6 +42,7 @@ pub(crate) fn config(data: &Path) -> Config {
         shard_key_life: Duration::from_secs(86400),
         witnesses: None,
         timestamps: None,
+        evidence: None,
     }
 }
 

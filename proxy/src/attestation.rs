@@ -1,0 +1,132 @@
+//! Evidence of this proxy itself, where it runs in a trusted environment: for the log, at the birth of each shard's key, and
+//! for whoever asks with a nonce of his own.
+//!
+//! What is signed says which keys live here and for which nonce. Nothing that a client sends is signed but that nonce.
+
+use crate::config::AttestOptions;
+use crate::tls::ServerCertificate;
+use anyhow::Context as _;
+use colophon_attest::attester::Attester;
+use colophon_attest::document::MAX_ANNOUNCED;
+use colophon_attest::{Collateral, Document, Keyset, aci, collateral};
+use colophon_ledger::KeyEvidence;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Challenges under way at once: the hardware answers one after another.
+const AT_ONCE: usize = 4;
+/// A challenge waits so long for its turn.
+const TURN: Duration = Duration::from_secs(10);
+
+/// The TLS exporter of the connection that a request came on (RFC 9266).
+#[derive(Clone, Copy)]
+pub struct Exporter(pub [u8; 32]);
+
+/// Makes this proxy's evidence.
+pub struct Attesting {
+    attester: Attester,
+    /// What goes along with evidence; read each time, since it goes stale.
+    collateral: Option<PathBuf>,
+    /// The listener's, whose key clients may have pinned.
+    certificate: Option<Arc<ServerCertificate>>,
+    turns: Semaphore,
+}
+
+/// Why a challenge gets no evidence.
+#[derive(Debug, thiserror::Error)]
+pub enum Unanswered {
+    /// Too many at once.
+    #[error("too many challenges at once")]
+    Busy,
+    /// The machine gave none.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Attesting {
+    /// As `--attest` says; nothing without it.
+    pub fn new(
+        options: &AttestOptions,
+        certificate: Option<Arc<ServerCertificate>>,
+    ) -> anyhow::Result<Option<Arc<Attesting>>> {
+        let Some(what) = &options.attest else { return Ok(None) };
+        let attester: Attester =
+            what.parse().map_err(|error: String| anyhow::anyhow!("--attest: {error}"))?;
+        if attester.is_simulated() {
+            tracing::warn!(
+                "--attest {what}: the evidence is simulated, proves nothing, and is refused unless allowed"
+            );
+        }
+        let attesting = Attesting {
+            attester,
+            collateral: options.collateral.clone(),
+            certificate,
+            turns: Semaphore::new(AT_ONCE),
+        };
+        attesting.read_collateral().context("--attest-collateral")?;
+        Ok(Some(Arc::new(attesting)))
+    }
+
+    /// Evidence about this shard's key for a reader's nonce, of 1 to 128 characters of `0-9A-Za-z_-`.
+    ///
+    /// # Errors
+    /// [`Unanswered`].
+    pub async fn challenge(
+        self: &Arc<Self>,
+        shard_key: [u8; 32],
+        nonce: String,
+        exporter: Option<Exporter>,
+    ) -> Result<Vec<u8>, Unanswered> {
+        let turn = tokio::time::timeout(TURN, self.turns.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(Unanswered::Busy) };
+        let this = self.clone();
+        let make = move || this.document(shard_key, Some(nonce), None, exporter);
+        let made = tokio::task::spawn_blocking(make).await;
+        let made = made.unwrap_or_else(|error| Err(error.to_string()));
+        made.map(|document| document.to_json()).map_err(Unanswered::Failed)
+    }
+
+    fn document(
+        &self,
+        shard_key: [u8; 32],
+        nonce: Option<String>,
+        token: Option<Vec<u8>>,
+        exporter: Option<Exporter>,
+    ) -> Result<Document, String> {
+        let spki = self.certificate.as_ref().and_then(|certificate| certificate.spki_sha256());
+        let keyset =
+            Keyset::new(vec![shard_key], spki.into_iter().collect(), exporter.map(|exporter| exporter.0));
+        let collateral = self.read_collateral().map_err(|error| format!("{error:#}"))?;
+        let at = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+        self.attester.document(&keyset, nonce, token, &collateral, at).map_err(|error| error.to_string())
+    }
+
+    fn read_collateral(&self) -> anyhow::Result<Collateral> {
+        self.collateral.as_deref().map_or(Ok(Collateral::default()), read_collateral)
+    }
+}
+
+fn read_collateral(path: &Path) -> anyhow::Result<Collateral> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)
+        .and_then(|file| file.take(collateral::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Collateral::read(&bytes).with_context(|| format!("{}", path.display()))
+}
+
+impl KeyEvidence for Attesting {
+    fn of_key(&self, key: &[u8; 32], token: Option<Vec<u8>>) -> Result<Vec<u8>, String> {
+        let nonce = token.as_deref().map(|token| hex::encode(aci::epoch_nonce(token)));
+        let document = self.document(*key, nonce, token, None)?.to_json();
+        match document.len() <= MAX_ANNOUNCED {
+            true => Ok(document),
+            false => Err(format!(
+                "its evidence has {} bytes, and a log entry has room for {MAX_ANNOUNCED}",
+                document.len()
+            )),
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Connections to a server that has to prove itself: evidence is asked for on the connection itself, with a fresh nonce, and
+//! has to name that very connection, before anything else is written to it.
+
+use super::h1::Connection;
+use super::h2::Sender;
+use super::pool::Pool;
+use super::{Io, NoAnswer, UpstreamBody};
+use crate::forward::chain;
+use crate::request_body::RequestBody;
+use bytes::Bytes;
+use colophon_attest::document::MAX_BYTES;
+use colophon_attest::{Collateral, Document, Policy, Question, Refusal, SimulatedRoots, Source};
+use colophon_receipt::Hash;
+use colophon_receipt::merkle::sha256;
+use colophon_signer::x509::Certificate;
+use http::header::{self, HeaderValue};
+use http::uri::Authority;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper_rustls::MaybeHttpsStream;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Label and length of RFC 9266's `tls-exporter`.
+pub(crate) const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
+/// Where a Colophon answers for itself.
+const PATH: &str = "/.well-known/colophon/attestation?nonce=";
+
+/// What a server has to prove.
+pub(crate) struct Demand {
+    /// Its name in the policy.
+    pub(crate) name: Arc<str>,
+    pub(crate) authority: Authority,
+    pub(crate) policy: Policy,
+    /// Roots of simulations that count, for tests.
+    pub(crate) simulated: Option<Arc<SimulatedRoots>>,
+    /// How long evidence counts.
+    pub(crate) lease: Duration,
+    /// Longest wait for evidence, its verification included.
+    pub(crate) timeout: Duration,
+}
+
+/// The other end of one TLS connection.
+#[derive(Clone, Copy)]
+pub(crate) struct Identity {
+    exporter: [u8; 32],
+    spki: Hash,
+}
+
+/// A connection whose evidence was verified, and until when that counts.
+#[derive(Debug)]
+pub struct Session {
+    /// The upstream, as the policy names it.
+    pub name: Arc<str>,
+    /// `exporter` or `spki`: what of the connection the evidence names.
+    pub bound: &'static str,
+    /// SHA-256 of the document that was verified.
+    pub evidence: Hash,
+    /// When, µs since the epoch.
+    pub verified_at: u64,
+    /// How it is known.
+    pub source: Source,
+    good_until: Instant,
+    renew_at: Instant,
+}
+
+impl Session {
+    pub(super) fn is_good(&self, now: Instant) -> bool {
+        now < self.good_until
+    }
+
+    pub(super) fn renew_at(&self) -> Instant {
+        self.renew_at
+    }
+}
+
+/// A connection on which the server has proved itself.
+#[derive(Clone)]
+pub(super) struct Proven {
+    pub(super) session: Arc<Session>,
+    pub(super) identity: Identity,
+}
+
+impl Identity {
+    /// Of a connection over TLS 1.3; of any other there is none.
+    pub(super) fn of(io: &Io) -> Result<Identity, String> {
+        let MaybeHttpsStream::Https(stream) = io else {
+            return Err("the connection is not encrypted".into());
+        };
+        let session = stream.inner().get_ref().1;
+        if session.protocol_version() != Some(rustls::ProtocolVersion::TLSv1_3) {
+            return Err("the connection is not TLS 1.3".into());
+        }
+        let shown = session.peer_certificates().and_then(|chain| chain.first());
+        let spki = shown.and_then(|certificate| spki_sha256(certificate));
+        let exporter = session.export_keying_material([0; 32], EXPORTER, Some(&[]));
+        match (spki, exporter) {
+            (Some(spki), Ok(exporter)) => Ok(Identity { exporter, spki }),
+            _ => Err("its certificate cannot be read".into()),
+        }
+    }
+}
+
+/// SHA-256 of a certificate's SubjectPublicKeyInfo.
+pub(crate) fn spki_sha256(der: &[u8]) -> Option<Hash> {
+    Some(sha256(Certificate::parse(der).ok()?.spki()))
+}
+
+impl Demand {
+    /// Has the server of an HTTP/1.1 connection prove itself. Nothing else has been sent on it since the last time.
+    pub(super) async fn prove_h1(
+        self: &Arc<Self>,
+        connection: Box<Connection>,
+        identity: Identity,
+        pool: &Pool,
+    ) -> Result<Box<Connection>, NoAnswer> {
+        let deadline = Instant::now() + self.timeout;
+        let nonce = nonce()?;
+        // A pool of its own: the connection is nobody else's before it has proved itself.
+        let apart = pool.apart();
+        let asked = connection.send(self.question(&nonce, None)?, deadline, &apart);
+        let document = async {
+            let answer = asked.await.map_err(NoAnswer::from)?;
+            read(answer).await.map_err(NoAnswer::Unattested)
+        };
+        let document = tokio::time::timeout_at(deadline, document).await.unwrap_or(Err(NoAnswer::Timeout))?;
+        let proven = self.judge(document, nonce, identity, deadline).await?;
+        let connection = apart.take(Instant::now());
+        let mut connection = connection
+            .ok_or_else(|| NoAnswer::Unattested("it closed the connection after its evidence".into()))?;
+        connection.proven = Some(proven);
+        Ok(connection)
+    }
+
+    /// The same for an HTTP/2 connection.
+    pub(super) async fn prove_h2(
+        self: &Arc<Self>,
+        sender: &mut Sender,
+        identity: Identity,
+    ) -> Result<Proven, NoAnswer> {
+        let deadline = Instant::now() + self.timeout;
+        let nonce = nonce()?;
+        let request = self.question(&nonce, Some("https"))?;
+        let document = async {
+            let answer = sender.try_send_request(request).await;
+            let answer = answer.map_err(|error| NoAnswer::Broken(error.into_error()))?;
+            read(answer.map(UpstreamBody::apart)).await.map_err(NoAnswer::Unattested)
+        };
+        let document = tokio::time::timeout_at(deadline, document).await.unwrap_or(Err(NoAnswer::Timeout))?;
+        self.judge(document, nonce, identity, deadline).await
+    }
+
+    fn question(&self, nonce: &[u8; 32], scheme: Option<&str>) -> Result<Request<RequestBody>, NoAnswer> {
+        let path = format!("{PATH}{}", hex::encode(nonce));
+        let target = match scheme {
+            Some(scheme) => format!("{scheme}://{}{path}", self.authority),
+            None => path,
+        };
+        let host = HeaderValue::from_str(self.authority.as_str()).ok();
+        let host = host.filter(|_| scheme.is_none());
+        let request = Request::get(target).body(RequestBody::empty());
+        let mut request = request.map_err(|error| NoAnswer::Unattested(error.to_string()))?;
+        request.headers_mut().extend(host.map(|host| (header::HOST, host)));
+        Ok(request)
+    }
+
+    /// Verifies what it said, outside of the runtime's own threads.
+    async fn judge(
+        self: &Arc<Self>,
+        document: Bytes,
+        nonce: [u8; 32],
+        identity: Identity,
+        deadline: Instant,
+    ) -> Result<Proven, NoAnswer> {
+        let (this, asked_at) = (self.clone(), Instant::now());
+        let verify = tokio::task::spawn_blocking(move || this.verify(&document, &nonce, identity, asked_at));
+        match tokio::time::timeout_at(deadline, verify).await {
+            Ok(Ok(Ok(session))) => Ok(Proven { session: Arc::new(session), identity }),
+            Ok(Ok(Err(refusal))) => Err(NoAnswer::Unattested(refusal.to_string())),
+            Ok(Err(error)) => Err(NoAnswer::Unattested(error.to_string())),
+            Err(_) => Err(NoAnswer::Timeout),
+        }
+    }
+
+    /// The lease counts from `asked_at`: evidence is never younger than its nonce.
+    fn verify(
+        &self,
+        document: &[u8],
+        nonce: &[u8; 32],
+        identity: Identity,
+        asked_at: Instant,
+    ) -> Result<Session, Refusal> {
+        let now = jiff::Timestamp::now();
+        let question = Question {
+            at: u64::try_from(now.as_second()).unwrap_or(0),
+            nonce: Some(nonce),
+            report_data: None,
+            policy: Some(&self.policy),
+            simulated: self.simulated.as_deref(),
+        };
+        let attested = Document::read(document)?.verify(&Collateral::default(), &question)?;
+        let bound = match attested.keyset.tls_exporter {
+            Some(exporter) if exporter == identity.exporter => "exporter",
+            // Whoever relays evidence of another machine has another connection.
+            Some(_) => return Err(Refusal::ReportData("it names another TLS connection".into())),
+            None if attested.keyset.tls_spki.contains(&identity.spki) => "spki",
+            None => return Err(Refusal::ReportData("it names another TLS key than the connection's".into())),
+        };
+        let source = attested.reports.iter().map(|report| report.source).min();
+        Ok(Session {
+            name: self.name.clone(),
+            bound,
+            evidence: sha256(document),
+            verified_at: u64::try_from(now.as_microsecond()).unwrap_or(0),
+            source: source.unwrap_or(Source::OperatorAsserted),
+            good_until: asked_at + self.lease,
+            renew_at: asked_at + self.lease / 2,
+        })
+    }
+}
+
+fn nonce() -> Result<[u8; 32], NoAnswer> {
+    let mut nonce = [0; 32];
+    getrandom::fill(&mut nonce).map_err(|error| NoAnswer::Unattested(format!("no randomness: {error}")))?;
+    Ok(nonce)
+}
+
+/// The document in an answer.
+async fn read(answer: Response<UpstreamBody>) -> Result<Bytes, String> {
+    let status = answer.status();
+    if status != StatusCode::OK {
+        return Err(format!("asked for evidence, it answered {}", status.as_u16()));
+    }
+    let body = http_body_util::Limited::new(answer.into_body(), MAX_BYTES);
+    match body.collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) => Err(format!("its evidence cannot be read: {}", chain(&*error))),
+    }
+}
