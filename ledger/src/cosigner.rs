@@ -140,7 +140,7 @@ impl Cosigner {
             if key.algorithm() != NoteAlgorithm::Ed25519 {
                 return Err(CosignerError::LogKey(key.to_string()));
             }
-            if *key.public_key() == public {
+            if key.public_key() == Some(&public) {
                 return Err(CosignerError::OwnKey(key.name().to_owned()));
             }
             keys.entry(key.name().to_owned()).or_default().push(key);

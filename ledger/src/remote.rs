@@ -246,7 +246,7 @@ impl RemoteLog {
         let signed = Sign1::parse(&leaf).ok().filter(|signed| {
             signed.content_type() == ANNOUNCEMENT_TYPE
                 && signed.payload() == payload
-                && signed.verify(self.key.public_key()).is_ok()
+                && self.key.public_key().is_some_and(|key| signed.verify(key).is_ok())
                 && Announcement::decode(signed.payload()).is_ok()
         });
         match signed {

@@ -160,7 +160,7 @@ pub async fn revocations(
     let keys: Vec<PublicKey> = match Leaf::parse(&genesis) {
         Ok(Leaf::Genesis(genesis)) => {
             let keys = genesis.vkeys.iter().filter_map(|vkey| vkey.parse::<VerifierKey>().ok());
-            keys.map(|key| *key.public_key()).collect()
+            keys.filter_map(|key| key.public_key().copied()).collect()
         }
         _ => return Err(LogError::corrupt("leaf 0".into(), "it is no genesis")),
     };

@@ -1,7 +1,8 @@
-//! C2SP signed notes (c2sp.org/signed-note) and Ed25519 cosignatures (c2sp.org/tlog-cosignature).
+//! C2SP signed notes (c2sp.org/signed-note) and cosignatures (c2sp.org/tlog-cosignature).
 //!
 //! A note is a text that ends in a newline, a blank line, and signature lines `— <name> <base64(key id ‖ signature)>`.
-//! The log signs its checkpoints with plain Ed25519 (type 0x01); witnesses cosign them with a time (type 0x04).
+//! The log signs its checkpoints with plain Ed25519 (type 0x01); witnesses cosign them with a time, by
+//! Ed25519 (type 0x04) or ML-DSA-44 (type 0x06), of which the latter is verified only.
 
 use std::fmt;
 
@@ -11,8 +12,12 @@ use colophon_receipt::merkle::sha256;
 
 use crate::keys::{SignError, Signer};
 
+#[cfg(any(test, feature = "testing"))]
+pub use self::subtree::testing;
+use self::vkey::Material;
 pub use self::vkey::{NoteAlgorithm, VerifierKey};
 
+mod subtree;
 mod vkey;
 
 /// A note's text has at most this many bytes.
@@ -124,8 +129,8 @@ pub struct VerifiedNote<'a> {
 pub struct VerifiedSignature<'a> {
     /// The key that signed.
     pub key: &'a VerifierKey,
-    /// When, by the cosigner's clock in seconds since the epoch; absent from plain Ed25519 signatures. Where a key
-    /// cosigned several times, the latest.
+    /// When, by the cosigner's clock in seconds since the epoch; absent from plain Ed25519 signatures, and where an ML-DSA-44
+    /// cosigner said 0, which is no time. Where a key cosigned several times, the latest.
     pub time: Option<u64>,
 }
 
@@ -187,19 +192,29 @@ impl Note {
 
     fn verify_one(&self, key: &VerifierKey, line: &NoteSignature) -> Result<Option<u64>, NoteError> {
         let bad = || NoteError::BadSignature(key.name().to_owned());
-        match key.algorithm() {
-            NoteAlgorithm::Ed25519 => {
-                key.public_key().verify(self.text.as_bytes(), &line.signature).map_err(|_| bad())?;
-                Ok(None)
+        if key.algorithm() == NoteAlgorithm::Ed25519 {
+            let public_key = key.public_key().ok_or_else(bad)?;
+            return public_key
+                .verify(self.text.as_bytes(), &line.signature)
+                .map(|()| None)
+                .map_err(|_| bad());
+        }
+        let (time, signature) = line.signature.split_first_chunk::<8>().ok_or_else(bad)?;
+        let time = u64::from_be_bytes(*time);
+        if i64::try_from(time).is_err() {
+            return Err(bad());
+        }
+        match key.material() {
+            Material::Ed25519(public_key) => {
+                public_key.verify(&cosigned(&self.text, time), signature).map_err(|_| bad())?;
+                Ok(Some(time))
             }
-            NoteAlgorithm::CosignatureV1 => {
-                let (time, signature) = line.signature.split_first_chunk::<8>().ok_or_else(bad)?;
-                let time = u64::from_be_bytes(*time);
-                if i64::try_from(time).is_err() {
+            Material::MlDsa44(public_key) => {
+                if !public_key.verifies(key.name(), time, &self.text, signature) {
                     return Err(bad());
                 }
-                key.public_key().verify(&cosigned(&self.text, time), signature).map_err(|_| bad())?;
-                Ok(Some(time))
+                // The cosigner says that it saw no fork, and nothing of when.
+                Ok(Some(time).filter(|time| *time > 0))
             }
         }
     }
@@ -255,13 +270,8 @@ fn check_text(text: &str) -> Result<(), NoteError> {
 }
 
 /// `SHA-256(name ‖ "\n" ‖ type ‖ public key)[..4]`.
-fn key_id(name: &str, algorithm: NoteAlgorithm, public_key: &[u8; 32]) -> [u8; 4] {
-    let mut bytes = Vec::with_capacity(name.len() + 34);
-    bytes.extend_from_slice(name.as_bytes());
-    bytes.push(b'\n');
-    bytes.push(algorithm as u8);
-    bytes.extend_from_slice(public_key);
-    let [a, b, c, d, ..] = sha256(&bytes);
+fn key_id(name: &str, algorithm: NoteAlgorithm, public_key: &[u8]) -> [u8; 4] {
+    let [a, b, c, d, ..] = sha256(&[name.as_bytes(), b"\n", &[algorithm as u8], public_key].concat());
     [a, b, c, d]
 }
 

@@ -34,7 +34,7 @@ pub struct PolicyLog {
 /// A `witness` line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyWitness {
-    /// Its cosignature/v1 key. Its own name plays no part in groups and quorum.
+    /// Its cosignature key, of Ed25519 or ML-DSA-44. Its own name plays no part in groups and quorum.
     pub key: VerifierKey,
     /// Its submission prefix (c2sp.org/tlog-witness).
     pub url: Option<String>,
@@ -152,8 +152,11 @@ impl Reader {
     }
 
     fn log(&mut self, key: &[u8], url: Option<&&[u8]>) -> Result<(), String> {
-        let key = parse_key(key, NoteAlgorithm::Ed25519, "a log's key is plain Ed25519 (type 0x01)")?;
-        if self.logs.iter().any(|log| log.key.public_key() == key.public_key()) {
+        let key = parse_key(key)?;
+        if key.algorithm() != NoteAlgorithm::Ed25519 {
+            return Err("a log's key is plain Ed25519 (type 0x01)".into());
+        }
+        if self.logs.iter().any(|log| log.key.same_key(&key)) {
             return Err(format!("the key of {} stands here twice", key.name()));
         }
         if self.logs.len() == MAX_NAMES {
@@ -164,9 +167,14 @@ impl Reader {
     }
 
     fn witness(&mut self, name: &[u8], key: &[u8], url: Option<&&[u8]>) -> Result<(), String> {
-        let kind = "a witness's key is an Ed25519 cosignature key (type 0x04)";
-        let key = parse_key(key, NoteAlgorithm::CosignatureV1, kind)?;
-        if self.witnesses.iter().any(|witness| witness.key.public_key() == key.public_key()) {
+        let key = parse_key(key)?;
+        if !key.is_cosigner() {
+            return Err(
+                "a witness's key is a cosignature key, of Ed25519 (type 0x04) or ML-DSA-44 (type 0x06)"
+                    .into(),
+            );
+        }
+        if self.witnesses.iter().any(|witness| witness.key.same_key(&key)) {
             return Err(format!("the key of {} stands here twice", key.name()));
         }
         if self.witnesses.len() == MAX_NAMES {
@@ -244,10 +252,9 @@ impl Reader {
     }
 }
 
-fn parse_key(text: &[u8], algorithm: NoteAlgorithm, kind: &str) -> Result<VerifierKey, String> {
+fn parse_key(text: &[u8]) -> Result<VerifierKey, String> {
     let text = std::str::from_utf8(text).map_err(|_| "the key is not UTF-8".to_owned())?;
-    let key: VerifierKey = text.parse().map_err(|error| format!("{error}"))?;
-    if key.algorithm() == algorithm { Ok(key) } else { Err(kind.to_owned()) }
+    text.parse().map_err(|error| format!("{error}"))
 }
 
 fn parse_url(url: Option<&&[u8]>) -> Result<Option<String>, String> {

@@ -191,7 +191,7 @@ impl Counting {
     pub fn new(origin: &str, keys: &[VerifierKey], window: Window, first: u64) -> Counting {
         Counting {
             origin: origin.to_owned(),
-            keys: keys.iter().map(|key| *key.public_key()).collect(),
+            keys: keys.iter().filter_map(|key| key.public_key().copied()).collect(),
             window,
             first,
             next: first,

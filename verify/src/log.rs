@@ -176,9 +176,10 @@ impl Announced {
         let keys = trust.keys_of(origin);
         let key = keys
             .iter()
-            .find(|key| key.public_key().key_id() == *self.cose.kid())
+            .filter_map(|key| key.public_key())
+            .find(|key| key.key_id() == *self.cose.kid())
             .ok_or("it names a signer that is no key of this log in the trust file")?;
-        self.cose.verify(key.public_key()).map_err(|error| error.to_string())
+        self.cose.verify(key).map_err(|error| error.to_string())
     }
 }
 

@@ -18,7 +18,7 @@ pub(crate) fn check(
     checks: &mut Checks,
 ) {
     let Some(trust) = trust.filter(|trust| !trust.revoked().is_empty()) else { return };
-    let log_key = log.log_key.as_ref().map(|key| key.public_key().key_id());
+    let log_key = log.log_key.as_ref().and_then(|key| Some(key.public_key()?.key_id()));
     let signers = http.signed.iter().map(|signed| signed.key.key_id());
     let used: Vec<[u8; 32]> = log_key.into_iter().chain(log.statement_kid).chain(signers).collect();
     // The earliest time from which on one of them does not count.

@@ -231,10 +231,10 @@ fn add_witness(
     key: VerifierKey,
     logs: &[VerifierKey],
 ) -> Result<(), TrustError> {
-    let same = |other: &VerifierKey| other.public_key() == key.public_key();
+    let same = |other: &VerifierKey| other.same_key(&key);
     let wrong = match () {
-        () if key.algorithm() != NoteAlgorithm::CosignatureV1 => {
-            "its verifier key must be an Ed25519 cosignature key (type 0x04)"
+        () if !key.is_cosigner() => {
+            "its verifier key must be a cosignature key, of Ed25519 (type 0x04) or ML-DSA-44 (type 0x06)"
         }
         () if witnesses.iter().any(same) => "its key stands there twice",
         () if logs.iter().any(same) => "its key is a log's: no log is its own witness",

@@ -80,7 +80,7 @@ impl Statements {
         if genesis.vkeys.is_empty() {
             report.find(Finding::Genesis("it names no key".into()));
         }
-        self.log_keys = keys.iter().map(|key| *key.public_key()).collect();
+        self.log_keys = keys.iter().filter_map(|key| key.public_key().copied()).collect();
         self.origin = genesis.origin;
         keys
     }

@@ -50,7 +50,7 @@ fn verifier_keys_read_and_write() {
     let (signer, vkey) = peter();
     assert_eq!(vkey.to_string(), VKEY);
     assert_eq!((vkey.name(), vkey.id()), ("PeterNeumann", [0xc7, 0x4f, 0x20, 0xa3]));
-    assert_eq!(*vkey.public_key(), signer.public_key());
+    assert_eq!(vkey.public_key(), Some(&signer.public_key()));
     let (_, witness) = key(1, "witness.example/w1", NoteAlgorithm::CosignatureV1);
     assert_eq!(witness.to_string().parse::<VerifierKey>().unwrap(), witness);
 }
@@ -220,4 +220,59 @@ fn a_weak_key_signs_nothing() {
         }],
     };
     assert_eq!(note.verify(&[weak]), Err(NoteError::BadSignature("weak.example".into())));
+}
+
+/// A log's vkey (first line) and note by filippo.io/torchwood, whose ML-DSA-44 is Go's own: from the tests of its litewitness.
+const TORCHWOOD: &str = include_str!("mldsa.txt");
+
+#[test]
+fn ml_dsa_cosignatures_of_others_are_verified() {
+    let (vkey, note) = TORCHWOOD.split_once('\n').unwrap();
+    let key: VerifierKey = vkey.parse().unwrap();
+    assert_eq!((key.to_string(), key.algorithm()), (vkey.to_owned(), NoteAlgorithm::SubtreeV1));
+    assert!(key.is_cosigner() && key.public_key().is_none());
+    let keys = [key];
+    let parsed = Note::parse(note).unwrap();
+    assert_eq!(parsed.verify(&keys).unwrap().signed, [VerifiedSignature { key: &keys[0], time: None }]);
+    // Another size, another root, another name of the same key.
+    let other = Note { text: parsed.text().replace("\n1\n", "\n2\n"), ..parsed.clone() };
+    assert!(matches!(other.verify(&keys), Err(NoteError::BadSignature(_))));
+    let other = Note { text: parsed.text().replace("+zoE", "+zoF"), ..parsed.clone() };
+    assert!(matches!(other.verify(&keys), Err(NoteError::BadSignature(_))));
+    let (name, rest) = vkey.split_once('+').unwrap();
+    let (_, material) = rest.split_once('+').unwrap();
+    let renamed = |name: &str| {
+        let id = key_id(name, NoteAlgorithm::SubtreeV1, &STANDARD.decode(material).unwrap()[1..]);
+        let key: VerifierKey = format!("{name}+{}+{material}", hex::encode(id)).parse().unwrap();
+        let line = NoteSignature { name: name.to_owned(), id, ..parsed.signatures()[0].clone() };
+        Note { signatures: vec![line], ..parsed.clone() }.verify(&[key]).map(|_| ())
+    };
+    assert_eq!(renamed(name), Ok(()));
+    assert!(matches!(renamed("example.com/other"), Err(NoteError::BadSignature(_))));
+}
+
+#[test]
+fn ml_dsa_cosignatures_carry_a_time_and_cover_no_extension_lines() {
+    let text = "log.example\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n";
+    let (vkey, line) = testing::subtree_cosignature(3, "witness.example/pq", 1_679_315_147, text);
+    let keys = [vkey];
+    let note = Note::parse(&format!("{text}\n{line}")).unwrap();
+    let good = VerifiedSignature { key: &keys[0], time: Some(1_679_315_147) };
+    assert_eq!(note.verify(&keys).unwrap().signed, [good]);
+    let with = |text: &str, signature: Vec<u8>| {
+        let signatures = vec![NoteSignature { signature, ..note.signatures()[0].clone() }];
+        Note { text: text.to_owned(), signatures }.verify(&keys).map(|_| ())
+    };
+    let signed = note.signatures()[0].signature.clone();
+    assert_eq!((signed.len(), with(text, signed.clone())), (2428, Ok(())));
+    let bad = Err(NoteError::BadSignature("witness.example/pq".into()));
+    assert_eq!(with(&format!("{text}extension\n"), signed.clone()), bad);
+    for at in [0, 7, 8, 1000, 2427] {
+        let mut flipped = signed.clone();
+        flipped[at] ^= 1;
+        assert_eq!(with(text, flipped), bad, "byte {at}");
+    }
+    assert_eq!(with(text, signed[..2427].to_vec()), bad);
+    assert_eq!(with(text, [signed, vec![0]].concat()), bad);
+    assert!(VerifierKey::new("w", NoteAlgorithm::SubtreeV1, peter().0.public_key()).is_err());
 }

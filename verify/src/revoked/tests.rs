@@ -36,7 +36,7 @@ fn what_a_revoked_key_signed_is_refused_unless_others_dated_it_before() {
     assert_eq!(report.result, Verdict::Trusted);
     let (statement, log) = (report.keys.statement.clone().unwrap(), report.keys.log.clone().unwrap());
     let log: colophon_signer::note::VerifierKey = log.parse().unwrap();
-    let log = log.public_key().key_id_hex();
+    let log = log.public_key().unwrap().key_id_hex();
     for key_id in [&statement, &log] {
         // Whenever it was revoked: nobody says that this is older.
         for from in [0, DATED + 1, u64::MAX] {

@@ -1,5 +1,6 @@
 //! Cosignatures in a receipt's checkpoints.
 
+use colophon_signer::note::testing::subtree_cosignature;
 use colophon_signer::note::{NoteAlgorithm, NoteSignature, VerifierKey, cosignature_line, signature_line};
 
 use super::*;
@@ -41,6 +42,26 @@ fn cosignatures_make_a_log_unique_and_say_whose_clock_their_time_is() {
     // Time is another matter.
     assert_eq!((report.time.lower, report.time.upper), (None, None));
     assert!(report.time.source.contains("No independent time"));
+}
+
+#[test]
+fn a_witness_may_sign_with_ml_dsa() {
+    fn cosign(time: u64, text: &str) -> (VerifierKey, String) {
+        subtree_cosignature(9, "witness.example/pq", time, text)
+    }
+    let made = cosigned_by(|text, note| note + &cosign(NOW / 1_000_000 + 60, text).1);
+    let (vkey, _) = cosign(1, "log.example\n1\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n");
+    let file = made.trust_file(r#"{"witnesses":1}"#);
+    let file = file.replace("\"witnesses\":[]", &format!("\"witnesses\":[\"{vkey}\"]"));
+    let trust = Trust::from_json(file.as_bytes()).unwrap();
+    let report = against(&made, &trust);
+    assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
+    assert_eq!(report.uniqueness, r#"under the witnesses listed: "witness.example/pq""#);
+
+    // A cosigner that says no time does not say that it saw no larger tree.
+    let timeless = cosigned_by(|text, note| note + &cosign(0, text).1);
+    let report = against(&timeless, &trust);
+    assert_eq!((report.result, report.witnesses.len()), (Verdict::ConsistentNotTrusted, 0));
 }
 
 #[test]

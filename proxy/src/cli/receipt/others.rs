@@ -95,7 +95,7 @@ fn whose(report: &Report, signer: &dyn Signer) -> String {
 fn is_log(report: &Report, signer: &dyn Signer) -> bool {
     let log =
         report.keys.log.as_ref().and_then(|vkey| vkey.parse::<colophon_signer::note::VerifierKey>().ok());
-    log.is_some_and(|vkey| *vkey.public_key() == signer.public_key())
+    log.is_some_and(|vkey| vkey.public_key() == Some(&signer.public_key()))
 }
 
 fn cose(receipt: &Receipt, report: &Report, signer: &dyn Signer) -> anyhow::Result<Vec<u8>> {
