@@ -7,12 +7,14 @@
 //! Leaves stand in the order of the tree; slot `n` is leaf `n`. A page is [`PAGE`] leaves, the last one what is left: page
 //! `n` lies from offset `n` to offset `n + 1`, counted from the start of the file, and its hash is the root over it. So one
 //! leaf and its path are found from the beginning of the file and one page (`paged.rs`). The footer is sorted by id, each id
-//! once. Nothing follows. Version 1 had neither offsets nor hashes, and is read as well.
+//! once. A leaf is a record, or evidence for an earlier one. Nothing follows. Version 1 had neither offsets nor hashes, and is read as well.
 
 use bytes::Bytes;
 use colophon_receipt::Hash;
+use colophon_receipt::evidence::{BatchLeaf, EvidenceLeaf};
+use colophon_receipt::level::Level;
 use colophon_receipt::merkle;
-use colophon_receipt::record::{RecordId, RecordLeaf};
+use colophon_receipt::record::RecordId;
 use rs_merkle::MerkleTree;
 
 pub(crate) mod paged;
@@ -123,22 +125,39 @@ pub enum BatchError {
     /// Offsets that are not those of the pages, or a hash that is not that of its page.
     #[error("the table of pages does not belong to the leaves")]
     Pages,
-    /// A leaf that is no record.
-    #[error("leaf {0} is not a record")]
+    /// A leaf that is neither a record nor evidence.
+    #[error("leaf {0} is neither a record nor evidence")]
     Leaf(u32),
     /// A footer that is not sorted, or not that of these leaves.
     #[error("the footer does not belong to the leaves")]
     Footer,
 }
 
+/// A record that may be drawn for a higher level, by its leaf.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrawnBy {
+    /// Its slot.
+    pub slot: u32,
+    /// Its id.
+    pub id: RecordId,
+    /// It is drawn if its part of the draw is below this.
+    pub threshold: u64,
+    /// The level it is drawn for.
+    pub target: Level,
+}
+
 /// A batch file, read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// The records' leaf bytes, in the order of the tree.
+    /// The leaves' bytes, in the order of the tree.
     pub leaves: Vec<Vec<u8>>,
+    /// Records that may be drawn.
+    pub draws: Vec<DrawnBy>,
+    /// The evidence leaves, with their slots.
+    pub evidence: Vec<(u32, EvidenceLeaf)>,
     /// (id, slot), sorted by id.
     pub ids: Vec<(RecordId, u32)>,
-    /// The earliest and the latest completion, µs; of no records none.
+    /// The earliest and the latest time of a leaf, µs; of no leaves none.
     pub completed: Option<(u64, u64)>,
     hashes: Vec<Hash>,
     root: Hash,
@@ -178,6 +197,7 @@ pub fn read(bytes: &[u8]) -> Result<Batch, BatchError> {
     let mut ids = Vec::with_capacity(count as usize);
     let mut hashes = Vec::with_capacity(count as usize);
     let mut offsets = Vec::new();
+    let (mut draws, mut evidence) = (Vec::new(), Vec::new());
     let mut completed: Option<(u64, u64)> = None;
     for slot in 0..count {
         if (slot as usize).is_multiple_of(PAGE) {
@@ -186,9 +206,15 @@ pub fn read(bytes: &[u8]) -> Result<Batch, BatchError> {
         let (len, after) = rest.split_first_chunk().ok_or(BatchError::Length)?;
         let (leaf, after) =
             after.split_at_checked(u16::from_le_bytes(*len).into()).ok_or(BatchError::Length)?;
-        let decoded = RecordLeaf::decode(leaf).map_err(|_| BatchError::Leaf(slot))?;
-        ids.push((decoded.id, slot));
-        let at = decoded.completed_at;
+        let decoded = BatchLeaf::decode(leaf).map_err(|_| BatchError::Leaf(slot))?;
+        let (id, at) = (decoded.id(), decoded.at());
+        ids.push((id, slot));
+        match decoded {
+            BatchLeaf::Record(record) => {
+                draws.extend(record.draw.map(|(threshold, target)| DrawnBy { slot, id, threshold, target }))
+            }
+            BatchLeaf::Evidence(leaf) => evidence.push((slot, leaf)),
+        }
         completed = Some(completed.map_or((at, at), |(first, last)| (first.min(at), last.max(at))));
         hashes.push(merkle::leaf_hash(leaf));
         leaves.push(leaf.to_vec());
@@ -213,7 +239,7 @@ pub fn read(bytes: &[u8]) -> Result<Batch, BatchError> {
     if !rest.is_empty() {
         return Err(BatchError::Length);
     }
-    Ok(Batch { leaves, ids, completed, hashes, root: root(&pages) })
+    Ok(Batch { leaves, draws, evidence, ids, completed, hashes, root: root(&pages) })
 }
 
 #[cfg(test)]

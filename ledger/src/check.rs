@@ -9,6 +9,7 @@ use colophon_receipt::checkpoint::Checkpoint;
 use colophon_receipt::merkle::leaf_hash;
 use colophon_receipt::statement::{Bypass, Counters, RuleCount, Rules};
 use colophon_receipt::subtrees::Subtrees;
+use colophon_signer::drand::Chain;
 use colophon_signer::note::VerifierKey;
 use colophon_signer::rfc3161::Roots;
 use object_store::ObjectStore;
@@ -16,6 +17,7 @@ use object_store::ObjectStore;
 use self::anchors::Anchors;
 pub use self::anchors::NewestTimestamp;
 use self::batches::Batches;
+pub use self::draws::Drawn;
 pub use self::finding::Finding;
 use self::policies::Policies;
 use self::sequence::Sequence;
@@ -27,6 +29,7 @@ use crate::tiles::{self, Edge, MAX_BUNDLE, MAX_TILE, TileId, WIDTH, Write};
 
 mod anchors;
 mod batches;
+mod draws;
 mod finding;
 mod ids;
 mod policies;
@@ -49,6 +52,8 @@ pub struct CheckOptions {
     pub tsa_roots: Roots,
     /// Only what a published log shows: no sequence entries, and no files of earlier checkpoints.
     pub published: bool,
+    /// The chain whose rounds draw records; those in the store are believed only if it signed them.
+    pub chain: Chain,
     /// Called with (leaves checked, leaves in all), also after each batch.
     pub progress: Option<Box<dyn Fn(u64, u64) + Send + Sync>>,
 }
@@ -60,6 +65,7 @@ impl Default for CheckOptions {
             vkey: None,
             batches: true,
             published: false,
+            chain: Chain::quicknet(),
             tsa_roots: Roots::default(),
             progress: None,
         }
@@ -111,6 +117,8 @@ pub struct Report {
     pub batches: u64,
     /// Records in them.
     pub records: u64,
+    /// Records that may be drawn for a higher level, and what came of it.
+    pub drawn: Drawn,
     /// Checkpoints with timestamps, each compared with the tree of its size.
     pub dated_checkpoints: u64,
     /// Good timestamps over them.
@@ -230,7 +238,7 @@ pub async fn check(store: Arc<dyn ObjectStore>, options: CheckOptions) -> Report
     let log = Store::new(store.clone(), format!("log/{}", options.generation));
     let mut check = Check {
         sequence: (!options.published).then(|| Sequence::new(log.clone())),
-        batches: options.batches.then(|| Batches::new(store.clone())),
+        batches: options.batches.then(|| Batches::new(store.clone(), options.chain.clone())),
         policies: Policies::default(),
         anchors: Anchors::new(log.clone(), options.tsa_roots.clone(), options.batches),
         store: log,

@@ -23,6 +23,7 @@ use crate::anchor::{AnchorStatus, Anchoring, Anchors, Demand, Timestamping};
 use crate::attest::{Birth, KeyEvidence};
 use crate::bypass::{BypassError, Bypasses, Bypassing};
 use crate::destination::{Destination, LogAt, Own};
+use crate::draws::{self, DrawCounts, Drawing, Draws};
 use crate::erase::{Erase, EraseError, ErasureReport};
 use crate::generation::{self, Older};
 use crate::head::SignedHead;
@@ -97,6 +98,8 @@ pub struct Config {
     pub policy: PolicyText,
     /// How long a shard's key counts.
     pub shard_key_life: Duration,
+    /// By whose randomness records are drawn for a higher level.
+    pub drawing: Drawing,
     /// Who cosigns the log's checkpoints.
     pub witnesses: Option<Witnessing>,
     /// Who dates the log's checkpoints.
@@ -258,10 +261,10 @@ pub struct Counts {
 
 /// A running ledger; clones are the same one.
 #[derive(Clone)]
-pub struct Ledger(Arc<Inner>);
+pub struct Ledger(pub(crate) Arc<Inner>);
 
-struct Inner {
-    config: Config,
+pub(crate) struct Inner {
+    pub(crate) config: Config,
     folder: Folder,
     origin: String,
     vkey: String,
@@ -273,7 +276,8 @@ struct Inner {
     older: ArcSwap<Vec<Older>>,
     /// Where the shard was announced that began before the log could be asked, if it was.
     late_announced: OnceLock<Option<u64>>,
-    objects: Objects,
+    pub(crate) objects: Objects,
+    pub(crate) draws: Draws,
     vault: Arc<Vault>,
     /// Copies of the WAL in the private store, with durability `node`.
     copies: Option<Arc<Copies>>,
@@ -299,7 +303,7 @@ struct Inner {
     /// Checkpoints that others have dated.
     anchors: Anchors,
     timestamps: Option<(AnchorStatus, mpsc::Sender<Demand>)>,
-    commands: mpsc::Sender<keeper::Command>,
+    pub(crate) commands: mpsc::Sender<keeper::Command>,
 }
 
 impl Inner {
@@ -452,6 +456,7 @@ impl Ledger {
         let bypasses = Bypasses::open(folder.root(), clock.now())?;
         let shard = Arc::new(shard);
         let (commands, asked) = mpsc::channel(WAITING_COMMANDS);
+        let drawing = config.drawing.clone();
         let ledger = Ledger(Arc::new(Inner {
             config,
             folder,
@@ -463,6 +468,7 @@ impl Ledger {
             older: ArcSwap::from_pointee(older),
             late_announced: OnceLock::new(),
             objects,
+            draws: Draws::new(drawing.chain.clone()),
             vault,
             copies: copier.as_ref().map(Copier::copies),
             shard: ArcSwap::new(shard.clone()),
@@ -498,6 +504,7 @@ impl Ledger {
             keeper.beside(anchoring.run(ledger.0.head.clone(), ended));
         }
         keeper.beside(ledger.merging(last_tag));
+        keeper.beside(draws::task::run(Arc::downgrade(&ledger.0), drawing));
         Ok((ledger, keeper))
     }
 
@@ -816,6 +823,11 @@ impl Ledger {
         self.0.kept.newest()
     }
 
+    /// What is known about draws.
+    pub fn draws(&self) -> DrawCounts {
+        self.0.draws.counts(self.now())
+    }
+
     pub(crate) fn anchors(&self) -> &Anchors {
         &self.0.anchors
     }
@@ -840,9 +852,20 @@ impl Ledger {
             return Ok(Lookup::Pending);
         }
         let cached = self.cache().get(id);
-        let Inner { reader, older, objects, vault, batches, kept, anchors, .. } = &*self.0;
-        let older = older.load_full();
-        lookup::find(reader, &self.head(), kept, anchors, &older, objects, vault, batches, id, cached).await
+        let Inner { reader, older, objects, vault, batches, kept, anchors, draws, .. } = &*self.0;
+        let (head, older) = (self.head(), older.load_full());
+        let parts = lookup::Parts {
+            reader,
+            head: &head,
+            kept,
+            anchors,
+            older: &older,
+            objects,
+            vault,
+            batches,
+            chain: &draws.chain,
+        };
+        lookup::find(&parts, id, cached).await
     }
 
     /// Deletes what opens records, for good, and logs that it did. Returns once both are done.
@@ -910,7 +933,7 @@ impl Ledger {
         self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn cache(&self) -> MutexGuard<'_, Cache> {
+    pub(crate) fn cache(&self) -> MutexGuard<'_, Cache> {
         self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,6 +7,7 @@ pub mod bypass;
 pub mod check;
 pub mod cosigner;
 mod destination;
+pub mod draws;
 pub mod erase;
 pub mod generation;
 pub mod head;
@@ -40,6 +41,7 @@ pub mod witness;
 pub use attest::KeyEvidence;
 pub use bypass::{BypassError, Bypassing};
 pub use destination::LogAt;
+pub use draws::{DrawCounts, Drawing, RoundFiles, RoundSource};
 pub use erase::{Erase, EraseError, ErasureReport};
 pub use head::SignedHead;
 pub use ledger::{

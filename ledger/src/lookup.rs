@@ -15,6 +15,7 @@ use crate::log::LogReader;
 use crate::private::{Found, Opening, Vault};
 use crate::witness::Kept;
 use colophon_receipt::erasure::ErasureId;
+use colophon_receipt::evidence::{BatchLeaf, is_evidence};
 use colophon_receipt::merkle;
 use colophon_receipt::receipt::{
     Anchor, AnnouncementPart, BatchPart, Bytes, FORMAT, Field, NOTICE, OpenedField, Receipt, RecordPart,
@@ -22,11 +23,13 @@ use colophon_receipt::receipt::{
 use colophon_receipt::record::{RecordId, RecordLeaf, salt};
 use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Statement};
 use colophon_signer::cose::Sign1;
+use colophon_signer::drand::Chain;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 pub mod archive;
 mod batches;
+mod evidence;
 
 pub(crate) use batches::Batches;
 
@@ -114,21 +117,30 @@ pub(crate) async fn locate(objects: &Objects, id: &RecordId) -> Result<Option<(T
     damaged.map_or(Ok(None), Err)
 }
 
+/// The parts of a ledger that a look-up reads.
+pub(crate) struct Parts<'a> {
+    pub(crate) reader: &'a LogReader,
+    /// The newest.
+    pub(crate) head: &'a SignedHead,
+    pub(crate) kept: &'a Kept,
+    pub(crate) anchors: &'a Anchors,
+    /// Generations before this one.
+    pub(crate) older: &'a [Older],
+    pub(crate) objects: &'a Objects,
+    pub(crate) vault: &'a Vault,
+    pub(crate) batches: &'a Batches,
+    /// Draws records.
+    pub(crate) chain: &'a Chain,
+}
+
 /// The receipt of `id`, whose place is `known` or looked for. Its proofs lead to a dated checkpoint where there is one that
-/// covers it, otherwise to a cosigned one, otherwise to `head`.
-#[allow(clippy::too_many_arguments, reason = "the parts of a ledger that a look-up reads")]
+/// covers it, otherwise to a cosigned one, otherwise to the newest.
 pub(crate) async fn find(
-    reader: &LogReader,
-    head: &SignedHead,
-    kept: &Kept,
-    anchors: &Anchors,
-    older: &[Older],
-    objects: &Objects,
-    vault: &Vault,
-    batches: &Batches,
+    parts: &Parts<'_>,
     id: &RecordId,
     known: Option<(Target, u32)>,
 ) -> Result<Lookup, LedgerError> {
+    let Parts { reader, head, kept, anchors, older, objects, vault, batches, .. } = *parts;
     let place = match known {
         Some(place) => Some(place),
         None => {
@@ -151,7 +163,11 @@ pub(crate) async fn find(
     };
     let head = in_older.map_or(newest, |older| older.head_for(target.log_index));
     let head = dated.as_ref().map_or(head, |dated| &dated.head);
-    let (leaf, batch) = batch_part(objects, batches, &target, slot, &statement, id).await?;
+    let (leaf, batch, to) = batch_part(objects, batches, &target, slot, &statement, id).await?;
+    if is_evidence(&leaf) {
+        // It stands in its record's receipt.
+        return Ok(Lookup::Unknown);
+    }
     let opening = match vault.opening(&target.shard, target.seq, slot, id).await? {
         Found::Opening(opening) => checked(opening, &target, &leaf)?,
         Found::Erased(erasure) => return Ok(Lookup::Erased(vault.erased(&erasure).await?)),
@@ -161,6 +177,7 @@ pub(crate) async fn find(
         let named_by = private_name(&target.shard, target.seq);
         announcements.push(announcement(reader, opening.announced, head, &named_by).await?);
     }
+    let drawn = evidence::of(parts, &leaf, to, &target).await?;
     let field = |(number, encoded): (u8, &[u8])| {
         let salt = Bytes(salt(&opening.seed, number).to_vec());
         Field::Opened(OpenedField { number, salt, value: encoded.into() })
@@ -180,6 +197,8 @@ pub(crate) async fn find(
             .map(|token| Anchor::Rfc3161(token[..].into()))
             .collect(),
         beacon: beacon(anchors, &statement).await,
+        round: drawn.round,
+        evidence: drawn.evidence,
     })))
 }
 
@@ -214,7 +233,7 @@ async fn beacon(anchors: &Anchors, statement: &[u8]) -> Option<Bytes> {
     anchors.named(&hash).await.map(Bytes)
 }
 
-/// The record's leaf and its path to the root that the statement signs.
+/// The leaf of `id`, its path to the root that the statement signs, and the end of the statement's interval, µs.
 async fn batch_part(
     objects: &Objects,
     batches: &Batches,
@@ -222,19 +241,19 @@ async fn batch_part(
     slot: u32,
     statement: &[u8],
     id: &RecordId,
-) -> Result<(Vec<u8>, BatchPart), LedgerError> {
+) -> Result<(Vec<u8>, BatchPart, u64), LedgerError> {
     let name = batch_name(&target.shard, target.seq);
     let entry = format!("log entry {}", target.log_index);
     let signed = Sign1::parse(statement).map_err(|e| damage(&entry, e))?;
     let signed = Statement::decode(signed.payload()).map_err(|e| damage(&entry, e))?;
     let place = batches.leaf(objects, &name, slot, signed.count, &signed.root).await?;
     let (leaf, path) = place.ok_or_else(|| damage(&name, "it has no such slot"))?;
-    if RecordLeaf::decode(&leaf).map_err(|e| damage(&name, e))?.id != *id {
+    if BatchLeaf::decode(&leaf).map_err(|e| damage(&name, e))?.id() != *id {
         return Err(damage(&name, "another record is in the slot that the index names"));
     }
     let index = u64::from(slot);
     let path = path.iter().map(|hash| hash[..].into()).collect();
-    Ok((leaf, BatchPart { index, path }))
+    Ok((leaf, BatchPart { index, path }, signed.to))
 }
 
 /// What opens the record, if it does.

@@ -141,7 +141,8 @@ impl Walk {
                     self.batch(objects, index, announced, &statement).await?;
                 }
                 // A shard without records leaves no batch to index.
-                self.newest_batch |= statement.count > 0 || statement.cumulative_exchanges == 0;
+                self.newest_batch |= statement.count > 0
+                    || (statement.cumulative_exchanges == 0 && statement.cumulative_evidence == 0);
                 Ok(!relevant && self.newest_batch)
             }
             CLOSE_TYPE => {

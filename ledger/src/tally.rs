@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use colophon_receipt::evidence::is_evidence;
 use colophon_receipt::record::RecordLeaf;
 use colophon_receipt::statement::Statement;
 use object_store::ObjectStore;
@@ -63,7 +64,8 @@ impl Tally {
         if !signed {
             return Err("its records are not those that the statement signs".into());
         }
-        let leaves = batch.leaves.iter().map(|leaf| RecordLeaf::decode(leaf));
+        let records = batch.leaves.iter().filter(|leaf| !is_evidence(leaf));
+        let leaves = records.map(|leaf| RecordLeaf::decode(leaf));
         leaves.collect::<Result<_, _>>().map_err(|error| error.to_string())
     }
 

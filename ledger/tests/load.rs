@@ -40,6 +40,7 @@ fn config(dir: &Path) -> Config {
         policy: colophon_ledger::PolicyText::new("{}"),
         shard_key_life: Duration::from_secs(86400),
         witnesses: None,
+        drawing: colophon_ledger::Drawing::default(),
         timestamps: None,
         evidence: None,
     }

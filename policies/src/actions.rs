@@ -44,6 +44,19 @@ pub struct Sample {
     pub draw: Draw,
 }
 
+impl Sample {
+    /// The share, in percent, to a millionth of it.
+    pub fn percent(&self) -> f64 {
+        (self.threshold as f64 / u64::MAX as f64 * 1e8).round() / 1e6
+    }
+}
+
+impl fmt::Display for Sample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} % for {}, {}", self.percent(), self.to, self.draw.as_str())
+    }
+}
+
 /// When an exchange is drawn, and by whose randomness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Draw {

@@ -48,6 +48,8 @@ struct Expect {
     asked: Option<Level>,
     failure_policy: Option<FailurePolicy>,
     refused: Option<Refused>,
+    /// What the rule draws: `0.5 % for zk, PostCommit`, or `No`.
+    sampled: Option<String>,
 }
 
 /// Whether a case expects a refusal.
@@ -74,7 +76,7 @@ pub struct CaseResult {
 impl Cases {
     /// Reads a file of cases: `cases`, a list of `name`, `request` (`method`, `path`, and if need be `headers`, `tenant`,
     /// `caller`, and `body` as YAML or `bodyUnread: true`) and `expect` (any of `rule`, `level`, `asked`, `failurePolicy`,
-    /// `refused`: `No`, `Denied` or `Unavailable`).
+    /// `refused`: `No`, `Denied` or `Unavailable`; `sampled`: `No`, or as in `1 % for zk, PostCommit`).
     ///
     /// A request without `body` has none, if its method is GET, HEAD, OPTIONS or DELETE; else its body is not known.
     ///
@@ -147,6 +149,8 @@ impl Expect {
         let failure_policy = decision.failure_policy.as_str();
         compare("failurePolicy", self.failure_policy.map(FailurePolicy::as_str), failure_policy);
         compare("refused", self.refused.map(Refused::as_str), refused.as_str());
+        let sampled = decision.actions.sample.map_or("No".to_owned(), |sample| sample.to_string());
+        compare("sampled", self.sampled.as_deref(), &sampled);
         wrong
     }
 }
@@ -195,7 +199,7 @@ fn case(node: &Node, source_name: &str) -> Result<Case, Fault> {
     };
     let expect = map.required("expect")?;
     let expect_node = expect;
-    let expect = expect.map("expect", &["rule", "level", "asked", "failurePolicy", "refused"])?;
+    let expect = expect.map("expect", &["rule", "level", "asked", "failurePolicy", "refused", "sampled"])?;
     if expect.is_empty() {
         return Err(expect_node.fault("`expect` is empty: nothing would be tested"));
     }
@@ -220,6 +224,7 @@ fn case(node: &Node, source_name: &str) -> Result<Case, Fault> {
                 .get("refused")
                 .map(|node| word(node, "refused", "refusal", refused))
                 .transpose()?,
+            sampled: expect.get("sampled").map(|node| node.text("sampled").map(str::to_owned)).transpose()?,
         },
     })
 }

@@ -1,6 +1,6 @@
 //! A policy as it is in force.
 
-use crate::actions::{Actions, FailurePolicy, Honours};
+use crate::actions::{Actions, Draw, FailurePolicy, Honours};
 use crate::compile::{Asked, Compiled, File, compile};
 use crate::error::{At, Fault, Place, PolicyError, Warning};
 use crate::matching::Match;
@@ -169,6 +169,12 @@ impl Policy {
             .any(|rule| rule.failure_policy == FailurePolicy::Fail)
     }
 
+    /// Whether any rule draws by public randomness (`draw: PostCommit`).
+    pub fn draws_by_rounds(&self) -> bool {
+        let mut samples = self.rules.iter().filter_map(|rule| rule.actions.sample);
+        samples.any(|sample| sample.draw == Draw::PostCommit)
+    }
+
     /// `metadata.name`.
     pub fn name(&self) -> &str {
         &self.name
@@ -200,7 +206,7 @@ impl Asked {
     fn warning(&self) -> Warning {
         let level = self.level;
         let then = if self.drawn {
-            "what is drawn for it gets no evidence"
+            "for what is drawn for it the log says that nothing was done"
         } else {
             "with `failurePolicy: Fail` such requests are refused, with `Ignore` they get `sign`, and their records say so"
         };

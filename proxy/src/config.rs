@@ -419,6 +419,22 @@ pub struct TimestampOptions {
     pub ca: Option<PathBuf>,
 }
 
+/// Where public randomness comes from, for rules that draw by it.
+#[derive(Clone, Debug, Default, Args)]
+pub struct DrandOptions {
+    /// Where rounds of public randomness come from, for rules with `draw: PostCommit`: a drand server (https://api.drand.sh),
+    /// a folder of files NUMBER or NUMBER.json, or one file [default: none; draws wait]
+    #[arg(id = "drand", long = "drand", env = "COLOPHON_DRAND", value_name = "SOURCE")]
+    pub source: Option<String>,
+    /// JSON file that describes the chain whose rounds are believed, key and hash, as a drand server answers …/info [default:
+    /// quicknet]
+    #[arg(id = "drand_chain", long = "drand-chain", env = "COLOPHON_DRAND_CHAIN", value_name = "FILE")]
+    pub chain: Option<PathBuf>,
+    /// PEM file of the CAs that may sign the certificate of an https:// drand server, instead of the system's
+    #[arg(id = "drand_ca", long = "drand-ca", env = "COLOPHON_DRAND_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
 /// Takes what can stand in every answer's `Colophon-Log`, which is a structured-field string under a signature.
 fn origin(text: &str) -> Result<String, String> {
     let usable = |b: u8| b.is_ascii_graphic() && !b"\"\\+".contains(&b);

@@ -2,9 +2,10 @@
 
 use crate::app::App;
 use crate::callers::Caller;
+use crate::sampling::Sampled;
 use crate::stamp;
 use colophon_ledger::Shard;
-use colophon_policies::{Api, Decision, Draw, Route};
+use colophon_policies::{Api, Decision, Route};
 use colophon_receipt::fields::{self, DecisionField, Operation, RequestLine, Times};
 use colophon_receipt::record::{FieldSet, RecordId};
 use colophon_receipt::{Hash, Level};
@@ -55,6 +56,8 @@ pub struct Facts {
     pub route: Route,
     /// What the policy says of it.
     pub decision: Decision,
+    /// What its rule draws.
+    pub(crate) sampled: Sampled,
     /// Digest of that policy.
     pub policy: Hash,
 }
@@ -65,10 +68,11 @@ impl Facts {
         app: &App,
         parts: &http::request::Parts,
         route: Route,
-        decision: Decision,
+        mut decision: Decision,
         policy: Hash,
         caller: Option<Caller>,
     ) -> Facts {
+        let sampled = Sampled::of(&mut decision, || app.ledger.new_seed().ok());
         let received_at = app.ledger.now();
         let id = app.ledger.new_id(received_at / 1000);
         let get =
@@ -105,6 +109,7 @@ impl Facts {
             caller,
             route,
             decision,
+            sampled,
             policy,
         }
     }
@@ -115,12 +120,6 @@ impl Facts {
             "" => "/",
             path => path,
         }
-    }
-
-    /// What the leaf says of a draw that comes after the commitment: threshold and target.
-    pub(crate) fn draw(&self) -> Option<(u64, Level)> {
-        let sample = self.decision.actions.sample.filter(|sample| sample.draw == Draw::PostCommit)?;
-        Some((sample.threshold, sample.to))
     }
 
     /// Whether a bypass may let it go on: never where evidence of the upstream is asked for.
@@ -199,6 +198,7 @@ impl Facts {
             granted: Some(granted.code()),
             why_lowered: why.or(self.decision.why_lowered.as_deref()).map(Cow::Borrowed),
             degraded: degraded.then_some(true),
+            draw: self.sampled.how.map(|how| how.as_str().into()),
         }
     }
 }

@@ -385,7 +385,7 @@ impl InFlight {
         let outcome = self.outcome(ending);
         let body = self.response.as_ref().map_or(EMPTY_BODY, ResponseSeen::digest);
         let set = self.fields(ending, completed, &body);
-        let draw = self.facts.draw();
+        let draw = self.facts.sampled.leaf;
         let record = seal_sampled(self.facts.id, completed, self.level, outcome, seed, set, draw);
         Ok(Some(Sealed { record, body, outcome }))
     }

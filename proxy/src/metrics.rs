@@ -113,7 +113,7 @@ impl fmt::Debug for LedgerCollector {
 impl Collector for LedgerCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let counts = self.0.counters();
-        let counters = counts.counters;
+        let (counters, draws) = (counts.counters, self.0.draws());
         for (name, help, value) in [
             ("ledger_received", "Exchanges accepted by this shard", counters.received),
             ("ledger_recorded", "Exchanges with a record", counters.recorded),
@@ -121,6 +121,12 @@ impl Collector for LedgerCollector {
             ("bypassed", "Exchanges that a bypass let through unrecorded", counters.bypass.unwrap_or(0)),
             ("ledger_lost", "Exchanges whose record could not be kept", counters.lost),
             ("ledger_refused", "Exchanges the proxy refused", counters.refused),
+            ("draw_evidence", "Evidence leaves logged for records that were drawn", draws.evidence),
+            (
+                "draw_rounds_failed",
+                "Rounds of public randomness that did not come, or were not good",
+                draws.failed,
+            ),
             ("malformed", "Connections whose bytes were not HTTP", counts.malformed),
         ] {
             let metric = ConstCounter::new(value);
@@ -132,6 +138,12 @@ impl Collector for LedgerCollector {
             ("ledger_backlog", "Records that wait for the log", counts.backlog),
             ("ledger_backlog_age_seconds", "How long the oldest of them has waited", counts.backlog_age),
             ("ledger_wal_bytes", "Bytes of the write-ahead log that are still needed", counts.wal_bytes),
+            (
+                "draws_waiting",
+                "Statements whose records wait for their round, or its evidence",
+                draws.waiting,
+            ),
+            ("draw_lag_seconds", "Time since the oldest round that is waited for was made", draws.lag),
             ("log_size", "Leaves in the log", self.0.head().checkpoint.size),
         ] {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

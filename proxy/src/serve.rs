@@ -6,9 +6,10 @@ use crate::attested::Enforcing;
 use crate::callers::Callers;
 use crate::cli::read_policy;
 use crate::config::{
-    AttestOptions, DurabilityMode, LedgerOptions, Limits, ListenOptions, LogRoleOptions, LogUrlOptions,
-    TimestampOptions, UpstreamOptions, WitnessOptions, duration,
+    AttestOptions, DrandOptions, DurabilityMode, LedgerOptions, Limits, ListenOptions, LogRoleOptions,
+    LogUrlOptions, TimestampOptions, UpstreamOptions, WitnessOptions, duration,
 };
+use crate::drand::RoundServer;
 use crate::erase::Access;
 use crate::forward::Upstream;
 use crate::log_client::LogClient;
@@ -20,9 +21,13 @@ use crate::{accept, admin};
 use anyhow::Context as _;
 use clap::Args;
 use colophon_ledger::anchor::Timestamping;
-use colophon_ledger::{Keeper, Kek, KeyEvidence, Ledger, LogAt, PolicyText, Remote, Stores, Witnessing};
+use colophon_ledger::{
+    Drawing, Keeper, Kek, KeyEvidence, Ledger, LogAt, PolicyText, Remote, RoundFiles, RoundSource, Stores,
+    Witnessing,
+};
 use colophon_policies::Policy;
 use colophon_receipt::receipt::MAX_ANCHORS;
+use colophon_signer::drand::Chain;
 use colophon_signer::rfc3161::Roots;
 use colophon_signer::{KeySource, Signer};
 use std::net::SocketAddr;
@@ -69,6 +74,9 @@ pub struct ServeOptions {
     /// Evidence of trusted environments.
     #[command(flatten)]
     pub attest: AttestOptions,
+    /// Public randomness.
+    #[command(flatten)]
+    pub drand: DrandOptions,
     /// Limits.
     #[command(flatten)]
     pub limits: Limits,
@@ -127,8 +135,22 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let listener = bind("--listen", options.listen.listen).await?;
     let admin_listener = bind("--admin", options.listen.admin).await?;
     let timestamps = timestamping(&options.timestamp)?;
-    let opened =
-        open_ledger(&options.ledger, &options.log_url, &options.witness, timestamps, evidence, policy).await;
+    let drawing = drawing(&options.drand)?;
+    if drawing.source.is_none() && policy.draws_by_rounds() {
+        tracing::warn!(
+            "the policy draws by public randomness, and no source of it is named (--drand): draws wait"
+        );
+    }
+    let opened = open_ledger(
+        &options.ledger,
+        &options.log_url,
+        &options.witness,
+        timestamps,
+        evidence,
+        drawing,
+        policy,
+    )
+    .await;
     let (ledger, keeper) = opened?;
     // Whoever has the lock writes it: it is always of the process that runs.
     let access = Access::create(&options.ledger.data, admin_listener.local_addr()?)?;
@@ -247,6 +269,7 @@ pub(crate) async fn open_ledger(
     witness: &WitnessOptions,
     timestamps: Option<Timestamping>,
     evidence: Option<Arc<dyn KeyEvidence>>,
+    drawing: Drawing,
     policy: &Policy,
 ) -> anyhow::Result<(Ledger, Keeper)> {
     let stores = options.stores.stores();
@@ -276,6 +299,7 @@ pub(crate) async fn open_ledger(
         private_key: private_key.map(Arc::new),
         policy: PolicyText::new(&policy.canonical()),
         shard_key_life: SHARD_KEY_LIFE,
+        drawing,
         witnesses: witnessing(witness)?,
         timestamps,
         evidence,
@@ -376,6 +400,30 @@ pub(crate) fn witnessing(options: &WitnessOptions) -> anyhow::Result<Option<Witn
     }
     let post = Arc::new(HttpPost::new(options.ca.as_deref()).context("--witness-ca")?);
     Ok(Some(Witnessing { policy: Arc::new(policy), every: options.every, post }))
+}
+
+/// The rounds of `--drand`, and the chain to believe.
+pub(crate) fn drawing(options: &DrandOptions) -> anyhow::Result<Drawing> {
+    let chain = drand_chain(options.chain.as_deref())?;
+    let source: Option<Arc<dyn RoundSource>> = match options.source.as_deref() {
+        None => None,
+        Some(url) if url.starts_with("http://") || url.starts_with("https://") => {
+            Some(Arc::new(RoundServer::new(url, chain.clone(), options.ca.as_deref())?))
+        }
+        Some(path) => {
+            let path = std::path::absolute(path).with_context(|| format!("--drand {path}"))?;
+            anyhow::ensure!(path.exists(), "--drand {}: there is no such folder or file", path.display());
+            Some(Arc::new(RoundFiles(path)))
+        }
+    };
+    Ok(Drawing { chain, source, ..Drawing::default() })
+}
+
+/// The chain of `--drand-chain`; quicknet without it.
+pub(crate) fn drand_chain(path: Option<&Path>) -> anyhow::Result<Chain> {
+    let Some(path) = path else { return Ok(Chain::quicknet()) };
+    let text = std::fs::read(path).with_context(|| format!("--drand-chain {}", path.display()))?;
+    Chain::from_info(&text).with_context(|| format!("--drand-chain {}", path.display()))
 }
 
 /// The TSAs of `--tsa`, whom to believe, and the way to them.

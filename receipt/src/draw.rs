@@ -30,8 +30,17 @@ impl Schedule {
     }
 }
 
-/// Whether a record is drawn: `u64be(H("colophon/draw/v1" ‖ randomness ‖ leaf hash)[0..8]) < threshold`.
+/// Whether a record is drawn whatever the randomness is: all of its rule's are.
+pub fn certain(threshold: u64) -> bool {
+    threshold == u64::MAX
+}
+
+/// Whether a record is drawn: `u64be(H("colophon/draw/v1" ‖ randomness ‖ leaf hash)[0..8]) < threshold`, or it is
+/// [`certain`].
 pub fn drawn(randomness: &Hash, leaf_hash: &Hash, threshold: u64) -> bool {
+    if certain(threshold) {
+        return true;
+    }
     let mut input = b"colophon/draw/v1".to_vec();
     input.extend(randomness);
     input.extend(leaf_hash);

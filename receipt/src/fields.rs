@@ -322,6 +322,8 @@ map_field! {
         5 why_lowered: text,
         /// Whether the record was kept while the ledger was in trouble.
         6 degraded: bool,
+        /// How the rule samples: `Local` or `PostCommit`.
+        7 draw: text,
     }
 }
 

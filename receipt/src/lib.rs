@@ -5,6 +5,7 @@ pub mod cbor;
 pub mod checkpoint;
 pub mod draw;
 pub mod erasure;
+pub mod evidence;
 pub mod fields;
 pub mod level;
 pub mod merkle;

@@ -17,6 +17,8 @@ pub const NOTICE: &str =
     "This receipt can show who committed to these bytes, and when. It never shows that they are true.";
 /// A receipt has at most this many anchors.
 pub const MAX_ANCHORS: usize = 16;
+/// A receipt has at most this many pieces of evidence.
+pub const MAX_EVIDENCE: usize = 16;
 /// A receipt larger than this is refused unread.
 pub const MAX_BYTES: usize = 4 << 20;
 
@@ -47,6 +49,41 @@ pub struct Receipt {
     /// The timestamp token (RFC 3161) that the statement names as its beacon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beacon: Option<Bytes>,
+    /// The round of public randomness that draws the record, where its rule samples and the round is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub round: Option<RoundPart>,
+    /// What came of evidence for the record, logged later; at most [`MAX_EVIDENCE`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<EvidencePart>,
+}
+
+/// A round of a drand chain.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoundPart {
+    /// The chain's hash, in hexadecimal.
+    pub chain: String,
+    /// The round's number.
+    pub number: u64,
+    /// The chain's signature over it, whose SHA-256 is the randomness.
+    pub signature: Bytes,
+}
+
+/// An evidence leaf, and the proof that the log holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvidencePart {
+    /// Canonical CBOR of the leaf.
+    pub leaf: Bytes,
+    /// Where it is in its batch.
+    pub batch: BatchPart,
+    /// The COSE_Sign1 of that batch.
+    pub statement: Bytes,
+    /// C2SP tlog-proof that this statement is in the log.
+    pub log_proof: String,
+    /// The announcement of its key, where that is not the one of the record's statement.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub announcement: Option<AnnouncementPart>,
 }
 
 /// Someone else's signature over a checkpoint.

@@ -221,6 +221,11 @@ impl RecordLeaf {
     }
 }
 
+/// Whether a record's canonical leaf says that it may be drawn: of its maps only that one has eight entries.
+pub fn may_be_drawn(leaf: &[u8]) -> bool {
+    leaf.first() == Some(&0xa8)
+}
+
 /// A record ready to be written and batched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {

@@ -37,6 +37,8 @@ pub const HTTP_SIGNATURE: &str = "http-signature";
 pub const LEVEL: &str = "level";
 /// The draw that the record is in, re-computed. Left out where its rule does not sample.
 pub const DRAW: &str = "draw";
+/// The evidence leaves are in the log, for this record and its draw. Left out where there are none.
+pub const EVIDENCE: &str = "evidence";
 /// The reader's text is that of the policy that the record names, and has its rule. Left out without a text.
 pub const POLICY: &str = "policy";
 /// The reader's request is the recorded one.

@@ -49,12 +49,12 @@ pub struct VerifyArgs {
     /// The answer likewise: what your client library gave, streamed or not
     #[arg(long, value_name = "FILE")]
     pub message: Option<PathBuf>,
-    /// The round of public randomness (drand) that draws the record's sample, as a drand server answers it:
-    /// `…/<chain>/public/<round>`; the check `draw` says which
+    /// The round of public randomness (drand) that draws the record, as a drand server answers …/CHAIN/public/ROUND; the
+    /// check `draw` says which. A receipt fetched later has it
     #[arg(long, value_name = "FILE")]
     pub round: Option<PathBuf>,
-    /// Its chain, as a drand server describes it (`…/<chain>/info`) [default: quicknet]
-    #[arg(long, value_name = "FILE", requires = "round")]
+    /// The drand chain whose rounds you believe, as a drand server describes it (…/CHAIN/info) [default: quicknet]
+    #[arg(long, value_name = "FILE")]
     pub drand_chain: Option<PathBuf>,
     /// The nonce that you sent as Colophon-Client-Nonce
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]

@@ -62,6 +62,8 @@ pub struct Counted {
     pub leaf: Hash,
     /// The log index of its shard's announcement.
     pub announced: u64,
+    /// Exchanges in its batch: its leaves without evidence.
+    pub records: u64,
     /// The statement.
     pub statement: Statement,
 }
@@ -298,10 +300,12 @@ impl Counting {
         self.policies.insert(new.policy);
         let touches = self.window.touches(&new);
         let announced = shard.announced;
+        let evidence = shard.last.as_ref().map_or(0, |last| last.cumulative_evidence);
+        let records = new.count.saturating_sub(new.cumulative_evidence.saturating_sub(evidence));
         let fault = shard.statement(signed, &new, &self.origin, touches)?;
         if touches {
             self.need(index);
-            self.counted.push(Counted { index, leaf: leaf_hash(bytes), announced, statement: new });
+            self.counted.push(Counted { index, leaf: leaf_hash(bytes), announced, records, statement: new });
         }
         fault.map_or(Ok(()), Err)
     }

@@ -1,73 +1,130 @@
 //! Whether the record was drawn for a higher level, re-computed from public randomness.
 
-use colophon_receipt::Level;
-use colophon_signer::drand::Chain;
+use colophon_receipt::draw::{certain, drawn};
+use colophon_receipt::receipt::{Receipt, RoundPart};
+use colophon_signer::drand::{Chain, Round};
 
 use crate::Bodies;
 use crate::anchors::TimeSide;
-use crate::checks::{Checks, DRAW};
+use crate::checks::{Checks, DRAW, Finding};
 use crate::log::LogSide;
 use crate::record::Record;
 use crate::report::Draw;
 use crate::text::time;
 
+/// What the decision's field says of a draw by the proxy's own randomness.
+const LOCAL: &str = "Local";
+
 /// Makes the check `draw`, where the record's rule samples.
 pub(crate) fn check(
+    receipt: &Receipt,
     record: Option<&Record>,
     log: &LogSide,
     stamps: &TimeSide,
     bodies: &Bodies,
     checks: &mut Checks,
 ) -> Option<Draw> {
-    let record = record?;
-    let (threshold, target) = record.leaf.draw?;
-    let chain = bodies.chain.unwrap_or_else(Chain::quicknet);
+    let Some((record, (threshold, target))) = record.and_then(|record| Some((record, record.leaf.draw?)))
+    else {
+        if receipt.round.is_some() {
+            checks.add(DRAW, Err("the receipt has a round, but the record's rule draws nothing".into()));
+        }
+        return None;
+    };
+    let quicknet = Chain::quicknet();
+    let chain = bodies.chain.as_ref().unwrap_or(&quicknet);
     let Some(statement) = &log.statement else {
         checks.skip(DRAW, "needs the statement: the end of its interval names the round");
         return None;
     };
-    let round = chain.schedule.round(statement.to);
-    let made = chain.schedule.time(round);
+    let number = chain.schedule.round(statement.to);
+    let local = record.opened.decision.as_ref().and_then(|decision| decision.draw.as_deref()) == Some(LOCAL);
     let mut draw = Draw {
         target: target.as_str(),
         percent: percent(threshold),
-        round,
-        round_at: made,
-        drawn: None,
+        round: number,
+        round_at: chain.schedule.time(number),
+        drawn: certain(threshold).then_some(true),
         operator_influenced: true,
+        evidence: None,
     };
-    let Some(given) = &bodies.round else {
-        let what = format!(
-            "the record may be drawn for {target} by round {round}, made {}; no round was given (--round)",
-            time(made)
-        );
-        checks.skip(DRAW, what);
-        return Some(draw);
+    // Whoever commits after the randomness is known can choose what to commit to.
+    let dated = stamps.upper().is_some_and(|upper| upper.time < draw.round_at);
+    let round = match (&bodies.round, &receipt.round) {
+        (Some(given), _) => Some(Ok(given.clone())),
+        (None, Some(part)) if part.chain == hex::encode(chain.hash()) => Some(Ok(of_receipt(part))),
+        (None, Some(part)) => Some(Err(part.chain.clone())),
+        (None, None) => None,
     };
-    if given.round != round {
-        checks.add(DRAW, Err(format!("round {} was given, the statement names round {round}", given.round)));
-        return Some(draw);
-    }
-    match chain.randomness(given) {
-        Err(error) => drop(checks.add(DRAW, Err(error.to_string()))),
-        Ok(randomness) => {
-            let drawn = colophon_receipt::draw::drawn(&randomness, &record.leaf_hash, threshold);
-            draw.drawn = Some(drawn);
-            // Whoever commits after the randomness is known can choose what to commit to.
-            draw.operator_influenced = stamps.upper().is_none_or(|upper| upper.time >= made);
-            checks.add(DRAW, Ok(sentence(drawn, target, &draw)));
+    let found = match round {
+        // Its signature was verified, or it is not needed.
+        None | Some(Err(_)) if certain(threshold) => Ok(String::new()),
+        None => {
+            let made = time(draw.round_at);
+            let what = format!(
+                "cannot say: the record may be drawn for {target} at {} % by round {number}, made {made}; the receipt has no \
+                 round and none was given (--round): operator-influenced",
+                draw.percent
+            );
+            checks.skip(DRAW, what);
+            return Some(draw);
         }
+        Some(Err(other)) => {
+            let what = format!(
+                "cannot say: the receipt's round is of chain {}, not of {} (--drand-chain): operator-influenced",
+                crate::text::quoted(other),
+                hex::encode(chain.hash())
+            );
+            checks.skip(DRAW, what);
+            return Some(draw);
+        }
+        Some(Ok(round)) => by_round(chain, &round, number, record, threshold, &mut draw),
+    };
+    draw.operator_influenced = local || !dated && !certain(threshold);
+    let steered = match (local, certain(threshold), dated) {
+        (true, ..) => "operator-influenced: by the proxy's own randomness, which nobody can check",
+        (_, true, _) => "as all that the rule matches are",
+        (_, _, false) => {
+            "operator-influenced: no timestamp shows that the commitment is older than that round"
+        }
+        (_, _, true) => {
+            "a timestamp shows that the commitment is older than that round, so nobody could steer it"
+        }
+    };
+    if found.is_err() {
+        draw.operator_influenced = true;
     }
+    let is = if draw.drawn == Some(true) { "drawn" } else { "not drawn" };
+    checks.add(DRAW, found.map(|by| format!("{is} for {target}{by}; {steered}")));
     Some(draw)
 }
 
-fn sentence(drawn: bool, target: Level, draw: &Draw) -> String {
-    let is = if drawn { "drawn" } else { "not drawn" };
-    let steered = match draw.operator_influenced {
-        true => "operator-influenced: no timestamp shows that the commitment is older than that round",
-        false => "a timestamp shows that the commitment is older than that round, so nobody could steer it",
-    };
-    format!("{is} for {target} by round {} at {} %; {steered}", draw.round, draw.percent)
+/// Judges a round, and by it the record.
+fn by_round(
+    chain: &Chain,
+    round: &Round,
+    number: u64,
+    record: &Record,
+    threshold: u64,
+    draw: &mut Draw,
+) -> Finding {
+    if round.round != number {
+        draw.drawn = None;
+        return Err(format!("this is round {}, the statement names round {number}", round.round));
+    }
+    let randomness = chain.randomness(round).map_err(|error| {
+        draw.drawn = None;
+        error.to_string()
+    })?;
+    draw.drawn = Some(drawn(&randomness, &record.leaf_hash, threshold));
+    Ok(match certain(threshold) {
+        true => String::new(),
+        false => format!(" by round {number} at {} %", draw.percent),
+    })
+}
+
+fn of_receipt(part: &RoundPart) -> Round {
+    Round { round: part.number, signature: part.signature.0.clone() }
 }
 
 /// The share that a threshold is, in percent.

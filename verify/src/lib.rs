@@ -10,6 +10,7 @@ pub mod cli;
 mod copies;
 pub mod count;
 mod draw;
+mod evidence;
 pub mod folder;
 mod http;
 mod log;
@@ -60,7 +61,8 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     let http = http::check(&receipt, record.as_ref(), &mut log, trust, &mut checks);
     check_level(record.as_ref(), &http, &mut checks);
     let rule = policy::check(record.as_ref(), bodies, &mut checks);
-    let draw = draw::check(record.as_ref(), &log, &stamps, bodies, &mut checks);
+    let mut draw = draw::check(&receipt, record.as_ref(), &log, &stamps, bodies, &mut checks);
+    evidence::check(&receipt, record.as_ref(), &log, trust, &mut draw, &mut checks);
     let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
     check_time(record.as_ref(), &log, &http, &stamps, at, &mut checks);
     revoked::check(trust, &log, &http, &stamps, &mut checks);

@@ -2,7 +2,7 @@
 
 use colophon_receipt::checkpoint::{Checkpoint, TlogProof};
 use colophon_receipt::merkle::{Hash, leaf_hash, verify_inclusion};
-use colophon_receipt::receipt::{AnnouncementPart, Receipt};
+use colophon_receipt::receipt::{AnnouncementPart, BatchPart, Receipt};
 use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Announcement, STATEMENT_TYPE, Statement, payload_hash};
 use colophon_signer::PublicKey;
 use colophon_signer::cose::Sign1;
@@ -48,14 +48,14 @@ pub(crate) struct LogSide {
 }
 
 impl LogProof {
-    fn parse(text: &str) -> Result<LogProof, String> {
+    pub(crate) fn parse(text: &str) -> Result<LogProof, String> {
         let proof = TlogProof::parse(text).map_err(|error| format!("tlog-proof: {error}"))?;
         let note = Note::parse(&proof.checkpoint).map_err(|error| error.to_string())?;
         let checkpoint = Checkpoint::parse(note.text()).map_err(|error| format!("checkpoint: {error}"))?;
         Ok(LogProof { index: proof.index, path: proof.path, note, checkpoint })
     }
 
-    fn check_inclusion(&self, entry: &[u8]) -> Result<(), String> {
+    pub(crate) fn check_inclusion(&self, entry: &[u8]) -> Result<(), String> {
         verify_inclusion(
             &leaf_hash(entry),
             self.index,
@@ -68,7 +68,7 @@ impl LogProof {
 
     /// The trusted key that signed the checkpoint. The log's own line comes first. Lines that witnesses may have added
     /// follow it: those of known witnesses have to be good, those of others vouch for nothing. Anything else is refused.
-    fn check_signature(&self, trust: &Trust) -> Result<Signed, String> {
+    pub(crate) fn check_signature(&self, trust: &Trust) -> Result<Signed, String> {
         let origin = &self.checkpoint.origin;
         let keys = trust.keys_of(origin);
         if keys.is_empty() {
@@ -106,7 +106,7 @@ impl LogProof {
 }
 
 /// Who signed a checkpoint.
-struct Signed {
+pub(crate) struct Signed {
     log_key: VerifierKey,
     /// The witnesses of the trust file, and when by their clocks, in seconds since the epoch.
     cosigned: Vec<(VerifierKey, u64)>,
@@ -309,17 +309,23 @@ fn check_witnesses(side: &LogSide, trust: Option<&Trust>, checks: &mut Checks) {
 }
 
 fn check_batch(receipt: &Receipt, record: &Record, statement: &Statement) -> Finding {
-    let mut path = Vec::with_capacity(receipt.batch.path.len().min(64));
-    for hash in receipt.batch.path.iter().take(65) {
-        path.push(hash.hash().ok_or("a hash of the batch path is not 32 bytes")?);
-    }
-    let index = receipt.batch.index;
-    verify_inclusion(&record.leaf_hash, index, statement.count, &path, &statement.root)
-        .map_err(|error| format!("record {index} of {}: {error}", statement.count))?;
-    Ok(format!("the record is number {index} of {} in its batch", statement.count))
+    in_batch(&receipt.batch, &record.leaf_hash, statement)
+        .map(|index| format!("the record is number {index} of {} in its batch", statement.count))
 }
 
-fn check_statement(
+/// Where in the statement's batch the leaf is.
+pub(crate) fn in_batch(part: &BatchPart, leaf: &Hash, statement: &Statement) -> Result<u64, String> {
+    let mut path = Vec::with_capacity(part.path.len().min(64));
+    for hash in part.path.iter().take(65) {
+        path.push(hash.hash().ok_or("a hash of the batch path is not 32 bytes")?);
+    }
+    let index = part.index;
+    verify_inclusion(leaf, index, statement.count, &path, &statement.root)
+        .map_err(|error| format!("record {index} of {}: {error}", statement.count))?;
+    Ok(index)
+}
+
+pub(crate) fn check_statement(
     cose: &Sign1,
     statement: &Statement,
     record: Option<&Record>,
@@ -376,7 +382,7 @@ fn check_statement(
     ))
 }
 
-fn check_key(cose: &Sign1, announced: &Announced) -> Finding {
+pub(crate) fn check_key(cose: &Sign1, announced: &Announced) -> Finding {
     if cose.sub() != announced.payload.shard {
         return Err(format!(
             "the key was announced for shard {}, not for {}",
@@ -389,7 +395,7 @@ fn check_key(cose: &Sign1, announced: &Announced) -> Finding {
 }
 
 /// The key was announced before it was used, and used while it was valid, all by the operator's clock.
-fn check_validity(
+pub(crate) fn check_validity(
     announced: &Announced,
     log: &LogProof,
     record: Option<&Record>,

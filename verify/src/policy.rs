@@ -1,7 +1,7 @@
 //! Which rule of which policy decided, and why the level is what it is.
 
-use colophon_receipt::Level;
 use colophon_receipt::merkle::sha256;
+use colophon_receipt::{Level, Outcome};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -28,6 +28,16 @@ struct Text<'a> {
 struct Rule {
     name: Option<String>,
     level: Option<String>,
+    sample: Option<Sample>,
+}
+
+/// What a rule draws.
+#[derive(Deserialize)]
+struct Sample {
+    /// A decimal number.
+    threshold: String,
+    to: String,
+    draw: String,
 }
 
 /// What the record says of its decision.
@@ -51,7 +61,11 @@ pub(crate) fn check(record: Option<&Record>, bodies: &Bodies, checks: &mut Check
         checks.skip(POLICY, "the receipt does not show which policy decided");
         return None;
     };
-    match judge(text, &decision) {
+    let judged = judge(text, &decision).and_then(|rule| {
+        record.map_or(Ok(()), |record| draws(&rule, record))?;
+        Ok(line(rule.get()))
+    });
+    match judged {
         Ok(rule) => {
             let name = quoted(decision.rule.as_deref().unwrap_or_default());
             checks
@@ -66,7 +80,7 @@ pub(crate) fn check(record: Option<&Record>, bodies: &Bodies, checks: &mut Check
 }
 
 /// The text of the rule that a decision names, if `text` is the policy that it names and agrees with it.
-pub(crate) fn judge(text: &[u8], decision: &Decision) -> Result<String, String> {
+pub(crate) fn judge<'a>(text: &'a [u8], decision: &Decision) -> Result<&'a RawValue, String> {
     // `colophon policy show` ends it with a newline.
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     if hex::encode(sha256(text)) != decision.policy {
@@ -81,7 +95,10 @@ pub(crate) fn judge(text: &[u8], decision: &Decision) -> Result<String, String> 
     let name = decision.rule.as_deref().unwrap_or_default();
     let read = |rule: &RawValue| serde_json::from_str::<Rule>(rule.get()).ok();
     let named = |rule: &&&RawValue| read(rule).is_some_and(|rule| rule.name.as_deref() == Some(name));
-    let rule = if name == DEFAULT_RULE { Some(&policy.defaults) } else { policy.rules.iter().find(named) };
+    let rule = match name == DEFAULT_RULE {
+        true => Some(policy.defaults),
+        false => policy.rules.iter().find(named).copied(),
+    };
     let rule = rule.ok_or_else(|| format!("the policy has no rule named {}", quoted(name)))?;
     let level = read(rule).and_then(|rule| rule.level).and_then(|level| level.parse::<Level>().ok());
     let asked = decision.asked.and_then(|asked| asked.parse::<Level>().ok());
@@ -90,7 +107,26 @@ pub(crate) fn judge(text: &[u8], decision: &Decision) -> Result<String, String> 
     {
         return Err(format!("the rule {} asks for {level}, the record says {asked}", quoted(name)));
     }
-    Ok(line(rule.get()))
+    Ok(rule)
+}
+
+/// The record is in the draw that its rule asks for, and in no other. What a crash cut short is in none.
+fn draws(rule: &RawValue, record: &Record) -> Result<(), String> {
+    let sample = serde_json::from_str::<Rule>(rule.get()).ok().and_then(|rule| rule.sample);
+    let wanted = sample.as_ref().filter(|sample| sample.draw == "PostCommit");
+    let wanted = wanted.map(|sample| (sample.threshold.parse::<u64>(), sample.to.parse::<Level>()));
+    let local = sample.is_some_and(|sample| sample.draw == "Local");
+    match (wanted, record.leaf.draw) {
+        (Some((Ok(threshold), Ok(to))), Some(found)) if found == (threshold, to) => Ok(()),
+        (Some(_), None) if record.leaf.outcome == Outcome::Recovered => Ok(()),
+        (Some(_), None) => {
+            Err("the rule draws by public randomness, and the record is left out of the draw".into())
+        }
+        (Some(_), Some(_)) => Err("the record is in another draw than the rule asks for".into()),
+        // Who is drawn locally was decided before.
+        (None, found) if local || found.is_none() => Ok(()),
+        (None, _) => Err("the record is in a draw that the rule does not ask for".into()),
+    }
 }
 
 #[cfg(test)]

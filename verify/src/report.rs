@@ -152,10 +152,13 @@ pub struct Draw {
     pub round: u64,
     /// When that is made, µs since the epoch.
     pub round_at: u64,
-    /// Whether the record is drawn; absent where no round was given, or a bad one.
+    /// Whether the record is drawn; absent where that cannot be said: without the round, or with a bad one.
     pub drawn: Option<bool>,
-    /// Whether the operator may have known the randomness when it committed: no timestamp shows otherwise.
+    /// Whether the operator may have steered it: it drew by its own randomness, or no timestamp shows that it committed
+    /// before the round was made.
     pub operator_influenced: bool,
+    /// What came of it, by a leaf of the log: `not-done`, `holds` or `fails`; absent where the receipt has no such leaf.
+    pub evidence: Option<&'static str>,
 }
 
 /// One timestamp of a receipt, its signature verified.

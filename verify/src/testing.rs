@@ -3,13 +3,14 @@
 #![allow(clippy::expect_used)] // Only tests and benchmarks call this, and they should fail loudly.
 
 use colophon_receipt::checkpoint::{Checkpoint, TlogProof};
+use colophon_receipt::evidence::{EvidenceLeaf, Verdict, draw_id, no_evidence};
 use colophon_receipt::fields::{self, *};
 use colophon_receipt::merkle::{self, Hash, leaf_hash, sha256};
 use colophon_receipt::receipt::{
-    Anchor, AnnouncementPart, BatchPart, Bytes, FORMAT, Field, HttpSignature, NOTICE, OpenedField, Receipt,
-    RecordPart, WithheldField,
+    Anchor, AnnouncementPart, BatchPart, Bytes, EvidencePart, FORMAT, Field, HttpSignature, NOTICE,
+    OpenedField, Receipt, RecordPart, RoundPart, WithheldField,
 };
-use colophon_receipt::record::{FieldSet, Record, field_hash, salt, seal_sampled};
+use colophon_receipt::record::{FieldSet, Record, RecordLeaf, field_hash, salt, seal_sampled};
 use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, Counters, Genesis, STATEMENT_TYPE, Statement, payload_hash,
 };
@@ -55,6 +56,14 @@ pub struct Plan {
     pub level: Level,
     /// Threshold and target of a draw.
     pub draw: Option<(u64, Level)>,
+    /// The policy that the field names.
+    pub policy: Option<Hash>,
+    /// How the field says that the rule samples.
+    pub how: Option<&'static str>,
+    /// The round in the receipt.
+    pub round: Option<RoundPart>,
+    /// Whether "drawn but not done" was logged, and bends that leaf.
+    pub evidence: Option<fn(&mut EvidenceLeaf)>,
     /// Records in the batch.
     pub records: usize,
     /// Which of them the receipt is about.
@@ -103,6 +112,10 @@ impl Default for Plan {
             shard: "clinic/5d1f0c9a".into(),
             level: Level::Sign,
             draw: None,
+            policy: None,
+            how: None,
+            round: None,
+            evidence: None,
             records: 5,
             index: 3,
             later_entries: 2,
@@ -213,6 +226,11 @@ impl Plan {
         entries.push(b"another shard's statement".to_vec());
         let stated_at = entries.len();
         entries.push(cose(&statement, STATEMENT_TYPE, &self.shard, &shard));
+        let evidence = self.evidence(&statement, &leaves[self.index]);
+        let evidence = evidence.map(|(leaf, payload)| {
+            entries.push(cose(&payload, STATEMENT_TYPE, &self.shard, &shard));
+            (leaf, entries.len() - 1)
+        });
         entries.extend((0..self.later_entries).map(|n| format!("entry {n}").into_bytes()));
 
         let tree: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
@@ -259,6 +277,17 @@ impl Plan {
             announcements,
             http_signatures,
             beacon: self.beacon_token().map(Bytes),
+            round: self.round.clone(),
+            evidence: evidence
+                .into_iter()
+                .map(|(leaf, at)| EvidencePart {
+                    leaf: Bytes(leaf),
+                    batch: BatchPart { index: 0, path: vec![] },
+                    statement: Bytes(entries[at].clone()),
+                    log_proof: prove(at, tree.len()),
+                    announcement: None,
+                })
+                .collect(),
         };
         let (request, response) = (self.request.clone(), self.response.clone());
         Made { receipt, vkey, request, response, head, trailers }
@@ -292,6 +321,8 @@ impl Plan {
         let decision = DecisionField {
             rule: Some(b"chat".into()),
             granted: Some(self.level.code()),
+            policy: self.policy,
+            draw: self.how.map(Into::into),
             ..DecisionField::default()
         };
         self.semantic.write(SEMANTIC, &mut set);
@@ -377,6 +408,35 @@ impl Plan {
         };
         (self.statement)(&mut statement);
         statement.encode()
+    }
+
+    /// The leaf of the record's evidence, and the statement of its batch.
+    fn evidence(&self, record: &[u8], leaf: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+        let bend = self.evidence?;
+        let before = Statement::decode(record).expect("a statement that state wrote");
+        let record_leaf = RecordLeaf::decode(leaf).expect("a record leaf");
+        let (subject, at) = (leaf_hash(leaf), before.to + 1_500_000_000);
+        let mut evidence = EvidenceLeaf {
+            id: draw_id(before.to, &record_leaf.id, &subject, Level::Zk),
+            at,
+            subject,
+            kind: Level::Zk,
+            commitment: no_evidence(),
+            verdict: Verdict::NotDone,
+        };
+        bend(&mut evidence);
+        let evidence = evidence.encode();
+        let statement = Statement {
+            seq: before.seq + 1,
+            count: 1,
+            root: leaf_hash(&evidence),
+            previous: payload_hash(record),
+            from: before.to,
+            to: at,
+            cumulative_evidence: before.cumulative_evidence + 1,
+            ..before
+        };
+        Some((evidence, statement.encode()))
     }
 
     fn genesis(&self, vkey: &VerifierKey) -> Vec<u8> {

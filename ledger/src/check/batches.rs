@@ -7,11 +7,13 @@ use bytes::Bytes;
 use colophon_receipt::Hash;
 use colophon_receipt::record::RecordId;
 use colophon_receipt::statement::Statement;
+use colophon_signer::drand::Chain;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::ObjectStore;
 use object_store::path::Path;
 use tokio::task;
 
+use super::draws::Draws;
 use super::ids::Ids;
 use super::statements::Statements;
 use super::{Finding, MAX_FINDINGS, NotLogged, Report};
@@ -30,17 +32,19 @@ pub(super) struct Batches {
     files: Vec<(u64, String)>,
     /// Records that an erasure, by its log index, is about.
     erased: Vec<(u64, RecordId, Hash)>,
+    draws: Draws,
 }
 
 /// A batch file, read.
 type Found = (u64, Arc<Statement>, Result<Batch, String>);
 
 impl Batches {
-    pub(super) fn new(inner: Arc<dyn ObjectStore>) -> Batches {
+    pub(super) fn new(inner: Arc<dyn ObjectStore>, chain: Chain) -> Batches {
         let store = Store::new(inner.clone(), String::new());
+        let draws = Draws::new(store.clone(), chain);
         let at_once = std::thread::available_parallelism().map_or(1, usize::from);
         let (ids, files, erased) = (Ids::new(), Vec::new(), Vec::new());
-        Batches { inner, store, at_once, ids, files, erased }
+        Batches { inner, store, at_once, ids, files, erased, draws }
     }
 
     /// Compares the batches of these statements, each with its log index, and calls `done` after each.
@@ -50,6 +54,9 @@ impl Batches {
         report: &mut Report,
         done: &dyn Fn(u64),
     ) {
+        for (_, statement) in &statements {
+            self.draws.seen(statement);
+        }
         let with_records = statements.into_iter().filter(|(_, statement)| statement.count > 0);
         let mut found = stream::iter(with_records)
             .map(|(index, statement)| read(self.store.clone(), index, Arc::new(statement)))
@@ -61,6 +68,7 @@ impl Batches {
                     compare(&file, &statement, &batch, report);
                     let number = u32::try_from(self.files.len()).unwrap_or(u32::MAX);
                     batch.ids.iter().for_each(|(id, _)| self.ids.add(id, number));
+                    self.draws.batch(index, &statement, &batch, report).await;
                 }
                 Err(what) => report.find(Finding::Batch { file: file.clone(), what }),
             }
@@ -86,6 +94,7 @@ impl Batches {
         for (first, second) in self.ids.pairs(MAX_FINDINGS) {
             self.twice(first, second, report).await;
         }
+        self.draws.finish(report);
         if let Err(why) = self.beside(statements, report).await {
             report.find(Finding::Unreadable(why));
         }
@@ -198,7 +207,7 @@ fn hashed(bytes: &Bytes, statement: &Statement) -> Result<Batch, String> {
             statement.count
         ));
     }
-    // What follows needs only the ids.
+    // What follows needs only ids, draws and evidence.
     batch.leaves = Vec::new();
     Ok(batch)
 }
@@ -210,5 +219,5 @@ fn compare(file: &str, statement: &Statement, batch: &Batch, report: &mut Report
         report.find(Finding::Batch { file: file.to_owned(), what });
     }
     report.batches += 1;
-    report.records += statement.count;
+    report.records += statement.count.saturating_sub(batch.evidence.len() as u64);
 }

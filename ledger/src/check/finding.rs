@@ -226,6 +226,14 @@ pub enum Finding {
         /// Why.
         what: String,
     },
+    /// A draw that does not come out as it should: no evidence for what was drawn, or evidence for what was not.
+    #[error("draw {file}: {what}")]
+    Draw {
+        /// The batch file of the record or of the evidence, or the round's file.
+        file: String,
+        /// Why.
+        what: String,
+    },
     /// The same record id twice.
     #[error("record {} is in the log twice: leaves {first} and {second}", hex::encode(id))]
     DuplicateRecord {
@@ -268,6 +276,7 @@ impl Finding {
             Finding::Generation { .. } => "generation",
             Finding::Batch { .. } => "batch",
             Finding::Anchor { .. } => "anchor",
+            Finding::Draw { .. } => "draw",
             Finding::DuplicateRecord { .. } => "duplicate-record",
         }
     }

@@ -4,9 +4,11 @@
 //! log (the point of no return), index, memory and WAL. What fails is tried again; until then everything waits.
 
 mod erase;
+mod evidence;
 mod policy;
 
 pub(crate) use erase::Erasing;
+pub(crate) use evidence::{Drawn, Evidence};
 pub(crate) use policy::Change;
 
 use super::book::{Pending, Taken};
@@ -14,16 +16,19 @@ use super::late::Late;
 use super::{Ledger, LedgerError};
 use crate::batch::{self, Made};
 use crate::destination::Destination;
+use crate::draws::Due;
 use crate::index::{self, Target};
 use crate::log::LogError;
 use crate::private::Plain;
 use crate::shard::Shard;
 use crate::wal::WalError;
 use colophon_receipt::Hash;
+use colophon_receipt::record::{RecordId, may_be_drawn};
 use colophon_receipt::statement::{
     CLOSE_TYPE, Counters, Predecessor, Rules, STATEMENT_TYPE, ShardClose, Statement, payload_hash,
 };
 use colophon_signer::cose::sign_statement;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -38,6 +43,7 @@ mod start_over;
 pub(crate) enum Command {
     Erase(Erasing),
     Policy(Change),
+    Evidence(Evidence),
 }
 
 /// How long a close goes on trying to log what is left.
@@ -75,6 +81,7 @@ impl Keeper {
             chain: Chain::new(shard, from, Counters::default()),
             held: Vec::new(),
             unrecorded: Rules::default(),
+            evidence: VecDeque::new(),
             inflight: None,
             next: None,
             closing: Closing::No,
@@ -148,6 +155,8 @@ struct Chain {
     previous: Hash,
     to: u64,
     recorded: u64,
+    /// Evidence leaves.
+    evidence: u64,
     refused: u64,
     degraded: u64,
     /// What each rule counted.
@@ -171,6 +180,7 @@ impl Chain {
             next_seq: 0,
             to: from,
             recorded: 0,
+            evidence: 0,
             refused: 0,
             degraded: 0,
             rules: Rules::default(),
@@ -189,8 +199,12 @@ struct Sealed {
     shard: Arc<Shard>,
     statement: Vec<u8>,
     records: Vec<Pending>,
+    /// Of a batch of evidence; it has no records then.
+    evidence: Option<evidence::Leaves>,
     batch: Made,
     openings: Arc<Plain>,
+    /// What is to be drawn.
+    due: Option<Due>,
     stored: bool,
     log_index: Option<u64>,
     /// Bypasses whose end the statement tells.
@@ -214,6 +228,8 @@ struct Worker {
     held: Vec<Pending>,
     /// What rules passed and lost that no statement has told.
     unrecorded: Rules,
+    /// What waits to be logged.
+    evidence: VecDeque<Evidence>,
     inflight: Option<Sealed>,
     /// Announced, takes over once the current shard is closed.
     next: Option<Arc<Shard>>,
@@ -254,6 +270,7 @@ impl Worker {
                 Some(command) = self.commands.recv() => match command {
                     Command::Erase(erasing) => self.erase(erasing).await,
                     Command::Policy(change) => self.begin_change(change),
+                    Command::Evidence(evidence) => self.evidence.push_back(evidence),
                 },
                 _ = &mut stop => break,
             }
@@ -293,7 +310,7 @@ impl Worker {
                 break;
             }
         }
-        Ok(())
+        self.log_evidence().await
     }
 
     /// Closes a batch, if there is something in it or `always`.
@@ -326,7 +343,7 @@ impl Worker {
         records.iter().for_each(|pending| pending.count_into(&mut self.chain.rules));
         self.chain.unrecorded = std::mem::take(&mut self.unrecorded);
         self.chain.rules.add_all(&self.chain.unrecorded);
-        self.inflight = Some(self.sealed(records, to, total).await?);
+        self.inflight = Some(self.sealed(records, None, to, total).await?);
         Ok(true)
     }
 
@@ -334,6 +351,7 @@ impl Worker {
     async fn sealed(
         &mut self,
         records: Vec<Pending>,
+        evidence: Option<evidence::Leaves>,
         to: u64,
         total: Counters,
     ) -> Result<Sealed, LedgerError> {
@@ -341,12 +359,16 @@ impl Worker {
         late::name_announcement(&self.ledger, &self.chain.shard, &mut records);
         // A large batch takes milliseconds of hashing.
         let built = beside(move || {
+            let openings = Plain::new(records.iter().map(Pending::opening));
+            if let Some(evidence) = evidence {
+                return (evidence.batch(), openings, records, Some(evidence));
+            }
             let hashes: Vec<Hash> = records.iter().map(|pending| pending.record.leaf_hash).collect();
             let leaves = records.iter().map(|pending| (&pending.id, pending.record.leaf.as_slice()));
-            let openings = Plain::new(records.iter().map(Pending::opening));
-            (batch::make(leaves, &hashes), openings, records)
+            (batch::make(leaves, &hashes), openings, records, None)
         });
-        let (batch, openings, records) = built.await?;
+        let (batch, openings, records, evidence) = built.await?;
+        let leaves = evidence.as_ref().map_or(0, evidence::Leaves::len);
         let chain = &mut self.chain;
         let received = total.received - chain.base.received;
         let (passed, lost) = (total.passed - chain.base.passed, total.lost - chain.base.lost);
@@ -357,14 +379,14 @@ impl Worker {
         let statement = Statement {
             shard: chain.shard.name.clone(),
             seq: chain.next_seq,
-            count: records.len() as u64,
+            count: records.len() as u64 + leaves,
             root: batch.root,
             previous: chain.previous,
             from: chain.to,
             to,
             beacon: self.ledger.0.anchors.beacon(),
             cumulative_exchanges: chain.recorded,
-            cumulative_evidence: 0,
+            cumulative_evidence: chain.evidence + leaves,
             policy: self.policy,
             counters: Counters {
                 received,
@@ -391,7 +413,12 @@ impl Worker {
                 &chain.shard.name,
                 &*chain.shard.signer,
             )?,
+            due: records
+                .iter()
+                .any(|pending| may_be_drawn(&pending.record.leaf))
+                .then(|| Due::new(&chain.shard.name, chain.next_seq, to, batch.root)),
             records,
+            evidence,
             batch,
             openings: Arc::new(openings),
             stored: false,
@@ -399,6 +426,7 @@ impl Worker {
             told,
         };
         chain.previous = payload_hash(&payload);
+        chain.evidence += leaves;
         chain.before = (chain.total, chain.open);
         (chain.next_seq, chain.to, chain.total, chain.open) = (chain.next_seq + 1, to, total, open);
         self.last = Instant::now();
@@ -410,9 +438,16 @@ impl Worker {
         let Some(sealed) = &mut self.inflight else { return Ok(()) };
         let inner = &self.ledger.0;
         let name = &sealed.shard.name;
-        if !sealed.stored && !sealed.records.is_empty() {
+        let empty = sealed.records.is_empty() && sealed.evidence.is_none();
+        if !sealed.stored && !empty {
             inner.objects.put(&batch_name(name, sealed.seq), sealed.batch.file.clone()).await?;
-            inner.vault.put(name, sealed.seq, &sealed.openings).await?;
+            if !sealed.records.is_empty() {
+                inner.vault.put(name, sealed.seq, &sealed.openings).await?;
+            }
+            if let Some(due) = &sealed.due {
+                // Before the statement: once that is logged, its records are to be drawn whatever happens.
+                inner.objects.put(&due.name(), due.encode().into()).await?;
+            }
             sealed.stored = true;
             // Not needed any more, and as large as all else together.
             sealed.openings = Arc::default();
@@ -426,17 +461,28 @@ impl Worker {
         inner.bypasses.told(&sealed.told);
         let target =
             Target { shard: name.clone(), seq: sealed.seq, log_index, announced: sealed.shard.announced };
-        let rows = || sealed.records.iter().zip(0..).map(|(pending, slot)| (pending.id, slot));
+        let ids: Vec<RecordId> = match &sealed.evidence {
+            Some(evidence) => evidence.ids().collect(),
+            None => sealed.records.iter().map(|pending| pending.id).collect(),
+        };
+        let rows = || ids.iter().copied().zip(0..);
         for (file, bytes) in index::write(&target, rows()) {
             inner.objects.put(&file, bytes.into()).await?;
         }
-        if !sealed.records.is_empty() {
+        if !empty {
             inner.batches.keep(batch_name(name, sealed.seq), sealed.batch.file.clone());
         }
         self.ledger.cache().insert(target, rows());
         self.ledger.logged(sealed.records.iter().map(|pending| &pending.id));
         let holds: Vec<_> =
             sealed.records.iter_mut().map(|pending| std::mem::take(&mut pending.holds)).collect();
+        if let Some(due) = sealed.due.take() {
+            inner.draws.add(due);
+        }
+        if let Some(evidence) = sealed.evidence.take() {
+            inner.draws.logged(evidence.len());
+            evidence.tell();
+        }
         let inner = inner.clone();
         self.inflight = None;
         beside(move || inner.wal.release(holds)).await

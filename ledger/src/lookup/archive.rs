@@ -1,7 +1,8 @@
 //! The receipts of a ledger's folder, made beside it or long after: nothing is written, and no ledger runs.
 
-use super::{Batches, Lookup, damage, find};
+use super::{Batches, Lookup, Parts, damage, find};
 use crate::anchor::Anchors;
+use crate::draws::rounds;
 use crate::head::SignedHead;
 use crate::index::Target;
 use crate::ledger::LedgerError;
@@ -17,7 +18,9 @@ use colophon_receipt::policy_change::policy_file;
 use colophon_receipt::receipt::MAX_ANCHORS;
 use colophon_receipt::record::RecordId;
 use colophon_receipt::statement::Statement;
+use colophon_signer::drand::Chain;
 use object_store::ObjectStore;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The stores of a ledger, for reading.
@@ -29,6 +32,7 @@ pub struct Archive {
     objects: Objects,
     vault: Vault,
     batches: Batches,
+    chain: Chain,
 }
 
 impl std::fmt::Debug for Archive {
@@ -62,7 +66,8 @@ impl Archive {
         let kept = Kept::newest_of(reader.store(), &keys).await?;
         let anchors = Anchors::open(reader.store().clone(), keys, MAX_ANCHORS).await?;
         let (objects, batches) = (Objects(store), Batches::default());
-        Ok(Archive { reader, head, kept, anchors, objects, vault, batches })
+        let chain = rounds::chain_of(&objects).await?;
+        Ok(Archive { reader, head, kept, anchors, objects, vault, batches, chain })
     }
 
     /// The text of the policy with this digest, `None` where the store has none.
@@ -74,7 +79,7 @@ impl Archive {
         policy::read(&store, digest).await.map_err(|error| damage(&policy_file(digest), error))
     }
 
-    /// The records of a statement's batch in the order of its tree.
+    /// The records of a statement's batch in the order of its tree, without evidence.
     ///
     /// # Errors
     /// When the batch file is missing, or not the one that the statement signs.
@@ -84,7 +89,9 @@ impl Archive {
         }
         let name = batch_name(&statement.shard, statement.seq);
         let batch = self.batches.whole(&self.objects, &name, statement.count, &statement.root).await?;
+        let evidence: HashSet<u32> = batch.evidence.iter().map(|(slot, _)| *slot).collect();
         let mut ids: Vec<(u32, RecordId)> = batch.ids.into_iter().map(|(id, slot)| (slot, id)).collect();
+        ids.retain(|(slot, _)| !evidence.contains(slot));
         ids.sort_unstable();
         Ok(ids.into_iter().map(|(_, id)| id).collect())
     }
@@ -95,7 +102,8 @@ impl Archive {
     /// As [`crate::Ledger::lookup`].
     pub async fn receipt(&self, id: &RecordId, target: Target, slot: u32) -> Result<Lookup, LedgerError> {
         let known = Some((target, slot));
-        let Archive { reader, head, kept, anchors, objects, vault, batches } = self;
-        find(reader, head, kept, anchors, &[], objects, vault, batches, id, known).await
+        let Archive { reader, head, kept, anchors, objects, vault, batches, chain } = self;
+        find(&Parts { reader, head, kept, anchors, older: &[], objects, vault, batches, chain }, id, known)
+            .await
     }
 }

@@ -10,6 +10,7 @@ spec:
   - {name: health, matches: [{apis: [health]}], level: pass}
   - {name: diagnosis, matches: [{models: ["med-*"], body: [{pointer: /metadata/list/1, op: In, values: [triage]}]}], level: tee, failurePolicy: Fail}
   - {name: team, matches: [{headers: [{name: x-team, value: b}], query: [{name: q, value: "1"}], tenants: [t], callers: [c]}], level: sign}
+  - {name: some, matches: [{apis: [embeddings]}], level: sign, sample: {percent: 0.5, to: zk, draw: PostCommit}}
   - {name: stop, matches: [{apis: [model-change]}], deny: {reason: no}}
 "#;
 
@@ -33,12 +34,15 @@ cases:
 - name: unread
   request: {method: POST, path: /v1/chat/completions, bodyUnread: true}
   expect: {refused: Unavailable}
+- name: some
+  request: {method: POST, path: /v1/embeddings, body: {model: x}}
+  expect: {rule: some, sampled: "0.5 % for zk, PostCommit"}
 - name: team
   request: {method: GET, path: "/x?q=1", headers: {X-Team: [a, b]}, tenant: t, caller: c}
   expect: {rule: team}
 - name: stop
   request: {method: POST, path: /sleep}
-  expect: {refused: Denied, level: commit}
+  expect: {refused: Denied, level: commit, sampled: No}
 "#;
 
 #[test]
@@ -46,13 +50,13 @@ fn cases_go_as_expected_or_say_what_does_not() {
     let policy = Policy::parse(POLICY, "p.yaml").unwrap();
     let cases = Cases::parse(CASES, "c.yaml").unwrap();
     let results = policy.test(&cases);
-    assert_eq!(results.len(), 7);
+    assert_eq!(results.len(), 8);
     for result in &results {
         assert_eq!(result.wrong, Vec::<String>::new(), "{}", result.name);
     }
     let wrong = CASES.replace(
         "{rule: health, level: pass, asked: pass, failurePolicy: Ignore, refused: No}",
-        "{rule: x, level: sign, asked: tee, failurePolicy: Fail, refused: Denied}",
+        "{rule: x, level: sign, asked: tee, failurePolicy: Fail, refused: Denied, sampled: \"1 % for zk, Local\"}",
     );
     let first = policy.test(&Cases::parse(&wrong, "c.yaml").unwrap()).swap_remove(0);
     let expected = [
@@ -61,6 +65,7 @@ fn cases_go_as_expected_or_say_what_does_not() {
         "asked: expected tee, got pass",
         "failurePolicy: expected Fail, got Ignore",
         "refused: expected Denied, got No",
+        "sampled: expected 1 % for zk, Local, got No",
     ];
     assert_eq!(first.wrong, expected);
     assert_eq!(first.place.to_string(), "c.yaml:3:3");

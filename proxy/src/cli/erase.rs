@@ -6,7 +6,7 @@ use crate::erase::{Access, What, report};
 use crate::serve;
 use anyhow::Context as _;
 use clap::Args;
-use colophon_ledger::LedgerError;
+use colophon_ledger::{Drawing, LedgerError};
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use std::path::PathBuf;
@@ -61,7 +61,16 @@ pub(super) async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
     // Nothing is begun here.
     anyhow::ensure!(data.join("lock").exists(), "{} is no data folder that `serve` has used", data.display());
     let policy = serve::policy(args.policy.as_deref())?;
-    let done = match serve::open_ledger(&args.ledger, &args.log_url, &args.witness, None, None, &policy).await
+    let done = match serve::open_ledger(
+        &args.ledger,
+        &args.log_url,
+        &args.witness,
+        None,
+        None,
+        Drawing::default(),
+        &policy,
+    )
+    .await
     {
         Ok((ledger, keeper)) => {
             let done = ledger.erase(erase).await;

@@ -5,6 +5,7 @@ mod checked;
 mod count;
 
 use super::term;
+use crate::serve::drand_chain;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use colophon_ledger::check::{CheckOptions, Report, check};
@@ -74,6 +75,10 @@ pub(super) struct CheckArgs {
     /// Trust file with the log's key, from elsewhere; without it the folder's own genesis is believed
     #[arg(long, value_name = "FILE")]
     trust: Option<PathBuf>,
+    /// JSON file that describes the drand chain whose rounds draw records, as a drand server answers …/info [default:
+    /// quicknet]
+    #[arg(long, value_name = "FILE")]
+    drand_chain: Option<PathBuf>,
     /// Only the public log: do not read the batch files
     #[arg(long)]
     public_only: bool,
@@ -154,6 +159,7 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let store = args.place.open().await?;
     let newest = generation::newest(&store).await?;
     let mut reports = Vec::new();
+    let chain = drand_chain(args.drand_chain.as_deref())?;
     for generation in 1..=newest {
         let (vkey, tsa_roots) = match &args.trust {
             Some(trust) => trusted_key(trust, &store, generation, newest, &args.place.place).await?,
@@ -168,7 +174,8 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
         };
         let published = args.place.is_published();
         let (batches, progress) = (!args.public_only && !published, Some(Box::new(progress) as _));
-        let options = CheckOptions { generation, vkey, batches, published, tsa_roots, progress };
+        let options =
+            CheckOptions { generation, vkey, batches, published, tsa_roots, chain: chain.clone(), progress };
         let report = check(store.clone(), options).await;
         bar.finish_and_clear();
         if !args.json {

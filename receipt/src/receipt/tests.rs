@@ -18,6 +18,8 @@ fn receipt() -> Receipt {
         http_signatures: vec![],
         anchors: vec![],
         beacon: None,
+        round: None,
+        evidence: vec![],
     }
 }
 
@@ -26,6 +28,31 @@ fn a_receipt_comes_back_exactly() {
     let json = receipt().to_json().unwrap();
     assert_eq!(Receipt::from_json(&json).unwrap(), receipt());
     assert!(json.ends_with(b"}\n"));
+}
+
+#[test]
+fn a_round_and_evidence_are_there_only_where_there_are_some() {
+    let json = String::from_utf8(receipt().to_json().unwrap()).unwrap();
+    assert!(!json.contains("round") && !json.contains("evidence"));
+    let part = EvidencePart {
+        leaf: Bytes(vec![1]),
+        batch: BatchPart { index: 0, path: vec![] },
+        statement: Bytes(vec![2]),
+        log_proof: "p".into(),
+        announcement: None,
+    };
+    let drawn = Receipt {
+        round: Some(RoundPart { chain: "52db".into(), number: 7, signature: Bytes(vec![3]) }),
+        evidence: vec![part],
+        ..receipt()
+    };
+    let json = String::from_utf8(drawn.to_json().unwrap()).unwrap();
+    assert!(json.contains(
+        "\"round\": {\n    \"chain\": \"52db\",\n    \"number\": 7,\n    \"signature\": \"Aw==\"\n  }"
+    ));
+    assert_eq!(Receipt::from_json(json.as_bytes()).unwrap(), drawn);
+    let wrong = json.replace("\"number\": 7", "\"number\": 7,\n    \"more\": 1");
+    assert!(wrong != json && Receipt::from_json(wrong.as_bytes()).is_err());
 }
 
 #[test]

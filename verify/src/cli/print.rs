@@ -70,6 +70,17 @@ impl Printer {
                 self.fact("", text);
             }
         }
+        if let Some(draw) = &report.draw {
+            let is = match (draw.drawn, draw.evidence) {
+                (None, _) => "may be drawn",
+                (Some(false), _) => "not drawn",
+                (Some(true), None) => "drawn",
+                (Some(true), Some("not-done")) => "drawn, not done",
+                (Some(true), Some(_)) => "drawn, evidence logged",
+            };
+            let by = if draw.operator_influenced { "; operator-influenced" } else { "" };
+            self.fact("draw", &format!("{is} for {}{by}", draw.target));
+        }
         if let (Some(key), Some(shard)) = (&report.keys.statement, &report.shard) {
             self.fact("key", &format!("{key} of shard \"{shard}\""));
         }

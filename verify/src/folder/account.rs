@@ -40,7 +40,7 @@ impl Account {
         if let Err(what) = account.read(manifest, files, trust) {
             report.fault(&what);
         }
-        account.records = account.count.counted.iter().map(|counted| counted.statement.count).sum();
+        account.records = account.count.counted.iter().map(|counted| counted.records).sum();
         let places = account.count.counted.iter().enumerate();
         account.places = places.map(|(at, counted)| (counted.leaf, at)).collect();
         account

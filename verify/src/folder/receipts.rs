@@ -54,9 +54,9 @@ impl<'a> Receipts<'a> {
         for (counted, seen) in self.account.count.counted.iter().zip(&self.seen) {
             let statement = &counted.statement;
             let found: u64 = seen.iter().map(|word| u64::from(word.count_ones())).sum();
-            let missing = statement.count.saturating_sub(found);
+            let missing = counted.records.saturating_sub(found);
             if missing > 0 {
-                report.missing(&statement.shard, statement.seq, missing, statement.count);
+                report.missing(&statement.shard, statement.seq, missing, counted.records);
             }
         }
     }

@@ -16,9 +16,9 @@ fn decision(rule: &str, asked: &'static str) -> Decision {
 #[test]
 fn the_rule_is_the_one_named() {
     let rule = judge(TEXT.as_bytes(), &decision("a", "sign")).unwrap();
-    assert_eq!(rule, r#"{"name":"a","level":"sign"}"#);
+    assert_eq!(rule.get(), r#"{"name":"a","level":"sign"}"#);
     let newline = format!("{TEXT}\n");
-    assert!(judge(newline.as_bytes(), &decision("(default)", "commit")).unwrap().contains("commit"));
+    assert!(judge(newline.as_bytes(), &decision("(default)", "commit")).unwrap().get().contains("commit"));
     // A client may have raised it.
     judge(TEXT.as_bytes(), &decision("b", "sign")).unwrap();
 }

@@ -86,6 +86,7 @@ fn config(folder: &Path, durability: Durability) -> anyhow::Result<Config> {
         adopt: false,
         stores: Default::default(),
         witnesses: None,
+        drawing: colophon_ledger::Drawing::default(),
         timestamps: None,
         evidence: None,
         private_key: None,

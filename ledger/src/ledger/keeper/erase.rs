@@ -13,8 +13,9 @@ use crate::lookup;
 use crate::private::{Batched, Done, Found, Tenant};
 use crate::store;
 use colophon_receipt::erasure::{ERASURE_TYPE, Erasure, ErasureId};
+use colophon_receipt::evidence::BatchLeaf;
 use colophon_receipt::merkle::leaf_hash;
-use colophon_receipt::record::{RecordId, RecordLeaf};
+use colophon_receipt::record::RecordId;
 use colophon_receipt::statement::{STATEMENT_TYPE, Statement};
 use colophon_signer::cose::{Sign1, sign_statement};
 use std::time::Duration;
@@ -116,7 +117,11 @@ impl Worker {
         }
         let name = batch_name(&target.shard, target.seq);
         let leaves = self.leaves(&target.shard, target.seq).await?;
-        let leaf = leaves.get(slot as usize).filter(|(_, leaf)| leaf.id == id);
+        let leaf = leaves.get(slot as usize).filter(|(_, leaf)| leaf.id() == id);
+        if leaf.is_some_and(|(_, leaf)| matches!(leaf, BatchLeaf::Evidence(_))) {
+            // It opens nothing.
+            return Err(EraseError::Unknown);
+        }
         let (bytes, _) =
             leaf.ok_or_else(|| damage(&name, "another record is in the slot that the index names"))?;
         let leaf_hash = leaf_hash(bytes);
@@ -124,13 +129,13 @@ impl Worker {
     }
 
     /// The leaves of a batch.
-    async fn leaves(&self, shard: &str, seq: u64) -> Result<Vec<(Vec<u8>, RecordLeaf)>, LedgerError> {
+    async fn leaves(&self, shard: &str, seq: u64) -> Result<Vec<(Vec<u8>, BatchLeaf)>, LedgerError> {
         let name = batch_name(shard, seq);
         let bytes = self.ledger.0.objects.get(&name, batch::MAX_BYTES).await?;
         let bytes = bytes.ok_or_else(|| damage(&name, "it is missing"))?;
         let batch = batch::read(&bytes).map_err(|e| damage(&name, e))?;
         let read = |leaf: Vec<u8>| {
-            let decoded = RecordLeaf::decode(&leaf).map_err(|e| damage(&name, e))?;
+            let decoded = BatchLeaf::decode(&leaf).map_err(|e| damage(&name, e))?;
             Ok((leaf, decoded))
         };
         batch.leaves.into_iter().map(read).collect()
@@ -271,7 +276,7 @@ impl Worker {
 
     async fn slots(&self, shard: &str, seq: u64) -> Result<Vec<(RecordId, u64)>, LedgerError> {
         let leaves = self.leaves(shard, seq).await?;
-        Ok(leaves.into_iter().map(|(_, leaf)| (leaf.id, leaf.completed_at)).collect())
+        Ok(leaves.into_iter().map(|(_, leaf)| (leaf.id(), leaf.at())).collect())
     }
 
     /// Logs that it was done, once. Returns when that was, and the log entry's index.

@@ -63,6 +63,9 @@ impl Worker {
         self.take_over(shard, refused.from, base)?;
         if let Some(sealed) = self.inflight.take() {
             self.held.splice(0..0, sealed.records);
+            if let Some(evidence) = sealed.evidence {
+                self.evidence.push_front(evidence.again());
+            }
         }
         Ok(())
     }

@@ -40,6 +40,7 @@ pub(crate) fn config(data: &Path) -> Config {
         private_key: None,
         policy: crate::PolicyText::new("{}"),
         shard_key_life: Duration::from_secs(86400),
+        drawing: Drawing::default(),
         witnesses: None,
         timestamps: None,
         evidence: None,

@@ -1,7 +1,7 @@
 //! What `colophon log check` found, for people and for scripts.
 
 use super::super::term;
-use colophon_ledger::check::{Report, ShardSummary};
+use colophon_ledger::check::{Drawn, Report, ShardSummary};
 use colophon_receipt::statement::{Bypass, Counters};
 use colophon_verify::count::ByRule;
 
@@ -29,6 +29,9 @@ pub(super) fn print(report: &Report, trusted: bool) {
         report.announcements, report.statements, report.closes
     );
     println!("records     {} in {} batches", report.records, report.batches);
+    if report.drawn.records > 0 {
+        println!("{}", drawn(&report.drawn));
+    }
     if report.erasures > 0 {
         println!("erased      the openings of {} records, by {} erasures", report.erased, report.erasures);
     }
@@ -87,6 +90,24 @@ pub(super) fn print(report: &Report, trusted: bool) {
 
 fn by_rule(report: &Report) -> Vec<ByRule> {
     report.by_rule().iter().map(|(rule, count)| ByRule::new(rule, count)).collect()
+}
+
+/// What came of draws, in a line.
+fn drawn(drawn: &Drawn) -> String {
+    let Drawn { records, drawn, unknown, with_evidence, waiting, not_done } = drawn;
+    let mut line = format!(
+        "drawn       {drawn} of {records} records that may be; {with_evidence} have evidence leaves, {not_done} of them \
+         \"not done\""
+    );
+    if *waiting > 0 {
+        line.push_str(&format!(", {waiting} wait for theirs"));
+    }
+    if *unknown > 0 {
+        line.push_str(&format!(
+            "; of {unknown} it cannot be said: the store has no round for them (operator-influenced until it has)"
+        ));
+    }
+    line
 }
 
 /// What the timestamps show, in a line.
@@ -172,6 +193,14 @@ pub(super) fn json(report: &Report) -> serde_json::Value {
         }),
         "batches": report.batches,
         "records": report.records,
+        "drawn": {
+            "records": report.drawn.records,
+            "drawn": report.drawn.drawn,
+            "unknown": report.drawn.unknown,
+            "with_evidence": report.drawn.with_evidence,
+            "waiting": report.drawn.waiting,
+            "not_done": report.drawn.not_done,
+        },
         "counters": counters(&report.counters()),
         "by_rule": by_rule(report),
         "shards": shards,

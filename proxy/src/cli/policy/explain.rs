@@ -6,7 +6,8 @@ use crate::cli::term;
 use crate::inspect::Inspected;
 use anyhow::Context as _;
 use clap::Args;
-use colophon_policies::{Body, Decision, Explanation, Fit, Head, Refusal, Route, identify};
+use colophon_policies::{Body, Decision, Draw, Explanation, Fit, Head, Refusal, Route, Sample, identify};
+use colophon_receipt::Level;
 use http::Method;
 use serde_json::json;
 use std::io::Read as _;
@@ -159,10 +160,25 @@ fn decided(decision: &Decision) -> Vec<String> {
         None => {}
     }
     if let Some(sample) = decision.actions.sample {
-        let percent = sample.threshold as f64 / u64::MAX as f64 * 100.0;
-        lines.push(format!("  sampled: {percent}% for {}, {}", sample.to, sample.draw.as_str()));
+        lines.push(format!("  sampled: {}", sampled(&sample)));
     }
     lines
+}
+
+/// What a sample comes to, in this program.
+fn sampled(sample: &Sample) -> String {
+    let (to, share) = (sample.to, sample.percent());
+    let when = match sample.draw {
+        Draw::Local => "at once by the proxy's own randomness, which nobody can check (operator-influenced)",
+        Draw::PostCommit => {
+            "by the drand round that the end of its statement names, 20 minutes later, which anybody can re-compute"
+        }
+    };
+    let came = match (sample.to <= Level::Sign, sample.draw) {
+        (true, Draw::Local) => "it is signed".to_owned(),
+        _ => format!("an evidence leaf says \"not done\": this program makes no `{to}` evidence"),
+    };
+    format!("{share} % are drawn for {to}, {when}; of what is drawn {came}")
 }
 
 fn mark(fit: Fit) -> String {

@@ -1,0 +1,309 @@
+//! The task that draws: off the request path, and behind nobody's back, since all that it decides anybody can re-compute.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use colophon_receipt::Hash;
+use colophon_receipt::draw::{certain, drawn};
+use colophon_receipt::evidence::draw_id;
+use colophon_receipt::record::RecordId;
+use colophon_signer::drand::{Chain, Round};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use super::due::{self, Due};
+use super::{Drawing, RoundSource, rounds};
+use crate::batch::{self, Batch};
+use crate::ledger::keeper::{Command, Drawn, Evidence, batch_name};
+use crate::ledger::{Inner, Ledger, LedgerError};
+use crate::lookup;
+
+/// Evidence leaves that one statement describes, about: a batch more may come on top.
+const AT_ONCE: usize = 4096;
+/// A round that is not there before its time is asked for again after this.
+const EARLY_PAUSE: Duration = Duration::from_secs(30);
+/// Without a source, only another process can put a round into the store.
+const NO_SOURCE: Duration = Duration::from_secs(3600);
+/// A round that should be there is asked for again after at most this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Draws until it is dropped.
+pub(crate) async fn run(ledger: Weak<Inner>, drawing: Drawing) {
+    let mut task = Task { source: drawing.source, every: drawing.every, asked: HashMap::new() };
+    let mut begun = false;
+    loop {
+        let Some(inner) = ledger.upgrade() else { return };
+        let ledger = Ledger(inner);
+        if !begun {
+            match begin(&ledger, task.source.is_some()).await {
+                Ok(()) => begun = true,
+                Err(error) => {
+                    tracing::warn!(%error, "what is to be drawn could not be read; it is tried again")
+                }
+            }
+        }
+        if begun {
+            task.round(&ledger).await;
+        }
+        drop(ledger);
+        sleep(task.every).await;
+    }
+}
+
+/// Reads the notes that earlier lives of this name have left.
+async fn begin(ledger: &Ledger, draws: bool) -> Result<(), LedgerError> {
+    let inner = &ledger.0;
+    // A tool that opens the ledger for something else was not told of the chain.
+    if draws {
+        rounds::keep_chain(&inner.objects, &inner.draws.chain).await?;
+    }
+    for name in inner.objects.paths(&format!("{}/{}", due::FOLDER, inner.config.name)).await? {
+        let Some(bytes) = inner.objects.get(&name, due::MAX_BYTES).await? else { continue };
+        match Due::read(&name, &bytes) {
+            Ok(due) => inner.draws.add(due),
+            Err(error) => {
+                tracing::error!(name, %error, "this note of a draw cannot be read: nothing is drawn for it")
+            }
+        }
+    }
+    Ok(())
+}
+
+struct Task {
+    source: Option<Arc<dyn RoundSource>>,
+    every: Duration,
+    /// Rounds that were not there, and when they are asked for again.
+    asked: HashMap<u64, (Instant, Duration)>,
+}
+
+/// How far a statement is, once its evidence is logged.
+enum Step {
+    Done(Due),
+    /// What is drawn for certain.
+    Certain(Due),
+}
+
+impl Task {
+    /// Draws all that can be drawn now.
+    async fn round(&mut self, ledger: &Ledger) {
+        let inner = &ledger.0;
+        let (mut leaves, mut steps) = (Vec::new(), Vec::new());
+        let mut known: HashMap<u64, Option<Hash>> = HashMap::new();
+        for due in inner.draws.waiting() {
+            if leaves.len() >= AT_ONCE {
+                break;
+            }
+            let number = inner.draws.chain.schedule.round(due.to);
+            let randomness = match known.get(&number) {
+                Some(known) => *known,
+                None => {
+                    let found = self.randomness(ledger, number).await;
+                    known.insert(number, found);
+                    found
+                }
+            };
+            if randomness.is_none() && due.certain_done {
+                continue;
+            }
+            match drawn_of(ledger, &due, randomness).await {
+                Ok(Some((drawn, step))) => {
+                    leaves.extend(drawn);
+                    steps.push(step);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, name = due.name(), "nothing can be drawn; it is tried again")
+                }
+            }
+        }
+        if !leaves.is_empty() && !log(ledger, leaves, &steps).await {
+            return;
+        }
+        for step in steps {
+            if let Err(error) = step.take(ledger).await {
+                tracing::warn!(%error, "a note of a draw stays; the next start looks at it again");
+            }
+        }
+    }
+
+    /// A round's randomness, from the store or the source. Neither is asked for it at every turn.
+    async fn randomness(&mut self, ledger: &Ledger, number: u64) -> Option<Hash> {
+        if self.asked.get(&number).is_some_and(|(next, _)| Instant::now() < *next) {
+            return None;
+        }
+        let late = ledger.now() >= ledger.0.draws.chain.schedule.time(number);
+        // Before its time nobody has it, but for whoever fills a folder for a test.
+        let found = match late {
+            true => kept(ledger, number).await,
+            false => None,
+        };
+        let found = match (found, self.source.clone()) {
+            (None, Some(source)) => fetched(ledger, &*source, number, late).await,
+            (found, _) => found,
+        };
+        if found.is_some() {
+            self.asked.remove(&number);
+            return found;
+        }
+        let pause = match (late, &self.source, self.asked.get(&number)) {
+            (false, ..) => EARLY_PAUSE,
+            (true, None, _) => NO_SOURCE,
+            (true, Some(_), Some((_, pause))) => (*pause * 2).min(LONGEST_PAUSE),
+            (true, Some(_), None) => self.every,
+        };
+        self.asked.insert(number, (Instant::now() + pause, pause));
+        None
+    }
+}
+
+/// A round that the store has.
+async fn kept(ledger: &Ledger, number: u64) -> Option<Hash> {
+    let (objects, chain) = (&ledger.0.objects, &ledger.0.draws.chain);
+    match rounds::kept(objects, chain, number).await {
+        Ok(Some(round)) => match verify(chain.clone(), round).await {
+            Ok((_, randomness)) => return Some(randomness),
+            Err(error) => {
+                tracing::error!(number, error, "a round in the store is not good; it is fetched again")
+            }
+        },
+        Ok(None) => {}
+        Err(error) => tracing::error!(number, %error, "a round in the store cannot be read"),
+    }
+    None
+}
+
+/// A round that the source has, kept from now on: auditors need it.
+async fn fetched(ledger: &Ledger, source: &dyn RoundSource, number: u64, late: bool) -> Option<Hash> {
+    let (objects, chain, draws) = (&ledger.0.objects, &ledger.0.draws.chain, &ledger.0.draws);
+    match fetch(source, chain.clone(), number).await {
+        Ok(Some((round, randomness))) => match rounds::keep(objects, chain, &round).await {
+            Ok(()) => return Some(randomness),
+            Err(error) => tracing::warn!(number, %error, "a round cannot be kept; it is fetched again"),
+        },
+        Ok(None) if !late => {}
+        Ok(None) => {
+            draws.failed();
+            tracing::debug!(number, "a round is due, and its source does not have it yet");
+        }
+        Err(error) => {
+            draws.failed();
+            tracing::warn!(number, error, "no round of public randomness: draws wait for it");
+        }
+    }
+    None
+}
+
+impl Step {
+    /// What follows once its evidence is logged.
+    async fn take(self, ledger: &Ledger) -> Result<(), LedgerError> {
+        let inner = &ledger.0;
+        match self {
+            Step::Certain(due) => inner.draws.set(Due { certain_done: true, ..due }),
+            Step::Done(due) => {
+                inner.draws.remove(&due);
+                inner.objects.delete_in_order(&[due.name()]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn due(&self) -> &Due {
+        match self {
+            Step::Certain(due) | Step::Done(due) => due,
+        }
+    }
+}
+
+/// Has the keeper log evidence leaves. False where it is not known whether it did.
+async fn log(ledger: &Ledger, leaves: Vec<Drawn>, steps: &[Step]) -> bool {
+    let (reply, logged) = oneshot::channel();
+    let command = Command::Evidence(Evidence { leaves, logged: reply });
+    if ledger.0.commands.send(command).await.is_ok() && logged.await.is_ok() {
+        return true;
+    }
+    for step in steps {
+        ledger.0.draws.set(Due { fresh: false, ..step.due().clone() });
+    }
+    false
+}
+
+/// The records of a statement that are drawn and have no evidence yet. `None` where it is not logged (yet).
+async fn drawn_of(
+    ledger: &Ledger,
+    due: &Due,
+    randomness: Option<Hash>,
+) -> Result<Option<(Vec<Drawn>, Step)>, LedgerError> {
+    let Some(batch) = read(ledger, due).await? else { return Ok(None) };
+    if !due.fresh && !is_logged(ledger, due, &batch).await? {
+        return Ok(None);
+    }
+    let mut found = Vec::new();
+    let mut open = false;
+    for record in &batch.draws {
+        let Some(hash) = batch.hashes().get(record.slot as usize) else { continue };
+        let is = match randomness {
+            _ if certain(record.threshold) => !due.certain_done,
+            Some(randomness) => drawn(&randomness, hash, record.threshold),
+            None => {
+                open = true;
+                false
+            }
+        };
+        let id = draw_id(due.to, &record.id, hash, record.target);
+        if is && (due.fresh || !is_known(ledger, &id).await?) {
+            found.push(Drawn { id, subject: *hash, kind: record.target });
+        }
+    }
+    let fresh = due.fresh && found.is_empty();
+    let due = Due { fresh, ..due.clone() };
+    Ok(Some((found, if open { Step::Certain(due) } else { Step::Done(due) })))
+}
+
+/// The batch of a note.
+async fn read(ledger: &Ledger, due: &Due) -> Result<Option<Batch>, LedgerError> {
+    let name = batch_name(&due.shard, due.seq);
+    let damaged = |why: String| LedgerError::Damaged { what: name.clone(), why };
+    let Some(bytes) = ledger.0.objects.get(&name, batch::MAX_BYTES).await? else { return Ok(None) };
+    let read = tokio::task::spawn_blocking(move || batch::read(&bytes)).await;
+    let batch = read.map_err(|e| damaged(e.to_string()))?.map_err(|e| damaged(e.to_string()))?;
+    if batch.root() != due.root {
+        return Err(damaged("it has another root than the note of its draw".into()));
+    }
+    Ok(Some(batch))
+}
+
+/// Whether a batch that an earlier life has written is logged: its records may have become another's. Then its note goes.
+async fn is_logged(ledger: &Ledger, due: &Due, batch: &Batch) -> Result<bool, LedgerError> {
+    let Some((first, _)) = batch.ids.first() else { return Ok(false) };
+    let Some((target, _)) = lookup::locate(&ledger.0.objects, first).await? else { return Ok(false) };
+    let logged = (target.shard.as_str(), target.seq) == (due.shard.as_str(), due.seq);
+    if !logged {
+        Step::Done(due.clone()).take(ledger).await?;
+    }
+    Ok(logged)
+}
+
+async fn is_known(ledger: &Ledger, id: &RecordId) -> Result<bool, LedgerError> {
+    if ledger.cache().get(id).is_some() {
+        return Ok(true);
+    }
+    Ok(lookup::locate(&ledger.0.objects, id).await?.is_some())
+}
+
+/// Asks for a round, and believes it only if it is the one, and the chain's.
+async fn fetch(source: &dyn RoundSource, chain: Chain, number: u64) -> Result<Option<(Round, Hash)>, String> {
+    let Some(bytes) = source.fetch(number).await? else { return Ok(None) };
+    let round = Round::parse(&bytes).map_err(|error| error.to_string())?;
+    if round.round != number {
+        return Err(format!("round {} came instead", round.round));
+    }
+    verify(chain, round).await.map(Some)
+}
+
+/// Takes milliseconds, so beside the runtime's workers.
+async fn verify(chain: Chain, round: Round) -> Result<(Round, Hash), String> {
+    let verified =
+        tokio::task::spawn_blocking(move || chain.randomness(&round).map(|random| (round, random)));
+    verified.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}

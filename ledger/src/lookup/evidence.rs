@@ -1,0 +1,70 @@
+//! What a receipt says of its record's draw: the round, and what came of evidence.
+
+use super::{Parts, announcement, batch_part, damage, locate, statement};
+use crate::draws::rounds;
+use crate::index::Target;
+use crate::ledger::LedgerError;
+use colophon_receipt::draw;
+use colophon_receipt::evidence::draw_id;
+use colophon_receipt::merkle::{leaf_hash, sha256};
+use colophon_receipt::receipt::{Bytes, EvidencePart, RoundPart};
+use colophon_receipt::record::RecordLeaf;
+
+/// The parts of a receipt that come later.
+#[derive(Default)]
+pub(super) struct Later {
+    pub(super) round: Option<RoundPart>,
+    pub(super) evidence: Vec<EvidencePart>,
+}
+
+/// What is known by now of the draw of a record, whose statement is `own` and ends at `to`.
+pub(super) async fn of(parts: &Parts<'_>, leaf: &[u8], to: u64, own: &Target) -> Result<Later, LedgerError> {
+    let record = RecordLeaf::decode(leaf).map_err(|e| damage("a record's leaf", e))?;
+    let Some((threshold, target)) = record.draw else { return Ok(Later::default()) };
+    let hash = leaf_hash(leaf);
+    let number = parts.chain.schedule.round(to);
+    let round = rounds::kept(parts.objects, parts.chain, number).await?;
+    let drawn = match &round {
+        _ if draw::certain(threshold) => true,
+        Some(round) => draw::drawn(&sha256(&round.signature), &hash, threshold),
+        None => false,
+    };
+    let round = round.map(|round| RoundPart {
+        chain: hex::encode(parts.chain.hash()),
+        number,
+        signature: Bytes(round.signature),
+    });
+    let mut later = Later { round, evidence: Vec::new() };
+    let id = draw_id(to, &record.id, &hash, target);
+    if drawn && let Some((place, slot)) = locate(parts.objects, &id).await? {
+        later.evidence.push(part(parts, &id, &place, slot, own).await?);
+    }
+    Ok(later)
+}
+
+async fn part(
+    parts: &Parts<'_>,
+    id: &colophon_receipt::record::RecordId,
+    place: &Target,
+    slot: u32,
+    own: &Target,
+) -> Result<EvidencePart, LedgerError> {
+    // The newest head: evidence comes long after what dates the record.
+    let (older, signed) = statement(parts.reader, parts.head, parts.older, place).await?;
+    let (reader, head) = match older {
+        Some(older) => (&older.reader, older.head_for(place.log_index)),
+        None => (parts.reader, parts.head),
+    };
+    let (leaf, batch, _) = batch_part(parts.objects, parts.batches, place, slot, &signed, id).await?;
+    let announcement = match place.shard == own.shard {
+        true => None,
+        false => Some(announcement(reader, place.announced, head, "the index").await?),
+    };
+    Ok(EvidencePart {
+        leaf: Bytes(leaf),
+        batch,
+        statement: signed[..].into(),
+        log_proof: reader.tlog_proof(place.log_index, head).await?,
+        announcement,
+    })
+}

@@ -1,0 +1,41 @@
+//! What a rule draws of its exchanges: at once by the proxy's own randomness, or later by everybody's.
+
+use colophon_policies::{Decision, Draw};
+use colophon_receipt::Level;
+use colophon_receipt::record::Seed;
+
+/// What is drawn of an exchange.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sampled {
+    /// Threshold and target for the record's leaf: evidence has to follow, "not done" included.
+    pub(crate) leaf: Option<(u64, Level)>,
+    /// How the rule samples, if it does.
+    pub(crate) how: Option<Draw>,
+}
+
+impl Sampled {
+    /// Draws for a decision, and raises its level where the draw says so and that level can be given at once. Without
+    /// randomness what is drawn locally is drawn.
+    pub(crate) fn of(decision: &mut Decision, random: impl FnOnce() -> Option<Seed>) -> Sampled {
+        let Some(sample) = decision.actions.sample else { return Sampled::default() };
+        let how = Some(sample.draw);
+        let leaf = match sample.draw {
+            Draw::PostCommit => Some((sample.threshold, sample.to)),
+            Draw::Local => {
+                let random = random().and_then(|seed| seed.first_chunk().copied());
+                let below = |random: [u8; 8]| u64::from_be_bytes(random) < sample.threshold;
+                let drawn = sample.threshold == u64::MAX || random.is_none_or(below);
+                if drawn && sample.to <= Level::Sign && decision.refusal.is_none() {
+                    decision.level = decision.level.max(sample.to);
+                    decision.asked = decision.asked.max(sample.to);
+                }
+                // Of these all are drawn: who they are was decided here, and the leaf says no more than that.
+                (drawn && decision.level < sample.to).then_some((u64::MAX, sample.to))
+            }
+        };
+        Sampled { leaf, how }
+    }
+}
+
+#[cfg(test)]
+mod tests;
