@@ -79,9 +79,9 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         return Box::pin(unseen(&app, parts, body, client, flight.facts.route.api)).await;
     }
     let not_kept = not_kept.map(|error| not_kept_problem(&error));
+    let by_policy = not_kept.is_none() && unread.is_none() && refused.is_some();
     if let Some(problem) = not_kept.or(unread).or(refused).or_else(|| refusal(&app, &parts, &client)) {
-        let ending = Ending::Refused(problem.fault, problem.message.clone());
-        return Box::pin(ours(flight, &problem, ending)).await;
+        return Box::pin(refuse(flight, problem, by_policy.then_some(body), &parts.headers)).await;
     }
     let sent = Instant::now();
     let answer = if flight.facts.decision.sends_to_attested() {
@@ -390,6 +390,22 @@ async fn ours(mut flight: Box<InFlight>, problem: &Problem, ending: Ending<'_>) 
         Ok(()) => Response::from_parts(parts, ResponseBody::whole(body)),
         Err(error) => unrecorded(flight.facts.route.api, &error),
     }
+}
+
+/// Answers a request that goes nowhere. A refusal by the policy waits a moment for the rest of the request: most often it
+/// is there, and then the record covers all of it and can be signed. Whoever waits for a `100 Continue` has not sent it.
+async fn refuse(
+    flight: Box<InFlight>,
+    problem: Problem,
+    body: Option<RequestBody>,
+    headers: &HeaderMap,
+) -> Response<ResponseBody> {
+    if let Some(body) = body.filter(|_| !head::has_token(headers, &header::EXPECT, "100-continue")) {
+        drop(body);
+        flight.drain_request(EARLY_DRAIN).await;
+    }
+    let ending = Ending::Refused(problem.fault, problem.message.clone());
+    ours(flight, &problem, ending).await
 }
 
 async fn failed(flight: Box<InFlight>, error: ForwardError) -> Response<ResponseBody> {
