@@ -15,6 +15,7 @@ use std::path::Path;
 
 use colophon_receipt::merkle::sha256;
 use colophon_receipt::policy_change::POLICIES;
+use colophon_signer::drand::Chain;
 
 use self::account::Account;
 pub use self::manifest::Manifest;
@@ -53,7 +54,8 @@ pub enum FolderError {
     Form(String),
 }
 
-/// Checks the export at `path`. `trust` has to come from elsewhere; `at` is as for [`crate::verify`]. `progress` is
+/// Checks the export at `path`. `trust` has to come from elsewhere; `at` is as for [`crate::verify`], and `chain` draws,
+/// quicknet if `None`. `progress` is
 /// called with (receipts verified, records that the statements count).
 ///
 /// # Errors
@@ -62,6 +64,7 @@ pub fn check(
     path: &Path,
     trust: Option<&Trust>,
     at: Option<u64>,
+    chain: Option<&Chain>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<FolderReport, FolderError> {
     let mut source = Source::open(path)?;
@@ -79,7 +82,7 @@ pub fn check(
     let manifest = log.manifest.take().ok_or_else(|| FolderError::Form(format!("it has no {MANIFEST}")))?;
     let account = Account::derive(&manifest, &log.files, trust, &mut report);
     let policies = std::mem::take(&mut log.policies);
-    let mut receipts = Receipts::new(&account, &policies, trust, at);
+    let mut receipts = Receipts::new(&account, &policies, trust, at, chain);
     let mut next = first_receipt;
     while let Some(item) = next {
         if item.name.starts_with("receipts/") {

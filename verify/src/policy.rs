@@ -62,7 +62,7 @@ pub(crate) fn check(record: Option<&Record>, bodies: &Bodies, checks: &mut Check
         return None;
     };
     let judged = judge(text, &decision).and_then(|rule| {
-        record.map_or(Ok(()), |record| draws(&rule, record))?;
+        record.map_or(Ok(()), |record| draws(rule, record))?;
         Ok(line(rule.get()))
     });
     match judged {

@@ -193,7 +193,7 @@ pub(super) fn check(path: &Path, trust: Option<&Path>) -> anyhow::Result<FolderR
         bar.set_length(total);
         bar.set_position(done);
     };
-    let report = folder::check(path, trust.as_ref(), None, &mut progress)?;
+    let report = folder::check(path, trust.as_ref(), None, None, &mut progress)?;
     bar.finish_and_clear();
     anyhow::ensure!(
         report.result != Verdict::Bad || !report.unbroken,

@@ -1,6 +1,7 @@
 use super::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 /// Round 123 of quicknet.
 const ROUND: &str = r#"{"round":123,"randomness":"00","signature":"b75c69d0b72a5d906e854e808ba7e2accb1542ac355ae486d591aa9d43765482e26cd02df835d3546d23c4b13e0dfc92"}"#;
@@ -11,7 +12,7 @@ async fn answering(status: &str, body: String) -> (String, tokio::task::JoinHand
     let url = format!("http://{}/v2/", listener.local_addr().unwrap());
     let answer =
         format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
-    let served = tokio::spawn(async move {
+    let served = TaskTracker::new().spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut seen = Vec::new();
         while !seen.windows(4).any(|end| end == b"\r\n\r\n") {

@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 
 const QUICKNET: Schedule = Schedule { genesis: 1_692_803_367, period: 3 };
 
@@ -19,12 +20,26 @@ fn a_round_is_the_first_after_the_delay() {
     assert!(QUICKNET.round(u64::MAX) > 0 && QUICKNET.time(u64::MAX) == u64::MAX);
 }
 
-#[test]
-fn about_as_many_are_drawn_as_were_asked_for() {
-    let threshold = u64::MAX / 100 * 25;
-    let count = (0u64..4000).filter(|n| drawn(&[7; 32], &sha256(&n.to_be_bytes()), threshold)).count();
-    assert!((900..1100).contains(&count), "{count}");
-    assert!(!drawn(&[7; 32], &[1; 32], 0) && drawn(&[7; 32], &[1; 32], u64::MAX));
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Of many leaves about as many are drawn as were asked for, whatever the randomness: within five standard deviations.
+    #[test]
+    fn about_as_many_are_drawn_as_were_asked_for(randomness: [u8; 32], percent in 1u64..100) {
+        let (n, threshold) = (2000u64, u64::MAX / 100 * percent);
+        let share = percent as f64 / 100.0;
+        let count = (0..n).filter(|n| drawn(&randomness, &sha256(&n.to_be_bytes()), threshold)).count() as f64;
+        let off = (count - n as f64 * share).abs();
+        prop_assert!(off <= 5.0 * (n as f64 * share * (1.0 - share)).sqrt() + 1.0, "{} of {}", count, n);
+    }
+
+    /// Nothing is drawn at 0, all is at 100 %, and a larger share takes whoever a smaller one takes.
+    #[test]
+    fn none_all_and_more(randomness: [u8; 32], leaf: [u8; 32], a: u64, b: u64) {
+        prop_assert!(!drawn(&randomness, &leaf, 0) && drawn(&randomness, &leaf, u64::MAX));
+        let (less, more) = (a.min(b), a.max(b));
+        prop_assert!(!drawn(&randomness, &leaf, less) || drawn(&randomness, &leaf, more));
+    }
 }
 
 /// The formula, spelt out once more: frozen.

@@ -47,7 +47,7 @@ fn report(args: &VerifyArgs, err: &mut impl Write) -> Result<FolderReport, Strin
                 .into(),
         );
     }
-    let trust = outside(args, err)?;
+    let (trust, chain) = (outside(args, err)?, super::read_chain(args)?);
     let bar = match io::stderr().is_terminal() {
         true => ProgressBar::new(0).with_style(
             ProgressStyle::with_template("verifying {wide_bar} {pos}/{len} receipts {eta}")
@@ -59,7 +59,7 @@ fn report(args: &VerifyArgs, err: &mut impl Write) -> Result<FolderReport, Strin
         bar.set_length(total);
         bar.set_position(done);
     };
-    let report = folder::check(&args.receipt, trust.as_ref(), args.at, &mut progress);
+    let report = folder::check(&args.receipt, trust.as_ref(), args.at, chain.as_ref(), &mut progress);
     bar.finish_and_clear();
     report.map_err(|error| format!("the export {}: {error}", shown(&args.receipt)))
 }

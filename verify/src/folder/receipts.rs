@@ -5,6 +5,7 @@ use std::thread;
 
 use colophon_receipt::merkle::leaf_hash;
 use colophon_receipt::receipt::Receipt;
+use colophon_signer::drand::Chain;
 
 use super::account::Account;
 use super::source::Item;
@@ -21,6 +22,8 @@ pub(super) struct Receipts<'a> {
     policies: &'a BTreeMap<String, Vec<u8>>,
     trust: Option<&'a Trust>,
     at: Option<u64>,
+    /// What a reader has besides: the chain that draws.
+    bodies: Bodies,
     waiting: Vec<Item>,
     /// For each counted statement, which of its records were seen.
     seen: Vec<Vec<u64>>,
@@ -32,9 +35,11 @@ impl<'a> Receipts<'a> {
         policies: &'a BTreeMap<String, Vec<u8>>,
         trust: Option<&'a Trust>,
         at: Option<u64>,
+        chain: Option<&Chain>,
     ) -> Receipts<'a> {
         let seen = vec![Vec::new(); account.count.counted.len()];
-        Receipts { account, policies, trust, at, waiting: Vec::new(), seen }
+        let bodies = Bodies { chain: chain.cloned(), ..Bodies::default() };
+        Receipts { account, policies, trust, at, bodies, waiting: Vec::new(), seen }
     }
 
     pub(super) fn take(&mut self, item: Item, report: &mut FolderReport) {
@@ -65,12 +70,14 @@ impl<'a> Receipts<'a> {
         let items = std::mem::take(&mut self.waiting);
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let share = items.len().div_ceil(cores).max(1);
-        let (trust, at) = (self.trust, self.at);
+        let (trust, at, bodies) = (self.trust, self.at, &self.bodies);
         let verified: Vec<(Report, Option<Receipt>)> = thread::scope(|scope| {
             let shares: Vec<_> = items
                 .chunks(share)
                 .map(|items| {
-                    scope.spawn(move || items.iter().map(|item| one(item, trust, at)).collect::<Vec<_>>())
+                    scope.spawn(move || {
+                        items.iter().map(|item| one(item, trust, bodies, at)).collect::<Vec<_>>()
+                    })
                 })
                 .collect();
             shares.into_iter().flat_map(|share| share.join().unwrap_or_default()).collect()
@@ -123,6 +130,6 @@ impl<'a> Receipts<'a> {
     }
 }
 
-fn one(item: &Item, trust: Option<&Trust>, at: Option<u64>) -> (Report, Option<Receipt>) {
-    (crate::verify(&item.bytes, trust, &Bodies::default(), at), Receipt::from_json(&item.bytes).ok())
+fn one(item: &Item, trust: Option<&Trust>, bodies: &Bodies, at: Option<u64>) -> (Report, Option<Receipt>) {
+    (crate::verify(&item.bytes, trust, bodies, at), Receipt::from_json(&item.bytes).ok())
 }

@@ -75,7 +75,7 @@ impl Made {
     }
 
     fn check(&self) -> Result<FolderReport, FolderError> {
-        check(self.folder.path(), Some(&trust_in(&log_key())), None, &mut |_, _| ())
+        check(self.folder.path(), Some(&trust_in(&log_key())), None, None, &mut |_, _| ())
     }
 }
 
@@ -114,10 +114,10 @@ fn a_whole_log_and_a_part_of_it_give_the_same_account() {
 #[test]
 fn without_a_trust_file_it_is_consistent_at_best() {
     let made = Made::of(&scene(3), 0, 6);
-    let report = check(made.folder.path(), None, None, &mut |_, _| ()).unwrap();
+    let report = check(made.folder.path(), None, None, None, &mut |_, _| ()).unwrap();
     assert_eq!((report.result, report.unbroken), (Verdict::ConsistentNotTrusted, true), "{report:?}");
     let stranger = trust_in(&Ed25519Key::from_seed(&[9; 32]).unwrap());
-    let report = check(made.folder.path(), Some(&stranger), None, &mut |_, _| ()).unwrap();
+    let report = check(made.folder.path(), Some(&stranger), None, None, &mut |_, _| ()).unwrap();
     assert_eq!((report.result, report.unbroken), (Verdict::Bad, false), "{report:?}");
 }
 
@@ -229,7 +229,7 @@ fn check_archive(tar: &[u8]) -> Result<FolderReport, FolderError> {
     let path = folder.path().join("export.tar.zst");
     let packed = ruzstd::encoding::compress_to_vec(tar, ruzstd::encoding::CompressionLevel::Fastest);
     fs::File::create(&path).unwrap().write_all(&packed).unwrap();
-    check(&path, Some(&trust_in(&log_key())), None, &mut |_, _| ())
+    check(&path, Some(&trust_in(&log_key())), None, None, &mut |_, _| ())
 }
 
 #[test]
