@@ -45,7 +45,7 @@ pub mod tpm;
 mod verify;
 
 pub use collateral::Collateral;
-pub use document::{Document, Keyset};
+pub use document::{Attested, Document, Keyset};
 pub use evidence::Evidence;
 pub use platform::Platform;
 pub use policy::Policy;

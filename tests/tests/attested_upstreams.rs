@@ -368,6 +368,37 @@ fn one_colophon_proves_itself_to_another_over_http2() {
 }
 
 #[test]
+fn a_receipt_carries_the_proxys_own_evidence_and_simulated_evidence_counts_for_sign_at_most() {
+    let scene = Scene::new();
+    let model = colophon_tests::upstream::Upstream::answering(answer(REPLY));
+    let policy = "apiVersion: colophon.dev/v1alpha1\nkind: ProvenancePolicy\nmetadata: {name: t}\nspec: {rules: [{name: all, level: tee, failurePolicy: Fail}]}\n";
+    let colophon = Colophon::start(&model.url(), |options| {
+        options.policy = Some(policy.to_owned());
+        options.arg(&["--attest", "simulated:colophon"]);
+    });
+    let response = ask(&colophon);
+    assert_eq!(response.status(), 200, "{}", response.text());
+    let receipt = Fetched::of(&response, colophon.listen());
+    let path = |name: &str| scene.folder.path().join(name).display().to_string();
+    std::fs::write(path("receipt.json"), receipt.receipt().to_json().unwrap()).unwrap();
+    std::fs::write(path("trust.json"), get(colophon.listen(), "/.well-known/colophon/keys").body).unwrap();
+    let verify = |more: &[&str]| {
+        let (receipt, trust) = (path("receipt.json"), path("trust.json"));
+        let args = [&["verify", &receipt, "--trust", &trust, "--at", "now", "--json"], more].concat();
+        let (code, said) = colophon_tests::colophon::run(&args);
+        // What it says on stderr follows.
+        let report = serde_json::Deserializer::from_str(&said).into_iter::<serde_json::Value>().next();
+        (code, report.and_then(Result::ok).unwrap_or_else(|| panic!("{said}")))
+    };
+    let (code, refused) = verify(&[]);
+    assert_eq!((code, &refused["result"]), (1, &"bad".into()), "{refused:#}");
+    let (code, allowed) = verify(&["--allow-simulated"]);
+    assert_eq!(code, 0, "{allowed:#}");
+    assert_eq!((&allowed["claimed_level"], &allowed["verified_level"]), (&"tee".into(), &"sign".into()));
+    assert_eq!(allowed["evidence"]["simulated"], true, "{allowed:#}");
+}
+
+#[test]
 fn a_challenge_is_answered_for_the_nonce_alone() {
     let scene = Scene::new();
     let model = colophon_tests::upstream::Upstream::answering(answer(REPLY));

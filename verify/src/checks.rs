@@ -33,6 +33,8 @@ pub const ANCHORS: &str = "anchors";
 pub const BEACON: &str = "beacon";
 /// The signatures that left with the answer cover what they must and agree with the record.
 pub const HTTP_SIGNATURE: &str = "http-signature";
+/// The evidence that was announced with the statement's key is good, and as the trust file says. Left out where there is none.
+pub const ATTESTATION: &str = "attestation";
 /// The level claimed is the level that was verified.
 pub const LEVEL: &str = "level";
 /// The draw that the record is in, re-computed. Left out where its rule does not sample.

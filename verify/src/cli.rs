@@ -62,6 +62,9 @@ pub struct VerifyArgs {
     /// Your time: `now`, RFC 3339 or Unix seconds; refuse what claims to be later
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub at: Option<u64>,
+    /// Look at simulated evidence too: for tests. It counts for `sign` at most
+    #[arg(long)]
+    pub allow_simulated: bool,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
@@ -166,8 +169,9 @@ fn read_trust(args: &VerifyArgs) -> Result<Option<Trust>, String> {
     let Some(path) = &args.trust else { return Ok(None) };
     let file = read(path, trust::MAX_BYTES + 1, "the trust file")?;
     let hint = "it should be the JSON that the log's owner publishes, such as /.well-known/colophon/keys";
-    let trust = Trust::from_json(&file)
+    let mut trust = Trust::from_json(&file)
         .map_err(|error| format!("the trust file {}: {}; {hint}", shown(path), line(&error.to_string())))?;
+    trust.allow_simulated = args.allow_simulated;
     Ok(Some(trust))
 }
 

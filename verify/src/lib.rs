@@ -4,6 +4,7 @@
 //! either checked or refused. [`cli`] puts a command line around it.
 
 mod anchors;
+mod attestation;
 pub mod bodies;
 pub mod checks;
 pub mod cli;
@@ -33,6 +34,7 @@ pub use text::time;
 pub use trust::Trust;
 
 use anchors::TimeSide;
+use attestation::TeeSide;
 use checks::{Checks, LEVEL, RECEIPT_FORM, REQUIREMENTS, TIME};
 use copies::CopySide;
 use http::HttpSide;
@@ -59,7 +61,9 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     let mut log = log::check(&receipt, record.as_ref(), trust, &mut checks);
     let stamps = anchors::check(&receipt, &log, trust, &mut checks);
     let http = http::check(&receipt, record.as_ref(), &mut log, trust, &mut checks);
-    check_level(record.as_ref(), &http, &mut checks);
+    let claimed = record.as_ref().map(|record| record.leaf.level);
+    let tee = attestation::check(claimed, &log, &stamps, trust, at, &mut checks);
+    check_level(record.as_ref(), &http, tee.as_ref(), &mut checks);
     let rule = policy::check(record.as_ref(), bodies, &mut checks);
     let mut draw = draw::check(&receipt, record.as_ref(), &log, &stamps, bodies, &mut checks);
     evidence::check(&receipt, record.as_ref(), &log, trust, &mut draw, &mut checks);
@@ -73,7 +77,8 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
         () if trust.is_some() && complete && !copies.not_compared => Verdict::Trusted,
         () => Verdict::ConsistentNotTrusted,
     };
-    let case = Case { record, rule, draw, log, stamps, http, copies, trusted_log: trust.is_some(), at };
+    let trusted_log = trust.is_some();
+    let case = Case { record, rule, draw, log, stamps, http, tee, copies, trusted_log, at };
     case.report(result, checks.0)
 }
 
@@ -87,16 +92,22 @@ pub(crate) struct Case {
     pub(crate) log: LogSide,
     pub(crate) stamps: TimeSide,
     pub(crate) http: HttpSide,
+    pub(crate) tee: Option<TeeSide>,
     pub(crate) copies: CopySide,
     pub(crate) trusted_log: bool,
     pub(crate) at: Option<u64>,
 }
 
 impl Case {
+    pub(crate) fn verified_level(&self) -> Level {
+        let claimed = self.record.as_ref().map_or(Level::Pass, |record| record.leaf.level);
+        verified_level(claimed, &self.http, self.tee.as_ref())
+    }
+
     fn report(&self, result: Verdict, checks: Vec<Check>) -> Report {
         let leaf = self.record.as_ref().map(|record| &record.leaf);
         let statement = self.log.statement.as_ref();
-        let verified_level = (result != Verdict::Bad && self.trusted_log).then(|| verified_level(&self.http));
+        let verified_level = (result != Verdict::Bad && self.trusted_log).then(|| self.verified_level());
         // Of a bad receipt no bound counts, nor without a trust file.
         let bounds = (result != Verdict::Bad).then_some(&self.stamps);
         let (proven, not_proven) = wording::lists(self, result, &checks);
@@ -140,6 +151,7 @@ impl Case {
                 })
                 .collect(),
             witnesses_not_checked: self.log.unknown_witnesses.iter().map(text::shown).collect(),
+            evidence: self.tee.as_ref().filter(|_| result != Verdict::Bad).map(report::Evidence::of),
             binding: if result == Verdict::Bad { Binding::None } else { self.copies.binding() },
             proven,
             not_proven,
@@ -159,6 +171,7 @@ fn refused(mut checks: Checks, why: String) -> Report {
         log: LogSide::default(),
         stamps: TimeSide::default(),
         http: HttpSide::default(),
+        tee: None,
         copies: CopySide::default(),
         trusted_log: false,
         at: None,
@@ -166,11 +179,16 @@ fn refused(mut checks: Checks, why: String) -> Report {
     case.report(Verdict::Bad, checks.0)
 }
 
-fn verified_level(http: &HttpSide) -> Level {
-    if http.both_digests { Level::Sign } else { Level::Commit }
+/// What the receipt shows, whatever it claims; `tee` only where the record claims it too.
+fn verified_level(claimed: Level, http: &HttpSide, tee: Option<&TeeSide>) -> Level {
+    match tee {
+        _ if !http.both_digests => Level::Commit,
+        Some(tee) if claimed >= Level::Tee => tee.level.clamp(Level::Sign, Level::Tee),
+        _ => Level::Sign,
+    }
 }
 
-fn check_level(record: Option<&Record>, http: &HttpSide, checks: &mut Checks) {
+fn check_level(record: Option<&Record>, http: &HttpSide, tee: Option<&TeeSide>, checks: &mut Checks) {
     let Some(record) = record.filter(|record| record.fields_hold) else {
         return checks.skip(LEVEL, "needs the record leaf and its fields");
     };
@@ -182,7 +200,7 @@ fn check_level(record: Option<&Record>, http: &HttpSide, checks: &mut Checks) {
         checks.add(LEVEL, Err(format!("the leaf says {claimed}, the field \"{name}\" says {granted}")));
         return;
     }
-    let verified = verified_level(http);
+    let verified = verified_level(claimed, http, tee);
     if claimed > verified {
         checks.skip(LEVEL, format!("{claimed} is claimed, but the receipt shows no more than {verified}"));
     } else {

@@ -182,6 +182,33 @@ pub struct Timestamp {
     pub revocation_checked: bool,
 }
 
+/// Evidence of the environment that the statement's key was born in, verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Evidence {
+    /// How it is known: the weakest of its pieces.
+    pub source: &'static str,
+    /// Made by a simulation: for tests.
+    pub simulated: bool,
+    /// It was made after this, by an independent clock, µs since the epoch.
+    pub after: Option<u64>,
+    /// And before this.
+    pub before: Option<u64>,
+    /// Its pieces, as the vendors' names and numbers have it.
+    pub pieces: Vec<colophon_attest::Report>,
+}
+
+impl Evidence {
+    pub(crate) fn of(tee: &crate::attestation::TeeSide) -> Evidence {
+        Evidence {
+            source: tee.source.as_str(),
+            simulated: tee.simulated(),
+            after: tee.after,
+            before: tee.before,
+            pieces: tee.reports.clone(),
+        }
+    }
+}
+
 /// What `verify` found. Of a bad receipt, everything but the result and the checks is only what it says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -217,6 +244,8 @@ pub struct Report {
     pub witnesses: Vec<Cosignature>,
     /// The names on cosignature lines of others, escaped: nothing about them was checked.
     pub witnesses_not_checked: Vec<String>,
+    /// Evidence of the environment that the statement's key was born in.
+    pub evidence: Option<Evidence>,
     /// What ties the reader's copy to the record.
     pub binding: Binding,
     /// What follows from the checks, in the standard wording.

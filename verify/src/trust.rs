@@ -25,6 +25,10 @@ pub struct Trust {
     pub tsa_roots: Roots,
     /// What a receipt has to come with to be trusted.
     pub require: Require,
+    /// What evidence of the proxy itself has to say.
+    pub attestation: Option<colophon_attest::Policy>,
+    /// Simulated evidence is looked at too, and counts for `sign` at most. The reader's to say, not the file's.
+    pub allow_simulated: bool,
 }
 
 /// A key that counts no longer, a shard's or a log's.
@@ -107,6 +111,9 @@ pub enum TrustError {
         /// What is wrong with it.
         error: RootsError,
     },
+    /// What is asked of evidence makes no sense.
+    #[error("attestation: {0}")]
+    Attestation(#[from] colophon_attest::policy::PolicyError),
     /// The file trusts nobody.
     #[error("names no log")]
     Empty,
@@ -127,6 +134,8 @@ struct TrustFile {
     revoked: Vec<Revoked>,
     #[serde(default)]
     require: Require,
+    #[serde(default)]
+    attestation: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -178,7 +187,19 @@ impl Trust {
             let added = tsa_root(entry).and_then(|roots| tsa_roots.extend(roots));
             added.map_err(|error| TrustError::TsaRoot { index, error })?;
         }
-        Ok(Trust { logs, witnesses, policy, revoked: file.revoked, tsa_roots, require: file.require })
+        let attestation = file.attestation.as_ref();
+        let attestation =
+            attestation.map(|spec| colophon_attest::Policy::from_spec("trust file", spec)).transpose()?;
+        Ok(Trust {
+            logs,
+            witnesses,
+            policy,
+            revoked: file.revoked,
+            tsa_roots,
+            require: file.require,
+            attestation,
+            allow_simulated: false,
+        })
     }
 
     /// Trust in these log keys and nothing else.
@@ -190,6 +211,8 @@ impl Trust {
             revoked: Vec::new(),
             tsa_roots: Roots::default(),
             require: Require::default(),
+            attestation: None,
+            allow_simulated: false,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::anchors::TimeSide;
 use crate::copies::DECODED;
 use crate::report::{Binding, Check, Verdict};
 use crate::text::{quoted, shown, time};
-use crate::{Case, Side, checks, verified_level};
+use crate::{Case, Side, attestation, checks};
 
 pub(crate) const NO_TIME: &str = "No independent time.";
 pub(crate) const NOT_UNIQUE: &str = "none: the operator could keep a second log";
@@ -72,7 +72,7 @@ fn proven(case: &Case) -> Vec<String> {
             by.join(" and ")
         ));
     }
-    if verified_level(&case.http) >= Level::Sign {
+    if case.verified_level() >= Level::Sign {
         let other = case.http.signed.iter().map(|signed| signed.key.key_id_hex()).find(|other| *other != key);
         list.push(format!(
             // Most streams leave without their closing signature, and nobody but the client knows what arrived.
@@ -82,6 +82,16 @@ fn proven(case: &Case) -> Vec<String> {
                 .map(|other| format!(" (by key {other}, which this log announced as well)"))
                 .unwrap_or_default()
         ));
+    }
+    if let Some(tee) = case.tee.as_ref().filter(|tee| tee.level >= Level::Tee) {
+        list.push(format!(
+            "The key that committed to this was in a trusted environment whose measurements are those of your trust file, by \
+             evidence {}: {}.",
+            tee.interval(),
+            attestation::names(tee)
+        ));
+        let shown = tee.reports.iter().flat_map(|report| report.platform.proves());
+        list.extend(unique(shown).map(|shown| format!("By that evidence: {shown}.")));
     }
     for (side, how, size) in &case.copies.matched {
         let what = if *side == Side::Request { "request" } else { "response" };
@@ -99,6 +109,17 @@ fn proven(case: &Case) -> Vec<String> {
         Binding::BytesOnly | Binding::None => {}
     }
     list
+}
+
+/// Each once, in their order.
+fn unique<'a>(items: impl Iterator<Item = &'a &'a str>) -> impl Iterator<Item = &'a str> {
+    let mut seen = Vec::new();
+    items.copied().filter(move |item| {
+        !seen.contains(item) && {
+            seen.push(*item);
+            true
+        }
+    })
 }
 
 /// The end of that sentence, where others have dated the commitment.
@@ -146,7 +167,7 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
         ));
     }
     if let Some(record) = &case.record {
-        let (claimed, verified) = (record.leaf.level, verified_level(&case.http));
+        let (claimed, verified) = (record.leaf.level, case.verified_level());
         if claimed > verified {
             list.push(format!("The level {claimed} that the record claims: only {verified} is shown here."));
         }
@@ -154,6 +175,16 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
             let names: Vec<&str> = record.withheld.iter().map(|number| fields::name(*number)).collect();
             list.push(format!("What the withheld fields say: {}.", names.join(", ")));
         }
+    }
+    if let Some(tee) = &case.tee {
+        if tee.simulated() {
+            list.push(
+                "Anything by the evidence in this receipt: it is simulated, and anybody can make it.".into(),
+            );
+        }
+        let open: Vec<&str> =
+            tee.reports.iter().flat_map(|report| report.platform.does_not_prove()).collect();
+        list.extend(unique(open.iter()).map(|open| format!("By the evidence: {open}.")));
     }
     list.push(when(case));
     list.push(match case.log.cosigned.is_empty() {

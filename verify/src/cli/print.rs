@@ -91,6 +91,15 @@ impl Printer {
         let clock = report.time.operator_completed.map(|at| format!(" The operator's clock: {}.", time(at)));
         self.fact("time", &format!("{}{}", report.time.source, clock.unwrap_or_default()));
         self.fact("unique", &report.uniqueness);
+        if let Some(evidence) = &report.evidence {
+            let simulated = if evidence.simulated { ", SIMULATED" } else { "" };
+            let bound = |at: Option<u64>| at.map_or_else(|| "unknown".into(), time);
+            let (after, before) = (bound(evidence.after), bound(evidence.before));
+            self.fact(
+                "evidence",
+                &format!("{}{simulated}; made after {after}, before {before}", evidence.source),
+            );
+        }
         let passed = |name| report.check(name).is_some_and(|check| check.status == Status::Passed);
         let copy = match report.binding {
             // A nonce needs no copy, and says nothing about one.

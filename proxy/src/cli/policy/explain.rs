@@ -159,6 +159,11 @@ fn decided(decision: &Decision) -> Vec<String> {
         }
         None => {}
     }
+    if decision.sends_to_attested() {
+        let names: Vec<String> =
+            decision.actions.upstreams.iter().map(|name| term::safe_line(name)).collect();
+        lines.push(format!("  sent to the first that proves itself, else 503: {}", names.join(", ")));
+    }
     if let Some(sample) = decision.actions.sample {
         lines.push(format!("  sampled: {}", sampled(&sample)));
     }

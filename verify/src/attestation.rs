@@ -1,0 +1,172 @@
+//! Evidence that the statement's key lives in a trusted environment, as the log announced it with the key.
+//!
+//! What counts for `tee` is decided here and nowhere else: evidence with a chain to a vendor's root, about this very key,
+//! compared with reference values of the trust file, and judged at a time that others vouch for.
+
+use colophon_attest::{Attested, Collateral, Document, Question, Report, SimulatedRoots, Source, aci};
+use colophon_receipt::Level;
+use colophon_signer::rfc3161::Token;
+
+use crate::anchors::TimeSide;
+use crate::checks::{ATTESTATION, Checks};
+use crate::log::LogSide;
+use crate::text::{quoted, time};
+use crate::trust::Trust;
+
+/// Evidence that was verified.
+pub(crate) struct TeeSide {
+    pub(crate) reports: Vec<Report>,
+    /// The weakest source among its pieces.
+    pub(crate) source: Source,
+    /// It was made after this, µs, by a TSA of the trust file.
+    pub(crate) after: Option<u64>,
+    /// And before this.
+    pub(crate) before: Option<u64>,
+    /// The highest level that it can show.
+    pub(crate) level: Level,
+}
+
+impl TeeSide {
+    /// Whether any piece is simulated.
+    pub(crate) fn simulated(&self) -> bool {
+        self.reports.iter().any(Report::is_simulated)
+    }
+
+    /// When it was made, in a sentence.
+    pub(crate) fn interval(&self) -> String {
+        match (self.after, self.before) {
+            (Some(after), Some(before)) => format!("made after {} and before {}", time(after), time(before)),
+            (Some(after), None) => format!("made after {}, and nobody says before when", time(after)),
+            (None, Some(before)) => format!("made before {}, and nobody says after when", time(before)),
+            (None, None) => "and nobody says when it was made".into(),
+        }
+    }
+}
+
+/// Makes the check `attestation`, where the key was announced with evidence. `claimed` is the record's level: evidence that is refused
+/// makes a receipt bad that claims `tee` by it.
+pub(crate) fn check(
+    claimed: Option<Level>,
+    log: &LogSide,
+    stamps: &TimeSide,
+    trust: Option<&Trust>,
+    at: Option<u64>,
+    checks: &mut Checks,
+) -> Option<TeeSide> {
+    let announced = log.announced.first()?;
+    let document = announced.payload.attestation.as_deref()?;
+    match judge(document, &announced.payload.public_key, stamps, trust, at) {
+        Ok(Judged::Good(tee)) => {
+            let shows = if tee.level >= Level::Tee { "" } else { "; it counts for no more than sign" };
+            let what = format!("{}, {}{shows}", names(&tee), tee.interval());
+            match trust.is_some_and(|trust| trust.attestation.is_some()) {
+                true => drop(checks.add(ATTESTATION, Ok(what))),
+                false => checks.skip(
+                    ATTESTATION,
+                    format!("{what}. The trust file has no reference values (attestation): anybody can rent such a machine"),
+                ),
+            }
+            Some(tee)
+        }
+        Ok(Judged::Undated) => {
+            checks.skip(ATTESTATION, "its collateral can be judged at no time: there is no timestamp by a TSA of the trust file, and no --at");
+            None
+        }
+        Err(why) if claimed >= Some(Level::Tee) => {
+            checks.add(ATTESTATION, Err(why));
+            None
+        }
+        Err(why) => {
+            checks.skip(ATTESTATION, format!("the evidence is refused, and the record claims no tee: {why}"));
+            None
+        }
+    }
+}
+
+enum Judged {
+    Good(TeeSide),
+    Undated,
+}
+
+fn judge(
+    document: &[u8],
+    key: &[u8; 32],
+    stamps: &TimeSide,
+    trust: Option<&Trust>,
+    at: Option<u64>,
+) -> Result<Judged, String> {
+    let document = Document::read(document).map_err(|refusal| refusal.to_string())?;
+    let nonce = document.statement().map_err(|refusal| refusal.to_string())?.nonce;
+    let after = match (&document.token, nonce) {
+        (Some(token), Some(nonce)) => epoch(token, &nonce, trust)?,
+        (None, None) => None,
+        (Some(_), None) => return Err("it carries a timestamp token, and its nonce is of none".into()),
+        (None, Some(_)) => return Err("its nonce is of a timestamp token that it does not carry".into()),
+    };
+    let before = stamps.upper().map(|stamp| stamp.time);
+    if after.zip(before).is_some_and(|(after, before)| after > before) {
+        return Err("its token is later than the timestamp before which it was logged".into());
+    }
+    let Some(judged_at) = after.or(before).or(at) else { return Ok(Judged::Undated) };
+    let policy = trust.and_then(|trust| trust.attestation.as_ref());
+    let simulated = trust.is_some_and(|trust| trust.allow_simulated);
+    let simulated = simulated.then(|| SimulatedRoots::of_seed(colophon_attest::simulate::DEFAULT_SEED));
+    let question = Question {
+        at: judged_at / 1_000_000,
+        // The statement's nonce is the token's, as was just seen.
+        nonce: None,
+        report_data: None,
+        policy,
+        simulated: simulated.as_ref(),
+    };
+    let attested =
+        document.verify(&Collateral::default(), &question).map_err(|refusal| refusal.to_string())?;
+    if !attested.keyset.shard_keys.contains(key) {
+        return Err("the evidence is about other keys than the one announced".into());
+    }
+    Ok(Judged::Good(TeeSide {
+        source: attested.reports.iter().map(|report| report.source).min().unwrap_or(Source::OperatorAsserted),
+        level: level(&attested, after.or(before).is_some()),
+        reports: attested.reports,
+        after,
+        before,
+    }))
+}
+
+/// The time of the token that the nonce is of, if it is by a TSA of the trust file.
+fn epoch(token: &[u8], nonce: &str, trust: Option<&Trust>) -> Result<Option<u64>, String> {
+    if hex::encode(aci::epoch_nonce(token)) != nonce {
+        return Err("its nonce is of another timestamp token than the one it carries".into());
+    }
+    let token = Token::parse(token).map_err(|error| format!("its timestamp token: {error}"))?;
+    let trusted = trust.is_some_and(|trust| token.chain(&trust.tsa_roots).is_ok());
+    Ok(trusted.then(|| token.info().gen_time))
+}
+
+/// The one place that says what counts for `tee` (DESIGN section 8).
+fn level(attested: &Attested, dated: bool) -> Level {
+    let counts = |report: &Report| {
+        report.compared
+            && !report.is_simulated()
+            && report.source == Source::HardwareProven
+            && report.highest_level() >= Level::Tee
+    };
+    if dated && !attested.reports.is_empty() && attested.reports.iter().all(counts) {
+        Level::Tee
+    } else {
+        Level::Sign
+    }
+}
+
+/// Its pieces, as the report names them.
+pub(crate) fn names(tee: &TeeSide) -> String {
+    let names: Vec<String> = tee
+        .reports
+        .iter()
+        .map(|report| format!("{} ({}, {})", report.platform, quoted(&report.about), report.source.as_str()))
+        .collect();
+    format!("{}{}", if tee.simulated() { "SIMULATED: " } else { "" }, names.join(", "))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+use super::*;
+use crate::testing::{Made, NOW, Plan};
+use crate::{Bodies, Report as Verified, Status, Verdict, checks, verify};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use colophon_attest::attester::Attester;
+use colophon_attest::{Evidence, Keyset, Policy};
+use colophon_receipt::statement::Announcement;
+use colophon_signer::rfc3161::testing::Tsa;
+
+/// A recorded quote, its collateral, and a time a day after that (2025-06-20).
+const QUOTE: &str = "tdx/tdx_quote";
+const COLLATERAL: &str = "tdx/tdx_quote_collateral.json";
+const AT: u64 = 1_750_377_600;
+
+/// When the token was made whose nonce the evidence answers, and when the checkpoint was dated.
+const EPOCH: u64 = NOW - 400_000_000;
+const AFTER: u64 = NOW + 30_000_000;
+
+fn tsa() -> Tsa {
+    Tsa::new(1, NOW)
+}
+
+fn token() -> Vec<u8> {
+    tsa().token(&[9; 32], EPOCH, Some(&[1]))
+}
+
+/// Announces simulated evidence about `key`, with `token`, whose nonce is of `of`.
+fn attest(announcement: &mut Announcement, key: [u8; 32], token: Option<Vec<u8>>, of: Option<Vec<u8>>) {
+    let attester: Attester = "simulated".parse().unwrap();
+    let nonce = of.map(|token| hex::encode(aci::epoch_nonce(&token)));
+    let keyset = Keyset::new(vec![key], vec![], None);
+    let document = attester.document(&keyset, nonce, token, &Collateral::default(), NOW / 1_000_000).unwrap();
+    announcement.attestation = Some(document.to_json());
+}
+
+fn good(announcement: &mut Announcement) {
+    attest(announcement, announcement.public_key, Some(token()), Some(token()));
+}
+
+fn plan(announced: fn(&mut Announcement)) -> Plan {
+    Plan { announced, level: Level::Tee, anchors: vec![(tsa(), AFTER)], ..Plan::default() }
+}
+
+/// The measurement of the simulated machine, or another.
+fn spec(made: &Made, known: bool) -> String {
+    let (quote, collateral) = colophon_attest::simulate::Simulation::new("colophon").tdx(
+        [0; 64],
+        NOW / 1_000_000,
+        Default::default(),
+    );
+    let roots = SimulatedRoots::of_seed("colophon");
+    let question = Question { at: NOW / 1_000_000, simulated: Some(&roots), ..Question::default() };
+    let report = colophon_attest::verify(&quote, &collateral, &question).unwrap();
+    let mr_td = if known { report.measurements["mr_td"].as_str() } else { "00" };
+    let root = BASE64_STANDARD.encode(&tsa().root.certificate);
+    let spec =
+        format!(r#"{{"gpu":"off","platforms":{{"tdx":{{"referenceValues":{{"mr_td":["{mr_td}"]}}}}}}}}"#);
+    let file = made.trust_file("{}").replace(r#""tsa_roots":[]"#, &format!(r#""tsa_roots":["{root}"]"#));
+    format!(r#"{},"attestation":{spec}}}"#, file.strip_suffix('}').unwrap())
+}
+
+fn run(plan: &Plan, allow: bool, known: bool) -> Verified {
+    let made = plan.make();
+    let mut trust = Trust::from_json(spec(&made, known).as_bytes()).unwrap();
+    trust.allow_simulated = allow;
+    verify(&made.file(), Some(&trust), &Bodies::default(), None)
+}
+
+#[test]
+fn simulated_evidence_is_refused_without_leave_and_counts_for_sign_with_it() {
+    let refused = run(&plan(good), false, true);
+    assert_eq!(refused.result, Verdict::Bad);
+    let failed: Vec<_> = refused.failed().map(|check| check.name).collect();
+    assert_eq!(failed, [checks::ATTESTATION]);
+    assert!(refused.evidence.is_none());
+
+    let allowed = run(&plan(good), true, true);
+    assert_eq!(allowed.result, Verdict::Trusted, "{:#?}", allowed.checks);
+    assert_eq!((allowed.claimed_level, allowed.verified_level), (Some(Level::Tee), Some(Level::Sign)));
+    let evidence = allowed.evidence.unwrap();
+    assert!(evidence.simulated && evidence.pieces.iter().all(|piece| piece.compared));
+    assert_eq!(
+        (evidence.source, evidence.after, evidence.before),
+        ("operator_asserted", Some(EPOCH), Some(AFTER))
+    );
+    assert!(!allowed.proven.iter().any(|line| line.contains("trusted environment")), "{:?}", allowed.proven);
+    assert!(
+        allowed.not_proven.iter().any(|line| line.contains("it is simulated")),
+        "{:?}",
+        allowed.not_proven
+    );
+    assert!(allowed.not_proven.iter().any(|line| line.contains("TEE.fail")), "{:?}", allowed.not_proven);
+}
+
+/// Whatever else is given, simulated evidence is no hardware's.
+#[test]
+fn nothing_lets_simulated_evidence_pass_as_hardware() {
+    for at in [None, Some(NOW), Some(AFTER)] {
+        for known in [false, true] {
+            for allow in [false, true] {
+                let made = plan(good).make();
+                let mut trust = Trust::from_json(spec(&made, known).as_bytes()).unwrap();
+                trust.allow_simulated = allow;
+                for trust in [Some(&trust), None] {
+                    let report = verify(&made.file(), trust, &Bodies::default(), at);
+                    assert!(report.verified_level < Some(Level::Tee), "{report:#?}");
+                    let source = report.evidence.map(|evidence| evidence.source);
+                    assert!(matches!(source, None | Some("operator_asserted")), "{source:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_record_that_claims_no_tee_is_not_made_bad_by_evidence_that_is_refused() {
+    let report = run(&Plan { level: Level::Sign, ..plan(good) }, false, true);
+    assert_eq!((report.result, report.verified_level), (Verdict::Trusted, Some(Level::Sign)));
+    let check = report.check(checks::ATTESTATION).unwrap();
+    assert!(check.status == Status::NotChecked && check.detail.contains("refused"), "{}", check.detail);
+    assert!(report.evidence.is_none());
+}
+
+#[track_caller]
+fn refused(announced: fn(&mut Announcement), known: bool, why: &str) {
+    let report = run(&plan(announced), true, known);
+    let failed: Vec<_> = report.failed().map(|check| (check.name, check.detail.clone())).collect();
+    assert!(
+        failed.len() == 1 && failed[0].0 == checks::ATTESTATION && failed[0].1.contains(why),
+        "{failed:?}"
+    );
+    assert!(report.evidence.is_none() && report.verified_level.is_none());
+}
+
+#[test]
+fn evidence_of_other_keys_tokens_and_machines_is_refused() {
+    refused(good, false, "none of the reference values");
+    refused(|a| attest(a, [7; 32], Some(token()), Some(token())), true, "other keys");
+    refused(
+        |a| attest(a, a.public_key, Some(token()), Some(b"another".to_vec())),
+        true,
+        "another timestamp token",
+    );
+    refused(|a| attest(a, a.public_key, None, Some(token())), true, "does not carry");
+    refused(|a| attest(a, a.public_key, Some(token()), None), true, "nonce is of none");
+    refused(|a| a.attestation = Some(b"{}".to_vec()), true, "malformed");
+    let late = |a: &mut Announcement| {
+        let token = tsa().token(&[9; 32], AFTER + 1_000_000, Some(&[1]));
+        attest(a, a.public_key, Some(token.clone()), Some(token));
+    };
+    refused(late, true, "later than the timestamp");
+}
+
+#[test]
+fn evidence_without_a_time_of_others_is_not_judged() {
+    let undated = Plan { anchors: vec![], ..plan(|a| attest(a, a.public_key, None, None)) };
+    let report = run(&undated, true, true);
+    assert_eq!(report.check(checks::ATTESTATION).unwrap().status, Status::NotChecked);
+    assert_eq!((report.result, report.verified_level), (Verdict::Trusted, Some(Level::Sign)));
+}
+
+/// A recorded TDX quote is hardware's. It is about nobody's key here, so only the rule itself can be asked.
+#[test]
+fn only_dated_hardware_with_reference_values_counts_for_tee() {
+    let folder = std::env::var("COLOPHON_EVIDENCE")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/evidence").to_owned());
+    let read = |name: &str| std::fs::read(format!("{folder}/{name}")).ok();
+    let (Some(quote), Some(collateral)) = (read(QUOTE), read(COLLATERAL)) else {
+        return eprintln!("\n*** skipped: no recorded evidence at {folder} ***\n");
+    };
+    let evidence = Evidence::IntelQuote { quote };
+    let collateral = Collateral::read(&collateral).unwrap();
+    let question = Question { at: AT, ..Question::default() };
+    let report = colophon_attest::verify(&evidence, &collateral, &question).unwrap();
+    let pinned =
+        Policy::from_yaml(&colophon_attest::policy::pin("t", std::slice::from_ref(&report))).unwrap();
+    let compared =
+        colophon_attest::verify(&evidence, &collateral, &Question { policy: Some(&pinned), ..question })
+            .unwrap();
+    let statement = aci::Statement { keyset_digest: [0; 32], nonce: None };
+    let attested = |reports| Attested { keyset: Keyset::default(), statement: statement.clone(), reports };
+    assert_eq!(level(&attested(vec![compared.clone()]), true), Level::Tee);
+    assert_eq!(level(&attested(vec![compared.clone()]), false), Level::Sign, "undated");
+    assert_eq!(level(&attested(vec![compared, report]), true), Level::Sign, "one was not compared");
+    assert_eq!(level(&attested(vec![]), true), Level::Sign);
+}
