@@ -191,29 +191,7 @@ impl Ed25519Key {
     /// Saves the key to a new file that only its owner may read (mode 0600). An existing file is an error. The file is there
     /// as a whole or not at all, wherever this is cut off.
     pub fn save(&self, path: &Path) -> Result<(), KeyError> {
-        let pem = self.to_pkcs8_pem()?;
-        let name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from)?;
-        let mut half = std::ffi::OsString::from(".");
-        half.push(name);
-        half.push(".half");
-        let half = path.with_file_name(half);
-        // Left by one that was cut off; nobody has used it.
-        let _ = std::fs::remove_file(&half);
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let mut file = options.open(&half)?;
-        // A link, unlike a renaming, never takes another file's place.
-        let saved = file
-            .write_all(pem.as_bytes())
-            .and_then(|()| file.sync_all())
-            .and_then(|()| std::fs::hard_link(&half, path));
-        let _ = std::fs::remove_file(&half);
-        saved?;
-        // The name, too, is to outlast a loss of power.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        Ok(File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())?)
+        write_private(path, self.to_pkcs8_pem()?.as_bytes())
     }
 
     /// Loads a key from a PKCS#8 PEM file. On Unix a file that its group or others may touch is refused.
@@ -222,6 +200,31 @@ impl Ed25519Key {
         let pem = std::str::from_utf8(&bytes).map_err(|_| KeyError::Pkcs8("not text".into()))?;
         Ed25519Key::from_pkcs8_pem(pem)
     }
+}
+
+/// Writes a secret to a new file that only its owner may read (mode 0600). An existing file is an error. The file is there
+/// as a whole or not at all, wherever this is cut off.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
+    let name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from)?;
+    let mut half = std::ffi::OsString::from(".");
+    half.push(name);
+    half.push(".half");
+    let half = path.with_file_name(half);
+    // Left by one that was cut off; nobody has used it.
+    let _ = std::fs::remove_file(&half);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&half)?;
+    // A link, unlike a renaming, never takes another file's place.
+    let saved =
+        file.write_all(bytes).and_then(|()| file.sync_all()).and_then(|()| std::fs::hard_link(&half, path));
+    let _ = std::fs::remove_file(&half);
+    saved?;
+    // The name, too, is to outlast a loss of power.
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    Ok(File::open(folder.unwrap_or(Path::new("."))).and_then(|folder| folder.sync_all())?)
 }
 
 /// Reads a small file with a secret. On Unix one that its group or others may touch is refused.

@@ -5,6 +5,9 @@
 //! * [`note`]: C2SP signed notes and Ed25519 cosignatures, for checkpoints.
 //! * [`policy`]: C2SP tlog-policy files: which witnesses are enough.
 //! * [`cose`]: COSE_Sign1 (RFC 9052), for log leaves.
+//! * [`dsse`]: envelopes of in-toto statements.
+//! * [`ec`]: ECDSA keys, for model certificates.
+//! * [`model`]: model certificates (OpenSSF Model Signing) and who issues them.
 //! * [`httpsig`]: HTTP Message Signatures (RFC 9421), for answers on the wire.
 //! * [`rfc3161`]: timestamps by others (RFC 3161), for checkpoints.
 //! * [`x509`]: the same reader of certificates for chains that are no TSA's.
@@ -15,8 +18,11 @@
 
 pub mod cose;
 pub mod drand;
+pub mod dsse;
+pub mod ec;
 pub mod httpsig;
 pub mod keys;
+pub mod model;
 pub mod note;
 pub mod policy;
 pub mod rfc3161;

@@ -12,6 +12,7 @@ use colophon_receipt::merkle::{leaf_hash, sha256};
 use colophon_receipt::receipt::{Field, MAX_BYTES, Receipt};
 use colophon_receipt::record::{RecordLeaf, decode_field};
 use colophon_signer::cose::receipt::transparent;
+use colophon_signer::dsse::{IN_TOTO, pae};
 use colophon_signer::note::Note;
 use colophon_signer::{KeySource, Signer};
 use colophon_verify::{Bodies, Report, Trust, Verdict};
@@ -31,8 +32,6 @@ pub(crate) enum Format {
     Dsse,
 }
 
-/// `payloadType` of an in-toto Statement.
-const IN_TOTO: &str = "application/vnd.in-toto+json";
 /// The in-toto Statement's own type, and that of our predicate.
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const PREDICATE: &str = "https://colophon.dev/receipt/v1";
@@ -111,9 +110,7 @@ fn cose(receipt: &Receipt, report: &Report, signer: &dyn Signer) -> anyhow::Resu
 /// DSSE (github.com/secure-systems-lab/dsse, version 1.0.2): the signature is over `PAE(type, payload)`.
 fn dsse(file: &[u8], receipt: &Receipt, report: &Report, signer: &dyn Signer) -> anyhow::Result<Vec<u8>> {
     let payload = serde_json::to_vec(&in_toto(file, receipt, report)?)?;
-    let mut message = format!("DSSEv1 {} {IN_TOTO} {} ", IN_TOTO.len(), payload.len()).into_bytes();
-    message.extend_from_slice(&payload);
-    let signature = signer.sign(&message)?;
+    let signature = signer.sign(&pae(IN_TOTO, &payload))?;
     let envelope = json!({
         "payloadType": IN_TOTO,
         "payload": BASE64_STANDARD.encode(&payload),
