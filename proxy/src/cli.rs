@@ -10,6 +10,7 @@ mod export;
 mod get;
 mod key;
 mod log;
+mod model;
 mod monitor;
 mod policy;
 mod receipt;
@@ -21,6 +22,7 @@ mod witness;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
 
+pub(crate) use self::term::progress_bar;
 pub(crate) use self::witness::read_policy;
 
 /// A transparent reverse proxy that gives every answer of an LLM server a colophon: who made it, from what, when.
@@ -65,6 +67,9 @@ enum Command {
     /// Verify evidence of trusted execution environments, and pin what is known to be good
     #[command(subcommand)]
     Attest(Box<attest::AttestCommand>),
+    /// Certify models, and check that files are those that were certified
+    #[command(subcommand)]
+    Model(Box<model::ModelCommand>),
     /// Make and show keys
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -109,6 +114,7 @@ fn run(cli: Cli) -> ExitCode {
         Command::Bypass(args) => runtime(bypass::run(args)),
         Command::Policy(command) => policy::run(command),
         Command::Attest(command) => attest::run(*command),
+        Command::Model(command) => model::run(*command),
         Command::Key(command) => key::run(command),
     };
     match done {

@@ -26,6 +26,7 @@ pub mod log_client;
 pub mod log_role;
 pub mod log_store;
 pub mod metrics;
+pub mod model;
 pub mod observe;
 pub mod own;
 mod patience;

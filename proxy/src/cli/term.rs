@@ -51,7 +51,7 @@ fn obeyed(c: char) -> bool {
 }
 
 /// A bar on a terminal, and none elsewhere.
-pub(super) fn progress_bar(doing: &'static str, what: &'static str) -> ProgressBar {
+pub(crate) fn progress_bar(doing: &'static str, what: &'static str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
