@@ -6,6 +6,7 @@ use crate::callers::Callers;
 use crate::config::Limits;
 use crate::forward::Upstream;
 use crate::metrics::Metrics;
+use crate::model::identity::Identity;
 use crate::stamp;
 use arc_swap::ArcSwap;
 use colophon_ledger::{Ledger, SignedHead};
@@ -38,6 +39,8 @@ pub struct App {
     pub callers: Option<Arc<Callers>>,
     /// The end of each `Colophon-Record`: how durable, and promised to be in the log within which time.
     pub promise: String,
+    /// Which model certificate records name.
+    pub model: Identity,
     /// Counters.
     pub metrics: Metrics,
     /// Every task that has to end before the process does.
@@ -80,6 +83,7 @@ impl App {
         let metrics = Metrics::new(&ledger);
         Arc::new(App {
             metrics,
+            model: Identity::default(),
             promise: format!(";durability={};mmd={}", ledger.durability().as_str(), mmd.as_secs()),
             ledger,
             policy: ArcSwap::from_pointee(policy),

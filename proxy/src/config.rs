@@ -435,6 +435,32 @@ pub struct DrandOptions {
     pub ca: Option<PathBuf>,
 }
 
+/// Which model the server runs.
+#[derive(Clone, Debug, Args)]
+pub struct ModelOptions {
+    /// Certificate of the model that the server runs (`colophon model certify`): records name it while the files of
+    /// --model-dir are those that it lists
+    #[arg(long, env = "COLOPHON_MODEL_CERT", value_name = "FILE", requires = "model_dir")]
+    pub model_cert: Option<PathBuf>,
+    /// The folder with that model's files. They are read before anything is served, and again when they change
+    #[arg(long, env = "COLOPHON_MODEL_DIR", value_name = "DIR", requires = "model_cert")]
+    pub model_dir: Option<PathBuf>,
+    /// Whose certificates count, and which were revoked: the file of a model authority, or its public key in PEM. Re-read
+    /// when it changes
+    #[arg(long, env = "COLOPHON_MODEL_AUTHORITY", value_name = "FILE")]
+    pub model_authority: Option<PathBuf>,
+    /// A name under which the server serves this model: records of answers by others do not name the certificate. More than
+    /// once if need be [default: all that the server generates is by this model]
+    #[arg(long, env = "COLOPHON_MODEL_SERVED_AS", value_name = "NAME", value_delimiter = ',')]
+    pub model_served_as: Vec<String>,
+    /// Read every file at every start, instead of believing the digests in the data folder of files that look the same
+    #[arg(long, env = "COLOPHON_MODEL_NO_CACHE")]
+    pub model_no_cache: bool,
+    /// How often certificate, authority and the looks of the files are checked
+    #[arg(long, env = "COLOPHON_MODEL_CHECK_EVERY", value_name = "TIME", default_value = "10s", value_parser = duration)]
+    pub model_check_every: Duration,
+}
+
 /// Takes what can stand in every answer's `Colophon-Log`, which is a structured-field string under a signature.
 fn origin(text: &str) -> Result<String, String> {
     let usable = |b: u8| b.is_ascii_graphic() && !b"\"\\+".contains(&b);

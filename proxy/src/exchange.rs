@@ -218,6 +218,9 @@ async fn unseen(
             upgrade::switch_unseen(app, answer, client)
         }
         Ok(answer) => {
+            if api == Api::ModelChange && answer.status().is_success() {
+                app.model.changed_by_api("that no record tells of");
+            }
             let Framed { mut parts, body, close, .. } = frame(answer);
             parts.version = Version::HTTP_11;
             close_after(&mut parts.headers, close, &client);

@@ -5,12 +5,13 @@ mod record;
 use crate::app::App;
 use crate::facts::{Facts, MAX_VALUE};
 use crate::head;
+use crate::model::identity::Bound;
 use crate::observe::ResponseSeen;
 use crate::request_body::{self, SharedRequest};
 use crate::stamp::{self, Closing, Stamp};
 use crate::upstream::attested::Session;
 use colophon_ledger::{Done, Durability, Finishing, Open, Ticket, Unfinished, WalError};
-use colophon_policies::FailurePolicy;
+use colophon_policies::{Api, FailurePolicy};
 use colophon_reading::{RequestMeaning, ResponseMeaning};
 use colophon_receipt::fields::{BodyDigest, Upgrade};
 use colophon_receipt::receipt::HttpSignature;
@@ -76,6 +77,8 @@ pub struct InFlight {
     forwarded: Option<Arc<str>>,
     /// What the server there had proved, where it has to.
     proof: Option<Arc<Session>>,
+    /// The model certificate in force when the request went on.
+    certified: Option<Arc<Bound>>,
     signatures: Vec<HttpSignature>,
     /// `Colophon-Log` as it stands in this answer's head.
     log: HeaderValue,
@@ -141,6 +144,7 @@ impl InFlight {
             first_byte: None,
             forwarded: None,
             proof: None,
+            certified: None,
             signatures: Vec::new(),
             waited: Duration::ZERO,
             opened,
@@ -196,6 +200,10 @@ impl InFlight {
     /// Notes that the request goes on.
     pub fn forwarded(&mut self, upstream: &crate::forward::Upstream) {
         self.forwarded = Some(upstream.url().clone());
+        // The certificate is of the model of `--upstream`; what a policy's other upstreams run, nobody said.
+        if self.facts.route.generating && upstream.url() == self.app.upstream.url() {
+            self.certified = self.app.model.now();
+        }
     }
 
     /// What the server that answers has proved on the connection.
@@ -409,6 +417,9 @@ impl InFlight {
         let signatures = std::mem::take(&mut self.signatures);
         let Sealed { record, outcome, .. } = sealed;
         self.app.metrics.finished(self.level, outcome);
+        if outcome == Outcome::Complete && self.facts.route.api == Api::ModelChange {
+            self.app.model.changed_by_api(&self.facts.route.operation);
+        }
         Some((ticket, Done { record, signatures, refused: outcome == Outcome::Refused }))
     }
 

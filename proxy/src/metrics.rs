@@ -39,6 +39,8 @@ pub struct Metrics {
     pub policy_reload_failed: Gauge,
     /// 1 while a policy waits for the log to note it.
     pub policy_reload_pending: Gauge,
+    /// 1 while records name a model certificate.
+    pub model_certified: Gauge,
     finished: Vec<Vec<Counter>>,
 }
 
@@ -71,6 +73,9 @@ impl Metrics {
         registry.register("policy_reload_failed", help, policy_reload_failed.clone());
         let help = "1 while a policy waits for the log before it comes into force";
         registry.register("policy_reload_pending", help, policy_reload_pending.clone());
+        let model_certified = Gauge::default();
+        let help = "1 while records name a model certificate";
+        registry.register("model_certified", help, model_certified.clone());
         registry.register_collector(Box::new(LedgerCollector(ledger.clone())));
         Metrics {
             registry,
@@ -80,6 +85,7 @@ impl Metrics {
             policy_reloads,
             policy_reload_failed,
             policy_reload_pending,
+            model_certified,
             finished,
         }
     }

@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod digests;
 pub mod folder;
+pub mod identity;
 pub mod progress;
 
 use anyhow::Context as _;
@@ -108,7 +109,7 @@ pub fn read_authority(path: &Path, issuer: &str) -> anyhow::Result<Authority> {
 }
 
 /// One byte more than allowed, so that the reader sees that it is too long.
-fn read_bounded(path: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read_bounded(path: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(max as u64 + 1).read_to_end(&mut bytes))

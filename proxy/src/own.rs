@@ -39,6 +39,7 @@ pub async fn answer<B>(app: &App, request: &Request<B>) -> Response<ResponseBody
     match rest.split_once('/') {
         Some(("receipts", id)) => receipt(app, id, request.uri().query()).await,
         Some(("log", file)) => log_file(app, file).await,
+        Some(("models", digest)) => model(app, digest),
         None if rest == "keys" => {
             let mut response = body("application/json", app.ledger.trust_json().into_bytes().into());
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
@@ -49,7 +50,7 @@ pub async fn answer<B>(app: &App, request: &Request<B>) -> Response<ResponseBody
         _ => problem(
             StatusCode::NOT_FOUND,
             "not_found",
-            "Colophon serves receipts/, keys, log/, about and attestation here",
+            "Colophon serves receipts/, keys, log/, models/, about and attestation here",
         ),
     }
 }
@@ -155,8 +156,23 @@ async fn log_file(app: &App, file: &str) -> Response<ResponseBody> {
     }
 }
 
+/// The file of a model certificate, by its digest: what it says is for its reader to check.
+fn model(app: &App, digest: &str) -> Response<ResponseBody> {
+    let digest = hex::decode(digest).ok().and_then(|bytes| colophon_receipt::Hash::try_from(bytes).ok());
+    match digest.and_then(|digest| app.model.file(&digest)) {
+        Some(file) => body("application/json", file),
+        None => problem(
+            StatusCode::NOT_FOUND,
+            "unknown_model",
+            "No model certificate with this digest is in force here, or was of late: ask its issuer",
+        ),
+    }
+}
+
 fn about(app: &App) -> Response<ResponseBody> {
     let (head, policy) = (app.ledger.head(), app.policy.load());
+    let model =
+        app.model.now().map(|bound| json!({"name": bound.name, "certificate": hex::encode(bound.digest)}));
     let about = json!({
         "program": "colophon",
         "version": env!("CARGO_PKG_VERSION"),
@@ -165,6 +181,7 @@ fn about(app: &App) -> Response<ResponseBody> {
         "shard": app.ledger.shard().name,
         "policy": {"name": policy.policy.name(), "digest": hex::encode(policy.digest)},
         "durability": app.ledger.durability().as_str(),
+        "model": model,
     });
     body("application/json", about.to_string().into())
 }

@@ -7,12 +7,13 @@ use crate::callers::Callers;
 use crate::cli::read_policy;
 use crate::config::{
     AttestOptions, DrandOptions, DurabilityMode, LedgerOptions, Limits, ListenOptions, LogRoleOptions,
-    LogUrlOptions, TimestampOptions, UpstreamOptions, WitnessOptions, duration,
+    LogUrlOptions, ModelOptions, TimestampOptions, UpstreamOptions, WitnessOptions, duration,
 };
 use crate::drand::RoundServer;
 use crate::erase::Access;
 use crate::forward::Upstream;
 use crate::log_client::LogClient;
+use crate::model::identity::Follower;
 use crate::policy_files::PolicyFiles;
 use crate::post::HttpPost;
 use crate::reload::PolicyFile;
@@ -56,6 +57,9 @@ pub struct ServeOptions {
     /// Policy: a YAML file, or a folder of them, re-read when it changes [default: a built-in profile that signs generating routes]
     #[arg(long, env = "COLOPHON_POLICY", value_name = "FILE")]
     pub policy: Option<PathBuf>,
+    /// Which model.
+    #[command(flatten)]
+    pub model: ModelOptions,
     /// Records.
     #[command(flatten)]
     pub ledger: LedgerOptions,
@@ -102,6 +106,7 @@ pub struct Running {
     certificate: Option<Arc<ServerCertificate>>,
     policy: Arc<Notify>,
     callers: Arc<Notify>,
+    model: Arc<Notify>,
     drain_timeout: Duration,
 }
 
@@ -122,6 +127,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     );
     let tls = certificate.as_ref().map(|certificate| certificate.server_config(client_ca.as_deref()));
     let acceptor = tls.transpose()?.map(TlsAcceptor::from);
+    let model = Follower::start(&options.model, &options.ledger.data).await?;
     let tasks = TaskTracker::new();
     let upstream = Upstream::new(&options.upstream, tasks.clone())?;
     let enforcing = Enforcing::new(&options.upstream, &options.attest, tasks.clone());
@@ -176,9 +182,14 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         certificate: certificate.clone(),
         policy: Arc::new(Notify::new()),
         callers: Arc::new(Notify::new()),
+        model: Arc::new(Notify::new()),
         drain_timeout: options.drain_timeout,
         app: app.clone(),
     };
+    if let Some(model) = &model {
+        // Before the first exchange.
+        model.begin(&app).await;
+    }
     app.tasks.spawn(accept::accept(app.clone(), listener, acceptor, stop.clone()));
     app.tasks.spawn(admin::serve(app.clone(), admin_listener, access.token.into(), admin_stop));
     if let Some(certificate) = certificate {
@@ -186,6 +197,9 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     }
     if let Some(callers) = callers {
         app.tasks.spawn(callers.follow(running.callers.clone(), stop.clone()));
+    }
+    if let Some(model) = model {
+        app.tasks.spawn(model.follow(app.clone(), running.model.clone(), stop.clone()));
     }
     if let Some(path) = &options.policy {
         // Absolute, so that a later change of directory changes nothing.
@@ -200,10 +214,12 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
 }
 
 impl Running {
-    /// Reads the policy, the callers and the listener's certificate again, now.
+    /// Reads the policy, the callers and the listener's certificate again, now; the model's certificate and files too: whoever
+    /// asks says that the server runs them.
     pub fn reload(&self) {
         self.policy.notify_one();
         self.callers.notify_one();
+        self.model.notify_one();
         if let Some(certificate) = &self.certificate {
             reload(certificate);
         }

@@ -14,6 +14,7 @@ pub mod faults;
 pub mod fleet;
 pub mod llama;
 pub mod log;
+pub mod models;
 pub mod openmetrics;
 pub mod paths;
 pub mod power;

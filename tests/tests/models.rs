@@ -2,72 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use colophon_tests::models::Bench;
 use colophon_tests::{colophon, paths, process};
 use serde_json::Value;
-use tempfile::TempDir;
-
-/// A model, an authority and its key.
-struct Bench {
-    folder: TempDir,
-}
-
-impl Bench {
-    fn new() -> Bench {
-        let bench = Bench { folder: tempfile::tempdir().expect("a temporary folder") };
-        fs::create_dir_all(bench.path("model/tokenizer")).unwrap();
-        for (name, bytes) in [
-            ("config.json", b"{}".to_vec()),
-            ("model-1.safetensors", vec![1; 3 << 20]),
-            ("model.safetensors.index", b"index".to_vec()),
-            ("tokenizer/vocab.json", b"{\"a\": 0}".to_vec()),
-            ("tokenizer.json", b"{}".to_vec()),
-            ("empty", Vec::new()),
-            (".gitattributes", b"* text".to_vec()),
-            ("é ü.txt", b"name".to_vec()),
-        ] {
-            fs::write(bench.path("model").join(name), bytes).unwrap();
-        }
-        bench.does(&["authority", "authority.json", "--name", "Model Lab", "--key", "key.pem"], 0);
-        bench
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Runs `colophon model …` in the folder; what it said.
-    fn does(&self, args: &[&str], code: i32) -> String {
-        let mut command = colophon::command(&[&["model"], args].concat());
-        let output = process::run(command.current_dir(self.folder.path()), colophon_tests::PATIENCE);
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-        said
-    }
-
-    fn certify(&self, more: &[&str]) -> String {
-        let certify = ["certify", "model", "--name", "tiny", "--version", "1.0", "--key", "key.pem"];
-        self.does(&[&certify[..], &["--authority", "authority.json", "-o", "cert.json"], more].concat(), 0)
-    }
-
-    fn check(&self, more: &[&str], code: i32) -> String {
-        self.does(
-            &[&["check", "model", "--cert", "cert.json", "--authority", "authority.json"], more].concat(),
-            code,
-        )
-    }
-
-    fn public_key(&self) -> PathBuf {
-        let authority: Value =
-            serde_json::from_slice(&fs::read(self.path("authority.json")).unwrap()).unwrap();
-        let path = self.path("key.pub");
-        fs::write(&path, authority["keys"][0].as_str().unwrap()).unwrap();
-        path
-    }
-}
 
 /// OpenSSF's program.
 fn model_signing(command: &str, folder: &Path, file: &Path, key: &Path) {

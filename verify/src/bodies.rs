@@ -31,6 +31,8 @@ pub struct Bodies {
     pub nonce: Option<Vec<u8>>,
     /// The canonical text of the policy that was in force.
     pub policy: Option<Vec<u8>>,
+    /// The file of the model certificate that the record names.
+    pub model: Option<Vec<u8>>,
     /// The round of public randomness that the statement names.
     pub round: Option<Round>,
     /// Its chain, if not quicknet.

@@ -43,6 +43,9 @@ pub const DRAW: &str = "draw";
 pub const EVIDENCE: &str = "evidence";
 /// The reader's text is that of the policy that the record names, and has its rule. Left out without a text.
 pub const POLICY: &str = "policy";
+/// The model certificate that the record names is the reader's, by an authority of the trust file, and counted then. Left out
+/// where the record names none and the reader has none.
+pub const MODEL: &str = "model";
 /// The reader's request is the recorded one.
 pub const REQUEST_BODY: &str = "request-body";
 /// The reader's response is the recorded one.

@@ -11,6 +11,7 @@ use clap::builder::NonEmptyStringValueParser;
 use colophon_receipt::canonical;
 use colophon_receipt::receipt::MAX_BYTES;
 use colophon_signer::drand::{Chain, MAX_ROUND, Round};
+use colophon_signer::model::certificate;
 
 use crate::text::{line, quoted};
 use crate::{Bodies, Body, BodyReader, Report, Side, Trust, Verdict, checks, trust};
@@ -49,6 +50,10 @@ pub struct VerifyArgs {
     /// The answer likewise: what your client library gave, streamed or not
     #[arg(long, value_name = "FILE")]
     pub message: Option<PathBuf>,
+    /// The model certificate that the record names, from its issuer or `/.well-known/colophon/models/<digest>`; the trust file
+    /// says whose count
+    #[arg(long, value_name = "FILE")]
+    pub model_cert: Option<PathBuf>,
     /// The round of public randomness (drand) that draws the record, as a drand server answers …/CHAIN/public/ROUND; the
     /// check `draw` says which. A receipt fetched later has it
     #[arg(long, value_name = "FILE")]
@@ -118,6 +123,7 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
         args.request.as_ref(),
         args.response.as_ref(),
         args.policy.as_ref(),
+        args.model_cert.as_ref(),
         args.request_message.as_ref(),
         args.message.as_ref(),
         args.round.as_ref(),
@@ -143,6 +149,11 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
         nonce: args.nonce.clone().map(String::into_bytes),
         round: read_round(args)?,
         chain: read_chain(args)?,
+        model: args
+            .model_cert
+            .as_deref()
+            .map(|path| read(path, certificate::MAX_BYTES + 1, "the model certificate"))
+            .transpose()?,
         policy: args.policy.as_deref().map(|path| read(path, MAX_POLICY, "the policy")).transpose()?,
     };
     Ok(crate::verify(&receipt, trust.as_ref(), &bodies, args.at))

@@ -15,6 +15,7 @@ mod evidence;
 pub mod folder;
 mod http;
 mod log;
+mod model;
 mod policy;
 mod record;
 pub mod report;
@@ -39,6 +40,7 @@ use checks::{Checks, LEVEL, RECEIPT_FORM, REQUIREMENTS, TIME};
 use copies::CopySide;
 use http::HttpSide;
 use log::LogSide;
+use model::ModelSide;
 use record::Record;
 use report::{Keys, LogPosition};
 
@@ -67,10 +69,11 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     let rule = policy::check(record.as_ref(), bodies, &mut checks);
     let mut draw = draw::check(&receipt, record.as_ref(), &log, &stamps, bodies, &mut checks);
     evidence::check(&receipt, record.as_ref(), &log, trust, &mut draw, &mut checks);
+    let model = model::check(record.as_ref(), &stamps, trust, bodies, &mut checks);
     let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
     check_time(record.as_ref(), &log, &http, &stamps, at, &mut checks);
     revoked::check(trust, &log, &http, &stamps, &mut checks);
-    let complete = check_requirements(trust, &log, &copies, &stamps, &mut checks);
+    let complete = check_requirements(trust, &log, &copies, &stamps, model.certified, &mut checks);
 
     let result = match () {
         () if checks.any_failed() => Verdict::Bad,
@@ -78,7 +81,7 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
         () => Verdict::ConsistentNotTrusted,
     };
     let trusted_log = trust.is_some();
-    let case = Case { record, rule, draw, log, stamps, http, tee, copies, trusted_log, at };
+    let case = Case { record, rule, draw, model, log, stamps, http, tee, copies, trusted_log, at };
     case.report(result, checks.0)
 }
 
@@ -87,6 +90,8 @@ pub(crate) struct Case {
     pub(crate) record: Option<Record>,
     /// What was drawn.
     pub(crate) draw: Option<report::Draw>,
+    /// What is known of the model.
+    pub(crate) model: ModelSide,
     /// The text of the rule that decided.
     pub(crate) rule: Option<String>,
     pub(crate) log: LogSide,
@@ -119,6 +124,7 @@ impl Case {
             decision: policy::decision(self.record.as_ref())
                 .map(|decision| report::Decision { text: self.rule.clone(), ..decision }),
             draw: self.draw.clone(),
+            model: self.model.report.clone(),
             outcome: leaf.map(|leaf| leaf.outcome.as_str()),
             shard: statement.map(|statement| text::shown(&statement.shard)),
             keys: Keys {
@@ -168,6 +174,7 @@ fn refused(mut checks: Checks, why: String) -> Report {
         record: None,
         rule: None,
         draw: None,
+        model: ModelSide::default(),
         log: LogSide::default(),
         stamps: TimeSide::default(),
         http: HttpSide::default(),
@@ -240,6 +247,7 @@ fn check_requirements(
     log: &LogSide,
     copies: &CopySide,
     stamps: &TimeSide,
+    certified: bool,
     checks: &mut Checks,
 ) -> bool {
     let Some(trust) = trust else {
@@ -253,6 +261,7 @@ fn check_requirements(
         (require.request && !copies.has(Side::Request), "your copy of the request (--request)"),
         (require.response && !copies.has(Side::Response), "your copy of the response (--response)"),
         (stamps.counted() < require.timestamps as usize, timestamps.as_str()),
+        (require.model && !certified, "a model certificate by one of its authorities (--model-cert)"),
         (
             !trust.are_enough(&cosigned),
             "cosignatures by more of its witnesses than have cosigned this checkpoint (ask for the receipt again later)",

@@ -209,6 +209,31 @@ impl Evidence {
     }
 }
 
+/// What is known of the model, and how. Names are escaped for display.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Model {
+    /// As the request named it, by the record.
+    pub requested: Option<String>,
+    /// As the response named it, by the record.
+    pub reported: Option<String>,
+    /// `configured`, `observed` or `attested`, by the record.
+    pub known_by: Option<String>,
+    /// Whose word that is, by the record.
+    pub source: Option<String>,
+    /// Digest of the certificate that the record names, in hexadecimal.
+    pub certificate: Option<String>,
+    /// The model's name, as the reader's certificate has it.
+    pub name: Option<String>,
+    /// Its version, likewise.
+    pub version: Option<String>,
+    /// The authority of the trust file that signed it.
+    pub issuer: Option<String>,
+    /// `good`, `expired`, `not-yet-valid`, `revoked` or `unknown-authority`; absent where the reader gave no certificate.
+    pub standing: Option<&'static str>,
+    /// The same in a sentence.
+    pub detail: Option<String>,
+}
+
 /// What `verify` found. Of a bad receipt, everything but the result and the checks is only what it says of itself.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -226,6 +251,8 @@ pub struct Report {
     pub decision: Option<Decision>,
     /// The draw that the record is in, if its rule samples.
     pub draw: Option<Draw>,
+    /// What is known of the model.
+    pub model: Option<Model>,
     /// How the exchange ended, by the record.
     pub outcome: Option<&'static str>,
     /// The shard, escaped for display.

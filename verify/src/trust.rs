@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use colophon_signer::model::{Authority, AuthorityError, AuthorityFile};
 use colophon_signer::note::{NoteAlgorithm, NoteError, VerifierKey};
 use colophon_signer::policy::{PolicyError, TlogPolicy};
 use colophon_signer::rfc3161::{Roots, RootsError};
@@ -21,6 +22,7 @@ pub struct Trust {
     witnesses: Vec<VerifierKey>,
     policy: Option<TlogPolicy>,
     revoked: Vec<Revoked>,
+    models: Vec<Authority>,
     /// Roots of time stamping authorities, and what they revoked.
     pub tsa_roots: Roots,
     /// What a receipt has to come with to be trusted.
@@ -64,6 +66,9 @@ pub struct Require {
     /// Cosignatures by witnesses of this file.
     #[serde(default)]
     pub witnesses: u32,
+    /// A model certificate by an authority of this file.
+    #[serde(default)]
+    pub model: bool,
 }
 
 /// Why a file is not a trust file.
@@ -114,6 +119,14 @@ pub enum TrustError {
     /// What is asked of evidence makes no sense.
     #[error("attestation: {0}")]
     Attestation(#[from] colophon_attest::policy::PolicyError),
+    /// A model authority is none.
+    #[error("model_authorities[{index}]: {error}")]
+    Model {
+        /// Which entry.
+        index: usize,
+        /// What is wrong with it.
+        error: AuthorityError,
+    },
     /// The file trusts nobody.
     #[error("names no log")]
     Empty,
@@ -132,6 +145,8 @@ struct TrustFile {
     tsa_roots: Vec<String>,
     #[serde(default)]
     revoked: Vec<Revoked>,
+    #[serde(default)]
+    model_authorities: Vec<AuthorityFile>,
     #[serde(default)]
     require: Require,
     #[serde(default)]
@@ -187,6 +202,10 @@ impl Trust {
             let added = tsa_root(entry).and_then(|roots| tsa_roots.extend(roots));
             added.map_err(|error| TrustError::TsaRoot { index, error })?;
         }
+        let mut models = Vec::with_capacity(file.model_authorities.len());
+        for (index, entry) in file.model_authorities.into_iter().enumerate() {
+            models.push(Authority::try_from(entry).map_err(|error| TrustError::Model { index, error })?);
+        }
         let attestation = file.attestation.as_ref();
         let attestation =
             attestation.map(|spec| colophon_attest::Policy::from_spec("trust file", spec)).transpose()?;
@@ -195,6 +214,7 @@ impl Trust {
             witnesses,
             policy,
             revoked: file.revoked,
+            models,
             tsa_roots,
             require: file.require,
             attestation,
@@ -209,6 +229,7 @@ impl Trust {
             witnesses: Vec::new(),
             policy: None,
             revoked: Vec::new(),
+            models: Vec::new(),
             tsa_roots: Roots::default(),
             require: Require::default(),
             attestation: None,
@@ -219,6 +240,11 @@ impl Trust {
     /// Keys that count no longer.
     pub fn revoked(&self) -> &[Revoked] {
         &self.revoked
+    }
+
+    /// Whose model certificates count.
+    pub fn model_authorities(&self) -> &[Authority] {
+        &self.models
     }
 
     /// The keys of the witnesses, none twice.

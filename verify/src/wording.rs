@@ -97,6 +97,17 @@ fn proven(case: &Case) -> Vec<String> {
         let what = if *side == Side::Request { "request" } else { "response" };
         list.push(format!("Your {what} ({how}, {size} bytes) is the one committed to."));
     }
+    if let Some(model) = case.model.report.as_ref().filter(|_| case.model.certified) {
+        let part = |part: &Option<String>| part.clone().unwrap_or_default();
+        let version =
+            model.version.as_ref().map(|version| format!(", version \"{version}\"")).unwrap_or_default();
+        list.push(format!(
+            "\"{}\" certified the files of a model as \"{}\"{version}, and the record names that certificate ({}).",
+            part(&model.issuer),
+            part(&model.name),
+            part(&model.certificate)
+        ));
+    }
     match case.copies.binding() {
         Binding::Nonce => list.push(
             "The record holds your nonce: it was made after you chose that, if nobody could guess it.".into(),
@@ -195,6 +206,7 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
     });
     list.push("That the answer is true, safe or unbiased.".into());
     list.push("That the named model produced it, or that the exchange took place.".into());
+    list.extend(uncertified(case));
     list.push("That the user is who they claim.".into());
     list.push("That no inference bypassed the proxy.".into());
     let bypasses = case.log.statement.iter().flat_map(|statement| &statement.bypasses);
@@ -206,6 +218,23 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
         )
     }));
     list
+}
+
+/// What a model certificate leaves open.
+fn uncertified(case: &Case) -> Option<String> {
+    let model = case.model.report.as_ref()?;
+    let digest = model.certificate.as_ref()?;
+    let known_by = model.known_by.as_deref().unwrap_or("not said how");
+    Some(match (&model.detail, case.model.certified) {
+        (_, true) => format!(
+            "That the server ran the certified files: that is the operator's word ({known_by}). A certificate vouches for \
+             files, not for what was done with them."
+        ),
+        (Some(detail), false) => format!("That the model certificate {digest} counts: {detail}."),
+        (None, false) => format!(
+            "What the model certificate {digest} says, or by whom it is: it was not given (--model-cert FILE)."
+        ),
+    })
 }
 
 /// What the timestamps leave open. They date the commitment, never the exchange.
@@ -258,7 +287,11 @@ pub(crate) fn record_says(case: &Case) -> Vec<String> {
     if let Some(model) = &opened.model {
         model.requested.iter().for_each(|name| say("model requested", quoted(name)));
         model.reported.iter().for_each(|name| say("model named in the response", quoted(name)));
-        model.source.iter().for_each(|source| say("model known by", quoted(&**source)));
+        model.certificate.iter().for_each(|digest| say("model certificate", hex::encode(digest)));
+        model.known_by.iter().for_each(|how| {
+            let source = model.source.as_deref().map(|source| format!(" ({})", quoted(source)));
+            say("model known by", format!("{}{}", quoted(&**how), source.unwrap_or_default()));
+        });
     }
     if let Some(total) = opened.usage.as_ref().and_then(|usage| usage.total) {
         say("tokens", total.to_string());

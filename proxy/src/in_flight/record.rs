@@ -3,6 +3,7 @@
 use super::{Ending, InFlight, is_event_stream};
 use crate::facts::{MAX_VALUE, bytes, version};
 use crate::head;
+use crate::model::identity::CONFIGURED;
 use crate::observe::ResponseSeen;
 use colophon_receipt::fields::{
     self, Answer, BodyDigest, Context, Failure, Model, Operation, ResponseHead, Semantic, Times, Upstream,
@@ -68,12 +69,17 @@ impl InFlight {
         .write(fields::OPERATION, &mut set);
         let requested = asked.model.map(Cow::Owned).or_else(|| facts.queried_model());
         let named = requested.is_some() || said.model.is_some();
+        // Of what ran all the while that this answer was made.
+        let certificate = self.certified.as_ref().filter(|bound| self.app.model.is(bound));
+        let certificate =
+            certificate.filter(|bound| bound.is_of(said.model.as_deref().or(requested.as_deref())));
+        let known_by = certificate.map(|_| CONFIGURED).or(named.then_some("observed"));
         Model {
             requested,
             reported: said.model.as_deref().map(Cow::Borrowed),
-            known_by: named.then_some("observed".into()),
-            source: named.then_some("operator_asserted".into()),
-            ..Model::default()
+            certificate: certificate.map(|bound| bound.digest),
+            known_by: known_by.map(Cow::Borrowed),
+            source: known_by.map(|_| "operator_asserted".into()),
         }
         .write(fields::MODEL, &mut set);
         fields::write_sampling(&asked.sampling, &mut set);

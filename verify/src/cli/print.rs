@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use crate::report::Model;
 use crate::text::time;
 use crate::{Binding, Report, Status, Verdict, checks};
 
@@ -81,6 +82,9 @@ impl Printer {
             let by = if draw.operator_influenced { "; operator-influenced" } else { "" };
             self.fact("draw", &format!("{is} for {}{by}", draw.target));
         }
+        if let Some(model) = &report.model {
+            self.model(model);
+        }
         if let (Some(key), Some(shard)) = (&report.keys.statement, &report.shard) {
             self.fact("key", &format!("{key} of shard \"{shard}\""));
         }
@@ -109,6 +113,26 @@ impl Printer {
             binding => format!("tied to the record by: {binding}"),
         };
         self.fact("your copy", &copy);
+    }
+
+    fn model(&mut self, model: &Model) {
+        let name = |name: &Option<String>, what| name.as_ref().map(|name| format!("\"{name}\" {what}"));
+        let names = [name(&model.requested, "requested"), name(&model.reported, "answered")];
+        let names = names.into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let known = model.known_by.as_deref().unwrap_or("not said how");
+        let source = model.source.as_ref().map(|source| format!(", {source}")).unwrap_or_default();
+        let names = if names.is_empty() { "named in neither request nor answer".to_owned() } else { names };
+        self.fact("model", &format!("{names}; known by: {known}{source}"));
+        let Some(digest) = &model.certificate else { return };
+        let standing = match (&model.name, &model.issuer, model.standing) {
+            (Some(name), issuer, Some(standing)) => {
+                let version = model.version.as_ref().map(|version| format!(" {version}")).unwrap_or_default();
+                let issuer = issuer.as_ref().map(|issuer| format!(" by \"{issuer}\"")).unwrap_or_default();
+                format!("\"{name}{version}\"{issuer}: {standing}")
+            }
+            _ => "not given".to_owned(),
+        };
+        self.fact("", &format!("certificate {digest}: {standing}"));
     }
 
     fn list(&mut self, title: &str, mark: &str, style: &str, items: &[String]) {

@@ -1,9 +1,10 @@
 //! `colophon model check`.
 
 use crate::cli::term;
+use crate::model::identity::refusal;
 use crate::model::{compare, read_authority, read_certificate};
 use clap::Args;
-use colophon_signer::model::{Difference, ModelCertificate, Standing};
+use colophon_signer::model::{Difference, ModelCertificate};
 use colophon_verify::cli::parse_time;
 use colophon_verify::time;
 use serde_json::json;
@@ -58,18 +59,6 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
         print(&certificate, verdict, refused.as_deref(), &differences);
     }
     Ok(ExitCode::from(code))
-}
-
-/// Why a certificate does not count, if it does not.
-fn refusal(standing: &Standing) -> Option<String> {
-    match standing {
-        Standing::Good | Standing::Timeless => None,
-        Standing::NotYet(from) => Some(format!("the certificate is valid only from {} on", time(*from))),
-        Standing::Expired(until) => Some(format!("the certificate expired at {}", time(*until))),
-        Standing::Revoked(revoked) => {
-            Some(format!("the certificate is revoked ({}) from {} on", revoked.reason, time(revoked.from)))
-        }
-    }
 }
 
 fn print(certificate: &ModelCertificate, verdict: &str, refused: Option<&str>, differences: &[Difference]) {

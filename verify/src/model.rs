@@ -1,0 +1,151 @@
+//! What is known of the model, and how: names by the operator's word, a certificate by an authority's.
+
+use colophon_signer::model::{Authority, ModelCertificate, Standing};
+
+use crate::Bodies;
+use crate::anchors::TimeSide;
+use crate::checks::{Checks, MODEL};
+use crate::record::Record;
+use crate::report::Model;
+use crate::text::{shown, time};
+use crate::trust::Trust;
+
+/// What came of it.
+#[derive(Default)]
+pub(crate) struct ModelSide {
+    /// For the report; absent where the record says nothing of a model.
+    pub(crate) report: Option<Model>,
+    /// An authority of the trust file certified the model that the record names.
+    pub(crate) certified: bool,
+}
+
+/// Makes the check `model`, where the record names a certificate or the reader has one.
+///
+/// Only a certificate of the reader's that is not the record's fails: one that does not count leaves the record what it is.
+pub(crate) fn check(
+    record: Option<&Record>,
+    stamps: &TimeSide,
+    trust: Option<&Trust>,
+    bodies: &Bodies,
+    checks: &mut Checks,
+) -> ModelSide {
+    let Some(record) = record.filter(|record| record.fields_hold) else { return ModelSide::default() };
+    let field = record.opened.model.as_ref();
+    let mut report = field.map(|model| Model {
+        requested: model.requested.as_deref().map(shown),
+        reported: model.reported.as_deref().map(shown),
+        known_by: model.known_by.as_deref().map(shown),
+        source: model.source.as_deref().map(shown),
+        certificate: model.certificate.map(hex::encode),
+        ..Model::default()
+    });
+    let side = |report, certified| ModelSide { report, certified };
+    let Some(named) = field.and_then(|model| model.certificate) else {
+        if bodies.model.is_some() {
+            checks.skip(MODEL, "the record names no model certificate");
+        }
+        return side(report, false);
+    };
+    let Some(file) = &bodies.model else {
+        checks.skip(MODEL, "the record names a model certificate that you did not give (--model-cert FILE)");
+        return side(report, false);
+    };
+    let certificate = match ModelCertificate::parse(file) {
+        Ok(certificate) if certificate.digest() == named => certificate,
+        Ok(other) => {
+            let (other, named) = (hex::encode(other.digest()), hex::encode(named));
+            checks.add(MODEL, Err(format!("your certificate is {other}, the record names {named}")));
+            return side(report, false);
+        }
+        Err(error) => {
+            checks.add(MODEL, Err(format!("your certificate: {error}")));
+            return side(report, false);
+        }
+    };
+    let judged = judge(&certificate, record.leaf.completed_at, stamps, trust);
+    if let Some(report) = &mut report {
+        report.name = Some(shown(certificate.name()));
+        report.version = certificate.terms.as_ref().map(|terms| shown(&terms.version));
+        let (issuer, standing) = match &judged {
+            Ok((authority, _)) => (Some(authority.name()), "good"),
+            Err((authority, _, standing)) => (authority.map(Authority::name), *standing),
+        };
+        report.issuer = issuer.map(shown);
+        report.standing = Some(standing);
+        report.detail = Some(shown(match &judged {
+            Ok((_, detail)) | Err((_, detail, _)) => detail,
+        }));
+    }
+    match judged {
+        Ok((_, detail)) => {
+            checks.add(MODEL, Ok(detail));
+            side(report, true)
+        }
+        Err((_, detail, _)) => {
+            checks.skip(MODEL, detail);
+            side(report, false)
+        }
+    }
+}
+
+type Judged<'a> = Result<(&'a Authority, String), (Option<&'a Authority>, String, &'static str)>;
+
+/// Whether the certificate counted when the record was made.
+fn judge<'a>(
+    certificate: &ModelCertificate,
+    at: u64,
+    stamps: &TimeSide,
+    trust: Option<&'a Trust>,
+) -> Judged<'a> {
+    let authorities = trust.map(Trust::model_authorities).unwrap_or_default();
+    let Some(authority) = authorities.iter().find(|authority| authority.signed(certificate).is_ok()) else {
+        let why = match authorities.is_empty() {
+            true => "your trust file names no model authority, so nobody says whose certificate this is",
+            false => "no model authority of your trust file issued and signed this certificate",
+        };
+        return Err((None, why.into(), "unknown-authority"));
+    };
+    let refuse = |why: String, standing| Err((Some(authority), why, standing));
+    let name = authority.name();
+    // As with revoked keys: the operator's own clock does not show that something was before.
+    if let Some(revoked) = authority.revocation(&certificate.digest()) {
+        let (from, reason) = (time(revoked.from), revoked.reason);
+        match stamps.upper() {
+            Some(stamp) if stamp.time < revoked.from => {}
+            _ => {
+                return refuse(
+                    format!(
+                        "{name:?} revoked this certificate ({reason}) from {from} on, and no timestamp that your trust \
+                         file knows shows that the record was made before"
+                    ),
+                    "revoked",
+                );
+            }
+        }
+    }
+    match authority.standing(certificate, at) {
+        Standing::Good | Standing::Timeless => Ok((
+            authority,
+            format!(
+                "{name:?} issued it, and it counted at {}, when the record was made by the operator's clock",
+                time(at)
+            ),
+        )),
+        Standing::NotYet(from) => refuse(
+            format!("{name:?} issued it as valid only from {} on, after this record", time(from)),
+            "not-yet-valid",
+        ),
+        Standing::Expired(until) => refuse(
+            format!("{name:?} issued it; it expired at {}, before this record", time(until)),
+            "expired",
+        ),
+        Standing::Revoked(revoked) => refuse(
+            format!(
+                "{name:?} revoked it ({}) from {} on, before this record",
+                revoked.reason,
+                time(revoked.from)
+            ),
+            "revoked",
+        ),
+    }
+}
