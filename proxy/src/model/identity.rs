@@ -413,7 +413,8 @@ async fn record(
         set
     };
     let opened = fields(times.clone());
-    let open = Open { id, received_at: received, level: Level::Commit, fields: &opened, tenant: None };
+    let open =
+        Open { id, received_at: received, level: Level::Commit, fields: &opened, tenant: None, rule: None };
     let mut ticket = match ledger.begin(&open) {
         Ok(ticket) => ticket,
         Err(_) => ledger.begin_degraded(&open),
