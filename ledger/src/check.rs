@@ -284,6 +284,7 @@ impl Check {
             // HTTP gives no listing.
             self.anchors.list(&mut self.report).await;
         }
+        self.anchors.read_cosigned(&mut self.report).await;
         let Some(note) = self.checkpoint_text().await else { return };
         // Needed before the signature can be judged: which keys there are is said by leaf 0.
         let claimed = head::claimed_size(&note);

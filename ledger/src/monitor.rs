@@ -11,12 +11,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use colophon_receipt::Hash;
+use colophon_receipt::merkle::sha256;
 use colophon_signer::note::{Note, VerifierKey};
 use colophon_signer::policy::TlogPolicy;
+use colophon_signer::rfc3161::{MAX_RESPONSE, Roots, Token};
 use object_store::ObjectStore;
 
 use self::state::State;
 pub use self::state::StateError;
+use crate::anchor::beacon_name;
 use crate::check::statements::Statements;
 use crate::check::{Finding, Report};
 use crate::head::{self, SignedHead};
@@ -44,6 +48,8 @@ pub struct MonitorConfig {
     pub stale: Duration,
     /// The witnesses whose quorum the log's checkpoints have to have; `quorum none` for no such demand.
     pub policy: Arc<TlogPolicy>,
+    /// Roots of the TSAs whose timestamps the log's statements have to name; none for no such demand.
+    pub tsa_roots: Roots,
 }
 
 /// Something that is wrong with a log.
@@ -161,6 +167,9 @@ impl LogMonitor {
         if let Err(Stop::Unreachable(why)) = self.follow(now, &mut round).await? {
             round.unreachable = Some(why);
         }
+        if round.unreachable.is_none() {
+            self.dated(now, &mut round).await;
+        }
         self.standing(now, &mut round);
         round.size = self.state.size();
         self.state.save(&self.statements)?;
@@ -179,6 +188,13 @@ impl LogMonitor {
             Ok(None) => return Ok(Err(Stop::Unreachable("it has no checkpoint".into()))),
             Err(stop) => return Ok(Err(stop)),
         };
+        // What witnesses cosigned before, beside it: one that cosigns two histories is found by its own two lines.
+        if let Some((before, cosigned)) = self.state.cosigned(&self.key).zip(cosigned.as_ref())
+            && before.size() == cosigned.size()
+            && let Err(stop) = self.consistent(&before, cosigned, round).await?
+        {
+            return Ok(Err(stop));
+        }
         if let Some(seen) = self.state.head(&self.key)
             && let Err(stop) = self.consistent(&seen, &head, round).await?
         {
@@ -189,7 +205,7 @@ impl LogMonitor {
         {
             return Ok(Err(stop));
         }
-        self.state.saw(&head);
+        self.state.saw(&head, cosigned.as_ref());
         self.fresh(cosigned.as_ref().unwrap_or(&head), &head, now, round);
         self.entries(&head, now, round).await
     }
@@ -234,8 +250,82 @@ impl LogMonitor {
             },
         };
         let proof = proofs::heads(&self.config.folder, &self.key, kind, &what, old, new)?;
-        self.found(kind, what, Some(proof), round);
+        self.found(kind, what, Some(proof.clone()), round);
+        if kind == "equivocation" {
+            for witness in self.cosigned_both(old, new) {
+                let what = format!(
+                    "the witness {witness} cosigned two trees of this log, of {a} and of {b} leaves, that cannot both be: \
+                     its cosignatures show nothing"
+                );
+                self.found("witness-fork", what, Some(proof.clone()), round);
+            }
+        }
         Ok(Err(Stop::Found))
+    }
+
+    /// The witnesses of the policy whose good lines are on both.
+    fn cosigned_both(&self, a: &SignedHead, b: &SignedHead) -> Vec<String> {
+        let on = |head: &SignedHead, key: &VerifierKey| {
+            let note = Note::parse(&head.note);
+            note.is_ok_and(|note| {
+                note.verify(std::slice::from_ref(key)).is_ok_and(|lines| lines.signed_by(key))
+            })
+        };
+        let witnesses = self.config.policy.witnesses.iter().map(|witness| &witness.key);
+        witnesses.filter(|key| on(a, key) && on(b, key)).map(|key| key.name().to_owned()).collect()
+    }
+
+    /// Whether the timestamp that the statements name is there, good, and new enough by its own time.
+    async fn dated(&mut self, now: u64, round: &mut Round) {
+        if self.config.tsa_roots.certificates().is_empty() {
+            return;
+        }
+        let Some(beacon) = self.state.beacon() else {
+            let what = "none of its statements names a timestamp".into();
+            return self.found_standing("stale-timestamp", what, round);
+        };
+        let time = match self.state.token_time(&beacon) {
+            Some(time) => time,
+            None => match self.token(&beacon).await {
+                Ok(Ok(time)) => {
+                    self.state.saw_token(&beacon, time);
+                    time
+                }
+                Ok(Err(why)) => {
+                    let what = format!("its statements name a timestamp that does not count: {why}");
+                    return self.found_standing("timestamp", what, round);
+                }
+                Err(error) => {
+                    round.unreachable = Some(error.to_string());
+                    return;
+                }
+            },
+        };
+        if now > time.saturating_add(self.config.stale.as_micros() as u64) {
+            let age = (now - time) / 1_000_000;
+            let what = format!("the newest timestamp that its statements name is {age} s old");
+            self.found_standing("stale-timestamp", what, round);
+        }
+    }
+
+    /// The time in the token that statements name so, or what is wrong with it.
+    async fn token(&self, beacon: &Hash) -> Result<Result<u64, String>, StoreError> {
+        let name = beacon_name(beacon);
+        let der = match self.store.get(&name, MAX_RESPONSE as u64).await {
+            Ok(Some(der)) => der,
+            Ok(None) => return Ok(Err(format!("{name} is missing"))),
+            Err(error @ StoreError::TooLong { .. }) => return Ok(Err(error.to_string())),
+            Err(error) => return Err(error),
+        };
+        if sha256(&der) != *beacon {
+            return Ok(Err(format!("{name} is another file than its name says")));
+        }
+        let token = Token::parse(&der).map_err(|error| error.to_string());
+        let judged = token.and_then(|token| match token.chain(&self.config.tsa_roots) {
+            Ok(_) => Ok(token.info().gen_time),
+            Err(error) => Err(error.to_string()),
+        });
+        Ok(judged)
     }
 
     /// A file that is not what the tree says is the log's fault; one that cannot be read may be nobody's.

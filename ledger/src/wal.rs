@@ -7,6 +7,7 @@
 //! logged, and never before an earlier one, so that an OPEN outlives no DONE of its own. The few exchanges that stay open for long are copied forward.
 
 mod durable;
+mod folder_id;
 mod frame;
 mod node;
 mod replay;
@@ -23,7 +24,7 @@ use colophon_receipt::Level;
 use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{FieldSet, Record, RecordId};
 use durable::{Copying, Segment, Syncing};
-use frame::OpenFrame;
+use frame::{FolderId, OpenFrame, Place};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -51,6 +52,17 @@ pub enum WalError {
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
+    },
+    /// A segment that this WAL did not write.
+    #[error(
+        "{path} is of the write-ahead log of another data folder: its header names the shard {shard}. Nothing was taken from \
+         it; move it back to where it belongs, or out of this folder"
+    )]
+    Foreign {
+        /// The segment.
+        path: PathBuf,
+        /// The shard that wrote it.
+        shard: String,
     },
     /// Fields and signatures of one exchange that no exchange has.
     #[error("a WAL frame of {0} bytes is too large")]
@@ -163,8 +175,11 @@ pub(crate) struct Wal {
 }
 
 struct Writer {
-    /// The payload of the next segment's header.
+    /// The payload of a copy's header.
     header: Vec<u8>,
+    /// The shard that the next segment's header names, and the log index of its announcement.
+    shard: (String, u64),
+    folder: FolderId,
     /// Absent before the first frame and after a failure that could not be undone.
     file: Option<Arc<File>>,
     number: u64,
@@ -209,6 +224,8 @@ impl Wal {
         let held = replay.segments.iter().map(|number| (*number, 0)).collect();
         let writer = Writer {
             header: Vec::new(),
+            shard: (String::new(), 0),
+            folder: replay.folder,
             file: None,
             number: replay.segments.last().copied().unwrap_or(0),
             good: 0,
@@ -323,7 +340,7 @@ impl Wal {
             return;
         }
         writer.flush(&self.dir);
-        writer.header = header;
+        (writer.header, writer.shard) = (header, (shard.to_owned(), announced));
         writer.end_segment();
         if let Err(error) = writer.start_segment(&self.dir) {
             // The next frame tries again, and says so to whoever writes it.
@@ -469,8 +486,14 @@ impl Wal {
                 continue;
             }
             let path = segment_path(&self.dir, number);
-            if let Err(error) = std::fs::remove_file(&path) {
-                tracing::warn!(segment = %path.display(), %error, "a logged WAL segment could not be deleted");
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::warn!(segment = %path.display(), %error, "a logged WAL segment could not be deleted");
+                    // It is tried again, and none after it goes before.
+                    self.lock().held.insert(number, 0);
+                    return;
+                }
+                _ => {}
             }
         }
     }
@@ -667,8 +690,10 @@ impl Writer {
         (self.number, self.good, self.file) = (number, 0, Some(Arc::new(file)));
         self.new_segment = true;
         self.held.entry(number).or_insert(0);
+        let (place, (shard, announced)) = (Place { segment: number, folder: self.folder }, &self.shard);
+        let payload = frame::placed_header(shard, *announced, place);
         let mut header = Vec::new();
-        frame::frame(&mut header, frame::HEADER, |out| out.extend_from_slice(&self.header))?;
+        frame::frame(&mut header, frame::HEADER, |out| out.extend_from_slice(&payload))?;
         self.write(dir, &header).inspect_err(|_| self.file = None)?;
         self.start = self.good;
         Ok(())

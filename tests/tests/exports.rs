@@ -106,6 +106,48 @@ fn an_export_is_verified_as_a_whole() {
     }
 }
 
+/// Two receipts of one export that lead to two trees of one size, both signed by the log: the export convicts it.
+#[test]
+fn receipts_of_two_histories_are_bad_together() {
+    use colophon_receipt::checkpoint::{Checkpoint, TlogProof};
+    use colophon_receipt::merkle::{inclusion_proof, root};
+    use colophon_receipt::receipt::Receipt;
+    let (colophon, trust) = recorded(3);
+    let folder = colophon.folder().join("export");
+    assert_eq!(export(&colophon, &folder, &trust, &[]).0, 0);
+    let file = receipts(&folder).remove(0);
+    let good = fs::read(&file).unwrap();
+    let mut receipt = Receipt::from_json(&good).unwrap();
+    let proof = TlogProof::parse(&receipt.log_proof).unwrap();
+    let size = proof.checkpoint.lines().nth(1).unwrap().parse::<usize>().unwrap();
+    let announcement = TlogProof::parse(&receipt.announcements[0].log_proof).unwrap();
+    // Its own two leaves stay, another one changes.
+    let (own, announced) = (proof.index as usize, announcement.index as usize);
+    let tile = fs::read(colophon.data().join(format!("log/1/tile/0/000.p/{size}"))).unwrap();
+    let mut leaves: Vec<[u8; 32]> = tile.chunks(32).map(|hash| hash.try_into().unwrap()).collect();
+    let other = (0..size).find(|at| ![own, announced].contains(at)).unwrap();
+    leaves[other][0] ^= 1;
+    let key = colophon_signer::Ed25519Key::load(&colophon.data().join("keys/log.pem")).unwrap();
+    let origin = proof.checkpoint.lines().next().unwrap().to_owned();
+    let head = Checkpoint { origin: origin.clone(), size: size as u64, root: root(&leaves) };
+    let note = colophon_signer::note::sign_note(&head.to_text(), &origin, &key).unwrap();
+    let forged = |index: usize| {
+        let path = inclusion_proof(&leaves, index).unwrap();
+        TlogProof { index: index as u64, path, checkpoint: note.clone() }.to_text()
+    };
+    receipt.log_proof = forged(own);
+    receipt.announcements[0].log_proof = forged(announced);
+    fs::write(&file, receipt.to_json().unwrap()).unwrap();
+    // By itself nothing is wrong with it: a reader who has one receipt sees one history.
+    let (code, report) = verify(&file, Some(&trust));
+    assert_eq!(code, 0, "{report:#}");
+    let (code, report) = verify(&folder, Some(&trust));
+    assert_eq!((code, &report["receipts"]["bad"]), (1, &1.into()), "{report:#}");
+    assert!(report["faults"][0].as_str().unwrap().contains("different roots"), "{report:#}");
+    fs::write(&file, good).unwrap();
+    assert_eq!(verify(&folder, Some(&trust)).0, 0);
+}
+
 #[test]
 fn what_is_missing_doubled_or_foreign_is_found() {
     let (colophon, trust) = recorded(3);

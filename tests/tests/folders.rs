@@ -288,6 +288,49 @@ fn a_corrupt_file_of_the_log_is_named() {
     assert_eq!(Fetched::of(&first, colophon.listen()).outcome(), Outcome::Complete);
 }
 
+/// What another sidecar wrote ahead is that one's to log: no start, and both are whole once it is back in its place.
+#[test]
+fn a_wal_segment_of_another_data_folder_is_refused_by_name() {
+    let upstream = Upstream::answering(OK);
+    // Batches that never close: what was answered is in the WAL only.
+    let slow = || {
+        Colophon::start(&upstream.url(), |options| {
+            options.sign_all().batch_every = "1h".to_owned();
+        })
+    };
+    let (mut ours, mut theirs) = (slow(), slow());
+    let segments = |colophon: &Colophon| -> Vec<PathBuf> {
+        let files = log::files(&colophon.data().join("wal")).into_iter();
+        files.filter(|path| path.extension().is_some_and(|extension| extension == "wal")).collect()
+    };
+    for colophon in [&mut ours, &mut theirs] {
+        (0..3).for_each(|_| drop(chat(colophon)));
+        colophon.kill();
+    }
+    let (segment, mut places) = (segments(&theirs).pop().unwrap(), segments(&ours));
+    let own = fs::read(&places[0]).unwrap();
+    places.push(ours.data().join("wal/99.wal"));
+    for place in &places {
+        fs::copy(&segment, place).unwrap();
+        let (status, said) = ours.try_start();
+        assert!(status.is_some_and(|status| !status.success()), "{said}");
+        let named = place.display().to_string();
+        assert!(said.contains(&named) && said.contains("another data folder"), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+        match place.ends_with("99.wal") {
+            true => fs::remove_file(place).unwrap(),
+            false => fs::write(place, &own).unwrap(),
+        }
+    }
+    for colophon in [&mut ours, &mut theirs] {
+        colophon.options().batch_every = "200ms".to_owned();
+        colophon.restart();
+        assert!(colophon.stop().success());
+        assert_sound(colophon);
+        assert_eq!(log::recorded_ids(&colophon.data()).len(), 3);
+    }
+}
+
 /// Without its key a log cannot go on; making another one silently would be another log.
 #[test]
 fn a_lost_log_key_is_an_error() {

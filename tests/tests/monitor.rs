@@ -171,7 +171,7 @@ fn a_promise_that_is_not_kept_is_told_when_its_time_is_over() {
 #[test]
 fn it_follows_with_metrics_survives_a_kill_and_runs_once() {
     let (upstream, folder) = (hello(), tempfile::tempdir().unwrap());
-    let (colophon, log) = proxy(&upstream, folder.path());
+    let (mut colophon, log) = proxy(&upstream, folder.path());
     let (state, ready) = (folder.path().join("monitor"), folder.path().join("monitor.ready"));
     let logs = folder.path().join("logs");
     fs::write(&logs, format!("log {log} {}\nquorum none\n", url(&colophon))).unwrap();
@@ -209,6 +209,21 @@ fn it_follows_with_metrics_survives_a_kill_and_runs_once() {
     monitor.terminate();
     assert!(monitor.wait(PATIENCE).success());
     assert_eq!(once(&state, &log, &url(&colophon), &[]).0, Some(0));
+
+    // What it finds is counted by kind, and stays counted.
+    colophon.kill();
+    colophon.restart();
+    client::post(colophon.listen(), "/v1/completions", "{}");
+    fs::write(&logs, format!("log {log} {}\nquorum none\n", url(&colophon))).unwrap();
+    for _ in 0..2 {
+        let (mut monitor, listen) = start();
+        let counted = wait_for(PATIENCE, || {
+            let line = format!("colophon_monitor_found_total{{log=\"{ORIGIN}\",kind=\"unclosed\"}} 1");
+            client::get(listen, "/metrics").text().contains(&line).then_some(())
+        });
+        assert!(counted.is_some(), "{}\n{}", client::get(listen, "/metrics").text(), monitor.log());
+        monitor.kill();
+    }
 }
 
 #[test]

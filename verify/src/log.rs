@@ -364,6 +364,9 @@ pub(crate) fn check_statement(
     if !statement.counters.balanced() {
         return Err("its counters do not balance: received is not recorded + passed + lost + open".into());
     }
+    if !statement.rules.add_up_to(&statement.counters) {
+        return Err("its counters by rule do not add up to its counters".into());
+    }
     let cumulative = statement.cumulative_exchanges.checked_add(statement.cumulative_evidence);
     if cumulative.is_none_or(|sum| sum < statement.count) {
         return Err("it counts fewer records so far than there are in its batch".into());

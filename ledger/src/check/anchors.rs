@@ -1,4 +1,4 @@
-//! Timestamps: every one that is stored has to be good and about the tree as it was; every beacon that a statement names
+//! What others signed. Timestamps: every one that is stored has to be good and about the tree as it was; every beacon that a statement names
 //! has to be there, and not younger than what dates the statement.
 
 use std::collections::{HashMap, VecDeque};
@@ -12,6 +12,7 @@ use super::{Finding, Report};
 use crate::anchor::{ENDING, SIZES, beacon_name, folder, imprint};
 use crate::head::{self, SignedHead};
 use crate::store::Store;
+use crate::witness::COSIGNED;
 
 /// Clocks of TSAs may differ by so many µs.
 const CLOCK_TOLERANCE: u64 = 300_000_000;
@@ -35,6 +36,8 @@ pub(super) struct Anchors {
     whole: bool,
     /// Sizes still to come, ascending.
     sizes: VecDeque<u64>,
+    /// The newest cosigned checkpoint until its tree is there: its size as it says, and the note.
+    cosigned: Option<(u64, String)>,
     /// The times of beacons, by hash; none where the token is no good.
     known: HashMap<Hash, Option<u64>>,
     /// Statements that name a beacon, not yet under a dated checkpoint: their index and the beacon's time.
@@ -46,7 +49,38 @@ pub(super) struct Anchors {
 impl Anchors {
     pub(super) fn new(store: Store, roots: Roots, whole: bool) -> Anchors {
         let (sizes, known, named) = (VecDeque::new(), HashMap::new(), VecDeque::new());
-        Anchors { store, roots, whole, sizes, known, named, latest: None }
+        Anchors { store, roots, whole, sizes, cosigned: None, known, named, latest: None }
+    }
+
+    /// Reads the newest cosigned checkpoint, if there is one.
+    pub(super) async fn read_cosigned(&mut self, report: &mut Report) {
+        match self.store.get(COSIGNED, head::MAX_FILE).await {
+            Ok(None) => {}
+            Ok(Some(note)) => {
+                let text = String::from_utf8_lossy(&note).into_owned();
+                match head::claimed_size(&text).filter(|size| *size > 0) {
+                    Some(size) => self.cosigned = Some((size, text)),
+                    None => self.wrong(COSIGNED.into(), "is no checkpoint", report),
+                }
+            }
+            Err(error) => report.unreadable(&error),
+        }
+    }
+
+    /// Compares it with the tree of its size.
+    fn check_cosigned(&mut self, size: u64, root: &Hash, report: &mut Report) {
+        let Some((_, note)) = self.cosigned.take_if(|(claimed, _)| *claimed == size) else { return };
+        let Some(key) = report.vkey.as_ref().and_then(|vkey| vkey.parse().ok()) else { return };
+        match SignedHead::parse(&note, &key) {
+            Ok(head) if head.checkpoint.root == *root => {}
+            Ok(_) => self.wrong(
+                COSIGNED.into(),
+                "is signed for another tree than the one that the log has: the log, and each witness whose line is on it \
+                 and on a checkpoint of this tree, vouch for two histories",
+                report,
+            ),
+            Err(error) => self.wrong(COSIGNED.into(), &error.to_string(), report),
+        }
     }
 
     /// Finds out which checkpoints are dated.
@@ -107,10 +141,15 @@ impl Anchors {
     /// Whether the tree has now a size that is dated.
     pub(super) fn is_due(&self, size: u64) -> bool {
         self.sizes.front() == Some(&size)
+            || self.cosigned.as_ref().is_some_and(|(claimed, _)| *claimed == size)
     }
 
     /// Compares what is stored for the tree of `size` with its root.
     pub(super) async fn check(&mut self, size: u64, root: &Hash, report: &mut Report) {
+        self.check_cosigned(size, root, report);
+        if self.sizes.front() != Some(&size) {
+            return;
+        }
         self.sizes.pop_front();
         while let Some((index, time)) = self.named.front().copied().filter(|(index, _)| *index < size) {
             self.named.pop_front();
@@ -201,6 +240,13 @@ impl Anchors {
 
     /// What dates trees that the log has not got.
     pub(super) fn finish(&mut self, report: &mut Report) {
+        if self.cosigned.take().is_some() {
+            self.wrong(
+                COSIGNED.into(),
+                "is of more leaves than the log has: it was cut after it was cosigned",
+                report,
+            );
+        }
         for size in std::mem::take(&mut self.sizes) {
             self.wrong(
                 folder(size),

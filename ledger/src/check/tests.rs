@@ -267,6 +267,83 @@ async fn damage_in_a_superseded_file_is_found() {
 }
 
 #[tokio::test]
+async fn files_of_another_log_in_another_order_or_cut_are_found() {
+    let (mut scene, mut other) = (Scene::new().await, Scene::new().await);
+    other.records = 1000;
+    for _ in 0..280 {
+        scene.good(0).await;
+        other.good(0).await;
+    }
+    for scene in [&mut scene, &mut other] {
+        scene.good(2).await;
+        scene.good(2).await;
+    }
+    let (batch_1, batch_2) = (batch_name(SHARD, 280), batch_name(SHARD, 281));
+    let read = |scene: &Scene, file: &str| std::fs::read(scene.folder.path().join(file)).unwrap();
+    let cut = |file: &str| {
+        let mut bytes = read(&scene, file);
+        bytes.truncate(bytes.len() / 2);
+        bytes
+    };
+    let cases = [
+        // Of another log.
+        ("log/1/tile/entries/001.p/28", read(&other, "log/1/tile/entries/001.p/28")),
+        ("log/1/tile/0/001.p/28", read(&other, "log/1/tile/0/001.p/28")),
+        ("log/1/seq/000000000/282", read(&other, "log/1/seq/000000000/282")),
+        (batch_1.as_str(), read(&other, &batch_1)),
+        // Another's of this one.
+        ("log/1/tile/entries/001.p/28", read(&scene, "log/1/tile/entries/001.p/27")),
+        ("log/1/seq/000000000/282", read(&scene, "log/1/seq/000000000/281")),
+        (batch_1.as_str(), read(&scene, &batch_2)),
+        // Cut.
+        ("log/1/tile/entries/000", cut("log/1/tile/entries/000")),
+        ("log/1/tile/0/000", cut("log/1/tile/0/000")),
+        ("log/1/seq/000000000/282", cut("log/1/seq/000000000/282")),
+        (batch_1.as_str(), cut(&batch_1)),
+    ];
+    for (file, bad) in cases {
+        let good = read(&scene, file);
+        assert_ne!(good, bad, "{file}");
+        std::fs::write(scene.folder.path().join(file), &bad).unwrap();
+        let report = scene.check().await;
+        assert!(!report.is_sound(), "{file}, {} bytes", bad.len());
+        std::fs::write(scene.folder.path().join(file), &good).unwrap();
+    }
+    assert!(scene.check().await.is_sound(), "{:?}", scene.check().await.findings);
+}
+
+/// What witnesses cosigned has to be a tree of this log: with a second one, the log and they vouch for two histories.
+#[tokio::test]
+async fn a_cosigned_checkpoint_of_another_tree_is_found() {
+    let mut scene = Scene::new().await;
+    for _ in 0..3 {
+        scene.good(1).await;
+    }
+    let earlier = scene.log.head();
+    scene.good(1).await;
+    let sign = |size, root| SignedHead::sign(ORIGIN, size, root, &*key()).unwrap().note;
+    let write = |note: &str| std::fs::write(scene.folder.path().join("log/1/cosigned"), note).unwrap();
+    for good in [&earlier.note, &scene.log.head().note] {
+        write(good);
+        assert!(scene.check().await.is_sound(), "{:?}", scene.check().await.findings);
+    }
+    let size = earlier.size();
+    for (bad, says) in [
+        (sign(size, [7; 32]), "two histories"),
+        (sign(size + 50, [7; 32]), "more leaves than the log has"),
+        (earlier.note.replace("\u{2014} ", "\u{2014} x"), ""),
+        ("rubbish\n".to_owned(), "no checkpoint"),
+    ] {
+        write(&bad);
+        let report = scene.check().await;
+        let said: Vec<String> = report.findings.iter().map(Finding::to_string).collect();
+        assert!(said.len() == 1 && said[0].contains("cosigned") && said[0].contains(says), "{said:?}");
+        let published = CheckOptions { published: true, batches: false, ..CheckOptions::default() };
+        assert_eq!(check(scene.store(), published).await.findings.len(), 1);
+    }
+}
+
+#[tokio::test]
 async fn all_that_is_wrong_is_reported_not_only_the_first() {
     let mut scene = Scene::new().await;
     for _ in 0..3 {

@@ -11,7 +11,7 @@ const MAX_FILE: u64 = 256 * (2 + 65_535);
 const PROBE: usize = 64 * 1024;
 
 impl Ledger {
-    /// A file of the public log, `<generation>/checkpoint`, `<generation>/cosigned` or `<generation>/tile/…`; nothing else of the store.
+    /// A file of the public log, `<generation>/checkpoint`, `…/cosigned`, `…/beacon/…` or `…/tile/…`; nothing else of the store.
     pub async fn public_log_file(&self, file: &str) -> Result<Option<Bytes>, LedgerError> {
         if !is_public(file) {
             return Ok(None);
@@ -51,7 +51,8 @@ impl Ledger {
     }
 }
 
-/// C2SP tlog-tiles paths under a generation, and no others: `checkpoint`, `cosigned`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>…`.
+/// C2SP tlog-tiles paths under a generation, `cosigned`, the timestamps that statements name, and no others: `checkpoint`,
+/// `cosigned`, `beacon/<SHA-256>`, `tile/<L>/<N>[.p/<W>]`, `tile/entries/<N>…`.
 pub(crate) fn is_public(file: &str) -> bool {
     let digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     let Some((generation, rest)) = file.split_once('/') else { return false };
@@ -60,6 +61,9 @@ pub(crate) fn is_public(file: &str) -> bool {
     }
     if matches!(rest, "checkpoint" | "cosigned") {
         return true;
+    }
+    if let Some(beacon) = rest.strip_prefix("beacon/") {
+        return beacon.len() == 64 && beacon.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'a'..=b'f'));
     }
     let Some(tile) = rest.strip_prefix("tile/") else { return false };
     let mut parts = tile.split('/');
@@ -83,6 +87,7 @@ mod tests {
             "1/tile/0/000",
             "1/tile/0/x001/234.p/17",
             "12/tile/entries/x001/x002/003",
+            "1/beacon/00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
         ] {
             assert!(is_public(public), "{public}");
         }
@@ -98,6 +103,10 @@ mod tests {
             "/checkpoint",
             "1//checkpoint",
             "1/tile/entries/",
+            "1/beacon/",
+            "1/beacon/../../../keys/log.pem",
+            "1/beacon/00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff",
+            "1/anchor/3/a.tst",
         ] {
             assert!(!is_public(private), "{private}");
         }

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use colophon_receipt::Hash;
 use colophon_receipt::merkle::sha256;
 use colophon_signer::note::VerifierKey;
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,12 @@ struct Json {
     read: u64,
     statements: Saved,
     shards: BTreeMap<String, Shard>,
+    /// The newest head that a quorum of its witnesses cosigned, with their lines.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    cosigned: String,
+    /// The last beacon whose token was judged, in hexadecimal, and the time in it, µs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<(String, u64)>,
     /// The newest beacon, in hexadecimal, and when it was first seen, µs.
     beacon: Option<(String, u64)>,
     counts: BTreeMap<String, u64>,
@@ -139,8 +146,32 @@ impl State {
         SignedHead::parse(&self.file.note, key).ok()
     }
 
-    pub(super) fn saw(&mut self, head: &SignedHead) {
+    /// The newest cosigned head that was seen and held.
+    pub(super) fn cosigned(&self, key: &VerifierKey) -> Option<SignedHead> {
+        SignedHead::parse(&self.file.cosigned, key).ok()
+    }
+
+    pub(super) fn saw(&mut self, head: &SignedHead, cosigned: Option<&SignedHead>) {
         (self.file.note, self.file.size) = (head.note.clone(), head.size());
+        if let Some(cosigned) = cosigned {
+            self.file.cosigned = cosigned.note.clone();
+        }
+    }
+
+    /// The beacon that the newest statements name.
+    pub(super) fn beacon(&self) -> Option<Hash> {
+        let (beacon, _) = self.file.beacon.as_ref()?;
+        hex::decode(beacon).ok()?.try_into().ok()
+    }
+
+    /// The time in the token that this beacon is the hash of, if that was judged.
+    pub(super) fn token_time(&self, beacon: &Hash) -> Option<u64> {
+        let (judged, time) = self.file.token.as_ref()?;
+        (*judged == hex::encode(beacon)).then_some(*time)
+    }
+
+    pub(super) fn saw_token(&mut self, beacon: &Hash, time: u64) {
+        self.file.token = Some((hex::encode(beacon), time));
     }
 
     /// Takes a leaf in at `now`. Returns the shard that turns out to have ended without a close.

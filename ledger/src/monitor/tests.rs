@@ -131,6 +131,7 @@ impl Scene {
             silence: Duration::from_secs(300),
             stale: Duration::from_secs(900),
             policy: Arc::new(TlogPolicy::parse(policy.as_bytes()).unwrap()),
+            tsa_roots: Roots::default(),
         };
         LogMonitor::open(self.log.vkey().parse().unwrap(), self.store.clone(), "log/1", config).unwrap()
     }
@@ -293,6 +294,106 @@ async fn cosignatures_and_beacons_that_are_old_are_told() {
     let larger = SignedHead::sign(ORIGIN, other.size() + 9, [7; 32], &*key()).unwrap();
     scene.store.put(&ObjectPath::from("log/1/cosigned"), larger.note.into()).await.unwrap();
     assert_eq!(kinds(&monitor.round(scene.to).await.unwrap())[0], "rollback");
+}
+
+/// Two trees of one size under one witness's signature: the log is at fault, and so is the witness.
+#[tokio::test]
+async fn a_witness_that_cosigns_a_fork_is_named_and_both_its_lines_are_kept() {
+    let witness = Ed25519Key::from_seed(&[9; 32]).unwrap();
+    let vkey = VerifierKey::new("w.example", NoteAlgorithm::CosignatureV1, witness.public_key()).unwrap();
+    let policy = format!("witness w {vkey}\nquorum w\n");
+    let cosign = async |scene: &Scene| {
+        let head = scene.log.head();
+        let (text, time) = (head.checkpoint.to_text(), scene.to / 1_000_000);
+        let line = cosignature_line(&text, "w.example", time, &witness).unwrap();
+        let cosigned = format!("{}{line}", head.note);
+        scene.store.put(&ObjectPath::from("log/1/cosigned"), cosigned.into()).await.unwrap();
+    };
+    // Whether the witness cosigned the second tree, and whether the first log has grown since.
+    for (both, grown) in [(true, false), (true, true), (false, false)] {
+        let (dir, mut scene) = (tempfile::tempdir().unwrap(), Scene::new().await);
+        scene.beat(2).await;
+        let mut other = scene.fork().await;
+        scene.beat(1).await;
+        cosign(&scene).await;
+        if grown {
+            scene.beat(3).await;
+        }
+        let first = scene.monitor_with(dir.path(), &policy).round(scene.to).await.unwrap();
+        assert_eq!(kinds(&first), Vec::<&str>::new());
+        let mut bent = other.next();
+        bent.to += 1;
+        other.state(&bent).await;
+        if both {
+            cosign(&other).await;
+        }
+        // Also by a monitor that was started anew.
+        let round = other.monitor_with(dir.path(), &policy).round(other.to).await.unwrap();
+        let named: Vec<&Found> = round.found.iter().filter(|found| found.kind == "witness-fork").collect();
+        assert_eq!((kinds(&round)[0], named.len()), ("equivocation", usize::from(both)), "{:?}", round.found);
+        let Some(found) = named.first() else { continue };
+        assert!(found.what.contains("w.example"), "{}", found.what);
+        let proof = std::fs::read(found.proof.as_ref().unwrap()).unwrap();
+        let proof: serde_json::Value = serde_json::from_slice(&proof).unwrap();
+        let heads = ["first", "second"].map(|which| {
+            let note = Note::parse(proof[which].as_str().unwrap()).unwrap();
+            assert!(note.verify(std::slice::from_ref(&vkey)).unwrap().signed_by(&vkey));
+            SignedHead::parse(proof[which].as_str().unwrap(), &scene.log.vkey().parse().unwrap()).unwrap()
+        });
+        assert_eq!(heads[0].size(), heads[1].size());
+        assert_ne!(heads[0].checkpoint.root, heads[1].checkpoint.root);
+    }
+}
+
+#[tokio::test]
+async fn timestamps_that_statements_name_are_judged_by_their_own_time() {
+    use colophon_signer::rfc3161::testing::Tsa;
+    let (dir, mut scene) = (tempfile::tempdir().unwrap(), Scene::new().await);
+    let (tsa, other) = (Tsa::new(1, START), Tsa::new(11, START));
+    let monitor = |scene: &Scene| {
+        let mut monitor = scene.monitor(dir.path());
+        monitor.config.tsa_roots = tsa.roots();
+        monitor
+    };
+    let look = async |scene: &Scene, now: u64| kinds(&monitor(scene).round(now).await.unwrap());
+    scene.beat(1).await;
+    assert_eq!(look(&scene, scene.to).await, ["stale-timestamp"], "none is named");
+    let name = async |scene: &mut Scene, der: &[u8], stored: Option<&[u8]>| {
+        let mut dated = scene.next();
+        dated.beacon = Some(sha256(der));
+        scene.state(&dated).await;
+        if let Some(stored) = stored {
+            let path = format!("log/1/{}", beacon_name(&sha256(der)));
+            scene.store.put(&ObjectPath::from(path), stored.to_vec().into()).await.unwrap();
+        }
+    };
+    let good = tsa.token(&[1; 32], scene.to, None);
+    name(&mut scene, &good, Some(&good)).await;
+    assert_eq!(look(&scene, scene.to).await, Vec::<&str>::new());
+    // Known from then on, also if the file goes; and old by its own time, whatever statements say since.
+    let path = ObjectPath::from(format!("log/1/{}", beacon_name(&sha256(&good))));
+    scene.store.delete(&path).await.unwrap();
+    scene.beat(14).await;
+    assert_eq!(look(&scene, scene.to - MINUTE).await, Vec::<&str>::new());
+    scene.beat(2).await;
+    assert!(look(&scene, scene.to).await.contains(&"stale-timestamp"));
+    // A new name every time does not make a timestamp: missing, another file, rubbish, another root's, an old one.
+    let old = tsa.token(&[2; 32], START, None);
+    let strange = other.token(&[3; 32], scene.to, None);
+    let swapped = tsa.token(&[4; 32], scene.to, None);
+    for (der, stored, found) in [
+        (&b"nothing"[..], None, "timestamp"),
+        (&swapped, Some(&good[..]), "timestamp"),
+        (&b"rubbish"[..], Some(&b"rubbish"[..]), "timestamp"),
+        (&strange, Some(&strange), "timestamp"),
+        (&old, Some(&old), "stale-timestamp"),
+    ] {
+        name(&mut scene, der, stored).await;
+        assert_eq!(look(&scene, scene.to).await, [found]);
+    }
+    let fresh = tsa.token(&[5; 32], scene.to, None);
+    name(&mut scene, &fresh, Some(&fresh)).await;
+    assert_eq!(look(&scene, scene.to).await, Vec::<&str>::new());
 }
 
 #[tokio::test]

@@ -13,7 +13,10 @@ pub(super) const OPEN: u8 = 1;
 /// Its record was made.
 pub(super) const DONE: u8 = 2;
 
+/// Of a header that says nothing of its place: copies in a store, and segments of earlier builds.
 const VERSION: u64 = 1;
+/// Of a header that names its segment's number and data folder.
+const PLACED: u64 = 2;
 /// Bytes before the type.
 const PREFIX: usize = 8;
 /// A frame's type and payload have at most this many bytes: fields and signatures of one exchange are far smaller.
@@ -106,12 +109,49 @@ pub(super) fn header(shard: &str, announced: u64) -> Vec<u8> {
     Value::Array(vec![Value::Uint(VERSION), Value::text(shard), Value::Uint(announced)]).encode()
 }
 
-/// The shard that a header names, and the log index of its announcement.
-pub(super) fn read_header(payload: &[u8]) -> Result<(String, u64), CborError> {
-    match Value::decode(payload)?.as_items("WAL header")? {
-        [Value::Uint(VERSION), Value::Text(shard), Value::Uint(announced)] => Ok((shard.clone(), *announced)),
-        _ => Err(CborError::Value("WAL header")),
-    }
+/// The payload of a segment's header: `[version, shard, log index of its announcement, segment, data folder]`.
+pub(super) fn placed_header(shard: &str, announced: u64, place: Place) -> Vec<u8> {
+    let Place { segment, folder } = place;
+    let (shard, announced) = (Value::text(shard), Value::Uint(announced));
+    let place = [Value::Uint(segment), Value::bytes(folder)];
+    Value::Array([Value::Uint(PLACED), shard, announced].into_iter().chain(place).collect()).encode()
+}
+
+/// Which segment of which data folder's WAL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: u64,
+    pub(super) folder: FolderId,
+}
+
+/// Tells data folders apart: random, made with the first segment.
+pub(super) type FolderId = [u8; 16];
+
+/// What a header says.
+pub(super) struct Header {
+    pub(super) shard: String,
+    /// Log index of the shard's announcement.
+    pub(super) announced: u64,
+    pub(super) place: Option<Place>,
+}
+
+/// Reads a header of either version.
+pub(super) fn read_header(payload: &[u8]) -> Result<Header, CborError> {
+    let value = Value::decode(payload)?;
+    let (version, shard, announced, place) = match value.as_items("WAL header")? {
+        [Value::Uint(version), Value::Text(shard), Value::Uint(announced), place @ ..] => {
+            (*version, shard.clone(), *announced, place)
+        }
+        _ => return Err(CborError::Value("WAL header")),
+    };
+    let place = match (version, place) {
+        (VERSION, []) => None,
+        (PLACED, [Value::Uint(segment), folder]) => {
+            Some(Place { segment: *segment, folder: folder.as_array("data folder")? })
+        }
+        _ => return Err(CborError::Value("WAL header")),
+    };
+    Ok(Header { shard, announced, place })
 }
 
 impl OpenFrame {

@@ -3,13 +3,17 @@
 //! A frame that does not check ends what is believed of a segment, unless its length leads to a good frame: then only
 //! that one is left out. Nothing else is searched for: field values come from outside and could hold a frame's bytes.
 
-use super::frame::{self, DoneFrame, OpenFrame, Parsed};
+use super::folder_id;
+use super::frame::{self, DoneFrame, FolderId, OpenFrame, Parsed, Place};
 use super::{MAX_SEGMENT, WalError, io, segment_path, segments};
 use crate::shard::UNANNOUNCED;
 use colophon_receipt::record::RecordId;
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+
+/// Missing segments that are told one by one.
+const MAX_MISSING: usize = 100;
 
 /// Everything that the WAL says.
 #[derive(Debug, Default)]
@@ -24,6 +28,8 @@ pub(crate) struct Replay {
     pub(crate) done: Vec<DoneFrame>,
     /// What could not be read.
     pub(crate) damage: Vec<Damage>,
+    /// Whose WAL it is.
+    pub(super) folder: FolderId,
     /// The ids in `done`.
     finished: HashSet<RecordId>,
     /// The shard of the last header.
@@ -44,9 +50,19 @@ pub struct Damage {
 }
 
 /// Reads all segments in `dir`.
+///
+/// # Errors
+/// [`WalError::Foreign`] for one that another folder's WAL wrote: its records are another sidecar's, which may log them too.
 pub(crate) fn replay(dir: &Path) -> Result<Replay, WalError> {
-    let mut replay = Replay { segments: segments(dir)?, ..Replay::default() };
+    let segments = segments(dir)?;
+    let folder = folder_id::of(dir, &segments)?;
+    let mut replay = Replay { segments, folder, ..Replay::default() };
+    let mut next = replay.segments.first().copied();
     for number in replay.segments.clone() {
+        if let Some(missing) = next.filter(|next| *next < number) {
+            replay.missing(dir, missing, number);
+        }
+        next = Some(number + 1);
         let path = segment_path(dir, number);
         let mut bytes = Vec::new();
         let file = std::fs::File::open(&path).map_err(|e| io(&path, e))?;
@@ -54,18 +70,31 @@ pub(crate) fn replay(dir: &Path) -> Result<Replay, WalError> {
             .read_to_end(&mut bytes)
             .map_err(|e| io(&path, e))?;
         let before = replay.damage.len();
-        read_segment(&path, &bytes, &mut replay);
+        read_segment(&path, &bytes, Some(Place { segment: number, folder }), &mut replay)?;
         report(&path, &replay.damage[before..])?;
     }
     Ok(replay)
 }
 
 impl Replay {
+    /// Segments go in their order, so that one which is not there was not deleted by a ledger.
+    fn missing(&mut self, dir: &Path, from: u64, to: u64) {
+        for number in (from..to).take(MAX_MISSING) {
+            let segment = segment_path(dir, number);
+            tracing::error!(
+                segment = %segment.display(),
+                "MISSING WAL segment, though there are earlier and later ones; records in it may be lost"
+            );
+            self.damage.push(Damage { segment, offset: 0, dropped: 0, torn_tail: false });
+        }
+    }
+
     /// Takes in a copy of frames from the store. Returns whether all of it could be read.
     pub(super) fn take_copy(&mut self, name: &str, frames: &[u8]) -> bool {
         let before = self.damage.len();
-        read_segment(Path::new(name), frames, self);
-        self.damage.len() == before
+        // Sealed under the name of its life and its number, and perhaps of another machine's folder.
+        let read = read_segment(Path::new(name), frames, None, self);
+        read.is_ok() && self.damage.len() == before
     }
 
     /// Every exchange that it tells of.
@@ -79,11 +108,20 @@ impl Replay {
     }
 }
 
-fn read_segment(path: &Path, bytes: &[u8], replay: &mut Replay) {
+/// Takes a segment in, or a copy, which has no `place`.
+fn read_segment(
+    path: &Path,
+    bytes: &[u8],
+    place: Option<Place>,
+    replay: &mut Replay,
+) -> Result<(), WalError> {
     let mut at = 0;
     while at < bytes.len() {
         let step = match frame::parse(&bytes[at..]) {
             Parsed::Good(kind, payload, step) => {
+                if let (frame::HEADER, Some(place)) = (kind, place) {
+                    is_ours(path, payload, place)?;
+                }
                 if apply(kind, payload, replay) {
                     at += step;
                     continue;
@@ -109,13 +147,33 @@ fn read_segment(path: &Path, bytes: &[u8], replay: &mut Replay) {
         });
         at = end;
     }
+    Ok(())
+}
+
+/// Refuses a header of another folder's. One that does not read is damage, told as such.
+fn is_ours(path: &Path, header: &[u8], place: Place) -> Result<(), WalError> {
+    let Ok(frame::Header { shard, place: Some(found), .. }) = frame::read_header(header) else {
+        return Ok(());
+    };
+    if found.folder != place.folder {
+        return Err(WalError::Foreign { path: path.to_owned(), shard });
+    }
+    if found.segment != place.segment {
+        // Whatever the order, each record is taken once.
+        tracing::error!(
+            segment = %path.display(),
+            written_as = found.segment,
+            "a WAL segment under another's name, or joined to another: it is read all the same"
+        );
+    }
+    Ok(())
 }
 
 /// Takes one frame in; `false` if its content is not what its type says.
 fn apply(kind: u8, payload: &[u8], replay: &mut Replay) -> bool {
     match kind {
         frame::HEADER => match frame::read_header(payload) {
-            Ok((shard, announced)) => {
+            Ok(frame::Header { shard, announced, .. }) => {
                 replay.shard = Some(shard.clone());
                 // Once the log has answered, a second header says where.
                 let known = replay.shards.entry(shard).or_insert(announced);

@@ -5,6 +5,8 @@ use colophon_receipt::{Outcome, fields};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+mod places;
+
 fn field_set(n: u8) -> FieldSet {
     let mut set = FieldSet::new();
     fields::write_list(fields::STRIPPED, &[vec![n; 20]], &mut set);
@@ -162,7 +164,8 @@ fn damage_in_the_middle_is_kept_aside_once() {
 
 #[test]
 fn a_segment_of_garbage_is_no_torn_tail() {
-    let longest = frame::header(&format!("{}/{}", "x".repeat(128), "0".repeat(16)), u64::MAX);
+    let place = Place { segment: u64::MAX, folder: [0xff; 16] };
+    let longest = frame::placed_header(&format!("{}/{}", "x".repeat(128), "0".repeat(16)), u64::MAX, place);
     let payload = longest;
     let mut longest = Vec::new();
     frame::frame(&mut longest, frame::HEADER, |out| out.extend_from_slice(&payload)).unwrap();

@@ -14,6 +14,7 @@ use clap::Args;
 use colophon_ledger::monitor::{Found, LogMonitor, MonitorConfig, Round};
 use colophon_signer::note::{NoteAlgorithm, VerifierKey};
 use colophon_signer::policy::TlogPolicy;
+use colophon_signer::rfc3161::Roots;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -55,6 +56,9 @@ pub(super) struct MonitorArgs {
     /// Cosignatures and timestamps older than this are stale
     #[arg(long, env = "COLOPHON_MONITOR_STALE", value_name = "TIME", default_value = "30m", value_parser = duration)]
     stale: Duration,
+    /// PEM file of TSAs' roots: the log's statements have to name timestamps that lead to one, not older than --stale
+    #[arg(long, env = "COLOPHON_MONITOR_TSA_ROOT", value_name = "FILE", value_delimiter = ',')]
+    tsa_root: Vec<PathBuf>,
     /// Folder with receipts (*.json) and saved heads of answers (any other name), whose promises are watched
     #[arg(long, env = "COLOPHON_MONITOR_PROMISES", value_name = "DIR")]
     promises: Option<PathBuf>,
@@ -123,6 +127,7 @@ fn open(args: &MonitorArgs) -> anyhow::Result<(Vec<Watched>, File)> {
         silence: args.silence,
         stale: args.stale,
         policy: Arc::new(policy),
+        tsa_roots: tsa_roots(&args.tsa_root)?,
     };
     let mut watched: Vec<Watched> = Vec::new();
     for (key, place) in places {
@@ -138,6 +143,16 @@ fn open(args: &MonitorArgs) -> anyhow::Result<(Vec<Watched>, File)> {
         watched.push(Watched { monitor, promises });
     }
     Ok((watched, lock))
+}
+
+fn tsa_roots(files: &[PathBuf]) -> anyhow::Result<Roots> {
+    let mut roots = Roots::default();
+    for path in files {
+        let said = || format!("--tsa-root {}", path.display());
+        let pem = std::fs::read_to_string(path).with_context(said)?;
+        roots.extend(Roots::from_pem(&pem).with_context(said)?).with_context(said)?;
+    }
+    Ok(roots)
 }
 
 fn lock(folder: &Path) -> anyhow::Result<File> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::thread;
 
+use colophon_receipt::checkpoint::Checkpoint;
 use colophon_receipt::merkle::leaf_hash;
 use colophon_receipt::receipt::Receipt;
 use colophon_signer::drand::Chain;
@@ -10,6 +11,7 @@ use colophon_signer::drand::Chain;
 use super::account::Account;
 use super::source::Item;
 use super::{FolderReport, Manifest};
+use crate::log::{LogProof, same_tree};
 use crate::text::quoted;
 use crate::{Bodies, Report, Trust, Verdict, policy};
 
@@ -27,6 +29,8 @@ pub(super) struct Receipts<'a> {
     waiting: Vec<Item>,
     /// For each counted statement, which of its records were seen.
     seen: Vec<Vec<u64>>,
+    /// The trees that checkpoints here are of, by size: the account's and those of receipts.
+    trees: BTreeMap<u64, Checkpoint>,
 }
 
 impl<'a> Receipts<'a> {
@@ -39,7 +43,8 @@ impl<'a> Receipts<'a> {
     ) -> Receipts<'a> {
         let seen = vec![Vec::new(); account.count.counted.len()];
         let bodies = Bodies { chain: chain.cloned(), ..Bodies::default() };
-        Receipts { account, policies, trust, at, bodies, waiting: Vec::new(), seen }
+        let trees = account.checkpoint.iter().map(|head| (head.size, head.clone())).collect();
+        Receipts { account, policies, trust, at, bodies, waiting: Vec::new(), seen, trees }
     }
 
     pub(super) fn take(&mut self, item: Item, report: &mut FolderReport) {
@@ -98,6 +103,13 @@ impl<'a> Receipts<'a> {
         };
         report.receipts.trusted += u64::from(found.result == Verdict::Trusted);
         report.receipts.dated += u64::from(found.time.upper.is_some());
+        if let Ok(LogProof { checkpoint, .. }) = LogProof::parse(&receipt.log_proof) {
+            let size = checkpoint.size;
+            let known = self.trees.entry(size).or_insert_with(|| checkpoint.clone());
+            if let Err(why) = same_tree(known, &checkpoint) {
+                return report.bad(name, &why);
+            }
+        }
         let file = name.rsplit('/').next().and_then(|file| file.strip_suffix(".json"));
         if file != found.record.as_deref() {
             return report.bad(name, "it is named after another record");

@@ -144,6 +144,49 @@ async fn a_folder_of_version_1_is_still_read() {
     verify(&ledger, &receipt(&ledger, &later).await);
 }
 
+/// A disk that lost a stretch of a file: no receipt is wrong, and what lies elsewhere in the file is whole.
+#[tokio::test]
+async fn a_page_that_is_lost_costs_no_more_than_its_record() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let slow = Config { batch_every: Duration::from_secs(3600), ..config(dir.path()) };
+    let (ledger, keeper) = open(slow, store.clone()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let ids = [exchange(&ledger, 1), exchange(&ledger, 2)];
+    keeper.close().await.unwrap();
+    let (target, _) = ledger.cache().get(&ids[0]).unwrap();
+    assert_eq!(ledger.cache().get(&ids[1]).unwrap().0, target, "one batch");
+    let name = private_name(&target.shard, target.seq);
+    let whole = get(&store, &name).await;
+    let mut alone = [0; 2];
+    for start in (0..whole.len()).step_by(64) {
+        let mut lost = whole.clone();
+        let end = (start + 64).min(whole.len());
+        lost[start..end].fill(0);
+        put(&store, &name, lost).await;
+        let mut hurt = [false; 2];
+        for (id, hurt) in ids.iter().zip(&mut hurt) {
+            match ledger.lookup(id).await {
+                Ok(Lookup::Found(receipt)) => drop(verify(&ledger, &receipt)),
+                Err(LedgerError::Damaged { what, .. }) => {
+                    assert_eq!(what, name);
+                    *hurt = true;
+                }
+                other => panic!("from byte {start}: {other:?}"),
+            }
+        }
+        match hurt {
+            [true, false] => alone[0] += 1,
+            [false, true] => alone[1] += 1,
+            _ => {}
+        }
+    }
+    assert!(alone.iter().all(|stretches| *stretches > 0), "{alone:?}");
+    put(&store, &name, whole).await;
+    for id in &ids {
+        verify(&ledger, &receipt(&ledger, id).await);
+    }
+}
+
 /// A finished exchange of a tenant, and one that is only open.
 fn of_tenant(ledger: &Ledger, tenant: Option<&[u8]>, n: u64) -> (RecordId, Ticket) {
     let mut tickets = Vec::new();
