@@ -27,6 +27,9 @@ const STREAM_HEAD: &[u8] =
 /// How long `log check` may take for each statement in the log, besides [`PATIENCE`].
 const CHECK_PER_LEAF: Duration = Duration::from_millis(20);
 
+/// A connection without a byte for so long hangs. Busy machines have let processes wait for more than ten seconds.
+const HANGS: Duration = Duration::from_secs(60);
+
 /// How often memory is looked at during a life.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -136,7 +139,7 @@ fn load(
     answers: &AtomicUsize,
 ) -> Vec<Got> {
     let mut got = Vec::new();
-    let mut client = Client::connect(colophon.listen()).timeout(Duration::from_secs(10));
+    let mut client = Client::connect(colophon.listen()).timeout(HANGS);
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
             break;
@@ -148,14 +151,15 @@ fn load(
             break;
         }
         assert_eq!(response.status(), 200, "{}", response.text());
-        assert_ne!(response.end, End::TimedOut, "a connection hangs: {body}");
+        let length = response.body.len();
+        assert_ne!(response.end, End::TimedOut, "a connection hangs after {length} bytes: {body}");
         let whole = response.end == End::Complete;
         got.push((body, response));
         if !whole && kind == "broken" {
             // The upstream's fault, not the end of the proxy.
             pause(Duration::from_millis(20));
             let Some(again) = Client::try_connect(colophon.listen()) else { break };
-            client = again.timeout(Duration::from_secs(10));
+            client = again.timeout(HANGS);
             continue;
         }
         if !whole {
@@ -174,7 +178,7 @@ fn leave(colophon: &Colophon, stop: &AtomicBool) -> Vec<Got> {
     let mut got = Vec::new();
     for number in 0.. {
         let Some(client) = Client::try_connect(colophon.listen()) else { break };
-        let mut client = client.timeout(Duration::from_secs(10));
+        let mut client = client.timeout(HANGS);
         let body = format!("{{\"endless\":\"left {number}\"}}");
         client.send(&post_bytes(CHAT, "", &body));
         let mut response = client.wire().response_head();
