@@ -37,8 +37,8 @@ pub(crate) fn fuzz(args: &FuzzArgs) -> Result<()> {
         command.args(["fuzz", "run", "--sanitizer", "none", name]).arg(&found);
         command.arg(root().join("fuzz/seeds").join(name)).arg("--");
         command.arg(format!("-max_total_time={}", args.minutes * 60));
-        // An input that takes so long is a find, too.
-        command.args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1"]);
+        // An input that takes so long is a find, too; wall-clock time, on a machine that may be busy.
+        command.args(["-timeout=60", "-rss_limit_mb=2048", "-print_final_stats=1"]);
         run(&mut command)?;
     }
     Ok(())
