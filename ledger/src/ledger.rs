@@ -767,6 +767,14 @@ impl Ledger {
         self.0.wal.durability()
     }
 
+    /// Keeps the attestation document of an upstream, for the receipts of records whose field 17 has its SHA-256.
+    ///
+    /// # Errors
+    /// The store does not take it.
+    pub async fn keep_attested(&self, document: bytes::Bytes) -> Result<(), LedgerError> {
+        lookup::upstream::keep(&self.0.objects, document).await
+    }
+
     /// Counts an exchange whose rule, of this name, says `pass`.
     pub fn passed(&self, rule: &str) {
         self.book().pass(rule);

@@ -30,6 +30,7 @@ use std::sync::Arc;
 pub mod archive;
 mod batches;
 mod evidence;
+pub(crate) mod upstream;
 
 pub(crate) use batches::Batches;
 
@@ -197,6 +198,7 @@ pub(crate) async fn find(
             .map(|token| Anchor::Rfc3161(token[..].into()))
             .collect(),
         beacon: beacon(anchors, &statement).await,
+        upstream_evidence: upstream::of(objects, opening.fields.iter()).await.map(Bytes),
         round: drawn.round,
         evidence: drawn.evidence,
     })))

@@ -208,6 +208,15 @@ impl InFlight {
 
     /// What the server that answers has proved on the connection.
     pub fn proved(&mut self, session: Option<Arc<Session>>) {
+        if let Some(document) = session.as_ref().and_then(|session| session.take_document()) {
+            // Beside the answer: its receipt is asked for later.
+            let app = self.app.clone();
+            self.app.tasks.spawn(async move {
+                if let Err(error) = app.ledger.keep_attested(document).await {
+                    tracing::error!(%error, "an upstream's evidence is not kept: receipts go without it");
+                }
+            });
+        }
         self.proof = session;
     }
 

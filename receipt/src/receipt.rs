@@ -49,6 +49,9 @@ pub struct Receipt {
     /// The timestamp token (RFC 3161) that the statement names as its beacon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beacon: Option<Bytes>,
+    /// The attestation document by which the server that answered had proved itself: field 17 has its SHA-256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_evidence: Option<Bytes>,
     /// The round of public randomness that draws the record, where its rule samples and the round is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<RoundPart>,

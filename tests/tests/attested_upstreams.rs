@@ -368,6 +368,53 @@ fn one_colophon_proves_itself_to_another_over_http2() {
 }
 
 #[test]
+fn a_receipt_carries_the_upstreams_evidence_which_is_judged_on_its_own() {
+    let scene = Scene::new();
+    let server = scene.server(|asked| Some(good(asked)));
+    let colophon =
+        scene.proxy(policy(&[("enclave", &server.url(), &takes_simulated())]), &["--allow-simulated"]);
+    let response = ask(&colophon);
+    // It is kept beside the answer.
+    let receipt = colophon_tests::wait_for(colophon_tests::PATIENCE, || {
+        let receipt = Fetched::of(&response, colophon.listen());
+        receipt.receipt().upstream_evidence.is_some().then_some(receipt)
+    });
+    let receipt = receipt.expect("a receipt with the upstream's evidence");
+    let whole = receipt.receipt();
+    let upstream = Upstream::read(receipt.field(fields::UPSTREAM).unwrap()).unwrap();
+    let document = whole.upstream_evidence.clone().unwrap();
+    assert_eq!(upstream.evidence, Some(colophon_receipt::merkle::sha256(&document.0)));
+    let trust = String::from_utf8(get(colophon.listen(), "/.well-known/colophon/keys").body).unwrap();
+    let mr_td = takes_simulated();
+    let mr_td = mr_td.split('"').nth(1).unwrap();
+    let trusting = |mr_td: &str| {
+        let spec =
+            format!(r#"{{"gpu":"off","platforms":{{"tdx":{{"referenceValues":{{"mr_td":["{mr_td}"]}}}}}}}}"#);
+        format!("{},\"upstream_attestation\":{spec}}}", trust.trim().strip_suffix('}').unwrap())
+    };
+    let path = |name: &str| scene.folder.path().join(name).display().to_string();
+    let verify = |receipt: &colophon_receipt::receipt::Receipt, trust: &str, more: &[&str]| {
+        std::fs::write(path("receipt.json"), receipt.to_json().unwrap()).unwrap();
+        std::fs::write(path("trust.json"), trust).unwrap();
+        let (receipt, trust) = (path("receipt.json"), path("trust.json"));
+        colophon_tests::colophon::run(
+            &[&["verify", &receipt, "--trust", &trust, "--at", "now"], more].concat(),
+        )
+    };
+    let allowed = ["--allow-simulated"];
+    let (code, said) = verify(&whole, &trusting(mr_td), &allowed);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("upstream-evidence") && said.contains("tee claimed, sign verified"), "{said}");
+    assert_eq!(verify(&whole, &trusting(mr_td), &[]).0, 1, "simulated, and nobody allowed that");
+    assert_eq!(verify(&whole, &trusting("00"), &allowed).0, 1, "another measurement");
+    assert_eq!(verify(&whole, &trust, &allowed).0, 0, "nobody asked for one");
+    let mut other = whole.clone();
+    other.upstream_evidence = Some(colophon_receipt::receipt::Bytes(document.0[..100].to_vec()));
+    let (code, said) = verify(&other, &trust, &allowed);
+    assert!(code == 1 && said.contains("does not name"), "{said}");
+}
+
+#[test]
 fn a_receipt_carries_the_proxys_own_evidence_and_simulated_evidence_counts_for_sign_at_most() {
     let scene = Scene::new();
     let model = colophon_tests::upstream::Upstream::answering(answer(REPLY));

@@ -35,6 +35,9 @@ pub const BEACON: &str = "beacon";
 pub const HTTP_SIGNATURE: &str = "http-signature";
 /// The evidence that was announced with the statement's key is good, and as the trust file says. Left out where there is none.
 pub const ATTESTATION: &str = "attestation";
+/// The evidence by which the server that answered had proved itself is the one that the record names, and good. Left out where
+/// there is none.
+pub const UPSTREAM_EVIDENCE: &str = "upstream-evidence";
 /// The level claimed is the level that was verified.
 pub const LEVEL: &str = "level";
 /// The draw that the record is in, re-computed. Left out where its rule does not sample.

@@ -38,6 +38,7 @@ pub(crate) struct Opened {
     pub(crate) caller: Option<Caller<'static>>,
     pub(crate) context: Option<Context<'static>>,
     pub(crate) failure: Option<Failure<'static>>,
+    pub(crate) upstream: Option<Upstream<'static>>,
 }
 
 impl Record {
@@ -155,7 +156,7 @@ impl Opened {
             SEMANTIC => self.semantic = Some(Semantic::read(value)?),
             TIMES => self.times = Some(Times::read(value)?),
             DECISION => self.decision = Some(DecisionField::read(value)?),
-            UPSTREAM => drop(Upstream::read(value)?),
+            UPSTREAM => self.upstream = Some(Upstream::read(value)?),
             CALLER => self.caller = Some(Caller::read(value)?),
             CONTEXT => self.context = Some(Context::read(value)?),
             FAILURE => self.failure = Some(Failure::read(value)?),

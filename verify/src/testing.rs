@@ -277,6 +277,7 @@ impl Plan {
             announcements,
             http_signatures,
             beacon: self.beacon_token().map(Bytes),
+            upstream_evidence: None,
             round: self.round.clone(),
             evidence: evidence
                 .into_iter()

@@ -29,6 +29,8 @@ pub struct Trust {
     pub require: Require,
     /// What evidence of the proxy itself has to say.
     pub attestation: Option<colophon_attest::Policy>,
+    /// What that of the servers that answered has to say.
+    pub upstream_attestation: Option<colophon_attest::Policy>,
     /// Simulated evidence is looked at too, and counts for `sign` at most. The reader's to say, not the file's.
     pub allow_simulated: bool,
 }
@@ -151,6 +153,8 @@ struct TrustFile {
     require: Require,
     #[serde(default)]
     attestation: Option<serde_json::Value>,
+    #[serde(default)]
+    upstream_attestation: Option<serde_json::Value>,
 }
 
 #[derive(Deserialize)]
@@ -206,9 +210,11 @@ impl Trust {
         for (index, entry) in file.model_authorities.into_iter().enumerate() {
             models.push(Authority::try_from(entry).map_err(|error| TrustError::Model { index, error })?);
         }
-        let attestation = file.attestation.as_ref();
-        let attestation =
-            attestation.map(|spec| colophon_attest::Policy::from_spec("trust file", spec)).transpose()?;
+        let policy_of = |spec: &Option<serde_json::Value>| {
+            spec.as_ref().map(|spec| colophon_attest::Policy::from_spec("trust file", spec)).transpose()
+        };
+        let attestation = policy_of(&file.attestation)?;
+        let upstream_attestation = policy_of(&file.upstream_attestation)?;
         Ok(Trust {
             logs,
             witnesses,
@@ -218,6 +224,7 @@ impl Trust {
             tsa_roots,
             require: file.require,
             attestation,
+            upstream_attestation,
             allow_simulated: false,
         })
     }
@@ -233,6 +240,7 @@ impl Trust {
             tsa_roots: Roots::default(),
             require: Require::default(),
             attestation: None,
+            upstream_attestation: None,
             allow_simulated: false,
         }
     }

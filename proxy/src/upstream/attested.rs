@@ -18,7 +18,7 @@ use http::uri::Authority;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper_rustls::MaybeHttpsStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -61,11 +61,18 @@ pub struct Session {
     pub verified_at: u64,
     /// How it is known.
     pub source: Source,
+    /// The document, until somebody takes it to keep it.
+    document: Mutex<Option<Bytes>>,
     good_until: Instant,
     renew_at: Instant,
 }
 
 impl Session {
+    /// The document that was verified, for whoever asks first.
+    pub(crate) fn take_document(&self) -> Option<Bytes> {
+        self.document.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     pub(super) fn is_good(&self, now: Instant) -> bool {
         now < self.good_until
     }
@@ -186,7 +193,7 @@ impl Demand {
     /// The lease counts from `asked_at`: evidence is never younger than its nonce.
     fn verify(
         &self,
-        document: &[u8],
+        document: &Bytes,
         nonce: &[u8; 32],
         identity: Identity,
         asked_at: Instant,
@@ -212,6 +219,7 @@ impl Demand {
             name: self.name.clone(),
             bound,
             evidence: sha256(document),
+            document: Mutex::new(Some(document.clone())),
             verified_at: u64::try_from(now.as_microsecond()).unwrap_or(0),
             source: source.unwrap_or(Source::OperatorAsserted),
             good_until: asked_at + self.lease,

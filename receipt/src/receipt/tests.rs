@@ -18,6 +18,7 @@ fn receipt() -> Receipt {
         http_signatures: vec![],
         anchors: vec![],
         beacon: None,
+        upstream_evidence: None,
         round: None,
         evidence: vec![],
     }
