@@ -5,7 +5,7 @@ use crate::pointers;
 use crate::rolling::Rolling;
 use bytes::Bytes;
 use colophon_policies::{Api, Pointer, Value};
-use colophon_reading::{FormReader, RequestMeaning, ResponseMeaning, ResponseReader, read_request};
+use colophon_reading::{FormReader, RequestMeaning, ResponseMeaning, ResponseReader, read_request_watching};
 use colophon_receipt::Hash;
 use colophon_receipt::canonical::{self, Uncanonical};
 use colophon_receipt::fields::BodyDigest;
@@ -228,13 +228,20 @@ impl RequestSeen {
                     let doubtful = matches!(self.decoder, Some(Decoder::Brotli(_)))
                         || (body.trim_ascii().is_empty() && self.seen.size() > 0);
                     self.legible = !doubtful;
-                    self.values = pointers::values(&body, &self.asked);
                 }
                 if self.digests && !body.is_empty() {
                     self.canonical = Some(canonical::digest(&body).map_err(Uncanonical::as_str));
                 }
                 let content_type = self.content_type.as_ref().and_then(|value| value.to_str().ok());
-                read_request(self.api, content_type, &body)
+                let names = pointers::first_names(&self.asked);
+                let (meaning, members) = read_request_watching(self.api, content_type, &body, &names);
+                if self.complete {
+                    self.values = match members {
+                        Some(members) => pointers::of_members(&members, &names, &self.asked),
+                        None => pointers::values(&body, &self.asked),
+                    };
+                }
+                meaning
             }
         }
     }

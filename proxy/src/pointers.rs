@@ -1,4 +1,7 @@
 //! The values at pointers into a JSON body, for the policy.
+//!
+//! Where the body is read for its meaning too, that one pass hands over the members on the way ([`of_members`]); what no
+//! API's reader reads is looked through here ([`values`]).
 
 use colophon_policies::{Pointer, Value};
 use serde::de::{Deserializer as _, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -17,6 +20,43 @@ pub(crate) fn values(body: &[u8], pointers: &[Pointer]) -> Vec<Value<'static>> {
     let mut values = vec![Value::Absent; pointers.len()];
     let targets = pointers.iter().map(Pointer::tokens).enumerate().collect();
     fill(document.get(), targets, &mut values);
+    values
+}
+
+/// The members that pointers begin with, each once.
+pub(crate) fn first_names(pointers: &[Pointer]) -> Vec<&str> {
+    let mut names: Vec<&str> = Vec::with_capacity(pointers.len());
+    for name in pointers.iter().filter_map(|pointer| pointer.tokens().first()) {
+        if !names.contains(&name.as_str()) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// As [`values`], of a body that is one sound JSON object, of which these are the members of the `first_names`.
+pub(crate) fn of_members(
+    members: &[(usize, &[u8])],
+    names: &[&str],
+    pointers: &[Pointer],
+) -> Vec<Value<'static>> {
+    let mut values = vec![Value::Absent; pointers.len()];
+    for (number, name) in names.iter().enumerate() {
+        let targets = pointers.iter().map(Pointer::tokens).enumerate().filter_map(|(slot, tokens)| {
+            let (first, rest) = tokens.split_first()?;
+            (first == name).then_some((slot, rest))
+        });
+        let targets: Targets<'_> = targets.collect();
+        let mut found = members.iter().filter(|(which, _)| *which == number);
+        match (found.next(), found.next()) {
+            (None, _) => {}
+            (Some((_, value)), None) if let Ok(text) = std::str::from_utf8(value) => {
+                fill(text, targets, &mut values);
+            }
+            // Twice: servers differ in which they take.
+            _ => targets.iter().for_each(|(slot, _)| values[*slot] = Value::Unknown),
+        }
+    }
     values
 }
 

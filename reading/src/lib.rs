@@ -31,7 +31,7 @@ pub mod testing;
 mod tests;
 
 pub use realtime::{ClientReader, ServerReader, SessionMeaning};
-pub use request::{FormReader, RequestMeaning, has_meaning, read_request};
+pub use request::{FormReader, RequestMeaning, Watched, has_meaning, read_request, read_request_watching};
 pub use response::{ResponseMeaning, ResponseReader, Usage, read_metadata_header, read_token_headers};
 
 /// The longest request body or JSON response that is read, in bytes; a longer one is marked `too large`.

@@ -36,9 +36,36 @@ pub struct RequestMeaning {
 /// Reads a request's body, of which the content encoding has been undone. Whatever the content type says, a body that
 /// is a JSON object is read, as llama.cpp's server does; only a `multipart` body is not looked at.
 pub fn read_request(api: Api, content_type: Option<&str>, body: &[u8]) -> RequestMeaning {
-    let unread = |reason| RequestMeaning { unreadable: Some(reason), ..RequestMeaning::default() };
+    read_request_watching(api, content_type, body, &[]).0
+}
+
+/// Members of the request object that were watched for, in the order of the request: which of the names, and the value
+/// as written.
+pub type Watched<'b> = Vec<(usize, &'b [u8])>;
+
+/// The same, and in the same pass the values of the members of these names (no name twice in the list), wherever they
+/// come. `None` where the body was not read as one JSON object to its end; then nothing is known of them.
+pub fn read_request_watching<'b>(
+    api: Api,
+    content_type: Option<&str>,
+    body: &'b [u8],
+    names: &[&str],
+) -> (RequestMeaning, Option<Watched<'b>>) {
+    let mut watch = Watch { names, found: Vec::new() };
+    let (meaning, read) = read(api, content_type, body, &mut watch);
+    (meaning, read.then_some(watch.found))
+}
+
+/// Whether it was read to its end is told beside the meaning.
+fn read<'b>(
+    api: Api,
+    content_type: Option<&str>,
+    body: &'b [u8],
+    watch: &mut Watch<'b, '_>,
+) -> (RequestMeaning, bool) {
+    let unread = |reason| (RequestMeaning { unreadable: Some(reason), ..RequestMeaning::default() }, false);
     if !has_meaning(api) {
-        return RequestMeaning::default();
+        return (RequestMeaning::default(), false);
     }
     let media_type = media_type(content_type);
     if is_multipart(media_type) {
@@ -46,7 +73,7 @@ pub fn read_request(api: Api, content_type: Option<&str>, body: &[u8]) -> Reques
             return unread(reason::CONTENT_TYPE);
         };
         form.push(body);
-        return form.finish();
+        return (form.finish(), false);
     }
     if body.len() > MAX_DOCUMENT {
         return unread(reason::TOO_LARGE);
@@ -55,7 +82,7 @@ pub fn read_request(api: Api, content_type: Option<&str>, body: &[u8]) -> Reques
         Some(b'{') => {}
         Some(b'[') => return unread(reason::NOT_AN_OBJECT),
         // A GET, say.
-        None => return RequestMeaning::default(),
+        None => return (RequestMeaning::default(), false),
         _ => return unread(reason::NOT_JSON),
     }
     if !is_utf8(body) {
@@ -63,14 +90,21 @@ pub fn read_request(api: Api, content_type: Option<&str>, body: &[u8]) -> Reques
     }
     let mut meaning = RequestMeaning::default();
     let mut scan = Scanner::new(body);
-    let mut members = Members { meaning: &mut meaning, seen: Seen::default(), api, nested: false };
+    let watch = Some(watch).filter(|watch| !watch.names.is_empty());
+    let mut members = Members { meaning: &mut meaning, seen: Seen::default(), api, nested: false, watch };
     // A fault is kept.
     let _ = members.read(&mut scan);
     match scan.end() {
         // A part of a request means nothing: the server reads all of it or refuses.
         Err(fault) => unread(reason_of(fault)),
-        Ok(()) => meaning,
+        Ok(()) => (meaning, true),
     }
+}
+
+/// Members whose values are wanted as written.
+struct Watch<'b, 'n> {
+    names: &'n [&'n str],
+    found: Watched<'b>,
 }
 
 /// Reads a form (`multipart/form-data`) in whatever pieces it comes, with bounded memory: its files may be long.
@@ -209,26 +243,40 @@ struct Seen {
 }
 
 /// Reads the members of the request object, or of the parameters nested in it, into `meaning`.
-struct Members<'m> {
+struct Members<'m, 'b, 'n> {
     meaning: &'m mut RequestMeaning,
     seen: Seen,
     api: Api,
     nested: bool,
+    watch: Option<&'m mut Watch<'b, 'n>>,
 }
 
-impl Members<'_> {
-    fn read(&mut self, scan: &mut Scanner<'_>) -> Option<()> {
+impl<'b> Members<'_, 'b, '_> {
+    fn read(&mut self, scan: &mut Scanner<'b>) -> Option<()> {
         let mut within = scan.object()?;
         while let Some(key) = scan.member(&mut within) {
             match scan.unescaped(key) {
-                Some(unescaped) => self.member(&unescaped, scan)?,
-                None => self.member(key, scan)?,
+                Some(unescaped) => self.watched(&unescaped, scan)?,
+                None => self.watched(key, scan)?,
             }
         }
         scan.sound()
     }
 
-    fn member(&mut self, key: &[u8], scan: &mut Scanner<'_>) -> Option<()> {
+    /// Takes a member, and keeps its value as written where somebody wants it.
+    fn watched(&mut self, key: &[u8], scan: &mut Scanner<'b>) -> Option<()> {
+        let names = self.watch.as_ref().map_or(&[][..], |watch| watch.names);
+        let Some(name) = names.iter().position(|name| name.as_bytes() == key) else {
+            return self.member(key, scan);
+        };
+        let place = scan.place()?;
+        self.member(key, scan)?;
+        let value = scan.since(place)?;
+        self.watch.as_mut()?.found.push((name, value));
+        Some(())
+    }
+
+    fn member(&mut self, key: &[u8], scan: &mut Scanner<'b>) -> Option<()> {
         if let Some(names) = parameter_name(key) {
             self.parameter(names, scan.raw()?);
         } else if self.nested {
@@ -264,7 +312,7 @@ impl Members<'_> {
                 return scan.skip();
             }
             let (meaning, seen) = (&mut *self.meaning, Seen::default());
-            Members { meaning, seen, api: self.api, nested: true }.read(scan)?;
+            Members { meaning, seen, api: self.api, nested: true, watch: None }.read(scan)?;
         } else {
             scan.skip()?;
         }

@@ -137,6 +137,17 @@ impl<'a> Scanner<'a> {
         self.bytes.get(start..self.at)
     }
 
+    /// Where the next value begins.
+    pub(crate) fn place(&mut self) -> Option<usize> {
+        self.peek()?;
+        Some(self.at)
+    }
+
+    /// What was taken since that place, as written.
+    pub(crate) fn since(&self, place: usize) -> Option<&'a [u8]> {
+        self.bytes.get(place..self.at).map(<[u8]>::trim_ascii_end)
+    }
+
     /// Takes a value of any kind, and looks only at whether it is JSON.
     pub(crate) fn skip(&mut self) -> Option<()> {
         let mut open = Open::default();

@@ -1,8 +1,21 @@
-use super::values;
-use colophon_policies::{Pointer, Value};
+use super::{first_names, of_members, values};
+use colophon_policies::{Api, Pointer, Value};
+use colophon_reading::read_request_watching;
 
 fn at(body: &str, pointer: &str) -> Value<'static> {
-    values(body.as_bytes(), &[Pointer::new(pointer).unwrap()]).swap_remove(0)
+    let pointers = [Pointer::new(pointer).unwrap()];
+    let value = values(body.as_bytes(), &pointers).swap_remove(0);
+    assert_eq!(in_one_pass(body.as_bytes(), &pointers), [value.clone()], "{body}");
+    value
+}
+
+/// The same by the pass that reads the request's meaning, as `observe` does.
+fn in_one_pass(body: &[u8], pointers: &[Pointer]) -> Vec<Value<'static>> {
+    let names = first_names(pointers);
+    match read_request_watching(Api::Chat, Some("application/json"), body, &names).1 {
+        Some(members) => of_members(&members, &names, pointers),
+        None => values(body, pointers),
+    }
 }
 
 fn text(text: &'static str) -> Value<'static> {
@@ -26,6 +39,7 @@ fn values_are_found_by_their_pointers() {
     let pointers = ["/a", "/a/b", "/a/b/1/c", "/x"].map(|text| Pointer::new(text).unwrap());
     let all = values(body.as_bytes(), &pointers);
     assert_eq!(all, [Value::Container, Value::Container, text("triage"), Value::Absent]);
+    assert_eq!(in_one_pass(body.as_bytes(), &pointers), all);
 }
 
 #[test]
@@ -52,4 +66,29 @@ fn what_servers_may_read_differently_is_in_doubt() {
     assert_eq!(at("[1,2]", "/m"), Value::Absent);
     let deep = format!("{{\"x\":{}{},\"m\":1}}", "[".repeat(100_000), "]".repeat(100_000));
     assert_eq!(at(&deep, "/m"), Value::Number("1".into()), "depth beside the way does not matter");
+}
+
+#[test]
+fn one_pass_finds_what_two_do_also_in_members_that_have_a_meaning() {
+    let body = br#"{"model":"m" , "stream" : true,"messages":[{"role":"user","content":"hi"}],
+        "temperature":0.5,"metadata":{"decision":"triage","list":[1,[2,3]]},"stop":["a","b"] }"#;
+    let pointers = [
+        "/model",
+        "/stream",
+        "/messages/0/content",
+        "/messages/1",
+        "/temperature",
+        "/metadata/decision",
+        "/metadata/list/1/0",
+        "/stop/1",
+        "/stop",
+        "/nothing/here",
+    ];
+    let pointers = pointers.map(|pointer| Pointer::new(pointer).unwrap());
+    let names = first_names(&pointers);
+    let (meaning, members) = read_request_watching(Api::Chat, None, body, &names);
+    let members = members.expect("it is an object");
+    assert_eq!(of_members(&members, &names, &pointers), values(body, &pointers));
+    assert_eq!(meaning, colophon_reading::read_request(Api::Chat, None, body));
+    assert_eq!(values(body, &pointers)[5], text("triage"));
 }
