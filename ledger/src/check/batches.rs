@@ -35,6 +35,10 @@ pub(super) struct Batches {
     draws: Draws,
 }
 
+/// Batch files that are read and hashed at once, at most: each is a few megabytes in memory, and four cores check more
+/// than a million records a second.
+const AT_ONCE: usize = 4;
+
 /// A batch file, read.
 type Found = (u64, Arc<Statement>, Result<Batch, String>);
 
@@ -42,7 +46,7 @@ impl Batches {
     pub(super) fn new(inner: Arc<dyn ObjectStore>, chain: Chain) -> Batches {
         let store = Store::new(inner.clone(), String::new());
         let draws = Draws::new(store.clone(), chain);
-        let at_once = std::thread::available_parallelism().map_or(1, usize::from);
+        let at_once = std::thread::available_parallelism().map_or(1, usize::from).min(AT_ONCE);
         let (ids, files, erased) = (Ids::new(), Vec::new(), Vec::new());
         Batches { inner, store, at_once, ids, files, erased, draws }
     }
