@@ -220,8 +220,8 @@ impl Queue {
     /// # Errors
     /// [`QueueError::File`], [`QueueError::Damaged`].
     pub fn lease(&self, worker: &str, backends: &[&str], now: u64) -> Result<Option<Leased>, QueueError> {
-        self.tidy(now)?;
         self.change(|tables| {
+            self.tidied(tables, now)?;
             let Some(mut job) = tables.next(backends)? else { return Ok(None) };
             let until = now.saturating_add(self.config.lease);
             tables.take(&job)?;
@@ -296,26 +296,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError::File`], [`QueueError::Damaged`].
     pub fn tidy(&self, now: u64) -> Result<Vec<Job>, QueueError> {
-        self.change(|tables| {
-            let mut ended = Vec::new();
-            for job in tables.late(now, PIECE)? {
-                ended.push(tables.end(job, State::Missed, now)?);
-            }
-            for job in tables.expired(now, PIECE)? {
-                let message = "its worker let the lease run out".to_owned();
-                let job = self.retry(tables, job, Failure { code: "lease".into(), message }, true, now)?;
-                ended.extend(Some(job).filter(|job| job.state.has_ended()));
-            }
-            for job in tables.due(now, PIECE)? {
-                tables.take(&job)?;
-                tables.put(&Job { state: State::Queued { not_before: 0 }, ..job })?;
-            }
-            for job in tables.old(now.saturating_sub(self.config.keep), PIECE)? {
-                tables.forget(&job)?;
-            }
-            tables.forget_spent(budget::hour(now))?;
-            Ok(ended)
-        })
+        self.change(|tables| self.tidied(tables, now))
     }
 
     /// What a rule has spent in this hour.
@@ -324,6 +305,27 @@ impl Queue {
     /// [`QueueError::File`].
     pub fn spent(&self, rule: &str, now: u64) -> Result<Spent, QueueError> {
         self.change(|tables| tables.spent(rule, budget::hour(now)))
+    }
+
+    fn tidied(&self, tables: &mut Changes<'_>, now: u64) -> Result<Vec<Job>, QueueError> {
+        let mut ended = Vec::new();
+        for job in tables.late(now, PIECE)? {
+            ended.push(tables.end(job, State::Missed, now)?);
+        }
+        for job in tables.expired(now, PIECE)? {
+            let message = "its worker let the lease run out".to_owned();
+            let job = self.retry(tables, job, Failure { code: "lease".into(), message }, true, now)?;
+            ended.extend(Some(job).filter(|job| job.state.has_ended()));
+        }
+        for job in tables.due(now, PIECE)? {
+            tables.take(&job)?;
+            tables.put(&Job { state: State::Queued { not_before: 0 }, ..job })?;
+        }
+        for job in tables.old(now.saturating_sub(self.config.keep), PIECE)? {
+            tables.forget(&job)?;
+        }
+        tables.forget_spent(budget::hour(now))?;
+        Ok(ended)
     }
 
     fn retry(

@@ -46,14 +46,7 @@ impl Authority {
         let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).expect("names");
         params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        Issued {
-            certificate: certificate.der().clone(),
-            pem: certificate.pem(),
-            key_pem: key.serialize_pem(),
-            key: key.serialize_der(),
-        }
+        self.signed(params)
     }
 
     /// A client's certificate whose only name is this URI, such as a SPIFFE id.
@@ -61,6 +54,10 @@ impl Authority {
         let mut params = CertificateParams::default();
         let uri = uri.try_into().expect("a URI of ASCII characters");
         params.subject_alt_names.push(rcgen::SanType::URI(uri));
+        self.signed(params)
+    }
+
+    fn signed(&self, params: CertificateParams) -> Issued {
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Issued {

@@ -69,19 +69,25 @@ enum Said {
 }
 
 impl Exec {
-    fn begin(&self, op: &str, task: &Task) -> Result<Process, BackendError> {
-        Process::begin(self, op, Some(&task.statement), task.limits, &task.folder)
-    }
-
-    /// A call that is over soon: what it said in the end, and what it used.
-    async fn ask(&self, op: &str, task: &Task) -> Result<(serde_json::Value, f64), BackendError> {
-        let limits = Limits { seconds: task.limits.seconds.min(ASK_SECONDS), ..task.limits };
-        let mut process = Process::begin(self, op, Some(&task.statement), limits, &task.folder)?;
+    /// A call that is over soon: what it said in the end, and the CPU seconds that it used.
+    async fn ask(
+        &self,
+        op: &str,
+        statement: Option<&Statement>,
+        limits: Limits,
+        folder: &Path,
+    ) -> Result<(serde_json::Value, f64), BackendError> {
+        let limits = Limits { seconds: limits.seconds.min(ASK_SECONDS), ..limits };
+        let mut process = Process::begin(self, op, statement, limits, folder)?;
         loop {
             if let Some(result) = process.step().await? {
                 return Ok((result, process.used.cpu_seconds));
             }
         }
+    }
+
+    async fn ask_about(&self, op: &str, task: &Task) -> Result<(serde_json::Value, f64), BackendError> {
+        self.ask(op, Some(&task.statement), task.limits, &task.folder).await
     }
 }
 
@@ -92,28 +98,23 @@ impl Backend for Exec {
     }
 
     async fn capabilities(&self, folder: PathBuf) -> Result<Capabilities, BackendError> {
-        let limits = Limits { seconds: ASK_SECONDS, ..Limits::default() };
-        let mut process = Process::begin(self, "capabilities", None, limits, &folder)?;
-        loop {
-            if let Some(result) = process.step().await? {
-                return serde_json::from_value(result).map_err(|e| BackendError::Malformed(e.to_string()));
-            }
-        }
+        let (result, _) = self.ask("capabilities", None, Limits::default(), &folder).await?;
+        serde_json::from_value(result).map_err(|e| BackendError::Malformed(e.to_string()))
     }
 
     async fn estimate(&self, task: &Task) -> Result<Estimate, BackendError> {
-        let (result, _) = self.ask("estimate", task).await?;
+        let (result, _) = self.ask_about("estimate", task).await?;
         serde_json::from_value(result).map_err(|e| BackendError::Malformed(e.to_string()))
     }
 
     async fn submit(&self, task: &Task) -> Result<Box<dyn Running>, BackendError> {
-        Ok(Box::new(self.begin("prove", task)?))
+        Ok(Box::new(Process::begin(self, "prove", Some(&task.statement), task.limits, &task.folder)?))
     }
 
     async fn verify(&self, task: &Task, artefact: &[u8]) -> Result<f64, BackendError> {
         let path = task.folder.join(ARTEFACT);
         tokio::fs::write(&path, artefact).await.map_err(|e| unusable(&path, &e))?;
-        let (result, cpu_seconds) = self.ask("verify", task).await.map_err(|error| match error {
+        let (result, cpu_seconds) = self.ask_about("verify", task).await.map_err(|error| match error {
             BackendError::Refused(why) => BackendError::Lied(why),
             other => other,
         })?;
