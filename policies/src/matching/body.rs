@@ -114,5 +114,6 @@ fn reads_as(flag: bool, text: &str) -> bool {
         true => ["true", "1", "1.0", "yes", "on", "y", "t"],
         false => ["false", "0", "0.0", "no", "off", "n", "f"],
     };
-    words.iter().any(|word| word.eq_ignore_ascii_case(text.trim()))
+    let text = text.trim();
+    words.iter().any(|word| word.eq_ignore_ascii_case(text))
 }

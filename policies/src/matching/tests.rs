@@ -49,6 +49,81 @@ fn expressions_match_whole_strings() {
     assert!(!fits("^/a$", "/a\n") && !fits("(?m)^/a$", "/a\n/b"));
 }
 
+/// Every expression against every text, with and without the look at how it begins.
+#[test]
+fn how_a_text_begins_never_changes_what_fits() {
+    let expressions = [
+        "/v1/(chat|text)/.*",
+        "/v1/(chat|text)",
+        "a|b|",
+        "a*b",
+        "(a|b)*c",
+        "(?i)abc",
+        "(?i)straße",
+        "^a|b$",
+        r"\ba.*",
+        r"\Ba",
+        "[a-c]x",
+        "[a-z]x",
+        "(?-u:\\xff)a",
+        "(?-s:.)a",
+        "(?m)^a$",
+        "a{2,3}b?",
+        "()",
+        "",
+        "x?abc",
+        "(?:|a)b",
+        "ab|abc|abcd",
+        "ab.{0,3}",
+        "[^a]b",
+        "(?x) a b",
+        "(a|bc|def|g|h|i|j|k|l)z",
+        "(?U)a+b",
+        r"\x61b",
+        r"\pLb",
+        "éa|êb",
+    ];
+    let pieces = [
+        "",
+        "a",
+        "b",
+        "ab",
+        "abc",
+        "ABC",
+        "/v1/chat",
+        "/v1/chat/x",
+        "/v1/text",
+        "x",
+        "c",
+        "é",
+        "ê",
+        "ſ",
+        "STRASSE",
+        "straße",
+        "\n",
+        "z",
+    ];
+    let mut fitting = 0;
+    for expression in expressions {
+        let pattern = Pattern::new(expression).unwrap();
+        let plain = regex::bytes::RegexBuilder::new(&format!(r"\A(?:{expression})\z"))
+            .dot_matches_new_line(true)
+            .build()
+            .unwrap();
+        for (first, second) in
+            pieces.iter().flat_map(|first| pieces.iter().map(move |second| (first, second)))
+        {
+            let mut text = format!("{first}{second}").into_bytes();
+            for _ in 0..2 {
+                assert_eq!(pattern.fits(&text), plain.is_match(&text), "{expression:?} on {text:?}");
+                fitting += usize::from(plain.is_match(&text));
+                text.insert(0, 0xff);
+            }
+        }
+    }
+    assert!(fitting > 200, "{fitting} of them fit");
+}
+
 #[test]
 fn expressions_cannot_leave_their_anchors() {
     for pattern in ["a)|(b", "(", "[", "a{2,1}", r"\y", "(?=a)", "(?x)a # comment"] {
