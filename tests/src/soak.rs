@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use colophon_receipt::level::Outcome;
 use colophon_receipt::merkle::sha256;
 
-use crate::client::{Client, get, post_bytes};
+use crate::client::{get, post_bytes};
 use crate::colophon::{self, Colophon};
 use crate::elsewhere::{Elsewhere, lose_the_machine};
 use crate::log::{self, Head};
@@ -20,15 +20,16 @@ use crate::upstream::Upstream;
 use crate::wire::{End, Message};
 use crate::{PATIENCE, pause, wait_for};
 
+mod pulse;
+
+use pulse::{Asker, Pulse, assert_no_hang};
+
 const CHAT: &str = "/v1/chat/completions";
 const STREAM_HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
 /// How long `log check` may take for each statement in the log, besides [`PATIENCE`].
 const CHECK_PER_LEAF: Duration = Duration::from_millis(20);
-
-/// A connection without a byte for so long hangs. Busy machines have let processes wait for more than ten seconds.
-const HANGS: Duration = Duration::from_secs(60);
 
 /// How often memory is looked at during a life.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -130,70 +131,111 @@ pub fn upstream() -> Upstream {
 /// What a client got: the request's body, the response, whole or cut.
 type Got = (String, Message);
 
-/// Asks again and again until the proxy is gone, counting the answers that are whole, with `pace` between two.
-fn load(
-    colophon: &Colophon,
-    kind: &'static str,
+/// What the clients of one life share.
+struct Life<'a> {
+    colophon: &'a Colophon,
+    /// The proxy is to be killed, or has been.
+    stop: AtomicBool,
+    /// Answers that were whole.
+    answers: AtomicUsize,
+    pulse: Pulse,
+    /// What each client waits between two answers.
     pace: Duration,
-    stop: &AtomicBool,
-    answers: &AtomicUsize,
-) -> Vec<Got> {
+}
+
+impl Life<'_> {
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// A new connection, if the proxy is still there.
+    fn connect(&self) -> Option<Asker<'_>> {
+        Asker::connect(self.colophon.listen(), &self.pulse)
+    }
+}
+
+/// Asks again and again until the proxy is gone, counting the answers that are whole.
+fn load(life: &Life<'_>, kind: &'static str) -> Vec<Got> {
     let mut got = Vec::new();
-    let mut client = Client::connect(colophon.listen()).timeout(HANGS);
+    let Some(mut client) = life.connect() else { return got };
     for number in 0.. {
-        if stop.load(Ordering::Relaxed) {
+        if life.stopped() {
             break;
         }
         let body = format!("{{\"{kind}\":{number}}}");
         client.send(&post_bytes(CHAT, "", &body));
-        let response = client.response("POST");
+        let response = client.wire.response("POST");
+        assert_no_hang(&response, &body);
         if response.start.is_empty() {
             break;
         }
         assert_eq!(response.status(), 200, "{}", response.text());
-        let length = response.body.len();
-        assert_ne!(response.end, End::TimedOut, "a connection hangs after {length} bytes: {body}");
         let whole = response.end == End::Complete;
         got.push((body, response));
         if !whole && kind == "broken" {
             // The upstream's fault, not the end of the proxy.
             pause(Duration::from_millis(20));
-            let Some(again) = Client::try_connect(colophon.listen()) else { break };
-            client = again.timeout(HANGS);
+            let Some(again) = life.connect() else { break };
+            client = again;
             continue;
         }
         if !whole {
             break;
         }
-        answers.fetch_add(1, Ordering::Relaxed);
-        if !pace.is_zero() {
-            pause(pace);
+        life.answers.fetch_add(1, Ordering::Relaxed);
+        if !life.pace.is_zero() {
+            pause(life.pace);
         }
     }
     got
 }
 
-/// Asks for endless streams and leaves them, each somewhere else, until the proxy is gone.
-fn leave(colophon: &Colophon, stop: &AtomicBool) -> Vec<Got> {
+/// Asks for a small answer on a new connection each time, so that others that are silent meanwhile are known to hang.
+fn beat(life: &Life<'_>) -> Vec<Got> {
     let mut got = Vec::new();
     for number in 0.. {
-        let Some(client) = Client::try_connect(colophon.listen()) else { break };
-        let mut client = client.timeout(HANGS);
+        if life.stopped() {
+            break;
+        }
+        let Some(mut client) = life.connect() else { break };
+        let body = format!("{{\"beat\":{number}}}");
+        client.send(&post_bytes(CHAT, "", &body));
+        let response = client.wire.response("POST");
+        assert_no_hang(&response, &body);
+        if response.start.is_empty() {
+            break;
+        }
+        assert_eq!(response.status(), 200, "{}", response.text());
+        if response.end == End::Complete {
+            life.pulse.beat();
+        }
+        got.push((body, response));
+        wait_for(pulse::EVERY, || life.stopped().then_some(()));
+    }
+    got
+}
+
+/// Asks for endless streams and leaves them, each somewhere else, until the proxy is gone.
+fn leave(life: &Life<'_>) -> Vec<Got> {
+    let mut got = Vec::new();
+    for number in 0.. {
+        let Some(mut client) = life.connect() else { break };
         let body = format!("{{\"endless\":\"left {number}\"}}");
         client.send(&post_bytes(CHAT, "", &body));
-        let mut response = client.wire().response_head();
+        let mut response = client.wire.response_head();
+        assert_no_hang(&response, &body);
         if response.start.is_empty() {
             break;
         }
         assert_eq!(response.status(), 200, "{}", response.text());
         // After no event, in the middle of one, or later.
-        client.wire().response_prefix(&mut response, number * 7 % 60);
-        assert_ne!(response.end, End::TimedOut, "a connection hangs: {body}");
+        client.wire.response_prefix(&mut response, number * 7 % 60);
+        assert_no_hang(&response, &body);
         // It may have ended with the proxy; in any case it is no whole answer.
         response.end = End::Truncated;
         got.push((body, response));
         drop(client);
-        if stop.load(Ordering::Relaxed) {
+        if life.stopped() {
             break;
         }
         pause(PACE);
@@ -271,29 +313,32 @@ impl Soak {
     /// Clients of every kind, and SIGKILL while they are at it. Gives what they got, and what memory it took: every
     /// second, and at the end.
     fn load_and_kill(&self, colophon: &mut Colophon, number: u64) -> (Vec<Got>, Vec<u64>) {
-        let (stop, answers) = (AtomicBool::new(false), AtomicUsize::new(0));
-        let pace = if self.life.is_zero() { Duration::ZERO } else { PACE };
         let mut sizes = Vec::new();
+        let life = Life {
+            colophon,
+            stop: AtomicBool::new(false),
+            answers: AtomicUsize::new(0),
+            pulse: Pulse::default(),
+            pace: if self.life.is_zero() { Duration::ZERO } else { PACE },
+        };
         let got = thread::scope(|scope| {
-            let shared: &Colophon = colophon;
-            let of = |kind: &'static str| {
-                let (stop, answers) = (&stop, &answers);
-                scope.spawn(move || load(shared, kind, pace, stop, answers))
-            };
+            let life = &life;
+            let of = |kind: &'static str| scope.spawn(move || load(life, kind));
             let mut clients = vec![of("plain"), of("plain"), of("stream"), of("endless"), of("broken")];
-            clients.push(scope.spawn(|| leave(shared, &stop)));
+            clients.push(scope.spawn(|| leave(life)));
+            clients.push(scope.spawn(|| beat(life)));
             // A busy machine takes longer to get going.
-            wait_for(PATIENCE, || (answers.load(Ordering::Relaxed) > 10).then_some(()));
+            wait_for(PATIENCE, || (life.answers.load(Ordering::Relaxed) > 10).then_some(()));
             let begun = Instant::now();
             while begun.elapsed() < self.life {
                 pause(LOOK_EVERY.min(self.life - begun.elapsed().min(self.life)));
-                sizes.extend(resident(shared.process_id()));
+                sizes.extend(resident(life.colophon.process_id()));
             }
             // At moments that are spread over what a batch takes.
             pause(Duration::from_millis(40 + (number * 37) % 130));
-            sizes.extend(resident(shared.process_id()));
-            shared.signal("KILL");
-            stop.store(true, Ordering::Relaxed);
+            sizes.extend(resident(life.colophon.process_id()));
+            life.colophon.signal("KILL");
+            life.stop.store(true, Ordering::Relaxed);
             clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
         });
         colophon.process().wait(PATIENCE);

@@ -38,7 +38,8 @@ pub(crate) struct SoakArgs {
 /// Runs whole answers, streams, endless streams, clients that leave and broken upstreams against `colophon serve`, kills it
 /// at moments spread over what a batch takes, and starts it again on the same folder (with `node`, without it). After each kill every answer has to be on record,
 /// every tree head to be of one log, and no connection left; every tenth time, the whole log is checked. Memory has to stay
-/// flat. Ctrl-C ends it after the kill under way, with the checks.
+/// flat. A connection hangs if it is silent while sixty others are answered: a machine that stands still makes none hang.
+/// Ctrl-C ends it after the kill under way, with the checks.
 ///
 /// # Errors
 /// When the build fails or the program cannot be started; what it finds is its own exit code.
