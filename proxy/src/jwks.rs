@@ -1,5 +1,6 @@
 //! JSON Web Tokens by the keys of a JWKS file: no network, and no clock but the time given.
 
+use crate::files;
 use anyhow::Context as _;
 use jsonwebtoken::jwk::{Jwk, JwkSet};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
@@ -7,7 +8,7 @@ use serde::de::DeserializeOwned;
 use std::path::Path;
 
 /// A JWKS file is never longer.
-const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 /// No token is longer.
 pub(crate) const MAX_TOKEN: usize = 16 * 1024;
 /// The clocks of issuer and reader may differ by this many seconds.
@@ -34,9 +35,7 @@ impl Jwks {
     /// Reads a file; `what` names it in errors.
     pub(crate) fn load(path: &Path, issuer: &str, audience: &str, what: &str) -> anyhow::Result<Jwks> {
         let context = || format!("{what} {}", path.display());
-        let size = std::fs::metadata(path).with_context(context)?.len();
-        anyhow::ensure!(size <= MAX_BYTES, "{}: longer than {MAX_BYTES} bytes", context());
-        let text = std::fs::read_to_string(path).with_context(context)?;
+        let text = files::read_text(path, MAX_BYTES).with_context(context)?;
         Self::parse(&text, issuer, audience).with_context(context)
     }
 

@@ -17,6 +17,7 @@ mod drand;
 pub mod erase;
 pub mod exchange;
 pub mod facts;
+mod files;
 pub mod forward;
 pub mod head;
 pub mod in_flight;

@@ -2,6 +2,7 @@
 //! where one does not answer.
 
 use crate::config::LogUrlOptions;
+use crate::files;
 use crate::forward::chain;
 use crate::post::{KeptClient, kept_client};
 use crate::tls;
@@ -21,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest time from request to the answer's last byte; the log answers once its store has the leaf.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A token file is never longer.
-const MAX_TOKEN: u64 = 4096;
+const MAX_TOKEN: usize = 4096;
 
 /// Calls the log role.
 pub struct LogClient {
@@ -115,9 +116,7 @@ impl Transport for LogClient {
 /// The first word of a token file, as a header.
 fn bearer(path: &Path) -> anyhow::Result<HeaderValue> {
     let context = || format!("--log-token-file {}", path.display());
-    let size = std::fs::metadata(path).with_context(context)?.len();
-    anyhow::ensure!(size <= MAX_TOKEN, "{}: longer than {MAX_TOKEN} bytes", context());
-    let text = std::fs::read_to_string(path).with_context(context)?;
+    let text = files::read_text(path, MAX_TOKEN).with_context(context)?;
     let token = text.split_whitespace().next().with_context(|| format!("{}: it is empty", context()))?;
     let mut value = HeaderValue::try_from(format!("Bearer {token}")).with_context(context)?;
     value.set_sensitive(true);

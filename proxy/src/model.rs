@@ -6,6 +6,7 @@ pub mod folder;
 pub mod identity;
 pub mod progress;
 
+use crate::files;
 use anyhow::Context as _;
 use cache::Cache;
 use colophon_signer::ec::EcPublicKey;
@@ -14,7 +15,6 @@ use colophon_signer::model::{Authority, Difference, Manifest, authority};
 use digests::Digesting;
 use folder::Stamp;
 use progress::Progress;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -88,7 +88,7 @@ pub fn in_words(differences: &[Difference]) -> String {
 /// # Errors
 /// When it cannot be read, or is none.
 pub fn read_certificate(path: &Path) -> anyhow::Result<(Vec<u8>, ModelCertificate)> {
-    let file = read_bounded(path, certificate::MAX_BYTES)?;
+    let file = files::read(path, certificate::MAX_BYTES)?;
     let certificate = ModelCertificate::parse(&file).with_context(|| path.display().to_string())?;
     Ok((file, certificate))
 }
@@ -98,7 +98,7 @@ pub fn read_certificate(path: &Path) -> anyhow::Result<(Vec<u8>, ModelCertificat
 /// # Errors
 /// When it cannot be read, or is neither.
 pub fn read_authority(path: &Path, issuer: &str) -> anyhow::Result<Authority> {
-    let file = read_bounded(path, authority::MAX_BYTES)?;
+    let file = files::read(path, authority::MAX_BYTES)?;
     let read = match std::str::from_utf8(&file) {
         Ok(text) if text.contains("-----BEGIN") && !text.trim_start().starts_with('{') => {
             Authority::new(issuer, &EcPublicKey::from_pem(text).with_context(|| path.display().to_string())?)
@@ -106,13 +106,4 @@ pub fn read_authority(path: &Path, issuer: &str) -> anyhow::Result<Authority> {
         _ => Authority::from_json(&file),
     };
     read.with_context(|| path.display().to_string())
-}
-
-/// One byte more than allowed, so that the reader sees that it is too long.
-pub(crate) fn read_bounded(path: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(max as u64 + 1).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(bytes)
 }

@@ -9,7 +9,7 @@ use colophon_reading::{FormReader, RequestMeaning, ResponseMeaning, ResponseRead
 use colophon_receipt::Hash;
 use colophon_receipt::canonical::{self, Uncanonical};
 use colophon_receipt::fields::BodyDigest;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 use hyper::body::Incoming;
 
 /// A request is read for its meaning up to this many bytes; beyond, only its digest is known.
@@ -92,7 +92,9 @@ pub struct RequestSeen {
     /// The rest of a body that was given up before its end.
     rest: Option<Incoming>,
     api: Api,
-    content_type: Option<http::HeaderValue>,
+    content_type: Option<HeaderValue>,
+    /// How many content types it has: of several, servers take the first or the last.
+    types: usize,
     /// What the policy asks of the body, and what is there once it has ended.
     asked: Vec<Pointer>,
     values: Vec<Value<'static>>,
@@ -104,11 +106,10 @@ impl RequestSeen {
     /// Nothing seen yet. Bodies of unknown APIs are hashed, not kept, unless something is asked of them.
     pub fn new(api: Api, headers: &HeaderMap, asked: Vec<Pointer>) -> RequestSeen {
         let readable = readable(api) || !asked.is_empty();
-        let encoding =
-            headers.get(header::CONTENT_ENCODING).filter(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity"));
+        let encoding = encoding(headers);
         let decoder = encoding.and_then(|encoding| {
             let sink = Sink::copying(readable.then(Copy::default));
-            Decoder::new(encoding.as_bytes(), sink)
+            Decoder::new(encoding, sink)
         });
         let form = headers.get(header::CONTENT_TYPE).and_then(|value| FormReader::new(value.to_str().ok()?));
         let form = form.filter(|_| readable && encoding.is_none());
@@ -125,14 +126,16 @@ impl RequestSeen {
             rest: None,
             api,
             content_type: headers.get(header::CONTENT_TYPE).cloned(),
+            types: headers.get_all(header::CONTENT_TYPE).iter().count(),
             asked,
             values: Vec::new(),
             legible: false,
         }
     }
 
-    /// Whether the whole body was there to be read, and every server would read the same bytes. That is in doubt where its
-    /// content encoding is unknown, broken, or `br`, whose streams no server can tell from other bytes.
+    /// Whether the whole body was there to be read, and every server would read the same bytes in the same way. That is in
+    /// doubt where its content encoding is unknown, broken, or `br`, whose streams no server can tell from other bytes, and
+    /// where it has several encodings or types.
     pub fn legible(&self) -> bool {
         self.legible
     }
@@ -226,6 +229,7 @@ impl RequestSeen {
             Some(Some(body)) => {
                 if self.complete {
                     let doubtful = matches!(self.decoder, Some(Decoder::Brotli(_)))
+                        || self.types > 1
                         || (body.trim_ascii().is_empty() && self.seen.size() > 0);
                     self.legible = !doubtful;
                 }
@@ -259,11 +263,9 @@ impl ResponseSeen {
     pub fn new(api: Api, status: u16, headers: &HeaderMap) -> ResponseSeen {
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let mut reader = readable(api).then(|| ResponseReader::new(api, status, content_type));
-        let encoding =
-            headers.get(header::CONTENT_ENCODING).filter(|e| !e.as_bytes().eq_ignore_ascii_case(b"identity"));
-        let decoder = encoding.and_then(|encoding| {
+        let decoder = encoding(headers).and_then(|encoding| {
             let sink = Sink::reading(reader.take());
-            Decoder::new(encoding.as_bytes(), sink)
+            Decoder::new(encoding, sink)
         });
         ResponseSeen { seen: Rolling::default(), reader, decoder }
     }
@@ -319,6 +321,16 @@ impl ResponseSeen {
     pub fn meaning(&mut self) -> Option<ResponseMeaning> {
         let decoding = self.decoder.as_mut().and_then(|decoder| decoder.sink_mut()?.reader.take());
         self.reader.take().or(decoding).map(ResponseReader::finish)
+    }
+}
+
+/// The content encoding to be undone, if there is one. Several are one that no decoder knows: servers differ in which of
+/// them they undo.
+fn encoding(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut values = headers.get_all(header::CONTENT_ENCODING).iter().map(HeaderValue::as_bytes);
+    match (values.next()?, values.next()) {
+        (one, None) => (!one.eq_ignore_ascii_case(b"identity")).then_some(one),
+        (_, Some(_)) => Some(b""),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Policies on disk: a file, or a folder of them.
 
 use crate::attested;
+use crate::files;
 use anyhow::Context as _;
 use colophon_policies::{MAX_POLICY_BYTES, MAX_POLICY_FILES, Policy, PolicyError};
 use colophon_receipt::Hash;
@@ -16,6 +17,15 @@ pub struct PolicyFiles {
 }
 
 impl PolicyFiles {
+    /// As [`read`](PolicyFiles::read), of what is read again while it is in force.
+    ///
+    /// # Errors
+    /// As of `read`, and where it is a pipe or a device.
+    pub fn read_lasting(path: &Path) -> anyhow::Result<PolicyFiles> {
+        files::lasting(path, true).context("cannot read the policy")?;
+        PolicyFiles::read(path)
+    }
+
     /// Reads a file, or a folder's files that end in `.yaml` or `.yml`, in the order of their names. Hidden files and
     /// tests (`….test.yaml`) are left out, folders within are not entered.
     ///
@@ -32,17 +42,20 @@ impl PolicyFiles {
             let file = entry.with_context(|| format!("cannot list {}", path.display()))?.path();
             // As mounted by Kubernetes: links into a hidden folder. One that leads nowhere is an error, not rules less.
             if is_policy(&file) && !std::fs::metadata(&file).is_ok_and(|meta| meta.is_dir()) {
+                anyhow::ensure!(
+                    paths.len() < MAX_POLICY_FILES,
+                    "{}: more than {MAX_POLICY_FILES} policy files",
+                    path.display()
+                );
                 paths.push(file);
             }
         }
         anyhow::ensure!(!paths.is_empty(), "{}: no policy file (*.yaml or *.yml) is there", path.display());
-        anyhow::ensure!(
-            paths.len() <= MAX_POLICY_FILES,
-            "{}: more than {MAX_POLICY_FILES} policy files",
-            path.display()
-        );
         paths.sort();
-        let files = paths.iter().map(|file| Ok((file.display().to_string(), read(file)?)));
+        let files = paths.iter().map(|file| {
+            files::lasting(file, false).context("cannot read the policy")?;
+            Ok((file.display().to_string(), read(file)?))
+        });
         Ok(PolicyFiles { files: files.collect::<anyhow::Result<_>>()? })
     }
 

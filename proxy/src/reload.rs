@@ -58,7 +58,7 @@ impl PolicyFile {
     async fn look(&mut self, at_once: bool) {
         let path = self.path.clone();
         let read = tokio::task::spawn_blocking(move || {
-            PolicyFiles::read(&path).map_err(|error| format!("{error:#}"))
+            PolicyFiles::read_lasting(&path).map_err(|error| format!("{error:#}"))
         })
         .await;
         let read = read.unwrap_or_else(|error| Err(error.to_string()));

@@ -11,6 +11,7 @@ use crate::config::{
 };
 use crate::drand::RoundServer;
 use crate::erase::Access;
+use crate::files;
 use crate::forward::Upstream;
 use crate::log_client::LogClient;
 use crate::model::identity::Follower;
@@ -44,6 +45,8 @@ use tokio_util::task::TaskTracker;
 
 /// How often the listener's certificate files are looked at.
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(10);
+/// A file of certificates, or of a drand chain, is never longer.
+const MAX_FILE: usize = 1 << 20;
 
 /// All that `serve` can be told.
 #[derive(Clone, Debug, Args)]
@@ -271,7 +274,7 @@ pub(crate) fn write_ready(path: &Path, listen: SocketAddr, admin: SocketAddr) ->
 pub fn policy(path: Option<&Path>) -> anyhow::Result<Policy> {
     match path {
         None => Ok(Policy::builtin()),
-        Some(path) => Ok(PolicyFiles::read(path)?.parse()?),
+        Some(path) => Ok(PolicyFiles::read_lasting(path)?.parse()?),
     }
 }
 
@@ -438,7 +441,7 @@ pub(crate) fn drawing(options: &DrandOptions) -> anyhow::Result<Drawing> {
 /// The chain of `--drand-chain`; quicknet without it.
 pub(crate) fn drand_chain(path: Option<&Path>) -> anyhow::Result<Chain> {
     let Some(path) = path else { return Ok(Chain::quicknet()) };
-    let text = std::fs::read(path).with_context(|| format!("--drand-chain {}", path.display()))?;
+    let text = files::read(path, MAX_FILE).with_context(|| format!("--drand-chain {}", path.display()))?;
     Chain::from_info(&text).with_context(|| format!("--drand-chain {}", path.display()))
 }
 
@@ -463,8 +466,7 @@ pub(crate) fn timestamping(options: &TimestampOptions) -> anyhow::Result<Option<
     );
     let mut roots = Roots::default();
     for path in &options.roots {
-        let pem = std::fs::read_to_string(path)
-            .with_context(|| format!("--tsa-root: cannot read {}", path.display()))?;
+        let pem = files::read_text(path, MAX_FILE).context("--tsa-root")?;
         let read = Roots::from_pem(&pem).and_then(|read| roots.extend(read));
         read.with_context(|| format!("--tsa-root {}", path.display()))?;
     }

@@ -19,7 +19,7 @@ const CHAT: &str = "/v1/chat/completions";
 const OK: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n{\"id\":\"x\"}";
 
-/// Signs where a pointer into the body, or into an array in it, has a value; commits otherwise.
+/// Signs where a pointer into the body, or into an array in it, has a value, and for some models; commits otherwise.
 const POLICY: &str = "\
 apiVersion: colophon.dev/v1alpha1
 kind: ProvenancePolicy
@@ -31,6 +31,7 @@ spec:
     matches:
     - body: [{pointer: /metadata/decision, op: In, values: [triage, dosage]}]
     - body: [{pointer: /tags/1, op: Equals, value: triage}]
+    - models: [med-*]
     level: sign
 ";
 
@@ -65,7 +66,12 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 
 /// What became of a request: level granted, why it is not simply the rule's, and why the request was not read.
 fn recorded(colophon: &Colophon, upstream: &Upstream, headers: &str, body: &[u8]) -> (Level, String, String) {
-    let answer = send(colophon.listen(), &request(headers, body));
+    sent(colophon, upstream, &request(headers, body), body)
+}
+
+/// The same of a request as it is sent, with this body.
+fn sent(colophon: &Colophon, upstream: &Upstream, request: &[u8], body: &[u8]) -> (Level, String, String) {
+    let answer = send(colophon.listen(), request);
     assert_eq!((answer.status(), answer.text().as_str()), (200, "{\"id\":\"x\"}"));
     let arrived = upstream.received().pop().expect("a request");
     assert!(arrived.body == body, "other bytes arrived");
@@ -109,7 +115,9 @@ fn what_cannot_be_read_without_doubt_gets_the_stricter_branch() {
             "{what}"
         );
     }
-    let doubtful: [(&str, &str, &[u8], &str); 11] = [
+    let twice = "Content-Encoding: identity\r\nContent-Encoding: br\r\n";
+    let form = "Content-Type: multipart/form-data; boundary=x\r\n";
+    let doubtful: [(&str, &str, &[u8], &str); 13] = [
         ("a key twice", "", br#"{"metadata":{"decision":"x","decision":"y"}}"#, ""),
         ("a key twice, one in escapes", "", br#"{"metadata":{"decision":"x","\u0064ecision":"y"}}"#, ""),
         ("NaN", "", br#"{"temperature":NaN,"metadata":{"decision":"x"}}"#, "not json"),
@@ -121,6 +129,8 @@ fn what_cannot_be_read_without_doubt_gets_the_stricter_branch() {
         ("half of gzip", coded, &zipped[..zipped.len() - 9], ""),
         ("no gzip", coded, other.as_bytes(), ""),
         ("a coding that nobody knows", unknown, other.as_bytes(), ""),
+        ("two codings, of which a server may take either", twice, other.as_bytes(), ""),
+        ("a second content type", form, other.as_bytes(), ""),
     ];
     for (what, headers, body, unreadable) in doubtful {
         let (level, why, unread) = recorded(&colophon, &upstream, headers, body);
@@ -128,6 +138,46 @@ fn what_cannot_be_read_without_doubt_gets_the_stricter_branch() {
         assert!(why.contains("not known"), "{what}: {why}");
         assert!(unread.contains(unreadable), "{what}: {unread}");
     }
+}
+
+#[test]
+fn a_name_is_compared_whole_and_what_comes_late_is_not_overlooked() {
+    let upstream = Upstream::answering(OK);
+    let colophon = start(&upstream);
+    // A server in C may end the name there; this is the whole of it.
+    for (body, level) in [
+        (r#"{"model":"med-\u0000x"}"#, Level::Sign),
+        (r#"{"model":"x\u0000med-7b"}"#, Level::Commit),
+        (r#"{"model":"\u006ded-7b"}"#, Level::Sign),
+    ] {
+        let came = recorded(&colophon, &upstream, "", body.as_bytes());
+        assert_eq!(came, (level, String::new(), String::new()), "{body}");
+    }
+    // Longer than what is kept of a name: it may be any.
+    for name in ["med-", "other-"] {
+        let body = format!("{{\"model\":\"{name}{}\"}}", "x".repeat(1_000_000));
+        let (level, why, unread) = recorded(&colophon, &upstream, "", body.as_bytes());
+        assert!(level == Level::Sign && why.contains("not known"), "{name}: {level} {why}");
+        assert_eq!(unread, "string too long", "{name}");
+    }
+    // In chunks of every size, without a length that says what is to come, and the model behind a megabyte.
+    let body = format!("{{\"prompt\":\"{}\",\"model\":\"other\"}}", "x".repeat(1 << 20));
+    let mut request = format!(
+        "POST {CHAT} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nConnection: close\r\n\
+         Transfer-Encoding: chunked\r\n\r\n"
+    )
+    .into_bytes();
+    let mut rest = body.as_bytes();
+    for size in (1..).map(|n| n * n) {
+        let (chunk, left) = rest.split_at(rest.len().min(size));
+        request.extend([format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
+        if chunk.is_empty() {
+            break;
+        }
+        rest = left;
+    }
+    let (level, why, _) = sent(&colophon, &upstream, &request, body.as_bytes());
+    assert!(level == Level::Sign && why.contains("not known"), "{level} {why}");
 }
 
 #[test]

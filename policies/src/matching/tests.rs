@@ -29,8 +29,8 @@ fn globs_match_whole_names() {
     let glob = globs(&["med-*"]);
     assert!(glob.fit("med-7b") && glob.fit("med-") && glob.fit("med-org/7b"));
     assert!(!glob.fit("xmed-7b") && !glob.fit("med") && !glob.fit("MED-7b"));
-    let choice = globs(&["{a,b*}", "v[1-3]", "plain", "m?d"]);
-    assert!(["a", "bx", "v2", "plain", "mid"].iter().all(|name| choice.fit(name)));
+    let choice = globs(&["{a,b*}", "v[1-3]", "plain", "m?d", "second"]);
+    assert!(["a", "bx", "v2", "plain", "mid", "second"].iter().all(|name| choice.fit(name)));
     assert!(["ab", "v4", "v12", "xplain", "md", ""].iter().all(|name| !choice.fit(name)));
     assert!(globs(&[r"a\*"]).fit(r"a\b"), "a backslash is itself");
     for wrong in ["a[bc", "{a,b", "a}", "[z-a]"] {

@@ -109,6 +109,22 @@ fn missing_and_empty() {
     check_file("§kind: ProvenancePolicy\n", "`policy` needs the key `apiVersion`");
 }
 
+/// Whoever is refused is told why.
+#[test]
+fn a_denial_has_a_reason_of_one_line() {
+    check_rule("{name: a, deny: §{}}", "`deny` needs the key `reason`");
+    for reason in ["", "  ", "a\\nb", "a\\u001b[2J", &"a".repeat(257)] {
+        check_rule(
+            &format!("{{name: a, deny: {{reason: §\"{reason}\"}}}}"),
+            "a reason is a line of 1 to 256 bytes",
+        );
+    }
+    for level in ["pass", "tee", "zk"] {
+        let rule = format!("{{name: a, deny: {{reason: no}}, level: §{level}}}");
+        check_rule(&rule, &format!("a refusal is recorded at `commit` or `sign`, not at `{level}`"));
+    }
+}
+
 #[test]
 fn duplicates_and_names() {
     check(

@@ -89,11 +89,12 @@ fn bodies_are_compared_by_type_and_value() {
 #[test]
 fn a_value_of_another_type_does_not_slip_by() {
     let policy = policy(
-        "rules:\n- {name: a, matches: [{body: [{pointer: /a, op: In, values: [1, true, \"7\", \"yes\"]}]}], level: sign, failurePolicy: Fail}",
+        "rules:\n- {name: a, matches: [{body: [{pointer: /a, op: In, values: [3, true, \"7\", \"yes\"]}]}], level: sign, failurePolicy: Fail}",
     );
     let doubtful = [
+        Value::Text("3".into()),
         Value::Text("1".into()),
-        Value::Text(" 1.0 ".into()),
+        Value::Text(" 3.0 ".into()),
         Value::Text("YES".into()),
         Value::Number("7.0".into()),
         Value::Unknown,

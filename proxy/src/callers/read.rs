@@ -1,6 +1,7 @@
 //! The file of `--callers`.
 
 use super::{ApiKeys, Jwt, Known, Loaded, MAX_NAME, Mtls};
+use crate::files;
 use crate::jwks::Jwks;
 use anyhow::Context as _;
 use aws_lc_rs::hmac;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 /// A file is never longer.
-const MAX_BYTES: u64 = 16 << 20;
+const MAX_BYTES: usize = 16 << 20;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -135,8 +136,6 @@ pub(super) fn hash_key(path: &Path) -> anyhow::Result<(hmac::Key, Vec<u8>)> {
 }
 
 fn bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let context = || format!("cannot read {}", path.display());
-    let size = std::fs::metadata(path).with_context(context)?.len();
-    anyhow::ensure!(size <= MAX_BYTES, "{} is longer than {MAX_BYTES} bytes", path.display());
-    std::fs::read(path).with_context(context)
+    files::lasting(path, false)?;
+    files::read(path, MAX_BYTES)
 }

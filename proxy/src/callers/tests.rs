@@ -119,4 +119,19 @@ fn a_file_that_says_too_little_or_too_much_is_refused() {
     ] {
         assert!(read(dir.path(), yaml).is_err(), "{yaml}");
     }
+    // What has no length, no end, or nobody who writes into it.
+    assert!(std::process::Command::new("mkfifo").arg(dir.path().join("pipe")).status().unwrap().success());
+    let huge = fs::File::create(dir.path().join("huge.json")).unwrap();
+    huge.set_len(64 << 30).unwrap();
+    for (jwks, words) in [
+        ("pipe", "not a file"),
+        ("/dev/zero", "not a file"),
+        (".", "not a file"),
+        ("huge.json", "longer than"),
+        ("gone.json", "cannot read"),
+    ] {
+        let yaml = format!("jwt: {{jwksFile: {jwks}, issuer: a, audience: b}}");
+        let error = format!("{:#}", read(dir.path(), &yaml).map(|_| ()).unwrap_err());
+        assert!(error.contains(words), "{jwks}: {error}");
+    }
 }

@@ -1,5 +1,6 @@
 //! `--config FILE`: one YAML map that says what flags say. Flags win over the environment, the environment over the file.
 
+use crate::files;
 use anyhow::Context as _;
 use clap::{Arg, ArgAction, Command};
 use serde::Deserialize;
@@ -8,7 +9,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// A file of settings is never longer.
-const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 
 /// A setting's value: text, number or boolean, as YAML has them.
 #[derive(Debug, Deserialize)]
@@ -39,9 +40,8 @@ pub(super) fn file(args: &[OsString]) -> Option<PathBuf> {
 /// Makes the file's settings the defaults of `serve`'s flags.
 pub(super) fn apply(command: Command, path: &Path) -> anyhow::Result<Command> {
     let shown = path.display();
-    let size = std::fs::metadata(path).with_context(|| format!("cannot read the settings {shown}"))?.len();
-    anyhow::ensure!(size <= MAX_BYTES, "{shown} is larger than {MAX_BYTES} bytes");
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the settings {shown}"))?;
+    let text =
+        files::read_text(path, MAX_BYTES).with_context(|| format!("cannot read the settings {shown}"))?;
     defaults(command, &text).with_context(|| format!("in the settings {shown}"))
 }
 

@@ -3,6 +3,7 @@
 use super::serve::LogArgs;
 use super::term;
 use crate::accept::next_connection;
+use crate::files;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
@@ -18,7 +19,6 @@ use hyper::body::{Body as _, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -106,11 +106,7 @@ pub(super) async fn run(args: WitnessArgs) -> anyhow::Result<ExitCode> {
 
 /// Reads a C2SP tlog-policy file.
 pub(crate) fn read_policy(path: &Path) -> anyhow::Result<TlogPolicy> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        // One byte more than allowed, so that the parser sees that it is too long.
-        .and_then(|file| file.take(policy::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = files::read(path, policy::MAX_BYTES)?;
     TlogPolicy::parse(&bytes).map_err(|error| {
         let shown = term::safe_line(&error.to_string());
         anyhow::anyhow!("{}: {shown} (c2sp.org/tlog-policy)", path.display())

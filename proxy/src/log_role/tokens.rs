@@ -1,5 +1,6 @@
 //! Bearer tokens of sidecars: one a line, `TOKEN` or `TOKEN NAME`. A named one speaks for shards of that name only.
 
+use crate::files;
 use anyhow::Context as _;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use colophon_receipt::merkle::sha256;
@@ -8,7 +9,7 @@ use http::header::AUTHORIZATION;
 use std::path::Path;
 
 /// A file of tokens is never longer.
-const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 /// Shorter ones can be guessed.
 const SHORTEST: usize = 16;
 
@@ -27,9 +28,7 @@ impl Tokens {
     pub(super) fn load(path: Option<&Path>) -> anyhow::Result<Tokens> {
         let Some(path) = path else { return Ok(Tokens::default()) };
         let context = || format!("--log-token-file {}", path.display());
-        let size = std::fs::metadata(path).with_context(context)?.len();
-        anyhow::ensure!(size <= MAX_BYTES, "{}: longer than {MAX_BYTES} bytes", context());
-        Tokens::parse(&std::fs::read_to_string(path).with_context(context)?).with_context(context)
+        Tokens::parse(&files::read_text(path, MAX_BYTES).with_context(context)?).with_context(context)
     }
 
     fn parse(text: &str) -> anyhow::Result<Tokens> {

@@ -6,9 +6,10 @@
 
 use crate::app::App;
 use crate::config::ModelOptions;
+use crate::files;
 use crate::model::cache::Cache;
 use crate::model::folder::{self, Stamp};
-use crate::model::{compare, in_words, read_authority, read_bounded, stamps_of};
+use crate::model::{compare, in_words, read_authority, stamps_of};
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
@@ -293,7 +294,7 @@ impl Sources {
 
     fn certificate(&self) -> anyhow::Result<(Vec<u8>, ModelCertificate)> {
         let path = self.options.model_cert.as_deref().context("no certificate is configured")?;
-        let file = read_bounded(path, certificate::MAX_BYTES)?;
+        let file = files::read(path, certificate::MAX_BYTES)?;
         let certificate = ModelCertificate::parse(&file)?;
         Ok((file, certificate))
     }
@@ -308,7 +309,7 @@ impl Sources {
             return Ok((None, unverified(certificate)));
         };
         let issuer = certificate.terms.as_ref().map_or("the key given", |terms| &terms.issuer);
-        let digest = sha256(&read_bounded(path, authority::MAX_BYTES)?);
+        let digest = sha256(&files::read(path, authority::MAX_BYTES)?);
         let authority: Authority = read_authority(path, issuer)?;
         let refused = match authority.signed(certificate) {
             Err(error) => Some(error.to_string()),

@@ -63,8 +63,46 @@ fn what_cannot_be_read_says_so() {
     std::fs::write(folder.path().join("a.yaml"), "#".repeat(10 << 20)).unwrap();
     let error = PolicyFiles::read(folder.path()).unwrap().parse().unwrap_err();
     assert!(error.message().contains("larger than 1024 KiB"), "{error}");
+    // A device, as the tools may be given one: no further than a policy may be long.
+    let error = PolicyFiles::read(std::path::Path::new("/dev/zero")).unwrap().parse().unwrap_err();
+    assert!(error.message().contains("larger than 1024 KiB"), "{error}");
     for n in 0..65 {
         std::fs::write(folder.path().join(format!("{n}.yaml")), "").unwrap();
     }
     assert!(format!("{:#}", read("")).contains("more than 64"));
+}
+
+/// A pipe that nobody writes into must not keep whoever reads the policy waiting: neither at the start nor at a reload.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_policy_and_nobody_waits_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("b.yaml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::fs::write(folder.path().join("a.yaml"), policy("a")).unwrap();
+    let path = folder.path().to_owned();
+    let (told, said) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for path in [&path, &path.join("b.yaml")] {
+            _ = told.send(format!("{:#}", PolicyFiles::read_lasting(path).map(|_| ()).unwrap_err()));
+        }
+    });
+    for words in ["b.yaml: not a file", "b.yaml: neither a file nor a folder"] {
+        let error = said.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for the pipe");
+        assert!(error.contains(words), "{error}");
+    }
+}
+
+/// What editors on other systems make of the same policy: the same policy.
+#[test]
+fn line_ends_and_a_byte_order_mark_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let canonical = |text: &str| {
+        std::fs::write(folder.path().join("a.yaml"), text).unwrap();
+        PolicyFiles::read(folder.path()).unwrap().parse().map(|policy| policy.canonical())
+    };
+    let plain = canonical(&policy("a")).unwrap();
+    assert_eq!(canonical(&policy("a").replace('\n', "\r\n")).unwrap(), plain);
+    assert_eq!(canonical(&format!("\u{feff}{}", policy("a"))).unwrap(), plain);
+    assert!(canonical(&policy("a").replace("rules", "ru\u{0}les")).is_err());
 }

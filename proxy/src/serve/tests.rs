@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_policy_without_end_is_not_read_to_its_end() {
+fn a_policy_is_read_again_so_it_is_no_device() {
     let error = policy(Some(Path::new("/dev/zero"))).unwrap_err();
-    assert!(format!("{error:#}").contains("larger than"), "{error:#}");
+    assert!(format!("{error:#}").contains("neither a file nor a folder"), "{error:#}");
 }

@@ -3,16 +3,15 @@
 use super::explain::decision_json;
 use super::load;
 use crate::cli::term;
-use anyhow::Context as _;
+use crate::files;
 use clap::Args;
 use colophon_policies::{Covered, openapi_routes};
 use serde_json::json;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Longer OpenAPI documents are not read.
-const MAX_DOCUMENT: u64 = 32 << 20;
+const MAX_DOCUMENT: usize = 32 << 20;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct CoverageOptions {
@@ -33,8 +32,8 @@ pub(in crate::cli) struct CoverageOptions {
 pub(super) fn run(options: &CoverageOptions) -> anyhow::Result<ExitCode> {
     let policy = load(options.policy.as_deref())?;
     let name = options.openapi.display();
-    let routes =
-        openapi_routes(&read(&options.openapi)?).map_err(|reason| anyhow::anyhow!("{name}: {reason}"))?;
+    let routes = openapi_routes(&files::read(&options.openapi, MAX_DOCUMENT)?)
+        .map_err(|reason| anyhow::anyhow!("{name}: {reason}"))?;
     let covered = policy.coverage(&routes);
     let doubtful = covered.iter().filter(|route| route.doubtful()).count();
     if options.json {
@@ -45,20 +44,6 @@ pub(super) fn run(options: &CoverageOptions) -> anyhow::Result<ExitCode> {
         println!("{} routes, {doubtful} of them generate and pass, or are in no profile", covered.len());
     }
     Ok(if options.strict && doubtful > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    file.take(MAX_DOCUMENT + 1)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    anyhow::ensure!(
-        bytes.len() as u64 <= MAX_DOCUMENT,
-        "{}: longer than {MAX_DOCUMENT} bytes",
-        path.display()
-    );
-    Ok(bytes)
 }
 
 fn to_text(covered: &[Covered]) -> String {

@@ -3,6 +3,7 @@
 use super::load;
 use super::saved::Request;
 use crate::cli::term;
+use crate::files;
 use crate::inspect::Inspected;
 use anyhow::Context as _;
 use clap::Args;
@@ -10,12 +11,11 @@ use colophon_policies::{Body, Decision, Draw, Explanation, Fit, Head, Refusal, R
 use colophon_receipt::Level;
 use http::Method;
 use serde_json::json;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// A request or body longer than this is not read: `--inspect-limit` at most lets a policy see as much.
-const MAX_READ: u64 = 16 << 20;
+const MAX_READ: usize = 16 << 20;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct ExplainOptions {
@@ -51,16 +51,15 @@ pub(in crate::cli) struct ExplainOptions {
 pub(super) fn run(options: &ExplainOptions) -> anyhow::Result<ExitCode> {
     let policy = load(options.policy.as_deref())?;
     let mut request = match (&options.request, &options.path) {
-        (Some(file), _) => {
-            Request::parse(&read(file)?).with_context(|| format!("the request {}", file.display()))?
-        }
+        (Some(file), _) => Request::parse(&files::read(file, MAX_READ)?)
+            .with_context(|| format!("the request {}", file.display()))?,
         (None, path) => Request::new(&options.method, path.as_deref().unwrap_or("/"))?,
     };
     for header in &options.headers {
         request.add_header(header)?;
     }
     if let Some(file) = &options.body {
-        request.body = Some(read(file)?);
+        request.body = Some(files::read(file, MAX_READ)?);
     }
     let route = identify(&request.method, &request.path);
     let inspected =
@@ -89,16 +88,6 @@ pub(super) fn run(options: &ExplainOptions) -> anyhow::Result<ExitCode> {
         print!("{}", to_text(&request, &route, &explanation));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    file.take(MAX_READ + 1)
-        .read_to_end(&mut bytes)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    anyhow::ensure!(bytes.len() as u64 <= MAX_READ, "{}: longer than {MAX_READ} bytes", path.display());
-    Ok(bytes)
 }
 
 fn to_text(request: &Request, route: &Route, explanation: &Explanation) -> String {

@@ -3,6 +3,7 @@
 //! to show: nothing is signed that does not verify against a trust file.
 
 use super::super::term;
+use crate::files;
 use anyhow::Context as _;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use clap::ValueEnum;
@@ -17,7 +18,6 @@ use colophon_signer::note::Note;
 use colophon_signer::{KeySource, Signer};
 use colophon_verify::{Bodies, Report, Trust, Verdict};
 use serde_json::{Value, json};
-use std::io::Read as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -46,9 +46,9 @@ pub(super) fn write(
 ) -> anyhow::Result<ExitCode> {
     let key = key.context("this form is a new signature: say with which key (--key)")?;
     let trust = trust.context("only what verifies is signed: say against which trust file (--trust)")?;
-    let file = read(receipt, MAX_BYTES)?;
-    let trust =
-        Trust::from_json(&read(trust, colophon_verify::trust::MAX_BYTES)?).context("the trust file")?;
+    let file = files::read(receipt, MAX_BYTES)?;
+    let trust = Trust::from_json(&files::read(trust, colophon_verify::trust::MAX_BYTES)?)
+        .context("the trust file")?;
     let report = colophon_verify::verify(&file, Some(&trust), &Bodies::default(), None);
     if report.result != Verdict::Trusted {
         let failed: Vec<&str> = report.failed().map(|check| check.name).collect();
@@ -71,13 +71,6 @@ pub(super) fn write(
     std::fs::write(output, bytes).with_context(|| format!("cannot write {}", output.display()))?;
     println!("{}: {}", term::bold(&output.display().to_string()), whose(&report, &*signer));
     Ok(ExitCode::SUCCESS)
-}
-
-fn read(path: &Path, max: usize) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-    file.take(max as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Who says what: the log itself only where the log's own key signed.
