@@ -34,6 +34,8 @@ mod signing;
 pub mod state;
 pub mod store;
 pub mod tally;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tiles;
 pub mod wal;
 pub mod witness;

@@ -17,6 +17,8 @@ mod journal;
 mod rewrap;
 mod rewrite;
 mod source;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
 mod vault;
 
 pub(crate) use crypt::Tenant;

@@ -11,6 +11,8 @@ mod folder_id;
 mod frame;
 mod node;
 mod replay;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
 
 pub use durable::Durability;
 pub(crate) use frame::{DoneFrame, read_signatures};

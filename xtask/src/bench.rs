@@ -15,6 +15,7 @@ mod receipts;
 mod report;
 mod rounds;
 mod servers;
+mod tee;
 
 use std::fs;
 use std::path::PathBuf;
@@ -65,6 +66,8 @@ pub(crate) struct BenchArgs {
 enum Other {
     /// Measures Colophon beside what people would run instead: nginx, haproxy, Envoy, Caddy, Traefik, LLM gateways
     Peers(peers::PeersArgs),
+    /// Measures what answering at `tee` adds to `sign`: with a warm lease, and on the first request
+    Tee(tee::TeeArgs),
     /// Counts instructions a request (valgrind) and fails where they have grown since they were last written down
     Quick(instructions::QuickArgs),
 }
@@ -76,6 +79,7 @@ enum Other {
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     match &args.other {
         Some(Other::Peers(peers)) => return peers::run(peers),
+        Some(Other::Tee(tee)) => return tee::run(tee),
         Some(Other::Quick(quick)) => return instructions::run(quick),
         None if args.ledger => return ledger::bench(args),
         None => {}

@@ -2,6 +2,7 @@
 
 mod bench;
 mod deny;
+mod differential;
 mod e2e;
 mod fuzz;
 mod model;
@@ -49,6 +50,8 @@ enum Command {
     },
     /// Runs the fuzz targets, each for some minutes (needs cargo-fuzz)
     Fuzz(fuzz::FuzzArgs),
+    /// Compares the verifiers of evidence with other people's, which nothing that is shipped depends on
+    Differential,
     /// Model-checks the log's sequencer with spin, and that seeded mistakes are found
     Model,
     /// Checks the dependencies' bans, licences and sources with cargo-deny
@@ -65,6 +68,7 @@ fn main() -> Result<()> {
         Command::Soak(args) => soak::soak(&args),
         Command::E2e { server } => e2e::run_e2e(server),
         Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Differential => differential::compare(),
         Command::Model => model::check(),
         Command::Deny => deny::check(),
         Command::Advisories => deny::advisories(),

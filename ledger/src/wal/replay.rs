@@ -109,7 +109,7 @@ impl Replay {
 }
 
 /// Takes a segment in, or a copy, which has no `place`.
-fn read_segment(
+pub(super) fn read_segment(
     path: &Path,
     bytes: &[u8],
     place: Option<Place>,

@@ -1,5 +1,6 @@
 //! The rounds: every contender in turn, under load, alone with one connection, and with many streams.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -44,10 +45,14 @@ pub(super) struct Turns {
 
 /// Tells wrk what to send: the upstream's own idea of a usual request.
 pub(super) fn write_request(stage: &Stage) -> Result<()> {
-    let request = crate::shell::run_quietly(
-        std::process::Command::new(stage.program("fixed-upstream")).arg("--print-request"),
-    )?;
-    load::write_script(&stage.folder, request.trim())
+    write_request_of(&stage.folder, &stage.program("fixed-upstream")).map(|_| ())
+}
+
+/// The same with this upstream; returns the request.
+pub(super) fn write_request_of(folder: &Path, upstream: &Path) -> Result<String> {
+    let request = crate::shell::run_quietly(std::process::Command::new(upstream).arg("--print-request"))?;
+    load::write_script(folder, request.trim())?;
+    Ok(request.trim().to_owned())
 }
 
 /// Runs all rounds.

@@ -140,7 +140,7 @@ impl Server {
     }
 
     /// A contender that prints where it listens.
-    fn announced(name: &'static str, mut command: Command) -> Result<Server> {
+    pub(super) fn announced(name: &'static str, mut command: Command) -> Result<Server> {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start")?;
         let mut line = String::new();
@@ -180,13 +180,22 @@ impl Server {
         folder: &Path,
         upstream: SocketAddr,
     ) -> Result<Server> {
-        let folder = folder.join(level);
-        fs::create_dir_all(&folder)?;
+        command.args(["serve", "--upstream", &format!("http://{upstream}")]);
+        Server::serving(command, level, &folder.join(level), &policy_text(level))
+    }
+
+    /// A `colophon serve` with this policy, whose files are in a folder of its own.
+    pub(super) fn serving(
+        mut command: Command,
+        name: &'static str,
+        folder: &Path,
+        policy_text: &str,
+    ) -> Result<Server> {
+        fs::create_dir_all(folder)?;
         let policy = folder.join("policy.yaml");
-        fs::write(&policy, policy_text(level))?;
+        fs::write(&policy, policy_text)?;
         let ready = folder.join("ready.json");
-        command.args(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "warn"]);
-        command.args(["--upstream", &format!("http://{upstream}")]);
+        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "warn"]);
         for (flag, path) in [
             ("--policy", policy.as_path()),
             ("--data", folder.join("data").as_path()),
@@ -198,7 +207,7 @@ impl Server {
         let child =
             command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("cannot start colophon")?;
         let placeholder = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server { name: level, listen: placeholder, admin: None, headers: Vec::new(), child };
+        let mut server = Server { name, listen: placeholder, admin: None, headers: Vec::new(), child };
         let text = server.wait_for(&ready)?;
         let said: serde_json::Value = serde_json::from_str(&text)?;
         let address = |key: &str| -> Result<SocketAddr> {
