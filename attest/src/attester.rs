@@ -8,7 +8,7 @@ use crate::generate::GenerateError;
 use crate::generate::configfs;
 #[cfg(any(test, feature = "simulate"))]
 use crate::simulate::{DEFAULT_SEED, Faults, Simulation};
-use crate::{Collateral, Evidence, Platform};
+use crate::{Collateral, Evidence, Platform, SimulatedRoots};
 use std::str::FromStr;
 
 /// Makes evidence about statements.
@@ -45,6 +45,15 @@ impl Attester {
     /// Whether what it makes is simulated.
     pub fn is_simulated(&self) -> bool {
         !matches!(self, Attester::Machine(_))
+    }
+
+    /// The roots that its evidence leads to, where it is simulated.
+    pub fn simulated_roots(&self) -> Option<SimulatedRoots> {
+        match self {
+            Attester::Machine(_) => None,
+            #[cfg(any(test, feature = "simulate"))]
+            Attester::Simulated(simulation) => Some(simulation.roots()),
+        }
     }
 
     /// Evidence that these keys live here, for this nonce, made at `at` (seconds since the epoch). Blocks, for up to a

@@ -16,8 +16,6 @@ pub const FORMAT: &str = "colophon-attestation-v1";
 pub const KEYSET: &str = "colophon-keyset-v1";
 /// A document is never longer: eight GPUs' reports have 100 KB.
 pub const MAX_BYTES: usize = 1 << 20;
-/// The longest that the log announces with a key, in bytes: a leaf of the log has at most 65,535.
-pub const MAX_ANNOUNCED: usize = 60 << 10;
 /// Keys of one kind in a keyset.
 const MAX_KEYS: usize = 16;
 

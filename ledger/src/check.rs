@@ -119,6 +119,8 @@ pub struct Report {
     pub records: u64,
     /// Records that may be drawn for a higher level, and what came of it.
     pub drawn: Drawn,
+    /// Evidence leaves about shards' own keys.
+    pub key_evidence: u64,
     /// Checkpoints with timestamps, each compared with the tree of its size.
     pub dated_checkpoints: u64,
     /// Good timestamps over them.

@@ -20,7 +20,7 @@ pub(crate) use folder::replace;
 pub(crate) use public::is_public;
 
 use crate::anchor::{AnchorStatus, Anchoring, Anchors, Demand, Timestamping};
-use crate::attest::{Birth, KeyEvidence};
+use crate::attest::{self, Birth, Counting, KeyAttesting, KeyEvidenceCounts};
 use crate::bypass::{BypassError, Bypasses, Bypassing};
 use crate::destination::{Destination, LogAt, Own};
 use crate::draws::{self, DrawCounts, Drawing, Draws};
@@ -105,7 +105,7 @@ pub struct Config {
     /// Who dates the log's checkpoints.
     pub timestamps: Option<Timestamping>,
     /// Who makes evidence about shards' keys.
-    pub evidence: Option<Arc<dyn KeyEvidence>>,
+    pub evidence: Option<KeyAttesting>,
 }
 
 /// Where a ledger keeps what it makes.
@@ -278,6 +278,7 @@ pub(crate) struct Inner {
     late_announced: OnceLock<Option<u64>>,
     pub(crate) objects: Objects,
     pub(crate) draws: Draws,
+    pub(crate) attested: Counting,
     vault: Arc<Vault>,
     /// Copies of the WAL in the private store, with durability `node`.
     copies: Option<Arc<Copies>>,
@@ -301,7 +302,7 @@ pub(crate) struct Inner {
     kept: Kept,
     witnesses: Option<WitnessStatus>,
     /// Checkpoints that others have dated.
-    anchors: Anchors,
+    pub(crate) anchors: Anchors,
     timestamps: Option<(AnchorStatus, mpsc::Sender<Demand>)>,
     pub(crate) commands: mpsc::Sender<keeper::Command>,
 }
@@ -309,7 +310,8 @@ pub(crate) struct Inner {
 impl Inner {
     /// What a new shard's key gets.
     fn birth(&self) -> Birth<'_> {
-        Birth { evidence: self.config.evidence.as_ref(), anchors: &self.anchors }
+        let Inner { config, anchors, attested, .. } = self;
+        Birth { attesting: config.evidence.as_ref(), anchors, counting: attested }
     }
 
     /// Where the private openings are, if that is a folder.
@@ -422,7 +424,8 @@ impl Ledger {
         let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT, limits);
         let earlier = Earlier { replay, last_shard };
         let evidence = config.evidence.clone();
-        let birth = Birth { evidence: evidence.as_ref(), anchors: &anchors };
+        let counting = Counting::default();
+        let birth = Birth { attesting: evidence.as_ref(), anchors: &anchors, counting: &counting };
         let (clock, shard, from, book, late) = match log.is_away() {
             false => {
                 let found = earlier.find(&mut log, &objects, &folder, None, &birth, |past| {
@@ -469,6 +472,7 @@ impl Ledger {
             late_announced: OnceLock::new(),
             objects,
             draws: Draws::new(drawing.chain.clone()),
+            attested: counting,
             vault,
             copies: copier.as_ref().map(Copier::copies),
             shard: ArcSwap::new(shard.clone()),
@@ -505,6 +509,9 @@ impl Ledger {
         }
         keeper.beside(ledger.merging(last_tag));
         keeper.beside(draws::task::run(Arc::downgrade(&ledger.0), drawing));
+        if let Some(attesting) = evidence {
+            keeper.beside(attest::renew::run(Arc::downgrade(&ledger.0), attesting));
+        }
         Ok((ledger, keeper))
     }
 
@@ -834,6 +841,11 @@ impl Ledger {
     /// What is known about draws.
     pub fn draws(&self) -> DrawCounts {
         self.0.draws.counts(self.now())
+    }
+
+    /// What is known about evidence of the shard's key, where there is to be some.
+    pub fn key_evidence(&self) -> Option<KeyEvidenceCounts> {
+        self.0.config.evidence.as_ref().map(|_| self.0.attested.counts(self.now()))
     }
 
     pub(crate) fn anchors(&self) -> &Anchors {

@@ -40,7 +40,7 @@ pub mod tiles;
 pub mod wal;
 pub mod witness;
 
-pub use attest::KeyEvidence;
+pub use attest::{KeyAttesting, KeyEvidence, KeyEvidenceCounts, MAX_ANNOUNCED};
 pub use bypass::{BypassError, Bypassing};
 pub use destination::LogAt;
 pub use draws::{DrawCounts, Drawing, RoundFiles, RoundSource};

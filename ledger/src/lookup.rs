@@ -14,6 +14,7 @@ use crate::ledger::objects::Objects;
 use crate::log::LogReader;
 use crate::private::{Found, Opening, Vault};
 use crate::witness::Kept;
+use colophon_receipt::Level;
 use colophon_receipt::erasure::ErasureId;
 use colophon_receipt::evidence::{BatchLeaf, is_evidence};
 use colophon_receipt::merkle;
@@ -21,7 +22,7 @@ use colophon_receipt::receipt::{
     Anchor, AnnouncementPart, BatchPart, Bytes, FORMAT, Field, NOTICE, OpenedField, Receipt, RecordPart,
 };
 use colophon_receipt::record::{RecordId, RecordLeaf, salt};
-use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Statement};
+use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Announcement, Statement};
 use colophon_signer::cose::Sign1;
 use colophon_signer::drand::Chain;
 use std::collections::{HashMap, VecDeque};
@@ -30,6 +31,7 @@ use std::sync::Arc;
 pub mod archive;
 mod batches;
 mod evidence;
+mod key_evidence;
 pub(crate) mod upstream;
 
 pub(crate) use batches::Batches;
@@ -179,6 +181,10 @@ pub(crate) async fn find(
         announcements.push(announcement(reader, opening.announced, head, &named_by).await?);
     }
     let drawn = evidence::of(parts, &leaf, to, &target).await?;
+    let key_evidence = match is_attested(&leaf, &announcements) {
+        true => key_evidence::of(parts, (reader, head), &target).await?,
+        false => None,
+    };
     let field = |(number, encoded): (u8, &[u8])| {
         let salt = Bytes(salt(&opening.seed, number).to_vec());
         Field::Opened(OpenedField { number, salt, value: encoded.into() })
@@ -199,9 +205,20 @@ pub(crate) async fn find(
             .collect(),
         beacon: beacon(anchors, &statement).await,
         upstream_evidence: upstream::of(objects, opening.fields.iter()).await.map(Bytes),
+        key_evidence,
         round: drawn.round,
         evidence: drawn.evidence,
     })))
+}
+
+/// Whether there may be evidence about the key: the record claims `tee`, or the key was announced with some. Others' receipts
+/// are spared the look.
+fn is_attested(leaf: &[u8], announcements: &[AnnouncementPart]) -> bool {
+    let announced = || {
+        let signed = Sign1::parse(&announcements.first()?.statement.0).ok()?;
+        Announcement::decode(signed.payload()).ok()?.attestation
+    };
+    RecordLeaf::decode(leaf).is_ok_and(|leaf| leaf.level >= Level::Tee) || announced().is_some()
 }
 
 /// The log entry that an index row names, and the generation that it is in: the newest, unless an older one has it.

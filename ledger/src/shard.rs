@@ -1,6 +1,6 @@
 //! A shard: one life of one sidecar, with its own key, announced in the log (DESIGN sections 1 and 3).
 
-use crate::attest::Birth;
+use crate::attest::{Birth, Born};
 use crate::destination::Destination;
 use crate::ledger::LedgerError;
 use colophon_receipt::Hash;
@@ -27,6 +27,8 @@ pub struct Shard {
     pub announced: u64,
     /// Evidence that the key was born in a trusted environment, as the log announces it.
     pub attestation: Option<Arc<[u8]>>,
+    /// When that was made, and for which token; also where it is too long to be announced.
+    pub(crate) born: Option<Born>,
     /// `H` of the announcement's payload: what the first statement calls the previous one.
     pub(crate) announcement_hash: Hash,
     /// From when on the key counts, µs.
@@ -81,6 +83,7 @@ impl Shard {
             signer: Arc::new(key),
             announced: UNANNOUNCED,
             attestation: None,
+            born: None,
             announcement_hash: Hash::default(),
             not_before: now,
             rotate_at: now.saturating_add(life / 10 * 9),
@@ -111,7 +114,7 @@ impl Shard {
         predecessor: Option<Predecessor>,
         birth: &Birth<'_>,
     ) -> Result<Shard, LedgerError> {
-        let shard = birth.attest(self.clone()).await?;
+        let shard = birth.attest(self.clone(), self.not_before).await?;
         let announcement = shard.announcement(log.origin(), predecessor);
         let announced = log.announce(&announcement).await?;
         tracing::info!(shard = self.name, log_index = announced, "shard announced");

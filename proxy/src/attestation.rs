@@ -7,8 +7,7 @@ use crate::config::AttestOptions;
 use crate::tls::ServerCertificate;
 use anyhow::Context as _;
 use colophon_attest::attester::Attester;
-use colophon_attest::document::MAX_ANNOUNCED;
-use colophon_attest::{Collateral, Document, Keyset, aci, collateral};
+use colophon_attest::{Collateral, Document, Keyset, Question, SimulatedRoots, aci, collateral};
 use colophon_ledger::KeyEvidence;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -33,6 +32,8 @@ pub struct Attesting {
     /// The listener's, whose key clients may have pinned.
     certificate: Option<Arc<ServerCertificate>>,
     turns: Semaphore,
+    /// The roots of its own simulation, if it is one.
+    simulated: Option<SimulatedRoots>,
 }
 
 /// Why a challenge gets no evidence.
@@ -61,6 +62,7 @@ impl Attesting {
             );
         }
         let attesting = Attesting {
+            simulated: attester.simulated_roots(),
             attester,
             collateral: options.collateral.clone(),
             certificate,
@@ -120,13 +122,14 @@ fn read_collateral(path: &Path) -> anyhow::Result<Collateral> {
 impl KeyEvidence for Attesting {
     fn of_key(&self, key: &[u8; 32], token: Option<Vec<u8>>) -> Result<Vec<u8>, String> {
         let nonce = token.as_deref().map(|token| hex::encode(aci::epoch_nonce(token)));
-        let document = self.document(*key, nonce, token, None)?.to_json();
-        match document.len() <= MAX_ANNOUNCED {
-            true => Ok(document),
-            false => Err(format!(
-                "its evidence has {} bytes, and a log entry has room for {MAX_ANNOUNCED}",
-                document.len()
-            )),
-        }
+        Ok(self.document(*key, nonce, token, None)?.to_json())
+    }
+
+    fn check(&self, document: &[u8]) -> Result<(), String> {
+        let at = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+        let question = Question { at, simulated: self.simulated.as_ref(), ..Question::default() };
+        let document = Document::read(document).map_err(|refusal| refusal.to_string())?;
+        let verified = document.verify(&Collateral::default(), &question);
+        verified.map(drop).map_err(|refusal| format!("it does not verify: {refusal}"))
     }
 }

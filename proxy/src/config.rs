@@ -102,6 +102,9 @@ pub struct AttestOptions {
         requires = "attest"
     )]
     pub collateral: Option<PathBuf>,
+    /// Evidence about the key that signs is made anew so long after the last, once there is a newer timestamp (--tsa)
+    #[arg(id = "attest_every", long = "attest-every", env = "COLOPHON_ATTEST_EVERY", value_name = "TIME", default_value = "10m", value_parser = duration)]
+    pub every: Duration,
     /// How long evidence of an upstream counts; it is renewed after half of that
     #[arg(id = "attest_lease", long = "attest-lease", env = "COLOPHON_ATTEST_LEASE", value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub lease: Duration,

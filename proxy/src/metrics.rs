@@ -1,8 +1,8 @@
 //! Prometheus metrics of the process.
 
-use colophon_ledger::Ledger;
 use colophon_ledger::anchor::TsaCounts;
 use colophon_ledger::witness::WitnessCounts;
+use colophon_ledger::{KeyEvidenceCounts, Ledger};
 use colophon_receipt::{Level, Outcome};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -15,7 +15,7 @@ use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Levels that leave a record; `pass` is counted by the ledger.
-const LEVELS: [Level; 2] = [Level::Commit, Level::Sign];
+const LEVELS: [Level; 3] = [Level::Commit, Level::Sign, Level::Tee];
 const OUTCOMES: [Outcome; 5] = [
     Outcome::Complete,
     Outcome::ClientAborted,
@@ -155,6 +155,9 @@ impl Collector for LedgerCollector {
             let metric = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
         }
+        if let Some(counts) = self.0.key_evidence() {
+            key_evidence(counts, &mut encoder)?;
+        }
         if let Some(status) = self.0.timestamps() {
             timestamps(&status.tsas(), self.0.beacon_time(), &mut encoder)?;
         }
@@ -162,6 +165,22 @@ impl Collector for LedgerCollector {
             .witnesses()
             .map_or(Ok(()), |status| witnesses(&status.witnesses(), status.quorum_size(), encoder))
     }
+}
+
+/// What is known about evidence of the shard's key.
+fn key_evidence(counts: KeyEvidenceCounts, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let metric = ConstGauge::new(i64::try_from(counts.age).unwrap_or(i64::MAX));
+    let help = "Age of the newest evidence about the key that signs, by this machine's clock";
+    let (name, kind) = ("attestation_age_seconds", metric.metric_type());
+    metric.encode(encoder.encode_descriptor(name, help, None, kind)?)?;
+    for (name, help, value) in [
+        ("attestation_renewed", "Evidence about the key that signs, made anew and logged", counts.renewed),
+        ("attestation_failed", "Attempts that gave none, or none that is good", counts.failed),
+    ] {
+        let metric = ConstCounter::new(value);
+        metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
+    }
+    Ok(())
 }
 
 /// What is known about the TSAs. `beacon` is the time of the token that statements name, in µs.

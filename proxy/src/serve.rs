@@ -24,7 +24,7 @@ use anyhow::Context as _;
 use clap::Args;
 use colophon_ledger::anchor::Timestamping;
 use colophon_ledger::{
-    Drawing, Keeper, Kek, KeyEvidence, Ledger, LogAt, PolicyText, Remote, RoundFiles, RoundSource, Stores,
+    Drawing, Keeper, Kek, KeyAttesting, Ledger, LogAt, PolicyText, Remote, RoundFiles, RoundSource, Stores,
     Witnessing,
 };
 use colophon_policies::Policy;
@@ -140,7 +140,8 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         tracing::warn!(%warning, "the policy");
     }
     let attesting = Attesting::new(&options.attest, certificate.clone())?;
-    let evidence = attesting.clone().map(|attesting| attesting as Arc<dyn KeyEvidence>);
+    let every = options.attest.every;
+    let evidence = attesting.clone().map(|by| KeyAttesting { by, every });
     let listener = bind("--listen", options.listen.listen).await?;
     let admin_listener = bind("--admin", options.listen.admin).await?;
     let timestamps = timestamping(&options.timestamp)?;
@@ -287,7 +288,7 @@ pub(crate) async fn open_ledger(
     log_url: &LogUrlOptions,
     witness: &WitnessOptions,
     timestamps: Option<Timestamping>,
-    evidence: Option<Arc<dyn KeyEvidence>>,
+    evidence: Option<KeyAttesting>,
     drawing: Drawing,
     policy: &Policy,
 ) -> anyhow::Result<(Ledger, Keeper)> {

@@ -52,6 +52,9 @@ pub struct Receipt {
     /// The attestation document by which the server that answered had proved itself: field 17 has its SHA-256.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream_evidence: Option<Bytes>,
+    /// Evidence about the statement's key that was made while the key was in use, where there is some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_evidence: Option<KeyEvidencePart>,
     /// The round of public randomness that draws the record, where its rule samples and the round is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub round: Option<RoundPart>,
@@ -87,6 +90,18 @@ pub struct EvidencePart {
     /// The announcement of its key, where that is not the one of the record's statement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announcement: Option<AnnouncementPart>,
+}
+
+/// Evidence about the statement's key, and the proof that the log holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KeyEvidencePart {
+    /// The attestation document.
+    pub document: Bytes,
+    /// With it, `H(salt ‖ H(document))` is the leaf's commitment.
+    pub salt: Bytes,
+    /// The leaf, whose subject is the payload that announced the key; by that key too, so without an announcement.
+    pub logged: EvidencePart,
 }
 
 /// Someone else's signature over a checkpoint.

@@ -1,17 +1,20 @@
-//! Evidence that the statement's key lives in a trusted environment, as the log announced it with the key.
+//! Evidence that the statement's key lives in a trusted environment, as the log announced it with the key, or as it was made
+//! and logged later.
 //!
 //! What counts for `tee` is decided here and nowhere else: evidence with a chain to a vendor's root, about this very key,
 //! compared with reference values of the trust file, and judged at a time that others vouch for.
 
 use colophon_attest::{Attested, Collateral, Document, Question, Report, SimulatedRoots, Source, aci};
 use colophon_receipt::Level;
+use colophon_receipt::evidence::{EvidenceLeaf, Verdict};
 use colophon_receipt::merkle::sha256;
-use colophon_receipt::receipt::Receipt;
+use colophon_receipt::receipt::{KeyEvidencePart, Receipt};
 use colophon_signer::rfc3161::Token;
 
 use crate::anchors::TimeSide;
 use crate::checks::{ATTESTATION, Checks, UPSTREAM_EVIDENCE};
-use crate::log::LogSide;
+use crate::evidence;
+use crate::log::{Announced, LogSide};
 use crate::record::Record;
 use crate::text::{quoted, time};
 use crate::trust::Trust;
@@ -25,6 +28,8 @@ pub(crate) struct TeeSide {
     pub(crate) after: Option<u64>,
     /// And before this.
     pub(crate) before: Option<u64>,
+    /// Made while the key was in use, and logged as evidence; else announced with the key.
+    pub(crate) renewed: bool,
     /// The highest level that it can show.
     pub(crate) level: Level,
 }
@@ -44,11 +49,20 @@ impl TeeSide {
             (None, None) => "and nobody says when it was made".into(),
         }
     }
+
+    /// Which, and when it was made, for people.
+    fn said(&self) -> String {
+        let which = if self.renewed { "renewed" } else { "announced with the key" };
+        let shows = if self.level >= Level::Tee { "" } else { "; it counts for no more than sign" };
+        format!("{which}: {}, {}{shows}", names(self), self.interval())
+    }
 }
 
-/// Makes the check `attestation`, where the key was announced with evidence. `claimed` is the record's level: evidence that is refused
-/// makes a receipt bad that claims `tee` by it.
+/// Makes the check `attestation`, where the key was announced with evidence, or the receipt has some that was made later. `claimed` is
+/// the record's level: evidence that is refused makes a receipt bad that claims `tee` by it. Of what is good, the one counts that
+/// shows more; of equals the later.
 pub(crate) fn check(
+    receipt: &Receipt,
     claimed: Option<Level>,
     log: &LogSide,
     stamps: &TimeSide,
@@ -57,33 +71,86 @@ pub(crate) fn check(
     checks: &mut Checks,
 ) -> Option<TeeSide> {
     let announced = log.announced.first()?;
-    let document = announced.payload.attestation.as_deref()?;
-    match judge(document, &announced.payload.public_key, stamps, trust, at) {
-        Ok(Judged::Good(tee)) => {
-            let shows = if tee.level >= Level::Tee { "" } else { "; it counts for no more than sign" };
-            let what = format!("{}, {}{shows}", names(&tee), tee.interval());
-            match trust.is_some_and(|trust| trust.attestation.is_some()) {
-                true => drop(checks.add(ATTESTATION, Ok(what))),
-                false => checks.skip(
-                    ATTESTATION,
-                    format!("{what}. The trust file has no reference values (attestation): anybody can rent such a machine"),
-                ),
+    let key = &announced.payload.public_key;
+    let mut judged = Vec::new();
+    if let Some(document) = announced.payload.attestation.as_deref() {
+        let before = stamps.upper().map(|stamp| stamp.time);
+        judged.push(judge(document, key, before, false, trust, at));
+    }
+    if let Some(part) = &receipt.key_evidence {
+        match logged(part, announced, log, stamps, trust) {
+            Ok(before) => judged.push(judge(&part.document.0, key, before, true, trust, at)),
+            Err(why) => {
+                // Whatever the record claims: this is no evidence of the log's.
+                checks.add(ATTESTATION, Err(format!("the receipt's later evidence about the key: {why}")));
+                return None;
             }
-            Some(tee)
-        }
-        Ok(Judged::Undated) => {
-            checks.skip(ATTESTATION, "its collateral can be judged at no time: there is no timestamp by a TSA of the trust file, and no --at");
-            None
-        }
-        Err(why) if claimed >= Some(Level::Tee) => {
-            checks.add(ATTESTATION, Err(why));
-            None
-        }
-        Err(why) => {
-            checks.skip(ATTESTATION, format!("the evidence is refused, and the record claims no tee: {why}"));
-            None
         }
     }
+    let (mut good, mut undated) = (Vec::new(), judged.is_empty());
+    if undated {
+        return None;
+    }
+    for judged in judged {
+        match judged {
+            Ok(Judged::Good(tee)) => good.push(tee),
+            Ok(Judged::Undated) => undated = true,
+            Err(why) if claimed >= Some(Level::Tee) => {
+                checks.add(ATTESTATION, Err(why));
+                return None;
+            }
+            Err(why) => {
+                checks.skip(
+                    ATTESTATION,
+                    format!("the evidence is refused, and the record claims no tee: {why}"),
+                );
+                return None;
+            }
+        }
+    }
+    if good.is_empty() && undated {
+        checks.skip(ATTESTATION, "its collateral can be judged at no time: there is no timestamp by a TSA of the trust file, and no --at");
+        return None;
+    }
+    let what = good.iter().map(TeeSide::said).collect::<Vec<_>>().join(". ");
+    match trust.is_some_and(|trust| trust.attestation.is_some()) {
+        true => drop(checks.add(ATTESTATION, Ok(what))),
+        false => checks.skip(
+            ATTESTATION,
+            format!("{what}. The trust file has no reference values (attestation): anybody can rent such a machine"),
+        ),
+    }
+    good.into_iter().max_by_key(|tee| (tee.level, tee.renewed))
+}
+
+/// That the log holds later evidence about the key, made and logged by the key itself. Gives the time before which that was.
+fn logged(
+    part: &KeyEvidencePart,
+    announced: &Announced,
+    log: &LogSide,
+    stamps: &TimeSide,
+    trust: Option<&Trust>,
+) -> Result<Option<u64>, String> {
+    let leaf =
+        EvidenceLeaf::decode(&part.logged.leaf.0).map_err(|error| format!("no evidence leaf: {error}"))?;
+    if leaf.subject != announced.payload_hash() {
+        return Err("it is about another key".into());
+    }
+    if (leaf.kind, leaf.verdict) != (Level::Tee, Verdict::Holds) {
+        return Err(format!("its leaf says {} for {}", leaf.verdict.as_str(), leaf.kind));
+    }
+    let salt = part.salt.salt().ok_or("its salt is not 16 bytes")?;
+    let digest = sha256(&part.document.0);
+    if leaf.commitment != sha256(&[&salt[..], &digest].concat()) {
+        return Err("its leaf commits to another document".into());
+    }
+    if part.logged.announcement.is_some() {
+        return Err("it names another announcement than the key's".into());
+    }
+    let proof = evidence::logged(&part.logged, &leaf, log, trust)?;
+    // What dates the record's checkpoint dates this as well, where it is in that very tree.
+    let same = log.proof.as_ref().is_some_and(|record| record.checkpoint == proof.checkpoint);
+    Ok(stamps.upper().filter(|_| same).map(|stamp| stamp.time))
 }
 
 /// Makes the check `upstream-evidence`. It adds nothing to the level: that this very connection was asked, and answered, is the
@@ -144,7 +211,8 @@ enum Judged {
 fn judge(
     document: &[u8],
     key: &[u8; 32],
-    stamps: &TimeSide,
+    before: Option<u64>,
+    renewed: bool,
     trust: Option<&Trust>,
     at: Option<u64>,
 ) -> Result<Judged, String> {
@@ -156,7 +224,6 @@ fn judge(
         (Some(_), None) => return Err("it carries a timestamp token, and its nonce is of none".into()),
         (None, Some(_)) => return Err("its nonce is of a timestamp token that it does not carry".into()),
     };
-    let before = stamps.upper().map(|stamp| stamp.time);
     if after.zip(before).is_some_and(|(after, before)| after > before) {
         return Err("its token is later than the timestamp before which it was logged".into());
     }
@@ -182,6 +249,7 @@ fn judge(
         reports: attested.reports,
         after,
         before,
+        renewed,
     }))
 }
 

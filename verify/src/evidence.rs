@@ -73,19 +73,25 @@ fn all(
         {
             return Err("it is not of this record's draw".into());
         }
-        logged(part, &leaf, log, trust)?;
+        let proof = logged(part, &leaf, log, trust)?;
+        if let Some(record) = &log.proof
+            && proof.checkpoint.origin == record.checkpoint.origin
+            && proof.index <= record.index
+        {
+            return Err("it comes before its record".into());
+        }
         leaves.push(leaf);
     }
     Ok(leaves)
 }
 
-/// The leaf is in a batch whose statement is in the log, by a key that the log announced.
-fn logged(
+/// The leaf is in a batch whose statement is in the log, by a key that the log announced. Gives the proof of that.
+pub(crate) fn logged(
     part: &EvidencePart,
     leaf: &EvidenceLeaf,
     log: &LogSide,
     trust: Option<&Trust>,
-) -> Result<(), String> {
+) -> Result<LogProof, String> {
     let cose = Sign1::parse(&part.statement.0).map_err(|error| error.to_string())?;
     let statement = Statement::decode(cose.payload()).map_err(|error| error.to_string())?;
     let proof = LogProof::parse(&part.log_proof)?;
@@ -103,12 +109,10 @@ fn logged(
     }
     if let Some(record) = &log.proof {
         same_tree(&proof.checkpoint, &record.checkpoint)?;
-        if proof.checkpoint.origin == record.checkpoint.origin && proof.index <= record.index {
-            return Err("it comes before its record".into());
-        }
     }
     if let (Some(part), Some(own)) = (&part.announcement, &own) {
         own.check(part, &proof, trust)?;
     }
-    log::check_validity(announced, &proof, None, Some(&statement)).map(drop)
+    log::check_validity(announced, &proof, None, Some(&statement))?;
+    Ok(proof)
 }

@@ -64,7 +64,7 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     let stamps = anchors::check(&receipt, &log, trust, &mut checks);
     let http = http::check(&receipt, record.as_ref(), &mut log, trust, &mut checks);
     let claimed = record.as_ref().map(|record| record.leaf.level);
-    let tee = attestation::check(claimed, &log, &stamps, trust, at, &mut checks);
+    let tee = attestation::check(&receipt, claimed, &log, &stamps, trust, at, &mut checks);
     attestation::check_upstream(&receipt, record.as_ref(), &stamps, trust, at, &mut checks);
     check_level(record.as_ref(), &http, tee.as_ref(), &mut checks);
     let rule = policy::check(record.as_ref(), bodies, &mut checks);

@@ -137,6 +137,11 @@ impl Announced {
         PublicKey(self.payload.public_key)
     }
 
+    /// What the shard's first statement calls the one before, and evidence about the key its subject.
+    pub(crate) fn payload_hash(&self) -> Hash {
+        payload_hash(self.cose.payload())
+    }
+
     /// Everything about the announcement itself: whose it is, that the key's holder asked for it, that `log` holds it
     /// and, with a trust file, that the log's key signed it.
     pub(crate) fn check(
@@ -373,7 +378,7 @@ pub(crate) fn check_statement(
     }
     if let Some(announced) = announced
         && statement.seq == 0
-        && statement.previous != payload_hash(announced.cose.payload())
+        && statement.previous != announced.payload_hash()
     {
         return Err("the shard's first statement does not name its key's announcement".into());
     }

@@ -182,13 +182,15 @@ pub struct Timestamp {
     pub revocation_checked: bool,
 }
 
-/// Evidence of the environment that the statement's key was born in, verified.
+/// Evidence of the environment that the statement's key lives in, verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Evidence {
     /// How it is known: the weakest of its pieces.
     pub source: &'static str,
     /// Made by a simulation: for tests.
     pub simulated: bool,
+    /// Made while the key was in use; else announced with it.
+    pub renewed: bool,
     /// It was made after this, by an independent clock, µs since the epoch.
     pub after: Option<u64>,
     /// And before this.
@@ -202,6 +204,7 @@ impl Evidence {
         Evidence {
             source: tee.source.as_str(),
             simulated: tee.simulated(),
+            renewed: tee.renewed,
             after: tee.after,
             before: tee.before,
             pieces: tee.reports.clone(),

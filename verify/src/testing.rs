@@ -7,8 +7,8 @@ use colophon_receipt::evidence::{EvidenceLeaf, Verdict, draw_id, no_evidence};
 use colophon_receipt::fields::{self, *};
 use colophon_receipt::merkle::{self, Hash, leaf_hash, sha256};
 use colophon_receipt::receipt::{
-    Anchor, AnnouncementPart, BatchPart, Bytes, EvidencePart, FORMAT, Field, HttpSignature, NOTICE,
-    OpenedField, Receipt, RecordPart, RoundPart, WithheldField,
+    Anchor, AnnouncementPart, BatchPart, Bytes, EvidencePart, FORMAT, Field, HttpSignature, KeyEvidencePart,
+    NOTICE, OpenedField, Receipt, RecordPart, RoundPart, WithheldField,
 };
 use colophon_receipt::record::{FieldSet, Record, RecordLeaf, field_hash, salt, seal_sampled};
 use colophon_receipt::statement::{
@@ -26,6 +26,9 @@ use crate::{Trust, text};
 
 /// When everything here happens, µs: 14 November 2026.
 pub const NOW: u64 = 1_794_652_800_000_000;
+
+/// The salt of evidence about the key.
+const SALT: [u8; 16] = [5; 16];
 
 /// Which signatures leave with the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,8 @@ pub struct Plan {
     pub round: Option<RoundPart>,
     /// Whether "drawn but not done" was logged, and bends that leaf.
     pub evidence: Option<fn(&mut EvidenceLeaf)>,
+    /// The document of evidence about this key that was logged later, instead, and bends its leaf.
+    pub key_evidence: Option<(fn([u8; 32]) -> Vec<u8>, fn(&mut EvidenceLeaf))>,
     /// Records in the batch.
     pub records: usize,
     /// Which of them the receipt is about.
@@ -116,6 +121,7 @@ impl Default for Plan {
             how: None,
             round: None,
             evidence: None,
+            key_evidence: None,
             records: 5,
             index: 3,
             later_entries: 2,
@@ -226,7 +232,13 @@ impl Plan {
         entries.push(b"another shard's statement".to_vec());
         let stated_at = entries.len();
         entries.push(cose(&statement, STATEMENT_TYPE, &self.shard, &shard));
-        let evidence = self.evidence(&statement, &leaves[self.index]);
+        let evidence = match self.key_evidence {
+            Some((document, bend)) => {
+                let document = document(shard.public_key().0);
+                Some(self.about_key(&statement, &announcement, &document, bend))
+            }
+            None => self.evidence(&statement, &leaves[self.index]),
+        };
         let evidence = evidence.map(|(leaf, payload)| {
             entries.push(cose(&payload, STATEMENT_TYPE, &self.shard, &shard));
             (leaf, entries.len() - 1)
@@ -263,6 +275,24 @@ impl Plan {
 
         let log_proof = prove(stated_at, tree.len());
         let batch_path = merkle::inclusion_proof(&hashes, self.index).expect("the record is in the batch");
+        let evidence = evidence.map(|(leaf, at)| EvidencePart {
+            leaf: Bytes(leaf),
+            batch: BatchPart { index: 0, path: vec![] },
+            statement: Bytes(entries[at].clone()),
+            log_proof: prove(at, tree.len()),
+            announcement: None,
+        });
+        let (evidence, key_evidence) = match self.key_evidence {
+            Some((document, _)) => (
+                None,
+                evidence.map(|logged| KeyEvidencePart {
+                    document: Bytes(document(shard.public_key().0)),
+                    salt: Bytes(SALT.to_vec()),
+                    logged,
+                }),
+            ),
+            None => (evidence, None),
+        };
         let receipt = Receipt {
             format: FORMAT.into(),
             notice: NOTICE.into(),
@@ -278,17 +308,9 @@ impl Plan {
             http_signatures,
             beacon: self.beacon_token().map(Bytes),
             upstream_evidence: None,
+            key_evidence,
             round: self.round.clone(),
-            evidence: evidence
-                .into_iter()
-                .map(|(leaf, at)| EvidencePart {
-                    leaf: Bytes(leaf),
-                    batch: BatchPart { index: 0, path: vec![] },
-                    statement: Bytes(entries[at].clone()),
-                    log_proof: prove(at, tree.len()),
-                    announcement: None,
-                })
-                .collect(),
+            evidence: evidence.into_iter().collect(),
         };
         let (request, response) = (self.request.clone(), self.response.clone());
         Made { receipt, vkey, request, response, head, trailers }
@@ -426,18 +448,44 @@ impl Plan {
             verdict: Verdict::NotDone,
         };
         bend(&mut evidence);
-        let evidence = evidence.encode();
+        Some(self.logged(before, &evidence))
+    }
+
+    /// The leaf of evidence about the key, and the statement of its batch.
+    fn about_key(
+        &self,
+        record: &[u8],
+        announcement: &[u8],
+        document: &[u8],
+        bend: fn(&mut EvidenceLeaf),
+    ) -> (Vec<u8>, Vec<u8>) {
+        let before = Statement::decode(record).expect("a statement that state wrote");
+        let mut evidence = EvidenceLeaf {
+            id: [0x77; 16],
+            at: before.to + 1_000_000,
+            subject: payload_hash(announcement),
+            kind: Level::Tee,
+            commitment: sha256(&[&SALT[..], &sha256(document)].concat()),
+            verdict: Verdict::Holds,
+        };
+        bend(&mut evidence);
+        self.logged(before, &evidence)
+    }
+
+    /// The leaf, and the statement of its batch, which follows `before`.
+    fn logged(&self, before: Statement, evidence: &EvidenceLeaf) -> (Vec<u8>, Vec<u8>) {
+        let (record, at, evidence) = (before.encode(), evidence.at, evidence.encode());
         let statement = Statement {
             seq: before.seq + 1,
             count: 1,
             root: leaf_hash(&evidence),
-            previous: payload_hash(record),
+            previous: payload_hash(&record),
             from: before.to,
             to: at,
             cumulative_evidence: before.cumulative_evidence + 1,
             ..before
         };
-        Some((evidence, statement.encode()))
+        (evidence, statement.encode())
     }
 
     fn genesis(&self, vkey: &VerifierKey) -> Vec<u8> {

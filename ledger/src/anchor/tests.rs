@@ -94,19 +94,19 @@ fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
 }
 
-struct Scene {
+pub(crate) struct Scene {
     dir: tempfile::TempDir,
-    store: Arc<dyn ObjectStore>,
+    pub(crate) store: Arc<dyn ObjectStore>,
     tsas: Arc<Tsas>,
 }
 
 impl Scene {
-    fn new(urls: &[&str]) -> Scene {
+    pub(crate) fn new(urls: &[&str]) -> Scene {
         let dir = tempfile::tempdir().unwrap();
         Scene { dir, store: Arc::new(InMemory::new()), tsas: Tsas::new(urls) }
     }
 
-    fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         let mut urls: Vec<String> = self.tsas.tsas.keys().cloned().collect();
         urls.sort();
         let every = Duration::from_secs(3600);
@@ -115,9 +115,13 @@ impl Scene {
     }
 
     async fn open(&self) -> (Ledger, Keeper) {
+        self.open_with(self.config()).await
+    }
+
+    pub(crate) async fn open_with(&self, config: Config) -> (Ledger, Keeper) {
         // A dropped keeper's tasks end a moment later.
         for _ in 0..100 {
-            match open(self.config(), self.store.clone()).await {
+            match open(config.clone(), self.store.clone()).await {
                 Err(crate::LedgerError::Locked(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
                 opened => return opened.unwrap(),
             }

@@ -98,7 +98,7 @@ impl Batches {
         for (first, second) in self.ids.pairs(MAX_FINDINGS) {
             self.twice(first, second, report).await;
         }
-        self.draws.finish(report);
+        self.draws.finish(statements, report);
         if let Err(why) = self.beside(statements, report).await {
             report.find(Finding::Unreadable(why));
         }

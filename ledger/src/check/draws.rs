@@ -9,6 +9,7 @@ use colophon_receipt::statement::Statement;
 use colophon_receipt::{Hash, Level};
 use colophon_signer::drand::Chain;
 
+use super::statements::Statements;
 use super::{Finding, Report};
 use crate::batch::Batch;
 use crate::draws::rounds;
@@ -159,7 +160,7 @@ impl Draws {
     }
 
     /// Compares what was drawn with what has evidence.
-    pub(super) fn finish(&mut self, report: &mut Report) {
+    pub(super) fn finish(&mut self, statements: &Statements, report: &mut Report) {
         let mut findings = Vec::new();
         for (id, expected) in &self.expected {
             let fits = self.found.get(id).map(|found| {
@@ -182,6 +183,10 @@ impl Draws {
             findings.push((expected.index, Finding::Draw { file: expected.file.clone(), what }));
         }
         for (id, found) in &self.found {
+            if statements.announced(&found.subject) {
+                report.key_evidence += 1;
+                continue;
+            }
             // The id has the time of the record's statement, in ms.
             let earlier = index::id_ms(id).saturating_add(1).saturating_mul(1000) <= self.oldest;
             if self.expected.contains_key(id) || self.unknown.contains_key(id) || earlier {

@@ -47,6 +47,8 @@ pub(crate) struct Statements {
     log_keys: Vec<PublicKey>,
     shards: HashMap<String, Shard>,
     erasures: HashSet<ErasureId>,
+    /// `H` of the payloads that announced keys.
+    announcements: HashSet<Hash>,
 }
 
 /// What a leaf points at outside the log.
@@ -161,6 +163,7 @@ impl Statements {
             report.find(wrong("the shard already has a key"));
             return;
         }
+        self.announcements.insert(payload_hash(signed.payload()));
         if let Some(earlier) =
             new.predecessor.as_ref().and_then(|earlier| self.shards.get_mut(&earlier.shard))
         {
@@ -203,6 +206,11 @@ impl Statements {
             Some(_) => report.find(wrong("it revokes another key than its shard's")),
             None => report.find(wrong("it revokes the key of a shard that was never announced")),
         }
+    }
+
+    /// Whether a key was announced by a payload of this hash.
+    pub(super) fn announced(&self, payload: &Hash) -> bool {
+        self.announcements.contains(payload)
     }
 
     /// Whether this log announced the shard.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use super::due::{self, Due};
 use super::{Drawing, RoundSource, rounds};
 use crate::batch::{self, Batch};
-use crate::ledger::keeper::{Command, Drawn, Evidence, batch_name};
+use crate::ledger::keeper::{Command, Evidence, Settled, batch_name};
 use crate::ledger::{Inner, Ledger, LedgerError};
 use crate::lookup;
 
@@ -216,9 +216,9 @@ impl Step {
 }
 
 /// Has the keeper log evidence leaves. False where it is not known whether it did.
-async fn log(ledger: &Ledger, leaves: Vec<Drawn>, steps: &[Step]) -> bool {
+async fn log(ledger: &Ledger, leaves: Vec<Settled>, steps: &[Step]) -> bool {
     let (reply, logged) = oneshot::channel();
-    let command = Command::Evidence(Evidence { leaves, logged: reply });
+    let command = Command::Evidence(Evidence::about_records(leaves, reply));
     if ledger.0.commands.send(command).await.is_ok() && logged.await.is_ok() {
         return true;
     }
@@ -233,7 +233,7 @@ async fn drawn_of(
     ledger: &Ledger,
     due: &Due,
     randomness: Option<Hash>,
-) -> Result<Option<(Vec<Drawn>, Step)>, LedgerError> {
+) -> Result<Option<(Vec<Settled>, Step)>, LedgerError> {
     let Some(batch) = read(ledger, due).await? else { return Ok(None) };
     if !due.fresh && !is_logged(ledger, due, &batch).await? {
         return Ok(None);
@@ -252,7 +252,7 @@ async fn drawn_of(
         };
         let id = draw_id(due.to, &record.id, hash, record.target);
         if is && (due.fresh || !is_known(ledger, &id).await?) {
-            found.push(Drawn { id, subject: *hash, kind: record.target });
+            found.push(Settled::not_done(id, *hash, record.target));
         }
     }
     let fresh = due.fresh && found.is_empty();

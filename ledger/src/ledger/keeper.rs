@@ -8,7 +8,7 @@ mod evidence;
 mod policy;
 
 pub(crate) use erase::Erasing;
-pub(crate) use evidence::{Drawn, Evidence};
+pub(crate) use evidence::{AboutKey, Evidence, Settled, about_key_folder, about_key_name};
 pub(crate) use policy::Change;
 
 use super::book::{Pending, Taken};
@@ -444,6 +444,9 @@ impl Worker {
             if !sealed.records.is_empty() {
                 inner.vault.put(name, sealed.seq, &sealed.openings).await?;
             }
+            if let Some(about) = sealed.evidence.as_ref().and_then(evidence::Leaves::about_key) {
+                inner.objects.put(&about_key_name(name, sealed.seq), about.note.clone()).await?;
+            }
             if let Some(due) = &sealed.due {
                 // Before the statement: once that is logged, its records are to be drawn whatever happens.
                 inner.objects.put(&due.name(), due.encode().into()).await?;
@@ -480,7 +483,7 @@ impl Worker {
             inner.draws.add(due);
         }
         if let Some(evidence) = sealed.evidence.take() {
-            inner.draws.logged(evidence.len());
+            inner.draws.logged(evidence.about_records());
             evidence.tell();
         }
         let inner = inner.clone();

@@ -137,7 +137,7 @@ impl Late {
         now: u64,
         birth: &Birth<'_>,
     ) -> Result<Late, LedgerError> {
-        let shard = birth.attest(Shard::generate(&config.name, now, config.shard_key_life)?).await?;
+        let shard = birth.attest(Shard::generate(&config.name, now, config.shard_key_life)?, now).await?;
         tracing::warn!(
             log = log.origin(),
             shard = shard.name,

@@ -2,13 +2,15 @@
 
 use super::{Parts, announcement, batch_part, damage, locate, statement};
 use crate::draws::rounds;
+use crate::head::SignedHead;
 use crate::index::Target;
 use crate::ledger::LedgerError;
+use crate::log::LogReader;
 use colophon_receipt::draw;
 use colophon_receipt::evidence::draw_id;
 use colophon_receipt::merkle::{leaf_hash, sha256};
 use colophon_receipt::receipt::{Bytes, EvidencePart, RoundPart};
-use colophon_receipt::record::RecordLeaf;
+use colophon_receipt::record::{RecordId, RecordLeaf};
 
 /// The parts of a receipt that come later.
 #[derive(Default)]
@@ -37,25 +39,27 @@ pub(super) async fn of(parts: &Parts<'_>, leaf: &[u8], to: u64, own: &Target) ->
     let mut later = Later { round, evidence: Vec::new() };
     let id = draw_id(to, &record.id, &hash, target);
     if drawn && let Some((place, slot)) = locate(parts.objects, &id).await? {
-        later.evidence.push(part(parts, &id, &place, slot, own).await?);
+        // The newest head: evidence comes long after what dates the record.
+        let (older, signed) = statement(parts.reader, parts.head, parts.older, &place).await?;
+        let (reader, head) = match older {
+            Some(older) => (&older.reader, older.head_for(place.log_index)),
+            None => (parts.reader, parts.head),
+        };
+        later.evidence.push(part(parts, &id, (&place, slot), own, &signed, (reader, head)).await?);
     }
     Ok(later)
 }
 
-async fn part(
+/// The leaf `id`, with its proof in the log as `reader` reads it at `head`, where its statement is `signed`.
+pub(super) async fn part(
     parts: &Parts<'_>,
-    id: &colophon_receipt::record::RecordId,
-    place: &Target,
-    slot: u32,
+    id: &RecordId,
+    (place, slot): (&Target, u32),
     own: &Target,
+    signed: &[u8],
+    (reader, head): (&LogReader, &SignedHead),
 ) -> Result<EvidencePart, LedgerError> {
-    // The newest head: evidence comes long after what dates the record.
-    let (older, signed) = statement(parts.reader, parts.head, parts.older, place).await?;
-    let (reader, head) = match older {
-        Some(older) => (&older.reader, older.head_for(place.log_index)),
-        None => (parts.reader, parts.head),
-    };
-    let (leaf, batch, _) = batch_part(parts.objects, parts.batches, place, slot, &signed, id).await?;
+    let (leaf, batch, _) = batch_part(parts.objects, parts.batches, place, slot, signed, id).await?;
     let announcement = match place.shard == own.shard {
         true => None,
         false => Some(announcement(reader, place.announced, head, "the index").await?),
@@ -63,7 +67,7 @@ async fn part(
     Ok(EvidencePart {
         leaf: Bytes(leaf),
         batch,
-        statement: signed[..].into(),
+        statement: signed.into(),
         log_proof: reader.tlog_proof(place.log_index, head).await?,
         announcement,
     })

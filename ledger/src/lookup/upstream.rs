@@ -1,5 +1,5 @@
-//! The attestation documents of upstreams, as they are kept: `attested/<SHA-256>`, once each, for the receipts of all records
-//! that were made on the same connection.
+//! Attestation documents, as they are kept: `attested/<SHA-256>`, once each, for the receipts of all records that were made on
+//! the same connection to an upstream, or by the same key.
 
 use crate::ledger::LedgerError;
 use crate::ledger::objects::Objects;
@@ -19,17 +19,21 @@ pub(crate) async fn keep(objects: &Objects, document: bytes::Bytes) -> Result<()
     objects.create(&name(&sha256(&document)), document).await.map(drop)
 }
 
-/// The one that a record's field names. What is damaged is told and passed over: a receipt without it is better than none.
+/// The one that a record's field names.
 pub(crate) async fn of<'a>(
     objects: &Objects,
     fields: impl Iterator<Item = (u8, &'a [u8])>,
 ) -> Option<Vec<u8>> {
     let (_, encoded) = { fields }.find(|(number, _)| *number == UPSTREAM)?;
     let (_, value) = decode_field(encoded).ok()?;
-    let hash = Upstream::read(value).ok()?.evidence?;
-    let name = name(&hash);
+    kept(objects, &Upstream::read(value).ok()?.evidence?).await
+}
+
+/// The document of this digest. What is damaged is told and passed over: a receipt without it is better than none.
+pub(super) async fn kept(objects: &Objects, hash: &Hash) -> Option<Vec<u8>> {
+    let name = name(hash);
     match objects.get(&name, MAX).await {
-        Ok(Some(document)) if sha256(&document) == hash => return Some(document.to_vec()),
+        Ok(Some(document)) if sha256(&document) == *hash => return Some(document.to_vec()),
         Ok(Some(_)) => tracing::error!(name, "is not what it is named after; receipts go without it"),
         Ok(None) => tracing::warn!(name, "is not kept; receipts go without it"),
         Err(error) => tracing::error!(%error, name, "cannot be read; receipts go without it"),

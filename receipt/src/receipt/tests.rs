@@ -19,6 +19,7 @@ fn receipt() -> Receipt {
         anchors: vec![],
         beacon: None,
         upstream_evidence: None,
+        key_evidence: None,
         round: None,
         evidence: vec![],
     }

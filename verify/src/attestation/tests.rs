@@ -185,3 +185,76 @@ fn only_dated_hardware_with_reference_values_counts_for_tee() {
     assert_eq!(level(&attested(vec![compared, report]), true), Level::Sign, "one was not compared");
     assert_eq!(level(&attested(vec![]), true), Level::Sign);
 }
+
+/// When the token was made that renewed evidence answers: between the announced one's and the anchor.
+const RENEWED: u64 = NOW - 100_000_000;
+
+fn document(key: [u8; 32], time: u64) -> Vec<u8> {
+    let token = tsa().token(&[9; 32], time, Some(&[1]));
+    let attester: Attester = "simulated".parse().unwrap();
+    let nonce = Some(hex::encode(aci::epoch_nonce(&token)));
+    let keyset = Keyset::new(vec![key], vec![], None);
+    attester.document(&keyset, nonce, Some(token), &Collateral::default(), NOW / 1_000_000).unwrap().to_json()
+}
+
+fn renewed(key: [u8; 32]) -> Vec<u8> {
+    document(key, RENEWED)
+}
+
+#[test]
+fn renewed_evidence_says_more_narrowly_when_the_key_was_there() {
+    for announced in [good as fn(&mut Announcement), |a| a.attestation = None] {
+        let report = run(&Plan { key_evidence: Some((renewed, |_| {})), ..plan(announced) }, true, true);
+        assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
+        let evidence = report.evidence.unwrap();
+        assert!(evidence.renewed);
+        assert_eq!((evidence.after, evidence.before), (Some(RENEWED), Some(AFTER)));
+        assert_eq!(report.verified_level, Some(Level::Sign), "it is simulated");
+    }
+    let report = run(&plan(good), true, true);
+    assert!(!report.evidence.unwrap().renewed);
+}
+
+#[track_caller]
+fn renewed_refused(document: fn([u8; 32]) -> Vec<u8>, bend: fn(&mut EvidenceLeaf), why: &str) {
+    let report = run(&Plan { key_evidence: Some((document, bend)), ..plan(good) }, true, true);
+    let failed: Vec<_> = report.failed().map(|check| (check.name, check.detail.clone())).collect();
+    assert!(
+        failed.len() == 1 && failed[0].0 == checks::ATTESTATION && failed[0].1.contains(why),
+        "{failed:?}"
+    );
+    assert!(report.evidence.is_none() && report.verified_level.is_none());
+}
+
+#[test]
+fn renewed_evidence_that_the_log_does_not_hold_for_this_key_makes_a_receipt_bad() {
+    renewed_refused(|_| renewed([7; 32]), |_| {}, "other keys");
+    renewed_refused(renewed, |leaf| leaf.subject = [1; 32], "about another key");
+    renewed_refused(renewed, |leaf| leaf.commitment = [1; 32], "commits to another document");
+    renewed_refused(renewed, |leaf| leaf.kind = Level::Zk, "holds for zk");
+    renewed_refused(
+        renewed,
+        |leaf| leaf.verdict = colophon_receipt::evidence::Verdict::Fails,
+        "fails for tee",
+    );
+    renewed_refused(|key| document(key, AFTER + 1_000_000), |_| {}, "later than the timestamp");
+    // Also where the record claims no tee: the part would vouch for nothing.
+    let made = Plan { level: Level::Sign, key_evidence: Some((renewed, |_| {})), ..plan(good) }.make();
+    let mut trust = Trust::from_json(spec(&made, true).as_bytes()).unwrap();
+    trust.allow_simulated = true;
+    let bent = |bend: fn(&mut KeyEvidencePart)| {
+        let mut receipt = made.receipt.clone();
+        bend(receipt.key_evidence.as_mut().unwrap());
+        verify(&receipt.to_json().unwrap(), Some(&trust), &Bodies::default(), None).result
+    };
+    assert_eq!(bent(|_| {}), Verdict::Trusted);
+    assert_eq!(bent(|part| part.document.0.push(b' ')), Verdict::Bad);
+    assert_eq!(bent(|part| part.salt.0[0] ^= 1), Verdict::Bad);
+    assert_eq!(bent(|part| part.salt.0.truncate(15)), Verdict::Bad);
+    assert_eq!(bent(|part| part.logged.batch.index = 1), Verdict::Bad);
+    assert_eq!(bent(|part| part.logged.statement.0[100] ^= 1), Verdict::Bad);
+    assert_eq!(
+        bent(|part| part.logged.log_proof = part.logged.log_proof.replacen("index ", "index 1", 1)),
+        Verdict::Bad
+    );
+}

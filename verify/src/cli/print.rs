@@ -97,11 +97,13 @@ impl Printer {
         self.fact("unique", &report.uniqueness);
         if let Some(evidence) = &report.evidence {
             let simulated = if evidence.simulated { ", SIMULATED" } else { "" };
+            let which =
+                if evidence.renewed { "renewed while the key was in use" } else { "announced with the key" };
             let bound = |at: Option<u64>| at.map_or_else(|| "unknown".into(), time);
             let (after, before) = (bound(evidence.after), bound(evidence.before));
             self.fact(
                 "evidence",
-                &format!("{}{simulated}; made after {after}, before {before}", evidence.source),
+                &format!("{}{simulated}; {which}; made after {after}, before {before}", evidence.source),
             );
         }
         let passed = |name| report.check(name).is_some_and(|check| check.status == Status::Passed);

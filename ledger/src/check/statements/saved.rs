@@ -119,8 +119,9 @@ impl Statements {
             shards.insert(shard.name, known);
         }
         let log_keys = saved.log_keys.into_iter().map(PublicKey).collect();
-        // An erasure that is there twice is found by reading the log again.
-        Some(Statements { origin: saved.origin, log_keys, shards, erasures: HashSet::new() })
+        // An erasure that is there twice is found by reading the log again; batches are not read.
+        let (erasures, announcements) = (HashSet::new(), HashSet::new());
+        Some(Statements { origin: saved.origin, log_keys, shards, erasures, announcements })
     }
 
     /// Lets go of the hashes of old payloads, so that memory is bounded.

@@ -79,10 +79,14 @@ pub(crate) fn begin(ledger: &Ledger, n: u64) -> Result<Ticket, WalError> {
 }
 
 pub(crate) fn seal_for(ledger: &Ledger, ticket: &mut Ticket, n: u64) -> Record {
+    seal_at(ledger, ticket, n, Level::Sign)
+}
+
+fn seal_at(ledger: &Ledger, ticket: &mut Ticket, n: u64, level: Level) -> Record {
     let mut fields = request(n);
     fields::write_list(fields::STRIPPED, &[n.to_be_bytes().to_vec()], &mut fields);
     let at = ledger.stamp(ticket);
-    seal(*ticket.id(), at, Level::Sign, Outcome::Complete, [n as u8; 32], fields)
+    seal(*ticket.id(), at, level, Outcome::Complete, [n as u8; 32], fields)
 }
 
 pub(crate) fn sign(ticket: &Ticket, n: u64) -> Vec<HttpSignature> {
@@ -101,6 +105,15 @@ pub(crate) fn complete(ledger: &Ledger, mut ticket: Ticket, n: u64) -> Result<Re
 /// One whole exchange.
 pub(crate) fn exchange(ledger: &Ledger, n: u64) -> RecordId {
     complete(ledger, accept(ledger, n).unwrap(), n).unwrap()
+}
+
+/// One whole exchange whose record claims `level`.
+pub(crate) fn exchange_at(ledger: &Ledger, n: u64, level: Level) -> RecordId {
+    let mut ticket = accept(ledger, n).unwrap();
+    let id = *ticket.id();
+    let record = seal_at(ledger, &mut ticket, n, level);
+    ledger.finish(ticket, Done { record, signatures: Vec::new(), refused: false }).unwrap();
+    id
 }
 
 /// Waits, at most ten seconds, until nothing waits for the log.

@@ -32,6 +32,9 @@ pub(super) fn print(report: &Report, trusted: bool) {
     if report.drawn.records > 0 {
         println!("{}", drawn(&report.drawn));
     }
+    if report.key_evidence > 0 {
+        println!("evidence    about shards' keys, {} times anew", report.key_evidence);
+    }
     if report.erasures > 0 {
         println!("erased      the openings of {} records, by {} erasures", report.erased, report.erasures);
     }
@@ -201,6 +204,7 @@ pub(super) fn json(report: &Report) -> serde_json::Value {
             "waiting": report.drawn.waiting,
             "not_done": report.drawn.not_done,
         },
+        "key_evidence": report.key_evidence,
         "counters": counters(&report.counters()),
         "by_rule": by_rule(report),
         "shards": shards,
