@@ -80,7 +80,7 @@ impl App {
     ) -> Arc<App> {
         let head = ledger.head();
         let value = header(&head);
-        let metrics = Metrics::new(&ledger);
+        let metrics = Metrics::new(&ledger, enforcing.proofs());
         Arc::new(App {
             metrics,
             model: Identity::default(),

@@ -2,7 +2,8 @@
 
 use crate::app::PolicyInForce;
 use crate::config::{AttestOptions, HostHeader, UpstreamOptions};
-use crate::forward::{ForwardError, Upstream};
+use crate::forward::{Demanding, ForwardError, Upstream};
+use crate::metrics::Proofs;
 use colophon_attest::simulate::DEFAULT_SEED;
 use colophon_attest::{Policy as Demanded, SimulatedRoots};
 use colophon_policies::{Honours, Policy, PolicyError};
@@ -34,6 +35,7 @@ pub struct Enforcing {
     attest: AttestOptions,
     simulated: Option<Arc<SimulatedRoots>>,
     tasks: TaskTracker,
+    proofs: Proofs,
 }
 
 /// The attested servers of one policy, by name.
@@ -53,7 +55,13 @@ impl Enforcing {
             simulated: attest.allow_simulated.then(roots),
             attest: attest.clone(),
             tasks,
+            proofs: Proofs::default(),
         }
+    }
+
+    /// What is counted of all servers that have to prove themselves.
+    pub(crate) fn proofs(&self) -> &Proofs {
+        &self.proofs
     }
 
     /// The policy with its servers. Nothing is connected yet.
@@ -65,9 +73,14 @@ impl Enforcing {
         for (name, demanded) in demands(&policy)? {
             let Some(known) = policy.upstreams().iter().find(|known| *known.name == *name) else { continue };
             let options = UpstreamOptions { url: known.url.clone(), ..self.upstream.clone() };
-            let (simulated, tasks) = (self.simulated.clone(), self.tasks.clone());
-            let server =
-                Upstream::attested(&options, &self.attest, name.clone(), demanded, simulated, tasks)?;
+            self.proofs.known(&name);
+            let demand = Demanding {
+                name: name.clone(),
+                policy: demanded,
+                simulated: self.simulated.clone(),
+                proofs: self.proofs.clone(),
+            };
+            let server = Upstream::attested(&options, &self.attest, demand, self.tasks.clone())?;
             servers.insert(name, server);
         }
         // What runs beside this proxy is in its machine.

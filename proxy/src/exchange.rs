@@ -14,6 +14,7 @@ use crate::problem::Problem;
 use crate::request_body::{RequestBody, RequestBodyError, SharedRequest};
 use crate::response_body::{Observed, ResponseBody, Tail};
 use crate::upstream::attested::Session;
+use crate::upstream::signed::{SentHead, Signing};
 use crate::upstream::{UpstreamBody, is_ambiguous};
 use crate::{stamp, upgrade};
 use bytes::Bytes;
@@ -274,16 +275,40 @@ async fn proved(
 ) -> Result<Answer, ForwardError> {
     let names = &flight.facts.decision.actions.upstreams;
     let (upstream, reserved) = in_force.upstreams.reserve(names, client.upgrade.is_some()).await?;
-    let head = client.head(upstream, parts)?;
+    let mut head = client.head(upstream, parts)?;
     flight.forwarded(upstream);
+    // What it signs at a stream's end comes in trailers; a comment there would be in our own answer.
+    if client.upgrade.is_none() {
+        ask_for_trailers(&mut head.headers);
+    }
+    let sent = SentHead::of(&head);
     let answer = upstream.send_on(Some(reserved), head, body, Instant::now()).await?;
-    flight.proved(answer.extensions().get::<Arc<Session>>().cloned());
+    let session = answer.extensions().get::<Arc<Session>>().cloned();
+    flight.signed = session.clone().map(|session| {
+        let mut signing = Signing::new(session, &sent);
+        signing.answered(answer.status().as_u16(), answer.headers());
+        Box::new(signing)
+    });
+    flight.proved(session);
     Ok(answer)
+}
+
+/// Asks for trailers, whatever the client can read.
+fn ask_for_trailers(headers: &mut HeaderMap) {
+    headers.remove(stamp::TAIL);
+    if !head::has_token(headers, &header::TE, "trailers") {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.append(header::CONNECTION, HeaderValue::from_static("te"));
+    }
 }
 
 /// Releases an upstream's answer: held if its length is known and small, streamed otherwise.
 async fn respond(mut flight: Box<InFlight>, answer: Answer, client: &Client) -> Response<ResponseBody> {
     let Framed { mut parts, body, mut stripped, close } = frame(answer);
+    if flight.signed.is_some() && parts.headers.get(header::TRAILER) == Some(&stamp::TRAILER_NAMES) {
+        // They are between that server and us.
+        parts.headers.remove(header::TRAILER);
+    }
     let app = flight.app().clone();
     let length = content_length(&parts.headers);
     let bodiless = client.method == Method::HEAD
@@ -306,8 +331,10 @@ async fn respond(mut flight: Box<InFlight>, answer: Answer, client: &Client) -> 
                 flight.drain_request(EARLY_DRAIN).await;
                 flight.push_whole(&bytes);
                 if let Some(trailers) = &mut trailers {
-                    flight.stripped(head::strip_claims(trailers));
+                    flight.trailed(trailers);
                 }
+                let ours = flight.signed.is_some();
+                let trailers = trailers.filter(|trailers| !ours || !trailers.is_empty());
                 release(flight, parts, bytes, trailers).await
             }
         };

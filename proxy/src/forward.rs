@@ -3,6 +3,7 @@
 use crate::config::{AttestOptions, HostHeader, UpstreamOptions};
 use crate::exchange::content_length;
 use crate::head;
+use crate::metrics::Proofs;
 use crate::request_body::{RequestBody, RequestBodyError};
 use crate::tls;
 use crate::upstream::attested::Demand;
@@ -32,6 +33,16 @@ pub struct Upstream {
     host: HostHeader,
     header_timeout: Duration,
     url: Arc<str>,
+}
+
+/// What a server has to prove, and where that is counted.
+pub(crate) struct Demanding {
+    /// Its name in the policy.
+    pub(crate) name: Arc<str>,
+    pub(crate) policy: colophon_attest::Policy,
+    /// Roots of simulations that count, for tests.
+    pub(crate) simulated: Option<Arc<SimulatedRoots>>,
+    pub(crate) proofs: Proofs,
 }
 
 /// Why there is no answer. Says whose fault it is and whether another try may help.
@@ -71,15 +82,13 @@ impl Upstream {
     pub(crate) fn attested(
         options: &UpstreamOptions,
         attest: &AttestOptions,
-        name: Arc<str>,
-        policy: colophon_attest::Policy,
-        simulated: Option<Arc<SimulatedRoots>>,
+        Demanding { name, policy, simulated, proofs }: Demanding,
         tasks: TaskTracker,
     ) -> anyhow::Result<Upstream> {
         let demand = |authority: &Authority| {
             let authority = authority.clone();
             let (lease, timeout) = (attest.lease, attest.timeout);
-            Arc::new(Demand { name, authority, policy, simulated, lease, timeout })
+            Arc::new(Demand { name, authority, policy, simulated, lease, timeout, proofs })
         };
         Upstream::build(options, tls::attested_config(options)?, Some(demand), tasks)
     }

@@ -10,6 +10,7 @@ use crate::observe::ResponseSeen;
 use crate::request_body::{self, SharedRequest};
 use crate::stamp::{self, Closing, Stamp};
 use crate::upstream::attested::Session;
+use crate::upstream::signed::{Signing, forget_trailers};
 use colophon_ledger::{Done, Durability, Finishing, Open, Ticket, Unfinished, WalError};
 use colophon_policies::{Api, FailurePolicy};
 use colophon_reading::{RequestMeaning, ResponseMeaning};
@@ -77,6 +78,8 @@ pub struct InFlight {
     forwarded: Option<Arc<str>>,
     /// What the server there had proved, where it has to.
     proof: Option<Arc<Session>>,
+    /// What it signs of request and answer.
+    pub signed: Option<Box<Signing>>,
     /// The model certificate in force when the request went on.
     certified: Option<Arc<Bound>>,
     signatures: Vec<HttpSignature>,
@@ -144,6 +147,7 @@ impl InFlight {
             first_byte: None,
             forwarded: None,
             proof: None,
+            signed: None,
             certified: None,
             signatures: Vec::new(),
             waited: Duration::ZERO,
@@ -273,8 +277,13 @@ impl InFlight {
         }
     }
 
-    /// Names of trailers that the upstream sent in our name.
-    pub fn stripped(&mut self, names: Vec<Vec<u8>>) {
+    /// Takes note of the upstream's trailers, and removes from them what it says in our name.
+    pub fn trailed(&mut self, trailers: &mut HeaderMap) {
+        if let Some(signed) = &mut self.signed {
+            signed.ended(trailers);
+            forget_trailers(trailers);
+        }
+        let names = head::strip_claims(trailers);
         if let Some(head) = &mut self.head {
             head.stripped.extend(names);
         }

@@ -14,6 +14,10 @@ use prometheus_client::registry::Registry;
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+mod proofs;
+
+pub use proofs::Proofs;
+
 /// Levels that leave a record; `pass` is counted by the ledger.
 const LEVELS: [Level; 3] = [Level::Commit, Level::Sign, Level::Tee];
 const OUTCOMES: [Outcome; 5] = [
@@ -46,7 +50,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Registers everything.
-    pub fn new(ledger: &Ledger) -> Metrics {
+    pub fn new(ledger: &Ledger, proofs: &Proofs) -> Metrics {
         let mut registry = Registry::with_prefix("colophon");
         let exchanges = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
         let counter = |level: &Level, outcome: &Outcome| {
@@ -76,6 +80,7 @@ impl Metrics {
         let model_certified = Gauge::default();
         let help = "1 while records name a model certificate";
         registry.register("model_certified", help, model_certified.clone());
+        proofs.register(&mut registry);
         registry.register_collector(Box::new(LedgerCollector(ledger.clone())));
         Metrics {
             registry,

@@ -138,7 +138,11 @@ impl Observed {
     }
 
     fn upstream_trailers(&mut self, mut trailers: HeaderMap, cx: &mut Context<'_>) -> Poll<Item> {
-        self.exchange.stripped(crate::head::strip_claims(&mut trailers));
+        self.exchange.trailed(&mut trailers);
+        if self.exchange.signed.is_some() && trailers.is_empty() {
+            // Nothing of them is the client's: the answer ends as any other.
+            return self.end(Ending::Complete, cx);
+        }
         let (tail, kept) = (self.tail, trailers.clone());
         let with_ours = move |closing: Option<Closing>| {
             let mut trailers = kept;

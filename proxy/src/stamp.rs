@@ -31,7 +31,7 @@ const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// What the trailers of a signed or committed stream are called.
-const TRAILER_NAMES: HeaderValue =
+pub const TRAILER_NAMES: HeaderValue =
     HeaderValue::from_static("Content-Digest, Colophon-Record, Signature-Input, Signature");
 
 /// Header lines that an answer gets at most.

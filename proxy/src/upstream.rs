@@ -7,6 +7,7 @@ mod gate;
 mod h1;
 mod h2;
 mod pool;
+pub mod signed;
 
 pub use body::UpstreamBody;
 pub use h1::Sending;
@@ -247,6 +248,8 @@ impl Connections {
                 Link::Own(connection) => connection.send(request, deadline, &self.pool).await,
                 Link::Shared(live) => {
                     *request.uri_mut() = self.absolute(request.uri());
+                    // HTTP/2 has no such header, and hyper would remove what it names as well: `TE: trailers`.
+                    request.headers_mut().remove(http::header::CONNECTION);
                     self.shared.send(live, request, deadline).await
                 }
             };
@@ -298,7 +301,7 @@ impl Connections {
             let Some((demand, identity)) = proving else {
                 return Ok(Link::Shared(self.shared.keep(Live { sender, proven: None })));
             };
-            let proven = Some(demand.prove_h2(&mut sender, identity).await?);
+            let proven = Some(demand.prove_h2(&mut sender, identity, false).await?);
             let live = self.shared.keep(Live { sender, proven });
             drop(self.tasks.spawn(self.shared.renewal(demand.clone(), live.clone())));
             return Ok(Link::Shared(live));

@@ -358,6 +358,10 @@ map_field! {
         6 verified: uint,
         /// `operator_asserted`, `provider_asserted`, `verifier_derived` or `hardware_proven`: how this proxy knew it.
         7 source: text,
+        /// What the server signed of request and answer by a key that its evidence names: a signature base (RFC 9421).
+        8 signed: bytes,
+        /// Its Ed25519 signature over that.
+        9 signature: bytes,
     }
 }
 

@@ -234,6 +234,11 @@ fn whatever_is_wrong_with_the_evidence_the_server_gets_nothing() {
         let got: usize = server.received().iter().map(Vec::len).sum();
         assert_eq!(got, 0, "{what}: bytes of the prompt");
         colophon.until_ended_as(Outcome::Refused, 1);
+        let metrics = get(colophon.admin(), "/metrics").text();
+        let refused = |line: &&str| line.starts_with("colophon_upstream_proofs_refused_total{");
+        // One that closes behind good evidence gave good evidence.
+        let counted = metrics.lines().any(|line| refused(&line)) || what.contains("behind its evidence");
+        assert!(counted, "{what}: {metrics}");
     }
 }
 
@@ -310,6 +315,10 @@ fn a_lease_is_renewed_beside_the_requests() {
         pause(Duration::from_millis(500));
     }
     assert!(server.asked() >= 3, "asked {} times", server.asked());
+    let counted = |name: &str| colophon.metric(&format!("colophon_upstream_{name}{{upstream=\"enclave\"}}"));
+    assert!(counted("proofs_total") >= Some(3.0) && counted("proofs_renewed_total") >= Some(2.0));
+    let age = now() as f64 - counted("proof_time_seconds").unwrap();
+    assert!((0.0..60.0).contains(&age), "{age}");
     assert_eq!(server.connections(), 1, "on the connection that it is about");
 }
 
@@ -465,4 +474,106 @@ fn a_challenge_is_answered_for_the_nonce_alone() {
     assert_eq!(refused.status(), 404);
     assert!(refused.text().contains("not_attested"), "{}", refused.text());
     assert!(model.received().is_empty());
+}
+
+/// The receipt of an answer with the upstream's evidence, and what `verify` says of it where simulated evidence is allowed.
+fn judged(scene: &Scene, colophon: &Colophon, response: &Message) -> (Fetched, serde_json::Value) {
+    let receipt = colophon_tests::wait_for(colophon_tests::PATIENCE, || {
+        let receipt = Fetched::of(response, colophon.listen());
+        receipt.receipt().upstream_evidence.is_some().then_some(receipt)
+    });
+    let receipt = receipt.expect("a receipt with the upstream's evidence");
+    let path = |name: &str| scene.folder.path().join(name).display().to_string();
+    let (file, trust) = (path("judged.receipt"), path("judged.trust"));
+    std::fs::write(&file, &receipt.json).unwrap();
+    std::fs::write(&trust, get(colophon.listen(), "/.well-known/colophon/keys").body).unwrap();
+    let args = ["verify", &file, "--trust", &trust, "--at", "now", "--allow-simulated", "--json"];
+    let (_, said) = colophon_tests::colophon::run(&args);
+    let report = serde_json::Deserializer::from_str(&said).into_iter::<serde_json::Value>().next();
+    (receipt, report.and_then(Result::ok).unwrap_or_else(|| panic!("{said}")))
+}
+
+fn status_of(report: &serde_json::Value, name: &str) -> Option<String> {
+    let checks = report["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == name)?;
+    check["status"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn an_attested_colophon_signs_both_digests_of_an_answer_and_of_a_stream_and_the_record_keeps_that() {
+    let scene = Scene::new();
+    let events = b"data: {\"id\":\"1\",\"choices\":[]}\n\ndata: [DONE]\n\n";
+    let model = colophon_tests::upstream::Upstream::serve(move |conn| {
+        while let Some(request) = conn.request() {
+            if !request.text().contains("\"stream\":true") {
+                conn.send(&answer(REPLY));
+                continue;
+            }
+            conn.send(
+                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n",
+            );
+            conn.send(&[format!("{:x}\r\n", events.len()).as_bytes(), events, b"\r\n0\r\n\r\n"].concat());
+        }
+    });
+    let enclave = inside(&scene, &model.url());
+    let url = format!("https://localhost:{}", enclave.listen().port());
+    let colophon = scene.proxy(policy(&[("enclave", &url, &takes_simulated())]), &["--allow-simulated"]);
+    let streamed = PROMPT.replacen('{', "{\"stream\":true,", 1);
+    let head = format!(
+        "POST {CHAT} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        streamed.len()
+    );
+    let answers = [
+        (ask(&colophon), REPLY, "tag=\"colophon-v1\""),
+        (
+            send(colophon.listen(), &[head.as_bytes(), streamed.as_bytes()].concat()),
+            &events[..],
+            "tag=\"colophon-v1-close\"",
+        ),
+    ];
+    for (response, body, tag) in answers {
+        assert_eq!((response.status(), &*response.body), (200, body), "{}", response.text());
+        assert_eq!(response.header("trailer"), None, "what it asked for is not the client's");
+        let (receipt, report) = judged(&scene, &colophon, &response);
+        let upstream = Upstream::read(receipt.field(fields::UPSTREAM).unwrap()).unwrap();
+        let signed = upstream.signed.unwrap_or_else(|| panic!("no signature with {tag}"));
+        let signed = String::from_utf8(signed.into_owned()).unwrap();
+        assert!(signed.contains(tag), "{signed}");
+        assert_eq!(status_of(&report, "upstream-signature").as_deref(), Some("passed"), "{report:#}");
+        assert_eq!(
+            (&report["upstream"]["signed"], &report["verified_level"]),
+            (&true.into(), &"sign".into())
+        );
+        assert_eq!(report["claimed_level"], "tee", "it is simulated: {report:#}");
+    }
+}
+
+#[test]
+fn an_upstream_that_signs_nothing_is_the_proxys_word() {
+    let scene = Scene::new();
+    let server = scene.server(|asked| Some(good(asked)));
+    let colophon =
+        scene.proxy(policy(&[("enclave", &server.url(), &takes_simulated())]), &["--allow-simulated"]);
+    let (receipt, report) = judged(&scene, &colophon, &ask(&colophon));
+    let upstream = Upstream::read(receipt.field(fields::UPSTREAM).unwrap()).unwrap();
+    assert!(upstream.signed.is_none() && upstream.signature.is_none());
+    assert_eq!(status_of(&report, "upstream-signature"), None);
+    assert_eq!((&report["upstream"]["signed"], &report["verified_level"]), (&false.into(), &"sign".into()));
+}
+
+#[test]
+fn evidence_that_names_the_tls_key_alone_binds_to_it() {
+    let scene = Scene::new();
+    let server = scene.server(|asked| {
+        let keyset = Keyset::new(vec![], vec![[1; 32], asked.spki], None);
+        Some(answer(&document(&keyset, &asked.nonce, now(), Faults::default())))
+    });
+    let colophon =
+        scene.proxy(policy(&[("enclave", &server.url(), &takes_simulated())]), &["--allow-simulated"]);
+    let response = ask(&colophon);
+    assert_eq!((response.status(), &*response.body), (200, REPLY), "{}", response.text());
+    let receipt = Fetched::of(&response, colophon.listen());
+    let upstream = Upstream::read(receipt.field(fields::UPSTREAM).unwrap()).unwrap();
+    assert_eq!(upstream.bound.as_deref(), Some("spki"));
+    assert_eq!(server.received().len(), 1);
 }

@@ -12,10 +12,9 @@ use colophon_receipt::receipt::{KeyEvidencePart, Receipt};
 use colophon_signer::rfc3161::Token;
 
 use crate::anchors::TimeSide;
-use crate::checks::{ATTESTATION, Checks, UPSTREAM_EVIDENCE};
+use crate::checks::{ATTESTATION, Checks};
 use crate::evidence;
 use crate::log::{Announced, LogSide};
-use crate::record::Record;
 use crate::text::{quoted, time};
 use crate::trust::Trust;
 
@@ -153,51 +152,6 @@ fn logged(
     Ok(stamps.upper().filter(|_| same).map(|stamp| stamp.time))
 }
 
-/// Makes the check `upstream-evidence`. It adds nothing to the level: that this very connection was asked, and answered, is the
-/// word of the proxy, which its own evidence speaks for.
-pub(crate) fn check_upstream(
-    receipt: &Receipt,
-    record: Option<&Record>,
-    stamps: &TimeSide,
-    trust: Option<&Trust>,
-    at: Option<u64>,
-    checks: &mut Checks,
-) {
-    let Some(document) = &receipt.upstream_evidence else { return };
-    let named = record.and_then(|record| record.opened.upstream.as_ref());
-    let named = named.and_then(|upstream| upstream.evidence);
-    if named != Some(sha256(&document.0)) {
-        let why = "the receipt has evidence of an upstream that its record does not name";
-        checks.add(UPSTREAM_EVIDENCE, Err(why.into()));
-        return;
-    }
-    let Some(at) = stamps.upper().map(|stamp| stamp.time).or(at) else {
-        let why =
-            "it can be judged at no time: there is no timestamp by a TSA of the trust file, and no --at";
-        return checks.skip(UPSTREAM_EVIDENCE, why);
-    };
-    let policy = trust.and_then(|trust| trust.upstream_attestation.as_ref());
-    let simulated = simulated_roots(trust);
-    let question =
-        Question { at: at / 1_000_000, policy, simulated: simulated.as_ref(), ..Question::default() };
-    let judged =
-        Document::read(&document.0).and_then(|document| document.verify(&Collateral::default(), &question));
-    match judged {
-        Err(refusal) => drop(checks.add(UPSTREAM_EVIDENCE, Err(refusal.to_string()))),
-        Ok(attested) if policy.is_some() => {
-            let what = format!("{}: as the trust file says", named_pieces(&attested.reports));
-            checks.add(UPSTREAM_EVIDENCE, Ok(what));
-        }
-        Ok(attested) => checks.skip(
-            UPSTREAM_EVIDENCE,
-            format!(
-                "{}. The trust file has no reference values for it (upstream_attestation)",
-                named_pieces(&attested.reports)
-            ),
-        ),
-    }
-}
-
 fn simulated_roots(trust: Option<&Trust>) -> Option<SimulatedRoots> {
     let allowed = trust.is_some_and(|trust| trust.allow_simulated);
     allowed.then(|| SimulatedRoots::of_seed(colophon_attest::simulate::DEFAULT_SEED))
@@ -283,13 +237,17 @@ pub(crate) fn names(tee: &TeeSide) -> String {
     named_pieces(&tee.reports)
 }
 
-fn named_pieces(reports: &[Report]) -> String {
+pub(crate) fn named_pieces(reports: &[Report]) -> String {
     let name = |report: &Report| {
         let simulated = if report.is_simulated() { "SIMULATED " } else { "" };
         format!("{simulated}{} ({}, {})", report.platform, quoted(&report.about), report.source.as_str())
     };
     reports.iter().map(name).collect::<Vec<_>>().join(", ")
 }
+
+mod upstream;
+
+pub(crate) use upstream::{UpstreamSide, check as check_upstream};
 
 #[cfg(test)]
 mod tests;

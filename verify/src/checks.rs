@@ -38,6 +38,8 @@ pub const ATTESTATION: &str = "attestation";
 /// The evidence by which the server that answered had proved itself is the one that the record names, and good. Left out where
 /// there is none.
 pub const UPSTREAM_EVIDENCE: &str = "upstream-evidence";
+/// A key that this evidence names signed request and answer. Left out where the record has no such signature.
+pub const UPSTREAM_SIGNATURE: &str = "upstream-signature";
 /// The level claimed is the level that was verified.
 pub const LEVEL: &str = "level";
 /// The draw that the record is in, re-computed. Left out where its rule does not sample.

@@ -344,7 +344,7 @@ fn differs(value: &str, recorded: &[u8]) -> String {
     format!("the signature says {}, the record {}", quoted(value), quoted(recorded))
 }
 
-fn digest(value: &str, recorded: Option<[u8; 32]>) -> Result<(), String> {
+pub(crate) fn digest(value: &str, recorded: Option<[u8; 32]>) -> Result<(), String> {
     let recorded = recorded.ok_or("the record has no such digest")?;
     let members = parse_dictionary(value).map_err(|error| error.to_string())?;
     match members.as_slice() {

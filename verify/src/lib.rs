@@ -35,7 +35,7 @@ pub use text::time;
 pub use trust::Trust;
 
 use anchors::TimeSide;
-use attestation::TeeSide;
+use attestation::{TeeSide, UpstreamSide};
 use checks::{Checks, LEVEL, RECEIPT_FORM, REQUIREMENTS, TIME};
 use copies::CopySide;
 use http::HttpSide;
@@ -65,8 +65,8 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     let http = http::check(&receipt, record.as_ref(), &mut log, trust, &mut checks);
     let claimed = record.as_ref().map(|record| record.leaf.level);
     let tee = attestation::check(&receipt, claimed, &log, &stamps, trust, at, &mut checks);
-    attestation::check_upstream(&receipt, record.as_ref(), &stamps, trust, at, &mut checks);
-    check_level(record.as_ref(), &http, tee.as_ref(), &mut checks);
+    let upstream = attestation::check_upstream(&receipt, record.as_ref(), &stamps, trust, at, &mut checks);
+    check_level(record.as_ref(), &http, tee.as_ref(), upstream.as_ref(), &mut checks);
     let rule = policy::check(record.as_ref(), bodies, &mut checks);
     let mut draw = draw::check(&receipt, record.as_ref(), &log, &stamps, bodies, &mut checks);
     evidence::check(&receipt, record.as_ref(), &log, trust, &mut draw, &mut checks);
@@ -82,7 +82,7 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
         () => Verdict::ConsistentNotTrusted,
     };
     let trusted_log = trust.is_some();
-    let case = Case { record, rule, draw, model, log, stamps, http, tee, copies, trusted_log, at };
+    let case = Case { record, rule, draw, model, log, stamps, http, tee, upstream, copies, trusted_log, at };
     case.report(result, checks.0)
 }
 
@@ -99,6 +99,7 @@ pub(crate) struct Case {
     pub(crate) stamps: TimeSide,
     pub(crate) http: HttpSide,
     pub(crate) tee: Option<TeeSide>,
+    pub(crate) upstream: Option<UpstreamSide>,
     pub(crate) copies: CopySide,
     pub(crate) trusted_log: bool,
     pub(crate) at: Option<u64>,
@@ -107,7 +108,7 @@ pub(crate) struct Case {
 impl Case {
     pub(crate) fn verified_level(&self) -> Level {
         let claimed = self.record.as_ref().map_or(Level::Pass, |record| record.leaf.level);
-        verified_level(claimed, &self.http, self.tee.as_ref())
+        verified_level(claimed, &self.http, self.tee.as_ref(), self.upstream.as_ref())
     }
 
     fn report(&self, result: Verdict, checks: Vec<Check>) -> Report {
@@ -159,6 +160,7 @@ impl Case {
                 .collect(),
             witnesses_not_checked: self.log.unknown_witnesses.iter().map(text::shown).collect(),
             evidence: self.tee.as_ref().filter(|_| result != Verdict::Bad).map(report::Evidence::of),
+            upstream: self.upstream.as_ref().filter(|_| result != Verdict::Bad).map(report::Upstream::of),
             binding: if result == Verdict::Bad { Binding::None } else { self.copies.binding() },
             proven,
             not_proven,
@@ -180,6 +182,7 @@ fn refused(mut checks: Checks, why: String) -> Report {
         stamps: TimeSide::default(),
         http: HttpSide::default(),
         tee: None,
+        upstream: None,
         copies: CopySide::default(),
         trusted_log: false,
         at: None,
@@ -188,15 +191,29 @@ fn refused(mut checks: Checks, why: String) -> Report {
 }
 
 /// What the receipt shows, whatever it claims; `tee` only where the record claims it too.
-fn verified_level(claimed: Level, http: &HttpSide, tee: Option<&TeeSide>) -> Level {
-    match tee {
-        _ if !http.both_digests => Level::Commit,
-        Some(tee) if claimed >= Level::Tee => tee.level.clamp(Level::Sign, Level::Tee),
-        _ => Level::Sign,
+fn verified_level(
+    claimed: Level,
+    http: &HttpSide,
+    tee: Option<&TeeSide>,
+    upstream: Option<&UpstreamSide>,
+) -> Level {
+    if !http.both_digests {
+        return Level::Commit;
     }
+    if claimed < Level::Tee {
+        return Level::Sign;
+    }
+    let shown = tee.map(|tee| tee.level).max(upstream.map(|upstream| upstream.level));
+    shown.unwrap_or(Level::Sign).clamp(Level::Sign, Level::Tee)
 }
 
-fn check_level(record: Option<&Record>, http: &HttpSide, tee: Option<&TeeSide>, checks: &mut Checks) {
+fn check_level(
+    record: Option<&Record>,
+    http: &HttpSide,
+    tee: Option<&TeeSide>,
+    upstream: Option<&UpstreamSide>,
+    checks: &mut Checks,
+) {
     let Some(record) = record.filter(|record| record.fields_hold) else {
         return checks.skip(LEVEL, "needs the record leaf and its fields");
     };
@@ -208,7 +225,7 @@ fn check_level(record: Option<&Record>, http: &HttpSide, tee: Option<&TeeSide>, 
         checks.add(LEVEL, Err(format!("the leaf says {claimed}, the field \"{name}\" says {granted}")));
         return;
     }
-    let verified = verified_level(claimed, http, tee);
+    let verified = verified_level(claimed, http, tee, upstream);
     if claimed > verified {
         checks.skip(LEVEL, format!("{claimed} is claimed, but the receipt shows no more than {verified}"));
     } else {

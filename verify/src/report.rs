@@ -212,6 +212,33 @@ impl Evidence {
     }
 }
 
+/// Evidence of the server that answered, verified.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Upstream {
+    /// How it is known: the weakest of its pieces.
+    pub source: &'static str,
+    /// Made by a simulation: for tests.
+    pub simulated: bool,
+    /// A key that it names signed request and answer; otherwise that this server answered is the proxy's word.
+    pub signed: bool,
+    /// It was made before this, by an independent clock, µs since the epoch.
+    pub before: Option<u64>,
+    /// Its pieces, as the vendors' names and numbers have it.
+    pub pieces: Vec<colophon_attest::Report>,
+}
+
+impl Upstream {
+    pub(crate) fn of(upstream: &crate::attestation::UpstreamSide) -> Upstream {
+        Upstream {
+            source: upstream.source.as_str(),
+            simulated: upstream.simulated(),
+            signed: upstream.signed,
+            before: upstream.before,
+            pieces: upstream.reports.clone(),
+        }
+    }
+}
+
 /// What is known of the model, and how. Names are escaped for display.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Model {
@@ -276,6 +303,8 @@ pub struct Report {
     pub witnesses_not_checked: Vec<String>,
     /// Evidence of the environment that the statement's key was born in.
     pub evidence: Option<Evidence>,
+    /// Evidence of the server that answered.
+    pub upstream: Option<Upstream>,
     /// What ties the reader's copy to the record.
     pub binding: Binding,
     /// What follows from the checks, in the standard wording.

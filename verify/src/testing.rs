@@ -43,6 +43,15 @@ pub enum Signing {
     OpenOnly,
 }
 
+/// Makes an attestation document about a key.
+pub type DocumentOf = fn([u8; 32]) -> Vec<u8>;
+
+/// Bends an evidence leaf.
+pub type Bend = fn(&mut EvidenceLeaf);
+
+/// A signature base, and the signature over it.
+pub type SignedBase = (String, Vec<u8>);
+
 /// What a signature covers: (name, `req`, `tr`, value) each.
 pub type Covered = Vec<(String, bool, bool, String)>;
 
@@ -66,9 +75,11 @@ pub struct Plan {
     /// The round in the receipt.
     pub round: Option<RoundPart>,
     /// Whether "drawn but not done" was logged, and bends that leaf.
-    pub evidence: Option<fn(&mut EvidenceLeaf)>,
+    pub evidence: Option<Bend>,
     /// The document of evidence about this key that was logged later, instead, and bends its leaf.
-    pub key_evidence: Option<(fn([u8; 32]) -> Vec<u8>, fn(&mut EvidenceLeaf))>,
+    pub key_evidence: Option<(DocumentOf, Bend)>,
+    /// The attestation document of the server that answered, and what it signed: a signature base, and the signature.
+    pub upstream: Option<(Vec<u8>, Option<SignedBase>)>,
     /// Records in the batch.
     pub records: usize,
     /// Which of them the receipt is about.
@@ -122,6 +133,7 @@ impl Default for Plan {
             round: None,
             evidence: None,
             key_evidence: None,
+            upstream: None,
             records: 5,
             index: 3,
             later_entries: 2,
@@ -307,7 +319,7 @@ impl Plan {
             announcements,
             http_signatures,
             beacon: self.beacon_token().map(Bytes),
-            upstream_evidence: None,
+            upstream_evidence: self.upstream.as_ref().map(|(document, _)| Bytes(document.clone())),
             key_evidence,
             round: self.round.clone(),
             evidence: evidence.into_iter().collect(),
@@ -349,12 +361,20 @@ impl Plan {
             ..DecisionField::default()
         };
         self.semantic.write(SEMANTIC, &mut set);
+        let upstream = self.upstream.as_ref().map(|(document, signed)| Upstream {
+            evidence: Some(sha256(document)),
+            signed: signed.as_ref().map(|(base, _)| base.as_bytes().into()),
+            signature: signed.as_ref().map(|(_, signature)| signature.as_slice().into()),
+            ..Upstream::default()
+        });
         decision.write(DECISION, &mut set);
         let context = Context {
             nonce: self.nonce.as_deref().map(|nonce| nonce.as_bytes().into()),
             ..Context::default()
         };
         context.write(CONTEXT, &mut set);
+
+        upstream.unwrap_or_default().write(UPSTREAM, &mut set);
 
         let mut id = [0; 16];
         id[..6].copy_from_slice(&(NOW / 1000).to_be_bytes()[2..]);
@@ -448,7 +468,7 @@ impl Plan {
             verdict: Verdict::NotDone,
         };
         bend(&mut evidence);
-        Some(self.logged(before, &evidence))
+        Some(logged(before, &evidence, at))
     }
 
     /// The leaf of evidence about the key, and the statement of its batch.
@@ -457,7 +477,7 @@ impl Plan {
         record: &[u8],
         announcement: &[u8],
         document: &[u8],
-        bend: fn(&mut EvidenceLeaf),
+        bend: Bend,
     ) -> (Vec<u8>, Vec<u8>) {
         let before = Statement::decode(record).expect("a statement that state wrote");
         let mut evidence = EvidenceLeaf {
@@ -468,24 +488,9 @@ impl Plan {
             commitment: sha256(&[&SALT[..], &sha256(document)].concat()),
             verdict: Verdict::Holds,
         };
+        let at = evidence.at;
         bend(&mut evidence);
-        self.logged(before, &evidence)
-    }
-
-    /// The leaf, and the statement of its batch, which follows `before`.
-    fn logged(&self, before: Statement, evidence: &EvidenceLeaf) -> (Vec<u8>, Vec<u8>) {
-        let (record, at, evidence) = (before.encode(), evidence.at, evidence.encode());
-        let statement = Statement {
-            seq: before.seq + 1,
-            count: 1,
-            root: leaf_hash(&evidence),
-            previous: payload_hash(&record),
-            from: before.to,
-            to: at,
-            cumulative_evidence: before.cumulative_evidence + 1,
-            ..before
-        };
-        (evidence, statement.encode())
+        logged(before, &evidence, at)
     }
 
     fn genesis(&self, vkey: &VerifierKey) -> Vec<u8> {
@@ -585,6 +590,22 @@ impl Plan {
         (self.covered)(&mut covered);
         covered
     }
+}
+
+/// The leaf, and the statement of its batch, which follows `before` and ends at `to`.
+fn logged(before: Statement, evidence: &EvidenceLeaf, to: u64) -> (Vec<u8>, Vec<u8>) {
+    let (record, evidence) = (before.encode(), evidence.encode());
+    let statement = Statement {
+        seq: before.seq + 1,
+        count: 1,
+        root: leaf_hash(&evidence),
+        previous: payload_hash(&record),
+        from: before.to,
+        to,
+        cumulative_evidence: before.cumulative_evidence + 1,
+        ..before
+    };
+    (evidence, statement.encode())
 }
 
 /// Signs, and appends the header or trailer lines to `lines`.

@@ -93,6 +93,16 @@ fn proven(case: &Case) -> Vec<String> {
         let shown = tee.reports.iter().flat_map(|report| report.platform.proves());
         list.extend(unique(shown).map(|shown| format!("By that evidence: {shown}.")));
     }
+    if let Some(upstream) = case.upstream.as_ref().filter(|upstream| upstream.level >= Level::Tee) {
+        list.push(format!(
+            "A key that was in a trusted environment whose measurements are those of your trust file signed this request and this \
+             answer, by evidence made before {}: {}.",
+            upstream.before.map_or_else(|| "an unknown time".into(), time),
+            attestation::named_pieces(&upstream.reports)
+        ));
+        let shown = upstream.reports.iter().flat_map(|report| report.platform.proves());
+        list.extend(unique(shown).map(|shown| format!("By that server's evidence: {shown}.")));
+    }
     for (side, how, size) in &case.copies.matched {
         let what = if *side == Side::Request { "request" } else { "response" };
         list.push(format!("Your {what} ({how}, {size} bytes) is the one committed to."));
@@ -186,6 +196,19 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
             let names: Vec<&str> = record.withheld.iter().map(|number| fields::name(*number)).collect();
             list.push(format!("What the withheld fields say: {}.", names.join(", ")));
         }
+    }
+    if let Some(upstream) = &case.upstream {
+        if upstream.simulated() {
+            list.push("Anything by the evidence of the server that answered: it is simulated, and anybody can make it.".into());
+        }
+        if !upstream.signed {
+            list.push(
+                "That the server whose evidence is here made this answer: that is the proxy's word.".into(),
+            );
+        }
+        let open: Vec<_> =
+            upstream.reports.iter().flat_map(|report| report.platform.does_not_prove()).collect();
+        list.extend(unique(open.iter()).map(|open| format!("By the evidence of that server: {open}.")));
     }
     if let Some(tee) = &case.tee {
         if tee.simulated() {

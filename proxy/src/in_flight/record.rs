@@ -126,6 +126,7 @@ impl InFlight {
         facts.caller().write(fields::CALLER, &mut set);
         if let Some(url) = &self.forwarded {
             let session = self.proof.as_deref();
+            let signed = self.signed.as_ref().and_then(|signing| signing.found());
             Upstream {
                 url: Some(url.as_bytes().into()),
                 version: self.head.as_ref().and_then(|head| head.version).map(|v| version(v).into()),
@@ -134,6 +135,8 @@ impl InFlight {
                 evidence: session.map(|session| session.evidence),
                 verified: session.map(|session| session.verified_at),
                 source: session.map(|session| session.source.as_str().into()),
+                signed: signed.as_ref().map(|signed| signed.base.as_bytes().into()),
+                signature: signed.as_ref().map(|signed| signed.signature.as_slice().into()),
             }
             .write(fields::UPSTREAM, &mut set);
         }

@@ -6,6 +6,7 @@ use super::h2::Sender;
 use super::pool::Pool;
 use super::{Io, NoAnswer, UpstreamBody};
 use crate::forward::chain;
+use crate::metrics::Proofs;
 use crate::request_body::RequestBody;
 use bytes::Bytes;
 use colophon_attest::document::MAX_BYTES;
@@ -39,6 +40,8 @@ pub(crate) struct Demand {
     pub(crate) lease: Duration,
     /// Longest wait for evidence, its verification included.
     pub(crate) timeout: Duration,
+    /// Where it is counted what came of it.
+    pub(crate) proofs: Proofs,
 }
 
 /// The other end of one TLS connection.
@@ -61,6 +64,8 @@ pub struct Session {
     pub verified_at: u64,
     /// How it is known.
     pub source: Source,
+    /// Ed25519 keys that live there, and sign records.
+    pub(crate) keys: Vec<[u8; 32]>,
     /// The document, until somebody takes it to keep it.
     document: Mutex<Option<Bytes>>,
     good_until: Instant,
@@ -71,6 +76,23 @@ impl Session {
     /// The document that was verified, for whoever asks first.
     pub(crate) fn take_document(&self) -> Option<Bytes> {
         self.document.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Of a server that has proved these keys, for tests.
+    #[cfg(test)]
+    pub(crate) fn of_keys(keys: Vec<[u8; 32]>) -> Session {
+        let now = Instant::now();
+        Session {
+            name: "test".into(),
+            bound: "exporter",
+            evidence: [0; 32],
+            verified_at: 0,
+            source: Source::OperatorAsserted,
+            keys,
+            document: Mutex::new(None),
+            good_until: now,
+            renew_at: now,
+        }
     }
 
     pub(super) fn is_good(&self, now: Instant) -> bool {
@@ -124,6 +146,7 @@ impl Demand {
     ) -> Result<Box<Connection>, NoAnswer> {
         let deadline = Instant::now() + self.timeout;
         let nonce = nonce()?;
+        let again = connection.proven.is_some();
         // A pool of its own: the connection is nobody else's before it has proved itself.
         let apart = pool.apart();
         let asked = connection.send(self.question(&nonce, None)?, deadline, &apart);
@@ -131,8 +154,9 @@ impl Demand {
             let answer = asked.await.map_err(NoAnswer::from)?;
             read(answer).await.map_err(NoAnswer::Unattested)
         };
-        let document = tokio::time::timeout_at(deadline, document).await.unwrap_or(Err(NoAnswer::Timeout))?;
-        let proven = self.judge(document, nonce, identity, deadline).await?;
+        let document = tokio::time::timeout_at(deadline, document).await.unwrap_or(Err(NoAnswer::Timeout));
+        let document = document.inspect_err(|why| self.no_document(why))?;
+        let proven = self.judge(document, nonce, identity, deadline, again).await?;
         let connection = apart.take(Instant::now());
         let mut connection = connection
             .ok_or_else(|| NoAnswer::Unattested("it closed the connection after its evidence".into()))?;
@@ -145,6 +169,7 @@ impl Demand {
         self: &Arc<Self>,
         sender: &mut Sender,
         identity: Identity,
+        again: bool,
     ) -> Result<Proven, NoAnswer> {
         let deadline = Instant::now() + self.timeout;
         let nonce = nonce()?;
@@ -154,8 +179,14 @@ impl Demand {
             let answer = answer.map_err(|error| NoAnswer::Broken(error.into_error()))?;
             read(answer.map(UpstreamBody::apart)).await.map_err(NoAnswer::Unattested)
         };
-        let document = tokio::time::timeout_at(deadline, document).await.unwrap_or(Err(NoAnswer::Timeout))?;
-        self.judge(document, nonce, identity, deadline).await
+        let document = tokio::time::timeout_at(deadline, document).await.unwrap_or(Err(NoAnswer::Timeout));
+        let document = document.inspect_err(|why| self.no_document(why))?;
+        self.judge(document, nonce, identity, deadline, again).await
+    }
+
+    fn no_document(&self, why: &NoAnswer) {
+        let reason = if matches!(why, NoAnswer::Timeout) { "timeout" } else { "no-answer" };
+        self.proofs.refused(&self.name, reason);
     }
 
     fn question(&self, nonce: &[u8; 32], scheme: Option<&str>) -> Result<Request<RequestBody>, NoAnswer> {
@@ -179,14 +210,24 @@ impl Demand {
         nonce: [u8; 32],
         identity: Identity,
         deadline: Instant,
+        again: bool,
     ) -> Result<Proven, NoAnswer> {
         let (this, asked_at) = (self.clone(), Instant::now());
         let verify = tokio::task::spawn_blocking(move || this.verify(&document, &nonce, identity, asked_at));
         match tokio::time::timeout_at(deadline, verify).await {
-            Ok(Ok(Ok(session))) => Ok(Proven { session: Arc::new(session), identity }),
-            Ok(Ok(Err(refusal))) => Err(NoAnswer::Unattested(refusal.to_string())),
+            Ok(Ok(Ok(session))) => {
+                self.proofs.good(&self.name, again);
+                Ok(Proven { session: Arc::new(session), identity })
+            }
+            Ok(Ok(Err(refusal))) => {
+                self.proofs.refused(&self.name, refusal.code());
+                Err(NoAnswer::Unattested(refusal.to_string()))
+            }
             Ok(Err(error)) => Err(NoAnswer::Unattested(error.to_string())),
-            Err(_) => Err(NoAnswer::Timeout),
+            Err(_) => {
+                self.proofs.refused(&self.name, "timeout");
+                Err(NoAnswer::Timeout)
+            }
         }
     }
 
@@ -222,6 +263,7 @@ impl Demand {
             document: Mutex::new(Some(document.clone())),
             verified_at: u64::try_from(now.as_microsecond()).unwrap_or(0),
             source: source.unwrap_or(Source::OperatorAsserted),
+            keys: attested.keyset.shard_keys,
             good_until: asked_at + self.lease,
             renew_at: asked_at + self.lease / 2,
         })

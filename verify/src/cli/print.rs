@@ -106,6 +106,14 @@ impl Printer {
                 &format!("{}{simulated}; {which}; made after {after}, before {before}", evidence.source),
             );
         }
+        if let Some(upstream) = &report.upstream {
+            let simulated = if upstream.simulated { ", SIMULATED" } else { "" };
+            let signed = match upstream.signed {
+                true => "a key that its evidence names signed request and answer",
+                false => "that it answered is the proxy's word",
+            };
+            self.fact("upstream", &format!("{}{simulated}; {signed}", upstream.source));
+        }
         let passed = |name| report.check(name).is_some_and(|check| check.status == Status::Passed);
         let copy = match report.binding {
             // A nonce needs no copy, and says nothing about one.

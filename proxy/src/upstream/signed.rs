@@ -1,0 +1,141 @@
+//! The signature of an attested server over request and answer, taken before its headers go: another Colophon signs both
+//! digests by a key that its evidence names (RFC 9421), and what it signed is kept in the record, so that a reader need not
+//! take this proxy's word for which machine answered (DESIGN section 8).
+
+use super::attested::Session;
+use crate::stamp::{CLIENT_NONCE, CONTENT_DIGEST};
+use colophon_signer::PublicKey;
+use colophon_signer::httpsig::{
+    CoveredComponent, SignatureInput, field_value, parse_signature, parse_signature_input,
+};
+use http::header::{HeaderMap, HeaderName};
+use std::sync::Arc;
+
+const SIGNATURE: HeaderName = HeaderName::from_static("signature");
+const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
+/// A signature base is never longer: its longest part is a path.
+pub const MAX_BASE: usize = 16 << 10;
+
+/// A signature over both digests, and what exactly it is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The signature base, as it was signed.
+    pub base: String,
+    /// Ed25519 over it.
+    pub signature: Vec<u8>,
+}
+
+/// What is known of one exchange with an attested server.
+#[derive(Debug)]
+pub struct Signing {
+    session: Arc<Session>,
+    method: String,
+    path: String,
+    query: String,
+    nonce: Option<String>,
+    status: String,
+    headers: HeaderMap,
+    trailers: HeaderMap,
+}
+
+impl Signing {
+    /// Of a request with this head.
+    pub(crate) fn new(session: Arc<Session>, head: &SentHead) -> Signing {
+        let SentHead { method, path, query, nonce } = head.clone();
+        let (status, headers, trailers) = (String::new(), HeaderMap::new(), HeaderMap::new());
+        Signing { session, method, path, query, nonce, status, headers, trailers }
+    }
+
+    /// The answer's head, as it came.
+    pub fn answered(&mut self, status: u16, headers: &HeaderMap) {
+        (self.status, self.headers) = (status.to_string(), headers.clone());
+    }
+
+    /// The answer's trailers, as they came.
+    pub fn ended(&mut self, trailers: &HeaderMap) {
+        self.trailers = trailers.clone();
+    }
+
+    /// The signature over the whole answer, or over a stream's end, if it is there and by a key of the evidence.
+    pub fn found(&self) -> Option<Signed> {
+        let whole = || self.verified(&self.headers, "colophon", "colophon-v1");
+        whole().or_else(|| self.verified(&self.trailers, "colophon-close", "colophon-v1-close"))
+    }
+
+    fn verified(&self, part: &HeaderMap, label: &str, tag: &str) -> Option<Signed> {
+        let inputs = parse_signature_input(&text(part, &SIGNATURE_INPUT)?).ok()?;
+        let input = inputs.iter().find(|input| input.label() == label && input.tag() == Some(tag))?;
+        let signatures = parse_signature(&text(part, &SIGNATURE)?).ok()?;
+        let (_, signature) = signatures.into_iter().find(|(known, _)| known == label)?;
+        let base = self.base(input)?;
+        let keys = self.session.keys.iter().map(|key| PublicKey(*key));
+        let key = { keys }.find(|key| input.keyid() == Some(key.key_id_hex().as_str()))?;
+        let good = base.len() <= MAX_BASE && key.verify(base.as_bytes(), &signature).is_ok();
+        good.then_some(Signed { base, signature })
+    }
+
+    fn base(&self, input: &SignatureInput) -> Option<String> {
+        let values: Option<Vec<String>> =
+            input.components().iter().map(|covered| self.value(covered)).collect();
+        let values = values?;
+        let value = |covered: &CoveredComponent| {
+            let at = input.components().iter().position(|known| known == covered)?;
+            values.get(at).map(String::as_str)
+        };
+        input.signature_base(value).ok().map(|base| base.as_str().to_owned())
+    }
+
+    /// The value of a component: derived from the request as it was sent, or a header of the answer.
+    fn value(&self, covered: &CoveredComponent) -> Option<String> {
+        match (covered.name.as_str(), covered.req) {
+            ("@method", true) => Some(self.method.clone()),
+            ("@path", true) => Some(self.path.clone()),
+            ("@query", true) => Some(self.query.clone()),
+            (name, true) if name == CLIENT_NONCE.as_str() => self.nonce.clone(),
+            ("@status", false) => Some(self.status.clone()),
+            (name, false) => {
+                let part = if covered.tr { &self.trailers } else { &self.headers };
+                text(part, &name.parse().ok()?)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What a signature may cover of the request.
+#[derive(Clone, Debug)]
+pub(crate) struct SentHead {
+    method: String,
+    path: String,
+    query: String,
+    nonce: Option<String>,
+}
+
+impl SentHead {
+    /// Of the request as it goes to the server.
+    pub(crate) fn of(parts: &http::request::Parts) -> SentHead {
+        let path = match parts.uri.path() {
+            "" => "/",
+            path => path,
+        };
+        SentHead {
+            method: parts.method.as_str().to_owned(),
+            path: path.to_owned(),
+            query: format!("?{}", parts.uri.query().unwrap_or_default()),
+            nonce: text(&parts.headers, &CLIENT_NONCE),
+        }
+    }
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let lines: Option<Vec<&str>> = headers.get_all(name).iter().map(|value| value.to_str().ok()).collect();
+    field_value(lines?)
+}
+
+/// Removes from an answer's trailers what they have only because this proxy asked for them; its own closing takes their place.
+pub(crate) fn forget_trailers(trailers: &mut HeaderMap) {
+    trailers.remove(CONTENT_DIGEST);
+}
+
+#[cfg(test)]
+mod tests;

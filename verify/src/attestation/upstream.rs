@@ -1,0 +1,158 @@
+//! Evidence of the server that answered, and what it signed of the exchange by a key that its evidence names.
+//!
+//! That the answer came over the connection on which the evidence was given is the word of this proxy. The signature is not: with it
+//! the record counts as `tee` where the evidence does, whatever this proxy is (DESIGN section 8).
+
+use colophon_attest::{Attested, Collateral, Document, Question, Report, Source};
+use colophon_receipt::Level;
+use colophon_receipt::fields::{REQUEST_BODY, RESPONSE_BODY, Upstream};
+use colophon_receipt::merkle::sha256;
+use colophon_receipt::receipt::Receipt;
+use colophon_signer::PublicKey;
+use colophon_signer::httpsig::ALG;
+
+use super::{level, named_pieces, simulated_roots};
+use crate::CLOCK_TOLERANCE;
+use crate::anchors::TimeSide;
+use crate::checks::{Checks, UPSTREAM_EVIDENCE, UPSTREAM_SIGNATURE};
+use crate::http::{Base, digest};
+use crate::record::Record;
+use crate::trust::Trust;
+
+/// Evidence of the server that answered, verified.
+pub(crate) struct UpstreamSide {
+    pub(crate) reports: Vec<Report>,
+    /// The weakest source among its pieces.
+    pub(crate) source: Source,
+    /// It was made before this, µs, by a TSA of the trust file.
+    pub(crate) before: Option<u64>,
+    /// A key that it names signed both digests.
+    pub(crate) signed: bool,
+    /// The highest level that it can show, without this proxy's word.
+    pub(crate) level: Level,
+}
+
+impl UpstreamSide {
+    /// Whether any piece is simulated.
+    pub(crate) fn simulated(&self) -> bool {
+        self.reports.iter().any(Report::is_simulated)
+    }
+}
+
+/// Makes the checks `upstream-evidence` and `upstream-signature`.
+pub(crate) fn check(
+    receipt: &Receipt,
+    record: Option<&Record>,
+    stamps: &TimeSide,
+    trust: Option<&Trust>,
+    at: Option<u64>,
+    checks: &mut Checks,
+) -> Option<UpstreamSide> {
+    let named = record.and_then(|record| record.opened.upstream.as_ref());
+    let attested = evidence(receipt, named, stamps, trust, at, checks);
+    let signature = named.and_then(|named| Some((named.signed.as_deref()?, named.signature.as_deref()?)));
+    let signed = match (record, signature, &attested) {
+        (Some(record), Some((base, signature)), Some(attested)) => {
+            checks.add(UPSTREAM_SIGNATURE, signed(base, signature, record, attested))
+        }
+        (_, Some(_), None) => {
+            checks.skip(UPSTREAM_SIGNATURE, "needs the evidence that names its key");
+            false
+        }
+        _ => false,
+    };
+    let attested = attested?;
+    let before = stamps.upper().map(|stamp| stamp.time);
+    Some(UpstreamSide {
+        level: shown(level(&attested, before.is_some()), signed),
+        source: attested.reports.iter().map(|report| report.source).min().unwrap_or(Source::OperatorAsserted),
+        reports: attested.reports,
+        before,
+        signed,
+    })
+}
+
+/// What counts of an upstream's evidence, without the word of the proxy before it: nothing but by its signature over both digests.
+pub(super) fn shown(evidence: Level, signed: bool) -> Level {
+    if signed { evidence } else { Level::Sign }
+}
+
+fn evidence(
+    receipt: &Receipt,
+    named: Option<&Upstream<'_>>,
+    stamps: &TimeSide,
+    trust: Option<&Trust>,
+    at: Option<u64>,
+    checks: &mut Checks,
+) -> Option<Attested> {
+    let document = receipt.upstream_evidence.as_ref()?;
+    if named.and_then(|upstream| upstream.evidence) != Some(sha256(&document.0)) {
+        let why = "the receipt has evidence of an upstream that its record does not name";
+        checks.add(UPSTREAM_EVIDENCE, Err(why.into()));
+        return None;
+    }
+    let Some(at) = stamps.upper().map(|stamp| stamp.time).or(at) else {
+        let why =
+            "it can be judged at no time: there is no timestamp by a TSA of the trust file, and no --at";
+        checks.skip(UPSTREAM_EVIDENCE, why);
+        return None;
+    };
+    let policy = trust.and_then(|trust| trust.upstream_attestation.as_ref());
+    let simulated = simulated_roots(trust);
+    let question =
+        Question { at: at / 1_000_000, policy, simulated: simulated.as_ref(), ..Question::default() };
+    let judged =
+        Document::read(&document.0).and_then(|document| document.verify(&Collateral::default(), &question));
+    match &judged {
+        Err(refusal) => drop(checks.add(UPSTREAM_EVIDENCE, Err(refusal.to_string()))),
+        Ok(attested) if policy.is_some() => {
+            let what = format!("{}: as the trust file says", named_pieces(&attested.reports));
+            checks.add(UPSTREAM_EVIDENCE, Ok(what));
+        }
+        Ok(attested) => checks.skip(
+            UPSTREAM_EVIDENCE,
+            format!(
+                "{}. The trust file has no reference values for it (upstream_attestation)",
+                named_pieces(&attested.reports)
+            ),
+        ),
+    }
+    judged.ok()
+}
+
+/// That a key of the evidence signed the bodies that the record has, about when the record says.
+fn signed(base: &[u8], signature: &[u8], record: &Record, attested: &Attested) -> Result<String, String> {
+    let base = std::str::from_utf8(base).map_err(|_| "its base is not text")?;
+    let base = Base::parse(base)?;
+    if base.input.alg() != Some(ALG) {
+        return Err("its algorithm is not ed25519".into());
+    }
+    if !matches!(base.input.tag(), Some("colophon-v1" | "colophon-v1-close")) {
+        return Err("its tag is neither colophon-v1 nor colophon-v1-close".into());
+    }
+    let keys = attested.keyset.shard_keys.iter().map(|key| PublicKey(*key));
+    let key = { keys }.find(|key| base.input.keyid() == Some(key.key_id_hex().as_str()));
+    let key = key.ok_or("it is by a key that the evidence does not name")?;
+    key.verify(base.text()?.as_bytes(), signature).map_err(|error| error.to_string())?;
+    for (name, number, recorded) in [
+        ("colophon-request-digest", REQUEST_BODY, record.opened.request_body),
+        ("content-digest", RESPONSE_BODY, record.opened.response_body),
+    ] {
+        if record.is_withheld(number) {
+            return Err(format!("it covers {name}, and that digest is withheld"));
+        }
+        let value = base.value(name, false).ok_or_else(|| format!("it does not cover {name}"))?;
+        digest(value, recorded.map(|body| body.digest)).map_err(|what| format!("{name}: {what}"))?;
+    }
+    // The same bodies may have been signed before: that would be another exchange.
+    let created = base.input.created().ok_or("it does not say when it was made")?.saturating_mul(1_000_000);
+    let received = record.opened.times.as_ref().and_then(|times| times.received);
+    let from = received.unwrap_or(record.leaf.completed_at).saturating_sub(CLOCK_TOLERANCE);
+    if created < from || created > record.leaf.completed_at.saturating_add(CLOCK_TOLERANCE) {
+        return Err("it was made at another time than the record's exchange".into());
+    }
+    Ok(format!("the key {}, which the evidence names, signed request and answer", key.key_id_hex()))
+}
+
+#[cfg(test)]
+mod tests;
