@@ -17,14 +17,17 @@ use crate::witness::Kept;
 use colophon_receipt::Level;
 use colophon_receipt::erasure::ErasureId;
 use colophon_receipt::evidence::{BatchLeaf, is_evidence};
-use colophon_receipt::merkle;
+use colophon_receipt::fields::{BodyDigest, REQUEST_BODY, RESPONSE_BODY};
+use colophon_receipt::merkle::{self, Hash};
 use colophon_receipt::receipt::{
-    Anchor, AnnouncementPart, BatchPart, Bytes, FORMAT, Field, NOTICE, OpenedField, Receipt, RecordPart,
+    Anchor, AnnouncementPart, BatchPart, Bytes, FORMAT, Field, HttpSignature, NOTICE, OpenedField, Receipt,
+    RecordPart,
 };
-use colophon_receipt::record::{RecordId, RecordLeaf, salt};
+use colophon_receipt::record::{FieldSet, RecordId, RecordLeaf, decode_field, id_text, salt};
 use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Announcement, Statement};
 use colophon_signer::cose::Sign1;
 use colophon_signer::drand::Chain;
+use colophon_signer::httpsig::{KeptSignature, Known, expand};
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -180,6 +183,7 @@ pub(crate) async fn find(
         let named_by = private_name(&target.shard, target.seq);
         announcements.push(announcement(reader, opening.announced, head, &named_by).await?);
     }
+    let http_signatures = written_out(&opening, id, &leaf, &target)?;
     let drawn = evidence::of(parts, &leaf, to, &target).await?;
     let key_evidence = match is_attested(&leaf, &announcements) {
         true => key_evidence::of(parts, (reader, head), &target).await?,
@@ -197,7 +201,7 @@ pub(crate) async fn find(
         statement: statement[..].into(),
         log_proof: reader.tlog_proof(target.log_index, head).await?,
         announcements,
-        http_signatures: opening.signatures,
+        http_signatures,
         anchors: dated
             .iter()
             .flat_map(|dated| &dated.tokens)
@@ -284,6 +288,38 @@ fn checked(opening: Opening, target: &Target, leaf: &[u8]) -> Result<Opening, Le
         return Err(damage(&name, "it does not open the record"));
     }
     Ok(opening)
+}
+
+/// Signatures as they stand in receipts: with their bases as they were signed.
+fn written_out(
+    opening: &Opening,
+    id: &RecordId,
+    leaf: &[u8],
+    target: &Target,
+) -> Result<Vec<HttpSignature>, LedgerError> {
+    if opening.signatures.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (request, response) =
+        (digest(&opening.fields, REQUEST_BODY), digest(&opening.fields, RESPONSE_BODY));
+    let known = Known {
+        request: request.as_ref(),
+        response: response.as_ref(),
+        id: &id_text(id),
+        leaf: &merkle::leaf_hash(leaf),
+    };
+    let one = |kept: &KeptSignature| {
+        let base = expand(&kept.base, &known)
+            .map_err(|e| damage(&private_name(&target.shard, target.seq), e))?;
+        Ok(HttpSignature { base, signature: Bytes(kept.signature.to_vec()) })
+    };
+    opening.signatures.iter().map(one).collect()
+}
+
+/// A body's digest, where the record has one.
+fn digest(fields: &FieldSet, number: u8) -> Option<Hash> {
+    let (_, value) = decode_field(fields.get(number)?).ok()?;
+    BodyDigest::read(&value).ok().map(|body| body.digest)
 }
 
 /// The announcement at `index`, which no proof vouches for but the object `named_by`.

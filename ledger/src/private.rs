@@ -7,8 +7,8 @@
 
 use crate::wal::read_signatures;
 use colophon_receipt::cbor::{CborError, Value};
-use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{FieldSet, Seed};
+use colophon_signer::httpsig::KeptSignature;
 
 mod crypt;
 mod file;
@@ -42,7 +42,7 @@ pub struct Opening {
     /// The fields.
     pub fields: FieldSet,
     /// Signatures that left with the answer.
-    pub signatures: Vec<HttpSignature>,
+    pub signatures: Vec<KeptSignature>,
     /// Log index of the announcement of the key that made `signatures`.
     pub announced: u64,
 }

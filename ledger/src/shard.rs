@@ -19,8 +19,8 @@ pub struct Shard {
     pub signer: Arc<Ed25519Key>,
     /// Its public half.
     pub public_key: PublicKey,
-    /// SHA-256 of the public key, in hex: the `keyid` of signatures.
-    pub key_id_hex: String,
+    /// SHA-256 of the public key: in hex, the `keyid` of signatures.
+    pub key_id: Hash,
     /// The first two bytes of `H(name)`, which stand in every id made here.
     pub tag: [u8; 2],
     /// The log index of the announcement; `u64::MAX` while the log could not be asked yet.
@@ -78,7 +78,7 @@ impl Shard {
         Ok(Shard {
             tag: tag(&name),
             name,
-            key_id_hex: public_key.key_id_hex(),
+            key_id: public_key.key_id(),
             public_key,
             signer: Arc::new(key),
             announced: UNANNOUNCED,

@@ -23,8 +23,8 @@ pub(crate) use replay::{Replay, replay};
 use crate::id_hash::ByRecordId;
 use crate::ledger::PIECE;
 use colophon_receipt::Level;
-use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{FieldSet, Record, RecordId};
+use colophon_signer::httpsig::KeptSignature;
 use durable::{Copying, Segment, Syncing};
 use frame::{FolderId, OpenFrame, Place};
 use std::collections::{BTreeMap, HashMap};
@@ -379,7 +379,7 @@ impl Wal {
     pub(crate) fn queue_done(
         &self,
         record: &Record,
-        signatures: &[HttpSignature],
+        signatures: &[KeptSignature],
         announced: u64,
         refused: bool,
         tenant: Option<&[u8]>,

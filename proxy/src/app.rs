@@ -7,12 +7,11 @@ use crate::config::Limits;
 use crate::forward::Upstream;
 use crate::metrics::Metrics;
 use crate::model::identity::Identity;
-use crate::stamp;
+use crate::stamp::LogValue;
 use arc_swap::ArcSwap;
 use colophon_ledger::{Ledger, SignedHead};
 use colophon_policies::Policy;
 use colophon_receipt::Hash;
-use http::HeaderValue;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -50,7 +49,7 @@ pub struct App {
     /// Set when the process drains: not ready any more.
     pub draining: AtomicBool,
     /// `Colophon-Log` of the newest checkpoint; made once a checkpoint.
-    log_value: ArcSwap<(Arc<SignedHead>, HeaderValue)>,
+    log_value: ArcSwap<(Arc<SignedHead>, Arc<LogValue>)>,
 }
 
 /// A policy and the digest that records name.
@@ -79,7 +78,7 @@ impl App {
         attesting: Option<Arc<Attesting>>,
     ) -> Arc<App> {
         let head = ledger.head();
-        let value = header(&head);
+        let value = Arc::new(LogValue::new(&head));
         let metrics = Metrics::new(&ledger, enforcing.proofs());
         Arc::new(App {
             metrics,
@@ -101,13 +100,13 @@ impl App {
     }
 
     /// `Colophon-Log` of the newest checkpoint; empty while no checkpoint of the log is known.
-    pub fn log_value(&self) -> HeaderValue {
+    pub fn log_value(&self) -> Arc<LogValue> {
         let head = self.ledger.head();
         let cached = self.log_value.load();
         if Arc::ptr_eq(&cached.0, &head) {
             return cached.1.clone();
         }
-        let value = header(&head);
+        let value = Arc::new(LogValue::new(&head));
         self.log_value.store(Arc::new((head, value.clone())));
         value
     }
@@ -116,12 +115,4 @@ impl App {
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
-}
-
-fn header(head: &SignedHead) -> HeaderValue {
-    if !head.is_known() {
-        return HeaderValue::from_static("");
-    }
-    // An origin is visible ASCII (checked when the log is opened); an empty value would only be the lack of gossip.
-    HeaderValue::try_from(stamp::log_value(head)).unwrap_or(HeaderValue::from_static(""))
 }

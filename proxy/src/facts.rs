@@ -7,7 +7,7 @@ use crate::stamp;
 use colophon_ledger::Shard;
 use colophon_policies::{Api, Decision, Route};
 use colophon_receipt::fields::{self, DecisionField, Operation, RequestLine, Times};
-use colophon_receipt::record::{FieldSet, RecordId};
+use colophon_receipt::record::{FieldSet, RecordId, id_text};
 use colophon_receipt::{Hash, Level};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
@@ -218,20 +218,6 @@ pub(crate) fn version(version: Version) -> &'static str {
         Version::HTTP_2 => "HTTP/2.0",
         _ => "HTTP/3.0",
     }
-}
-
-/// A record id as a UUID is written.
-pub fn id_text(id: &RecordId) -> String {
-    let mut text = String::with_capacity(36);
-    for (place, byte) in id.iter().enumerate() {
-        if matches!(place, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
-        }
-    }
-    text
 }
 
 /// Reads a UUID's text.

@@ -8,16 +8,16 @@ use crate::head;
 use crate::model::identity::Bound;
 use crate::observe::ResponseSeen;
 use crate::request_body::{self, SharedRequest};
-use crate::stamp::{self, Closing, Stamp};
+use crate::stamp::{self, Closing, LogValue, Stamp};
 use crate::upstream::attested::Session;
 use crate::upstream::signed::{Signing, forget_trailers};
 use colophon_ledger::{Done, Durability, Finishing, Open, Ticket, Unfinished, WalError};
 use colophon_policies::{Api, FailurePolicy};
 use colophon_reading::{RequestMeaning, ResponseMeaning};
 use colophon_receipt::fields::{BodyDigest, Upgrade};
-use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{FieldSet, seal_sampled};
 use colophon_receipt::{Hash, Level, Outcome};
+use colophon_signer::httpsig::KeptSignature;
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use record::EMPTY_BODY;
@@ -82,9 +82,9 @@ pub struct InFlight {
     pub signed: Option<Box<Signing>>,
     /// The model certificate in force when the request went on.
     certified: Option<Arc<Bound>>,
-    signatures: Vec<HttpSignature>,
+    signatures: Vec<KeptSignature>,
     /// `Colophon-Log` as it stands in this answer's head.
-    log: HeaderValue,
+    log: Arc<LogValue>,
     /// Time spent waiting for the upstream.
     waited: Duration,
 }
@@ -127,7 +127,7 @@ impl InFlight {
                 Some("the request target has bytes that a signature cannot cover")
             }
             // A signature covers the log's newest head.
-            () if signing && log.is_empty() => Some("no head of the log is known yet"),
+            () if signing && log.header.is_empty() => Some("no head of the log is known yet"),
             () => None,
         };
         let level = if why_lowered.is_none() { facts.decision.level } else { Level::Commit };
@@ -384,9 +384,9 @@ impl InFlight {
     }
 
     fn stamp<T>(&self, with: impl FnOnce(&Stamp<'_>) -> T) -> T {
-        let text = |value: &Option<HeaderValue>| -> Option<String> {
-            value.as_ref().and_then(|value| value.to_str().ok()).map(|value| value.trim().to_owned())
-        };
+        fn text(value: &Option<HeaderValue>) -> Option<&str> {
+            value.as_ref().and_then(|value| value.to_str().ok()).map(str::trim)
+        }
         let (status, content_type, content_encoding) = match &self.head {
             Some(head) => (head.status, text(&head.content_type), text(&head.content_encoding)),
             None => (0, None, None),
@@ -395,8 +395,8 @@ impl InFlight {
             app: &self.app,
             facts: &self.facts,
             status,
-            content_type: content_type.as_deref(),
-            content_encoding: content_encoding.as_deref(),
+            content_type,
+            content_encoding,
             request: self.request_digest(),
             level: self.level,
             log: &self.log,

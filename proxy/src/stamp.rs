@@ -2,13 +2,13 @@
 
 use crate::app::App;
 use crate::facts::Facts;
-use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use colophon_ledger::SignedHead;
 use colophon_receipt::fields::BodyDigest;
-use colophon_receipt::receipt::{Bytes as ReceiptBytes, HttpSignature};
 use colophon_receipt::{Hash, Level};
-use colophon_signer::httpsig::{Component, HttpSigError, Params, signature_base, signature_value};
+use colophon_signer::httpsig::{
+    HttpSigError, KeptSignature, Line, SignatureBase, Value, Writer, signature_value,
+};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::fmt::Write as _;
 
@@ -37,24 +37,36 @@ pub const TRAILER_NAMES: HeaderValue =
 /// Header lines that an answer gets at most.
 const ADDED: usize = 9;
 
-/// A digest as RFC 9530 writes it.
-pub fn digest_value(digest: &BodyDigest) -> String {
-    let mut value = String::with_capacity(54);
-    value.push_str("sha-256=:");
-    BASE64_STANDARD.encode_string(digest.digest, &mut value);
-    value.push(':');
+/// `Colophon-Log` for a checkpoint.
+pub fn log_value(head: &SignedHead) -> Value {
+    let mut value = Value::with_capacity(256);
+    value.push(&format!("\"{}\";size={};root=:", head.checkpoint.origin, head.checkpoint.size));
+    value.push_base64(&head.checkpoint.root);
+    value.push(":;sig=:");
+    value.push_base64(&head.signature);
+    value.push(":");
     value
 }
 
-/// `Colophon-Log` for a checkpoint.
-pub fn log_value(head: &SignedHead) -> String {
-    format!(
-        "\"{}\";size={};root=:{}:;sig=:{}:",
-        head.checkpoint.origin,
-        head.checkpoint.size,
-        BASE64_STANDARD.encode(head.checkpoint.root),
-        BASE64_STANDARD.encode(head.signature)
-    )
+/// `Colophon-Log` in both forms, made once a checkpoint.
+pub struct LogValue {
+    /// As a header; empty while no checkpoint of the log is known.
+    pub header: HeaderValue,
+    /// As signatures cover it.
+    signed: Value,
+}
+
+impl LogValue {
+    /// That of a checkpoint.
+    pub fn new(head: &SignedHead) -> LogValue {
+        if !head.is_known() {
+            return LogValue { header: HeaderValue::from_static(""), signed: Value::default() };
+        }
+        let signed = log_value(head);
+        // An origin is visible ASCII (checked when the log is opened); an empty value would only be the lack of gossip.
+        let header = HeaderValue::try_from(signed.text()).unwrap_or(HeaderValue::from_static(""));
+        LogValue { header, signed }
+    }
 }
 
 /// What is told of one exchange, as header values.
@@ -74,7 +86,7 @@ pub struct Stamp<'a> {
     /// Level granted.
     pub level: Level,
     /// `Colophon-Log`, the same in every part of an answer.
-    pub log: &'a HeaderValue,
+    pub log: &'a LogValue,
 }
 
 /// A closing: what the end of a stream says.
@@ -84,38 +96,38 @@ pub struct Closing {
     /// As a comment line of an event stream.
     pub comment: String,
     /// For the receipt.
-    pub signature: Option<HttpSignature>,
+    pub signature: Option<KeptSignature>,
 }
 
 impl Stamp<'_> {
     /// `Colophon-Record`; the leaf hash once it is known.
-    pub fn record_value(&self, leaf: Option<&Hash>) -> String {
-        let mut value = String::with_capacity(224);
+    fn record_value(&self, leaf: Option<&Hash>) -> Value {
+        let mut value = Value::with_capacity(224);
+        value.push("\"");
+        value.push_id(&self.facts.id_text);
         // The formatting machinery would cost more than the rest.
-        let shard = &self.facts.shard.name;
-        for part in ["\"", &self.facts.id_text, "\";level=", self.level.as_str(), ";shard=\"", shard, "\""] {
-            value.push_str(part);
+        for part in ["\";level=", self.level.as_str(), ";shard=\"", &self.facts.shard.name, "\""] {
+            value.push(part);
         }
         if let Some(leaf) = leaf {
-            value.push_str(";leaf=:");
-            BASE64_STANDARD.encode_string(leaf, &mut value);
-            value.push(':');
+            value.push(";leaf=:");
+            value.push_leaf(leaf);
+            value.push(":");
         }
-        value.push_str(&self.app.promise);
+        value.push(&self.app.promise);
         value
     }
 
     /// Stamps an answer whose body is known: all digests, and the signature if the level asks for one.
-    pub fn whole(&self, headers: &mut HeaderMap, body: &BodyDigest, leaf: &Hash) -> Option<HttpSignature> {
+    pub fn whole(&self, headers: &mut HeaderMap, body: &BodyDigest, leaf: &Hash) -> Option<KeptSignature> {
         headers.reserve(ADDED);
-        let content_digest = digest_value(body);
+        let content_digest = Value::response_digest(&body.digest);
         let record = self.record_value(Some(leaf));
-        let request_digest = self.request.as_ref().map(digest_value);
-        let signature = self.sign("colophon-v1", |components| {
-            components.push(field("content-digest", &content_digest));
-            components.push(field("colophon-request-digest", request_digest.as_deref()?));
-            components.push(field("colophon-record", &record));
-            Some(())
+        let request_digest = self.request_value();
+        let signature = self.sign("colophon-v1", |base| {
+            base.value(Line::ContentDigest, &content_digest)?;
+            request_digest.as_ref().map(|digest| base.value(Line::RequestDigest, digest)).transpose()?;
+            base.value(Line::Record, &record)
         });
         insert(headers, CONTENT_DIGEST, content_digest);
         self.common(headers, request_digest, record);
@@ -123,14 +135,13 @@ impl Stamp<'_> {
     }
 
     /// Stamps the head of a stream: its end is not known yet.
-    pub fn opening(&self, headers: &mut HeaderMap, trailers: bool) -> Option<HttpSignature> {
+    pub fn opening(&self, headers: &mut HeaderMap, trailers: bool) -> Option<KeptSignature> {
         headers.reserve(ADDED);
         let record = self.record_value(None);
-        let request_digest = self.request.as_ref().map(digest_value);
-        let signature = self.sign("colophon-v1-open", |components| {
-            components.push(field("colophon-request-digest", request_digest.as_deref()?));
-            components.push(field("colophon-record", &record));
-            Some(())
+        let request_digest = self.request_value();
+        let signature = self.sign("colophon-v1-open", |base| {
+            request_digest.as_ref().map(|digest| base.value(Line::RequestDigest, digest)).transpose()?;
+            base.value(Line::Record, &record)
         });
         self.common(headers, request_digest, record);
         if trailers {
@@ -141,16 +152,14 @@ impl Stamp<'_> {
 
     /// What the end of a stream says, the record's leaf included.
     pub fn closing(&self, body: &BodyDigest, leaf: &Hash) -> Closing {
-        let content_digest = digest_value(body);
+        let content_digest = Value::response_digest(&body.digest);
         let record = self.record_value(Some(leaf));
-        let request_digest = self.request.as_ref().map(digest_value);
-        // These two stand in the trailer section (RFC 9421 section 2.1, `tr`): the header section has another record.
-        let trailer = |name, value| Component { tr: true, ..field(name, value) };
-        let signature = self.sign("colophon-v1-close", |components| {
-            components.push(trailer("content-digest", &content_digest));
-            components.push(field("colophon-request-digest", request_digest.as_deref()?));
-            components.push(trailer("colophon-record", &record));
-            Some(())
+        let request_digest = self.request_value();
+        // Two of these stand in the trailer section (RFC 9421 section 2.1, `tr`): the header section has another record.
+        let signature = self.sign("colophon-v1-close", |base| {
+            base.value(Line::TrailerContentDigest, &content_digest)?;
+            request_digest.as_ref().map(|digest| base.value(Line::RequestDigest, digest)).transpose()?;
+            base.value(Line::TrailerRecord, &record)
         });
         let mut trailers = HeaderMap::with_capacity(4);
         insert(&mut trailers, CONTENT_DIGEST, content_digest);
@@ -166,57 +175,58 @@ impl Stamp<'_> {
         Closing { trailers, comment, signature }
     }
 
-    fn common(&self, headers: &mut HeaderMap, request_digest: Option<String>, record: String) {
+    fn request_value(&self) -> Option<Value> {
+        self.request.as_ref().map(|body| Value::request_digest(&body.digest))
+    }
+
+    fn common(&self, headers: &mut HeaderMap, request_digest: Option<Value>, record: Value) {
         if let Some(digest) = request_digest {
             insert(headers, REQUEST_DIGEST, digest);
         }
         insert(headers, RECORD, record);
-        if !self.log.is_empty() {
-            headers.insert(LOG, self.log.clone());
+        if !self.log.header.is_empty() {
+            headers.insert(LOG, self.log.header.clone());
         }
         let token = self.app.ledger.token(&self.facts.id);
         let mut receipt = String::with_capacity(96);
         for part in ["\"/v1/colophon/receipts/", &self.facts.id_text, "?token=", &token, "\""] {
             receipt.push_str(part);
         }
-        insert(headers, RECEIPT, receipt);
+        insert_text(headers, RECEIPT, receipt);
     }
 
-    /// Signs what `cover` lists between the answer's own components and the request's. `None` at levels without a
-    /// signature, and where something to be covered is missing.
-    fn sign<'s>(
-        &'s self,
+    /// Signs what `cover` writes between the answer's own components and the request's. `None` at levels without a
+    /// signature, and where the request's digest is missing.
+    fn sign(
+        &self,
         tag: &str,
-        cover: impl FnOnce(&mut Vec<Component<'s>>) -> Option<()>,
+        cover: impl FnOnce(&mut Writer) -> Result<(), HttpSigError>,
     ) -> Option<Result<Signed, HttpSigError>> {
         let (shard, now) = (&self.facts.shard, self.app.ledger.now());
         // A stream may outlive the key that signed its head; a signature by an expired key would count as a bad one.
-        if self.level < Level::Sign || now >= shard.not_after {
+        if self.level < Level::Sign || now >= shard.not_after || self.request.is_none() {
             return None;
         }
-        let status = status_text(self.status);
-        let mut components: Vec<Component<'_>> = Vec::with_capacity(12);
-        components.push(field("@status", &status));
-        components.extend(self.content_type.map(|value| field("content-type", value)));
-        components.extend(self.content_encoding.map(|value| field("content-encoding", value)));
-        {
-            // `cover` borrows for 's; the status lives shorter, so its part is made apart.
-            let mut covered: Vec<Component<'s>> = Vec::with_capacity(3);
-            cover(&mut covered)?;
-            components.extend(covered);
-        }
-        let log = self.log.to_str().ok()?;
-        components.push(field("colophon-log", log));
-        components.push(request("@method", self.facts.method.as_str()));
-        components.push(request("@path", self.facts.path()));
-        components.push(request("@query", &self.facts.query_component));
-        let nonce = self.facts.nonce.as_ref().and_then(|value| value.to_str().ok()).map(str::trim);
-        components.extend(nonce.map(|nonce| request("colophon-client-nonce", nonce)));
-        let base =
-            signature_base(&components, &Params { created: now / 1_000_000, keyid: &shard.key_id_hex, tag });
-        Some(base.map(|base| {
+        let write = || {
+            let mut base = Writer::default();
+            base.text(Line::Status, &self.status.to_string())?;
+            let heads =
+                [(Line::ContentType, self.content_type), (Line::ContentEncoding, self.content_encoding)];
+            for (line, value) in heads {
+                value.map(|value| base.text(line, value)).transpose()?;
+            }
+            cover(&mut base)?;
+            base.value(Line::Log, &self.log.signed)?;
+            base.text(Line::Method, self.facts.method.as_str())?;
+            base.text(Line::Path, self.facts.path())?;
+            base.text(Line::Query, &self.facts.query_component)?;
+            let nonce = self.facts.nonce.as_ref().and_then(|value| value.to_str().ok()).map(str::trim);
+            nonce.map(|nonce| base.text(Line::ClientNonce, nonce)).transpose()?;
+            Ok(base.finish(now / 1_000_000, &shard.key_id, tag))
+        };
+        Some(write().map(|(base, kept)| {
             let signature = shard.signer.sign(base.as_bytes());
-            Signed { base, signature }
+            Signed { base, kept: KeptSignature { base: kept, signature } }
         }))
     }
 
@@ -225,40 +235,25 @@ impl Stamp<'_> {
         headers: &mut HeaderMap,
         label: &str,
         signed: Option<Result<Signed, HttpSigError>>,
-    ) -> Option<HttpSignature> {
+    ) -> Option<KeptSignature> {
         match signed? {
             Err(error) => {
                 // What cannot be covered was looked at before the level was granted.
                 tracing::error!(id = self.facts.id_text, %error, "an answer leaves without its signature");
                 None
             }
-            Ok(signed) => {
-                append(headers, SIGNATURE_INPUT, signed.base.signature_input(label));
-                append(headers, SIGNATURE, signature_value(label, &signed.signature));
-                Some(HttpSignature {
-                    base: signed.base.as_str().to_owned(),
-                    signature: ReceiptBytes(signed.signature.to_vec()),
-                })
+            Ok(Signed { base, kept }) => {
+                append(headers, SIGNATURE_INPUT, base.signature_input(label));
+                append(headers, SIGNATURE, signature_value(label, &kept.signature));
+                Some(kept)
             }
         }
     }
 }
 
 struct Signed {
-    base: colophon_signer::httpsig::SignatureBase,
-    signature: [u8; colophon_signer::SIGNATURE_LEN],
-}
-
-fn field<'a>(name: &'a str, value: &'a str) -> Component<'a> {
-    Component { name, req: false, tr: false, value }
-}
-
-fn request<'a>(name: &'a str, value: &'a str) -> Component<'a> {
-    Component { name, req: true, tr: false, value }
-}
-
-fn status_text(status: u16) -> String {
-    status.to_string()
+    base: SignatureBase,
+    kept: KeptSignature,
 }
 
 /// `Server-Timing` with this proxy's own time.
@@ -272,7 +267,11 @@ pub fn coverable(value: &[u8]) -> bool {
     value.iter().all(|b| (0x20..0x7f).contains(b))
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: Value) {
+    insert_text(headers, name, value.into_text());
+}
+
+fn insert_text(headers: &mut HeaderMap, name: HeaderName, value: String) {
     if let Ok(value) = HeaderValue::from_maybe_shared(Bytes::from(value)) {
         headers.insert(name, value);
     }

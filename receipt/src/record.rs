@@ -8,6 +8,20 @@ use sha2::{Digest, Sha256};
 /// The number of an exchange: UUIDv7 bytes.
 pub type RecordId = [u8; 16];
 
+/// A record's id as a UUID is written.
+pub fn id_text(id: &RecordId) -> String {
+    let mut text = String::with_capacity(36);
+    for (place, byte) in id.iter().enumerate() {
+        if matches!(place, 4 | 6 | 8 | 10) {
+            text.push('-');
+        }
+        for digit in [byte >> 4, byte & 15] {
+            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
+        }
+    }
+    text
+}
+
 /// 32 random bytes per record, from which every salt follows. Whoever has it can open every field.
 pub type Seed = [u8; 32];
 

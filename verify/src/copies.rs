@@ -7,6 +7,7 @@ use colophon_receipt::canonical;
 use colophon_receipt::fields::{
     BodyDigest, CONTEXT, REQUEST_BODY, REQUEST_DECODED, RESPONSE_BODY, RESPONSE_DECODED, SEMANTIC,
 };
+use colophon_receipt::record::id_text;
 use colophon_signer::httpsig::{
     CoveredComponent, SignatureInput, field_value, parse_signature, parse_signature_input, signature_value,
 };
@@ -21,7 +22,7 @@ use crate::http::{Base, HttpSide, Signed, Tag, check_one};
 use crate::log::LogSide;
 use crate::record::Record;
 use crate::report::Binding;
-use crate::text::{quoted, uuid};
+use crate::text::quoted;
 use crate::trust::Trust;
 
 /// Said of a copy that is not the recorded body, but what the record says that it decodes to.
@@ -235,7 +236,7 @@ fn check_comment(comment: &[u8], record: &Record, http: &HttpSide) -> Result<usi
 }
 
 fn names_record(value: &str, record: &Record) -> Result<(), String> {
-    let id = uuid(&record.leaf.id);
+    let id = id_text(&record.leaf.id);
     let item = parse_item(value).map_err(|error| format!("Colophon-Record: {error}"))?;
     match item.value.as_string() == Some(id.as_str()) {
         true => Ok(()),

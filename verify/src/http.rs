@@ -4,6 +4,7 @@ use colophon_receipt::checkpoint::Checkpoint;
 use colophon_receipt::fields::{CONTEXT, REQUEST_BODY, RESPONSE_BODY};
 use colophon_receipt::merkle::sha256;
 use colophon_receipt::receipt::{HttpSignature, Receipt};
+use colophon_receipt::record::id_text;
 use colophon_signer::PublicKey;
 use colophon_signer::httpsig::{ALG, CoveredComponent, SignatureInput, parse_signature_input};
 use colophon_signer::sf::{BareItem, Item, Member, parse_dictionary, parse_item};
@@ -11,7 +12,7 @@ use colophon_signer::sf::{BareItem, Item, Member, parse_dictionary, parse_item};
 use crate::checks::{Checks, Finding, HTTP_SIGNATURE, OTHER_ANNOUNCEMENTS};
 use crate::log::{Announced, LogSide, same_tree};
 use crate::record::Record;
-use crate::text::{quoted, uuid};
+use crate::text::quoted;
 use crate::trust::Trust;
 
 /// What a signature is for (DESIGN section 5).
@@ -373,7 +374,7 @@ fn query(value: &str, recorded: Option<[u8; 32]>) -> Result<(), String> {
 /// `Colophon-Record`: the answer's promise names this record.
 fn promise(value: &str, record: &Record, shard: &str) -> Result<(), String> {
     let item = parse_item(value).map_err(|error| error.to_string())?;
-    let id = uuid(&record.leaf.id);
+    let id = id_text(&record.leaf.id);
     if item.value.as_string() != Some(id.as_str()) {
         return Err(format!("it names another record than {id}"));
     }

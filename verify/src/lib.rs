@@ -120,7 +120,7 @@ impl Case {
         let (proven, not_proven) = wording::lists(self, result, &checks);
         Report {
             result,
-            record: leaf.map(|leaf| text::uuid(&leaf.id)),
+            record: leaf.map(|leaf| colophon_receipt::record::id_text(&leaf.id)),
             claimed_level: leaf.map(|leaf| leaf.level),
             verified_level,
             decision: policy::decision(self.record.as_ref())

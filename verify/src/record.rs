@@ -4,10 +4,9 @@ use colophon_receipt::cbor::{CborError, Value};
 use colophon_receipt::fields::{self, *};
 use colophon_receipt::merkle::{self, Hash};
 use colophon_receipt::receipt::{Field, RecordPart};
-use colophon_receipt::record::{RecordId, RecordLeaf, decode_field, field_hash};
+use colophon_receipt::record::{RecordId, RecordLeaf, decode_field, field_hash, id_text};
 
 use crate::checks::{Checks, FIELDS, Finding, RECORD_ID, RECORD_LEAF};
-use crate::text::uuid;
 
 /// The record as far as it could be read.
 pub(crate) struct Record {
@@ -74,7 +73,7 @@ pub(crate) fn check(part: &RecordPart, checks: &mut Checks) -> Option<Record> {
 
 fn check_id(id: &RecordId, completed_at: u64) -> Finding {
     if id[6] >> 4 != 7 || id[8] >> 6 != 0b10 {
-        return Err(format!("{} is not a UUIDv7", uuid(id)));
+        return Err(format!("{} is not a UUIDv7", id_text(id)));
     }
     let made = id[..6].iter().fold(0, |ms: u64, byte| ms << 8 | u64::from(*byte));
     let note = match made.checked_sub(completed_at / 1000) {
@@ -82,7 +81,7 @@ fn check_id(id: &RecordId, completed_at: u64) -> Finding {
         Some(ahead) if ahead > 60_000 => format!("; its time lies {} s after the completion", ahead / 1000),
         _ => String::new(),
     };
-    Ok(format!("{} is a UUIDv7{note}", uuid(id)))
+    Ok(format!("{} is a UUIDv7{note}", id_text(id)))
 }
 
 fn check_fields(listed: &[Field], record: &mut Record) -> Finding {

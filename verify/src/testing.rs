@@ -10,7 +10,7 @@ use colophon_receipt::receipt::{
     Anchor, AnnouncementPart, BatchPart, Bytes, EvidencePart, FORMAT, Field, HttpSignature, KeyEvidencePart,
     NOTICE, OpenedField, Receipt, RecordPart, RoundPart, WithheldField,
 };
-use colophon_receipt::record::{FieldSet, Record, RecordLeaf, field_hash, salt, seal_sampled};
+use colophon_receipt::record::{FieldSet, Record, RecordLeaf, field_hash, id_text, salt, seal_sampled};
 use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, Counters, Genesis, STATEMENT_TYPE, Statement, payload_hash,
 };
@@ -22,7 +22,7 @@ use colophon_signer::note::{Note, NoteAlgorithm, VerifierKey, cosignature_line, 
 use colophon_signer::rfc3161::testing::Tsa;
 use colophon_signer::sf::push_bytes;
 
-use crate::{Trust, text};
+use crate::Trust;
 
 /// When everything here happens, µs: 14 November 2026.
 pub const NOW: u64 = 1_794_652_800_000_000;
@@ -558,7 +558,7 @@ impl Plan {
         };
         let mut id = [0; 16];
         id.copy_from_slice(&record.leaf[5..21]);
-        let mut promise = format!("\"{}\";level={};shard=\"{shard}\"", text::uuid(&id), self.level);
+        let mut promise = format!("\"{}\";level={};shard=\"{shard}\"", id_text(&id), self.level);
         if tag != "colophon-v1-open" {
             promise.push_str(";leaf=");
             push_bytes(&mut promise, &leaf_hash(leaf));

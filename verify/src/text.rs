@@ -51,12 +51,6 @@ pub(crate) fn quoted(text: impl AsRef<[u8]>) -> String {
     format!("\"{}\"", shown(text))
 }
 
-/// A record id as a UUID.
-pub(crate) fn uuid(id: &[u8; 16]) -> String {
-    let hex = hex::encode(id);
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-}
-
 /// µs since the epoch as RFC 3339 in UTC.
 pub fn time(micros: u64) -> String {
     i64::try_from(micros)

@@ -3,9 +3,9 @@
 use crate::id_hash::ByRecordId;
 use crate::private::{Entry, NO_TENANT};
 use crate::wal::{Holds, WalError};
-use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{Record, RecordId};
 use colophon_receipt::statement::{Counters, OTHER, RuleCount, Rules};
+use colophon_signer::httpsig::KeptSignature;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(crate) struct Pending {
     pub(crate) rule: Option<Arc<str>>,
     pub(crate) completed_at: u64,
     pub(crate) record: Record,
-    pub(crate) signatures: Vec<HttpSignature>,
+    pub(crate) signatures: Vec<KeptSignature>,
     pub(crate) announced: u64,
     pub(crate) refused: bool,
     pub(crate) degraded: bool,

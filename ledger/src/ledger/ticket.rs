@@ -4,8 +4,8 @@ use super::Ledger;
 use crate::shard::Shard;
 use crate::wal::{Queued, WalError};
 use colophon_receipt::Level;
-use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{FieldSet, Record, RecordId};
+use colophon_signer::httpsig::KeptSignature;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -103,7 +103,7 @@ pub struct Done {
     /// The record, sealed at the time that `Ledger::stamp` gave.
     pub record: Record,
     /// Signatures over the answer, for the receipt.
-    pub signatures: Vec<HttpSignature>,
+    pub signatures: Vec<KeptSignature>,
     /// Whether the proxy refused the exchange.
     pub refused: bool,
 }

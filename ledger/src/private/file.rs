@@ -12,8 +12,8 @@ use super::crypt::{CryptError, DataKey, KEY_NAME as NAME, KeyName, PageKey, Plac
 use crate::batch::MAX_RECORDS;
 use crate::index::civil_month;
 use colophon_receipt::erasure::ErasureId;
-use colophon_receipt::receipt::HttpSignature;
 use colophon_receipt::record::{Record, RecordId};
+use colophon_signer::httpsig::KeptSignature;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -70,14 +70,14 @@ pub(crate) struct Entry<'a> {
     /// µs.
     pub(crate) completed_at: u64,
     pub(crate) tenant: &'a [u8],
-    pub(crate) signatures: &'a [HttpSignature],
+    pub(crate) signatures: &'a [KeptSignature],
     pub(crate) announced: u64,
 }
 
 impl Entry<'_> {
     /// Bytes that its opening takes at most: heads of CBOR items have nine.
     fn room(&self) -> usize {
-        let signatures = self.signatures.iter().map(|one| 27 + one.base.len() + one.signature.0.len());
+        let signatures = self.signatures.iter().map(|one| 27 + one.base.len() + one.signature.len());
         64 + 45 + self.record.fields.as_bytes().len() + signatures.sum::<usize>()
     }
 }
@@ -144,7 +144,7 @@ fn encode(entry: &Entry<'_>, out: &mut Vec<u8>) {
         e.array(4)?.bytes(&entry.record.seed)?.bytes(entry.record.fields.as_bytes())?;
         e.array(entry.signatures.len() as u64)?;
         for signature in entry.signatures {
-            e.array(2)?.bytes(signature.base.as_bytes())?.bytes(&signature.signature.0)?;
+            e.array(2)?.bytes(&signature.base)?.bytes(&signature.signature)?;
         }
         e.u64(entry.announced)?;
         Ok::<_, minicbor::encode::Error<std::convert::Infallible>>(())

@@ -2,9 +2,9 @@
 
 use super::WalError;
 use colophon_receipt::cbor::{CborError, Value};
-use colophon_receipt::receipt::{Bytes, HttpSignature};
 use colophon_receipt::record::{FieldSet, Record, RecordId, RecordLeaf, Seed};
 use colophon_receipt::{Level, merkle};
+use colophon_signer::httpsig::KeptSignature;
 
 /// Names the shard that wrote a segment, and the version of these formats. The first frame of every segment.
 pub(super) const HEADER: u8 = 0;
@@ -94,7 +94,7 @@ pub(crate) struct DoneFrame {
     /// µs.
     pub(crate) completed_at: u64,
     pub(crate) record: Record,
-    pub(crate) signatures: Vec<HttpSignature>,
+    pub(crate) signatures: Vec<KeptSignature>,
     /// Log index of the announcement of the key that made `signatures`.
     pub(crate) announced: u64,
     pub(crate) refused: bool,
@@ -197,7 +197,7 @@ impl DoneFrame {
     pub(super) fn frame(
         out: &mut Vec<u8>,
         record: &Record,
-        signatures: &[HttpSignature],
+        signatures: &[KeptSignature],
         announced: u64,
         refused: bool,
         tenant: Option<&[u8]>,
@@ -209,7 +209,7 @@ impl DoneFrame {
                 e.bytes(&record.leaf)?.bytes(&record.seed)?.bytes(record.fields.as_bytes())?;
                 e.array(signatures.len() as u64)?;
                 for signature in signatures {
-                    e.array(2)?.bytes(signature.base.as_bytes())?.bytes(&signature.signature.0)?;
+                    e.array(2)?.bytes(&signature.base)?.bytes(&signature.signature)?;
                 }
                 e.u64(announced)?.bool(refused)?;
                 if let Some(tenant) = tenant {
@@ -254,12 +254,11 @@ fn read_tenant(rest: &[Value]) -> Result<Option<Vec<u8>>, CborError> {
 }
 
 /// Reads `[[base, signature], …]`.
-pub(crate) fn read_signatures(value: &Value) -> Result<Vec<HttpSignature>, CborError> {
+pub(crate) fn read_signatures(value: &Value) -> Result<Vec<KeptSignature>, CborError> {
     let read = |item: &Value| match item.as_items("signature")? {
-        [base, signature] => Ok(HttpSignature {
-            base: String::from_utf8(base.as_bytes("signature base")?.to_vec())
-                .map_err(|_| CborError::Value("signature base"))?,
-            signature: Bytes(signature.as_bytes("signature")?.to_vec()),
+        [base, signature] => Ok(KeptSignature {
+            base: base.as_bytes("signature base")?.to_vec(),
+            signature: signature.as_array("signature")?,
         }),
         _ => Err(CborError::Value("signature")),
     };

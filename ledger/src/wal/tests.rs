@@ -1,5 +1,4 @@
 use super::*;
-use colophon_receipt::receipt::Bytes;
 use colophon_receipt::record::seal;
 use colophon_receipt::{Outcome, fields};
 use proptest::prelude::*;
@@ -22,8 +21,8 @@ fn tenant(n: u8) -> Option<&'static [u8]> {
     n.is_multiple_of(3).then_some(&b"ward"[..])
 }
 
-fn signature(n: u8) -> HttpSignature {
-    HttpSignature { base: format!("base {n}"), signature: Bytes(vec![n; 64]) }
+fn signature(n: u8) -> KeptSignature {
+    KeptSignature { base: format!("base {n}").into_bytes(), signature: [n; 64] }
 }
 
 fn wal(dir: &TempDir, max_segment: u64) -> Arc<Wal> {

@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use colophon_ledger::index::Target;
 use colophon_ledger::{Archive, Lookup};
 use colophon_receipt::policy_change::policy_file;
-use colophon_receipt::record::RecordId;
+use colophon_receipt::record::{RecordId, id_text};
 use colophon_receipt::tiles::{self, WIDTH};
 use colophon_verify::count::{Count, Counted, Window};
 use colophon_verify::folder::{self, FolderReport, MANIFEST, Manifest, RECEIPTS, manifest};
@@ -142,7 +142,7 @@ impl Export<'_> {
                     Ok(Lookup::Found(receipt)) => sink.put(&name(&id), &receipt.to_json()?)?,
                     Ok(Lookup::Erased(_)) => left.erased += 1,
                     Ok(Lookup::Pending | Lookup::Unknown) => {
-                        left.damaged.push(format!("record {} is not where its batch has it", uuid(&id)));
+                        left.damaged.push(format!("record {} is not where its batch has it", id_text(&id)));
                     }
                     Err(error) => left.damaged.push(error.to_string()),
                 }
@@ -173,13 +173,7 @@ async fn one(tasks: &TaskTracker, archive: Arc<Archive>, id: RecordId, target: T
 /// The file of a receipt: by hour, so that no folder holds too many.
 fn name(id: &RecordId) -> String {
     let hour = colophon_ledger::index::hour(colophon_ledger::index::id_ms(id));
-    format!("{RECEIPTS}/{hour}/{}.json", uuid(id))
-}
-
-fn uuid(id: &RecordId) -> String {
-    let hex = hex::encode(id);
-    let part = |range: Range<usize>| hex.get(range).unwrap_or_default();
-    [part(0..8), part(8..12), part(12..16), part(16..20), part(20..32)].join("-")
+    format!("{RECEIPTS}/{hour}/{}.json", id_text(id))
 }
 
 /// Verifies what was written, as its reader will.

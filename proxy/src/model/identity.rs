@@ -375,7 +375,7 @@ async fn lapse(app: &App, bound: &Bound, why: &str) {
 /// Writes a `model-change` record; its id, for the log line.
 async fn note(app: &App, operation: &'static str, certificate: &Hash, why: Option<&str>) -> Option<String> {
     match record(app, operation, certificate, why).await {
-        Ok(id) => Some(crate::facts::id_text(&id)),
+        Ok(id) => Some(colophon_receipt::record::id_text(&id)),
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), operation, "the record of this change is lost");
             None

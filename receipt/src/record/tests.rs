@@ -102,3 +102,9 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn ids_are_written_as_uuids() {
+    let id: RecordId = std::array::from_fn(|n| 0x10 * (n as u8) + n as u8);
+    assert_eq!(id_text(&id), "00112233-4455-6677-8899-aabbccddeeff");
+}

@@ -21,9 +21,8 @@ fn a_sentence_stays_one_line() {
 }
 
 #[test]
-fn times_and_ids_are_written_plainly() {
+fn times_are_written_plainly() {
     assert_eq!(time(0), "1970-01-01T00:00:00.000Z");
     assert_eq!(time(1_794_652_800_123_456), "2026-11-14T10:40:00.123Z");
     assert_eq!(time(u64::MAX), "18446744073709551615 µs since 1970");
-    assert_eq!(uuid(&[0xab; 16]), "abababab-abab-abab-abab-abababababab");
 }

@@ -27,7 +27,7 @@ async fn released(ledger: &Ledger, n: u64) -> Result<RecordId, WalError> {
 async fn ended(ledger: &Ledger, mut ticket: Ticket, n: u64) -> Result<RecordId, WalError> {
     let id = *ticket.id();
     let record = seal_for(ledger, &mut ticket, n);
-    let signatures = sign(&ticket, n);
+    let signatures = sign(&ticket, &record, n);
     let finishing = ledger.finishing(ticket, Done { record, signatures, refused: false }).unwrap();
     match finishing.written().await {
         Ok(()) => Ok(id),

@@ -7,14 +7,14 @@ use crate::{batch, index};
 use colophon_receipt::checkpoint::TlogProof;
 use colophon_receipt::erasure::{ERASURE_TYPE, Erasure};
 use colophon_receipt::policy_change::{POLICY_CHANGE_TYPE, PolicyChange};
-use colophon_receipt::receipt::HttpSignature;
-use colophon_receipt::receipt::{Bytes, Field, Receipt};
-use colophon_receipt::record::{FieldSet, field_hash, seal};
+use colophon_receipt::receipt::{Field, Receipt};
+use colophon_receipt::record::{FieldSet, field_hash, id_text, seal};
 use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, STATEMENT_TYPE, ShardClose, Statement, payload_hash,
 };
 use colophon_receipt::{Hash, Level, Outcome, fields, merkle};
 use colophon_signer::cose::Sign1;
+use colophon_signer::httpsig::{KeptSignature, Line, Value, Writer};
 use colophon_signer::note::{Note, VerifierKey};
 use colophon_signer::{Ed25519Key, PublicKey};
 use object_store::ObjectStore;
@@ -89,16 +89,23 @@ fn seal_at(ledger: &Ledger, ticket: &mut Ticket, n: u64, level: Level) -> Record
     seal(*ticket.id(), at, level, Outcome::Complete, [n as u8; 32], fields)
 }
 
-pub(crate) fn sign(ticket: &Ticket, n: u64) -> Vec<HttpSignature> {
-    let base = format!("exchange {n}");
-    let signature = Bytes(ticket.shard().signer.sign(base.as_bytes()).to_vec());
-    vec![HttpSignature { base, signature }]
+/// Every other one as earlier builds kept them: as text.
+pub(crate) fn sign(ticket: &Ticket, record: &Record, n: u64) -> Vec<KeptSignature> {
+    let shard = ticket.shard();
+    let mut value = Value::default();
+    value.push_id(&id_text(ticket.id()));
+    value.push_leaf(&record.leaf_hash);
+    let mut base = Writer::default();
+    base.value(Line::Record, &value).unwrap();
+    let (base, kept) = base.finish(n, &shard.key_id, "colophon-v1");
+    let kept = if n.is_multiple_of(2) { base.as_bytes().to_vec() } else { kept };
+    vec![KeptSignature { base: kept, signature: shard.signer.sign(base.as_bytes()) }]
 }
 
 pub(crate) fn complete(ledger: &Ledger, mut ticket: Ticket, n: u64) -> Result<RecordId, Box<Unfinished>> {
     let id = *ticket.id();
     let record = seal_for(ledger, &mut ticket, n);
-    let signatures = sign(&ticket, n);
+    let signatures = sign(&ticket, &record, n);
     ledger.finish(ticket, Done { record, signatures, refused: false }).map(|()| id)
 }
 

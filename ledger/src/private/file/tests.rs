@@ -1,6 +1,5 @@
 use super::*;
 use crate::private::read;
-use colophon_receipt::receipt::Bytes;
 use colophon_receipt::record::{FieldSet, seal};
 use colophon_receipt::{Level, Outcome, fields};
 
@@ -14,8 +13,8 @@ fn record(n: u8) -> Record {
     seal([n; 16], TIME, Level::Sign, Outcome::Complete, [n; 32], set)
 }
 
-fn signature() -> HttpSignature {
-    HttpSignature { base: "\"@status\": 200".into(), signature: Bytes(vec![9; 64]) }
+fn signature() -> KeptSignature {
+    KeptSignature { base: "\"@status\": 200".into(), signature: [9; 64] }
 }
 
 /// Five records, the one numbered 3 with a signature, of two tenants and two months.
