@@ -300,8 +300,7 @@ fn written_out(
     if opening.signatures.is_empty() {
         return Ok(Vec::new());
     }
-    let (request, response) =
-        (digest(&opening.fields, REQUEST_BODY), digest(&opening.fields, RESPONSE_BODY));
+    let (request, response) = (digest(&opening.fields, REQUEST_BODY), digest(&opening.fields, RESPONSE_BODY));
     let known = Known {
         request: request.as_ref(),
         response: response.as_ref(),
@@ -309,8 +308,8 @@ fn written_out(
         leaf: &merkle::leaf_hash(leaf),
     };
     let one = |kept: &KeptSignature| {
-        let base = expand(&kept.base, &known)
-            .map_err(|e| damage(&private_name(&target.shard, target.seq), e))?;
+        let base =
+            expand(&kept.base, &known).map_err(|e| damage(&private_name(&target.shard, target.seq), e))?;
         Ok(HttpSignature { base, signature: Bytes(kept.signature.to_vec()) })
     };
     opening.signatures.iter().map(one).collect()

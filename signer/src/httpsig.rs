@@ -222,7 +222,7 @@ fn push_identifier(out: &mut String, component: &Component<'_>) {
 /// Whether a value has nothing but visible ASCII, spaces and tabs.
 fn is_coverable(value: &str) -> bool {
     // All of it, whatever was found: a loop without a way out is done 32 bytes at a time.
-    value.bytes().fold(true, |good, byte| good & ((byte == b'\t') | ((byte >= 0x20) & (byte < 0x7f))))
+    value.bytes().fold(true, |good, byte| good & ((byte == b'\t') | (0x20..0x7f).contains(&byte)))
 }
 
 fn is_component_name(name: &str) -> bool {

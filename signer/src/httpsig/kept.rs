@@ -252,8 +252,12 @@ pub fn expand(kept: &[u8], known: &Known<'_>) -> Result<String, KeptError> {
         rest = after;
         match byte {
             0..LINE => text.push(char::from(byte)),
-            REQUEST => text.push_str(&digest_text(known.request.ok_or(KeptError("needs a request's digest"))?)),
-            RESPONSE => text.push_str(&digest_text(known.response.ok_or(KeptError("needs a response's digest"))?)),
+            REQUEST => {
+                text.push_str(&digest_text(known.request.ok_or(KeptError("needs a request's digest"))?))
+            }
+            RESPONSE => {
+                text.push_str(&digest_text(known.response.ok_or(KeptError("needs a response's digest"))?))
+            }
             ID => text.push_str(known.id),
             LEAF => BASE64_STANDARD.encode_string(known.leaf, &mut text),
             BASE64 => {
@@ -269,7 +273,8 @@ pub fn expand(kept: &[u8], known: &Known<'_>) -> Result<String, KeptError> {
                 rest = after;
             }
             line => {
-                let name = LINES.get(usize::from(line - LINE)).ok_or(KeptError("has a byte of another version"))?;
+                let name =
+                    LINES.get(usize::from(line - LINE)).ok_or(KeptError("has a byte of another version"))?;
                 if !text.is_empty() {
                     text.push('\n');
                     names.push(' ');
