@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use colophon_receipt::record::RecordId;
+use colophon_receipt::{Hash, Level};
 use colophon_signer::drand::Chain;
 use futures_util::future::BoxFuture;
 
@@ -34,13 +36,36 @@ pub struct Drawing {
     pub source: Option<Arc<dyn RoundSource>>,
     /// How often it is looked for rounds that are due.
     pub every: Duration,
+    /// Who makes evidence for what is drawn. Without, the log says that nothing was done.
+    pub escalation: Option<Arc<dyn Escalation>>,
 }
 
 impl Default for Drawing {
     /// Quicknet, and no source.
     fn default() -> Drawing {
-        Drawing { chain: Chain::quicknet(), source: None, every: EVERY }
+        Drawing { chain: Chain::quicknet(), source: None, every: EVERY, escalation: None }
     }
+}
+
+/// A record that was drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrawnRecord {
+    /// Its id.
+    pub record: RecordId,
+    /// The hash of its leaf.
+    pub subject: Hash,
+    /// The level it was drawn for.
+    pub kind: Level,
+    /// The id that its evidence leaf has to have.
+    pub evidence: RecordId,
+}
+
+/// Makes evidence for records that are drawn, beside the ledger.
+pub trait Escalation: Send + Sync {
+    /// Takes a record on, durably: from then on it sees to it that [`Ledger::settle`](crate::Ledger::settle) is told what came of it.
+    /// False: it does not, and the log says now that nothing was done. The same record may be given again, after a crash. After an error
+    /// it is asked again later.
+    fn take(&self, drawn: DrawnRecord) -> BoxFuture<'_, Result<bool, String>>;
 }
 
 /// Where rounds come from. Nothing that it says is believed before its signature was verified.

@@ -10,9 +10,11 @@ pub(crate) mod keeper;
 mod late;
 pub(crate) mod objects;
 mod public;
+mod settle;
 mod ticket;
 
 pub use keeper::Keeper;
+pub use settle::{CameOf, SettleError};
 pub use ticket::{Done, Finishing, Open, Ticket, Unfinished};
 
 pub(crate) use book::Pending;

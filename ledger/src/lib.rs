@@ -43,12 +43,12 @@ pub mod witness;
 pub use attest::{KeyAttesting, KeyEvidence, KeyEvidenceCounts, MAX_ANNOUNCED};
 pub use bypass::{BypassError, Bypassing};
 pub use destination::LogAt;
-pub use draws::{DrawCounts, Drawing, RoundFiles, RoundSource};
+pub use draws::{DrawCounts, Drawing, DrawnRecord, Escalation, RoundFiles, RoundSource};
 pub use erase::{Erase, EraseError, ErasureReport};
 pub use head::SignedHead;
 pub use ledger::{
-    Config, Counts, Done, Finishing, Keeper, Ledger, LedgerError, Open, PolicyNotChanged, Stores, Ticket,
-    Unfinished,
+    CameOf, Config, Counts, Done, Finishing, Keeper, Ledger, LedgerError, Open, PolicyNotChanged,
+    SettleError, Stores, Ticket, Unfinished,
 };
 pub use lookup::archive::Archive;
 pub use lookup::{ErasedRecord, Lookup};
@@ -56,6 +56,7 @@ pub use policy::PolicyText;
 pub use private::Kek;
 pub use remote::{Remote, Transport};
 pub use service::{LogService, Refusal, ServiceTask};
+
 pub use shard::Shard;
 pub use store::{Access, Location};
 pub use wal::{Durability, WalError};

@@ -14,6 +14,7 @@ mod crypt;
 mod file;
 mod frames;
 mod journal;
+mod proofs;
 mod rewrap;
 mod rewrite;
 mod source;

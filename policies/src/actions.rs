@@ -66,14 +66,16 @@ pub enum Draw {
     PostCommit,
 }
 
-/// What happens if evidence has not come by its deadline. In either case that it did not come is logged.
+/// What happens if evidence has not come by its deadline. In every case the log says that it did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnMiss {
-    /// Nothing else.
+    /// Nothing else: the record stays at `sign`.
     #[default]
-    Record,
+    Downgrade,
     /// It is an error in the proxy's own log, and counted.
     Alert,
+    /// The same, and what the rule matches is refused until evidence for a record of the rule is made again.
+    Fail,
 }
 
 /// Why a request is not forwarded. Its refusal is recorded.
@@ -135,8 +137,9 @@ impl OnMiss {
     /// The word used in policies.
     pub fn as_str(self) -> &'static str {
         match self {
-            OnMiss::Record => "Record",
+            OnMiss::Downgrade => "Downgrade",
             OnMiss::Alert => "Alert",
+            OnMiss::Fail => "Fail",
         }
     }
 }

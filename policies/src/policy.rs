@@ -154,6 +154,19 @@ impl Policy {
         &self.upstreams
     }
 
+    /// What else the rule of this name asks for.
+    pub fn actions(&self, rule: &str) -> Option<&Arc<Actions>> {
+        self.rules.iter().find(|known| *known.name == *rule).map(|rule| &rule.actions)
+    }
+
+    /// What the rules that ask for proofs name as their prover, in order; `None` where one names none.
+    pub fn provers(&self) -> impl Iterator<Item = Option<&str>> {
+        let asks = |rule: &&Rule| {
+            rule.level == Level::Zk || rule.actions.sample.is_some_and(|sample| sample.to == Level::Zk)
+        };
+        self.rules.iter().filter(asks).map(|rule| rule.actions.prover.as_deref())
+    }
+
     /// What may not be meant so, and what the program cannot do.
     pub fn warnings(&self) -> Vec<Warning> {
         let missing = self.asked.iter().filter(|asked| !self.honours.gives(asked.level));

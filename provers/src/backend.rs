@@ -4,8 +4,8 @@ pub mod exec;
 mod usage;
 
 use crate::job::{Job, Limits, Progress};
-use crate::statement::Statement;
 use async_trait::async_trait;
+use colophon_receipt::proof::Statement;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -30,6 +30,15 @@ pub struct Estimate {
     pub cpu_seconds: f64,
     /// Bytes of memory.
     pub memory: u64,
+}
+
+/// What a backend's verifier says of an artefact that it accepts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verified {
+    /// CPU seconds that it took.
+    pub cpu_seconds: f64,
+    /// Where the parameters of this circuit come from, as in [`Capabilities::setup`].
+    pub setup: Option<String>,
 }
 
 /// What a backend is given.
@@ -147,9 +156,9 @@ pub trait Backend: Send + Sync {
     /// It could not be begun.
     async fn submit(&self, task: &Task) -> Result<Box<dyn Running>, BackendError>;
 
-    /// Has its own verifier look at an artefact, in a folder that only holds that. Returns the CPU seconds it took.
+    /// Has its own verifier look at an artefact, in a folder that only holds that.
     ///
     /// # Errors
     /// [`BackendError::Lied`] where it does not accept the artefact for this very statement.
-    async fn verify(&self, task: &Task, artefact: &[u8]) -> Result<f64, BackendError>;
+    async fn verify(&self, task: &Task, artefact: &[u8]) -> Result<Verified, BackendError>;
 }

@@ -1,7 +1,7 @@
 //! A proof job: what is asked, how far it is, how it ended.
 
-use crate::statement::{Statement, StatementError};
 use colophon_receipt::Hash;
+use colophon_receipt::proof::{Statement, StatementError};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
@@ -80,7 +80,8 @@ pub struct Limits {
 impl Default for Limits {
     /// What a small classifier or a tiny transformer needs, a few times over.
     fn default() -> Limits {
-        Limits { cpu_seconds: 600, seconds: 900, memory: 6 << 30, disk: 4 << 30, artefact: 4 << 20 }
+        let artefact = colophon_receipt::proof::MAX_ARTEFACT as u64;
+        Limits { cpu_seconds: 600, seconds: 900, memory: 6 << 30, disk: 4 << 30, artefact }
     }
 }
 
@@ -109,6 +110,9 @@ pub struct Request {
     /// Where the end is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
+    /// The id of the evidence leaf that is to say in the log what came of it, 32 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<String>,
 }
 
 impl Request {
@@ -125,6 +129,7 @@ impl Request {
             ("backend", long(&self.backend)),
             ("rule", option(&self.rule)),
             ("webhook", option(&self.webhook)),
+            ("evidence", option(&self.evidence)),
         ]
         .into_iter()
         .find_map(|(name, long)| long.then_some(name))
@@ -152,6 +157,13 @@ pub struct Artefact {
     pub bytes: u64,
     /// CPU seconds that the try took, its verification included.
     pub cpu_seconds: f64,
+    /// Name and version of the prover, as it says.
+    pub prover: String,
+    /// Whether it says that its proofs hide their private inputs.
+    pub hides: bool,
+    /// Where it says that its parameters come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
 }
 
 /// Why a try or a job came to nothing.
@@ -217,4 +229,14 @@ pub struct Job {
     pub last_failure: Option<Failure>,
     /// Where it stands.
     pub state: State,
+    /// Whether the log says what came of it, where it is to say that.
+    #[serde(default)]
+    pub logged: bool,
+}
+
+impl Job {
+    /// Whether the log is still to say what came of it.
+    pub fn is_unlogged(&self) -> bool {
+        self.state.has_ended() && self.request.evidence.is_some() && !self.logged
+    }
 }

@@ -9,13 +9,13 @@
 pub mod backend;
 mod budget;
 mod job;
+pub mod local;
 mod queue;
 pub mod sandbox;
-mod statement;
 pub mod worker;
 
 pub use backend::Backend;
 pub use budget::{Budget, Spent};
+pub use colophon_receipt::proof::{MAX_STATEMENT, Statement, StatementError, limbs};
 pub use job::{Artefact, Failure, Job, JobId, Limits, Progress, Request, State};
 pub use queue::{Counts, Leased, Queue, QueueConfig, QueueError, Submitted};
-pub use statement::{MAX_STATEMENT, Statement, StatementError, limbs};

@@ -10,7 +10,7 @@ mod tests;
 
 use crate::budget::{self, Budget, Spent};
 use crate::job::{Artefact, Failure, Job, JobId, Progress, Request, State, TRIES};
-use crate::statement::StatementError;
+use colophon_receipt::proof::StatementError;
 use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -179,7 +179,16 @@ impl Queue {
             }
             self.charge(tables, request.rule.as_deref(), now)?;
             let state = State::Queued { not_before: now };
-            let job = Job { id, request, made_at: now, ended_at: None, tries: 0, last_failure: None, state };
+            let job = Job {
+                id,
+                request,
+                made_at: now,
+                ended_at: None,
+                tries: 0,
+                last_failure: None,
+                state,
+                logged: false,
+            };
             tables.put(&job)?;
             Ok(Submitted { job, existed: false })
         })
@@ -299,6 +308,55 @@ impl Queue {
         self.change(|tables| self.tidied(tables, now))
     }
 
+    /// Jobs that have ended, and of which the log is still to say what came: the oldest end first, `most` of them.
+    ///
+    /// # Errors
+    /// [`QueueError::File`], [`QueueError::Damaged`].
+    pub fn unlogged(&self, most: usize) -> Result<Vec<Job>, QueueError> {
+        self.change(|tables| tables.unlogged(most))
+    }
+
+    /// Takes in that the log says what came of these jobs.
+    ///
+    /// # Errors
+    /// [`QueueError::File`], [`QueueError::Damaged`].
+    pub fn logged(&self, ids: &[JobId]) -> Result<(), QueueError> {
+        self.change(|tables| {
+            for id in ids {
+                let Some(job) = tables.job(*id)?.filter(Job::is_unlogged) else { continue };
+                tables.take(&job)?;
+                tables.put(&Job { logged: true, ..job })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes back what workers with names of this beginning have leased: they are gone. Their tries count. Returns how many.
+    ///
+    /// # Errors
+    /// [`QueueError::File`], [`QueueError::Damaged`].
+    pub fn release(&self, workers: &str, now: u64) -> Result<usize, QueueError> {
+        self.change(|tables| {
+            let mut released = 0;
+            for job in tables.expired(u64::MAX, usize::MAX)? {
+                if matches!(&job.state, State::Leased { worker, .. } if worker.starts_with(workers)) {
+                    let message = "its worker ended in the middle of it".to_owned();
+                    self.retry(tables, job, Failure { code: "ended".into(), message }, true, now)?;
+                    released += 1;
+                }
+            }
+            Ok(released)
+        })
+    }
+
+    /// Forgets a job, whatever became of it: its record was erased.
+    ///
+    /// # Errors
+    /// [`QueueError::File`], [`QueueError::Damaged`].
+    pub fn forget(&self, id: JobId) -> Result<(), QueueError> {
+        self.change(|tables| tables.job(id)?.map_or(Ok(()), |job| tables.forget(&job)))
+    }
+
     /// What a rule has spent in this hour.
     ///
     /// # Errors
@@ -322,7 +380,9 @@ impl Queue {
             tables.put(&Job { state: State::Queued { not_before: 0 }, ..job })?;
         }
         for job in tables.old(now.saturating_sub(self.config.keep), PIECE)? {
-            tables.forget(&job)?;
+            if !job.is_unlogged() {
+                tables.forget(&job)?;
+            }
         }
         tables.forget_spent(budget::hour(now))?;
         Ok(ended)

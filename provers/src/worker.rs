@@ -156,12 +156,18 @@ impl Worker {
         if let Err(SourceError::Gone) = self.source.renew(job.id, verifying).await {
             return Ok(None);
         }
-        let task = Task::of(job, fresh(folder, "verify").await.map_err(|error| (error, proving))?);
-        let checking = backend.verify(&task, &bytes).await.map_err(|error| (error, proving))?;
+        let paid = |error| (error, proving);
+        let task = Task::of(job, fresh(folder, "verify").await.map_err(paid)?);
+        let verified = backend.verify(&task, &bytes).await.map_err(paid)?;
+        let asked = fresh(folder, "capabilities").await.map_err(paid)?;
+        let said = backend.capabilities(asked).await.map_err(paid)?;
         let artefact = Artefact {
             digest: hex::encode(Sha256::digest(&bytes)),
             bytes: bytes.len() as u64,
-            cpu_seconds: proving + checking,
+            cpu_seconds: proving + verified.cpu_seconds,
+            prover: said.prover,
+            hides: said.hides,
+            setup: verified.setup.or(said.setup),
         };
         Ok(Some((artefact, bytes)))
     }

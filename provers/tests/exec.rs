@@ -133,6 +133,7 @@ fn request(number: u8) -> Request {
         priority: 0,
         limits: limits(),
         webhook: None,
+        evidence: None,
     }
 }
 

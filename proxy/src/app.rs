@@ -7,6 +7,7 @@ use crate::config::Limits;
 use crate::forward::Upstream;
 use crate::metrics::Metrics;
 use crate::model::identity::Identity;
+use crate::proofs::Proving;
 use crate::stamp::LogValue;
 use arc_swap::ArcSwap;
 use colophon_ledger::{Ledger, SignedHead};
@@ -38,6 +39,8 @@ pub struct App {
     pub callers: Option<Arc<Callers>>,
     /// The end of each `Colophon-Record`: how durable, and promised to be in the log within which time.
     pub promise: String,
+    /// Who proves what rules want proven.
+    pub proving: Option<Arc<Proving>>,
     /// Which model certificate records name.
     pub model: Identity,
     /// Counters.
@@ -76,10 +79,11 @@ impl App {
         callers: Option<Arc<Callers>>,
         enforcing: Enforcing,
         attesting: Option<Arc<Attesting>>,
+        proving: Option<Arc<Proving>>,
     ) -> Arc<App> {
         let head = ledger.head();
         let value = Arc::new(LogValue::new(&head));
-        let metrics = Metrics::new(&ledger, enforcing.proofs());
+        let metrics = Metrics::new(&ledger, enforcing.proofs(), proving.clone());
         Arc::new(App {
             metrics,
             model: Identity::default(),
@@ -93,6 +97,7 @@ impl App {
             callers,
             enforcing,
             attesting,
+            proving,
             kill: CancellationToken::new(),
             draining: AtomicBool::new(false),
             log_value: ArcSwap::from_pointee((head, value)),

@@ -4,6 +4,7 @@ use crate::app::PolicyInForce;
 use crate::config::{AttestOptions, HostHeader, UpstreamOptions};
 use crate::forward::{Demanding, ForwardError, Upstream};
 use crate::metrics::Proofs;
+use crate::proofs::Proving;
 use colophon_attest::simulate::DEFAULT_SEED;
 use colophon_attest::{Policy as Demanded, SimulatedRoots};
 use colophon_policies::{Honours, Policy, PolicyError};
@@ -34,6 +35,7 @@ pub struct Enforcing {
     upstream: UpstreamOptions,
     attest: AttestOptions,
     simulated: Option<Arc<SimulatedRoots>>,
+    proving: Option<Arc<Proving>>,
     tasks: TaskTracker,
     proofs: Proofs,
 }
@@ -44,7 +46,12 @@ pub struct Attested(BTreeMap<Arc<str>, Upstream>);
 
 impl Enforcing {
     /// With these settings. What goes on beside the exchanges runs in `tasks`.
-    pub fn new(upstream: &UpstreamOptions, attest: &AttestOptions, tasks: TaskTracker) -> Enforcing {
+    pub fn new(
+        upstream: &UpstreamOptions,
+        attest: &AttestOptions,
+        proving: Option<Arc<Proving>>,
+        tasks: TaskTracker,
+    ) -> Enforcing {
         if attest.allow_simulated {
             tracing::warn!("--allow-simulated: evidence that anybody can make is taken from upstreams");
         }
@@ -54,6 +61,7 @@ impl Enforcing {
             upstream: UpstreamOptions { host: HostHeader::Upstream, http2: false, ..upstream.clone() },
             simulated: attest.allow_simulated.then(roots),
             attest: attest.clone(),
+            proving,
             tasks,
             proofs: Proofs::default(),
         }
@@ -84,7 +92,8 @@ impl Enforcing {
             servers.insert(name, server);
         }
         // What runs beside this proxy is in its machine.
-        let policy = policy.honouring(Honours { tee: self.attest.attest.is_some(), zk: false });
+        let zk = self.proving.as_ref().is_some_and(|proving| proving.serves(&policy));
+        let policy = policy.honouring(Honours { tee: self.attest.attest.is_some(), zk });
         Ok(PolicyInForce { digest: policy.digest(), policy, upstreams: Attested(servers) })
     }
 }

@@ -19,6 +19,7 @@ mod settings;
 mod term;
 mod witness;
 
+use crate::proofs::SANDBOX;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -78,6 +79,9 @@ enum Command {
 /// Exit code for anything that went wrong but bad receipts (1) and wrong usage (2).
 const FAILED: u8 = 1;
 
+/// Exit code of the sandbox where the prover's program was not run.
+const NOT_RUN: u8 = 125;
+
 /// Exit code for settings that cannot be used, as clap's for flags.
 const USAGE: u8 = 2;
 
@@ -85,6 +89,12 @@ const USAGE: u8 = 2;
 pub fn main() -> ExitCode {
     let mut command = Cli::command();
     let args: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    // Not for people: a prover's program runs behind it, and none of its arguments are this program's.
+    if let [_, word, rest @ ..] = args.as_slice()
+        && word == SANDBOX
+    {
+        return sandbox(rest);
+    }
     if let Some(path) = settings::file(&args) {
         command = match settings::apply(command, &path) {
             Ok(command) => command,
@@ -122,6 +132,17 @@ fn run(cli: Cli) -> ExitCode {
         Err(error) => {
             eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
             ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Becomes a prover's program, held.
+fn sandbox(arguments: &[std::ffi::OsString]) -> ExitCode {
+    match colophon_provers::sandbox::enter(arguments) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("{} {}", term::red("error:"), term::safe(&error.to_string()));
+            ExitCode::from(NOT_RUN)
         }
     }
 }

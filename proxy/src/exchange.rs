@@ -72,6 +72,10 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
         app.ledger.passed(&decision.rule);
         return unseen(&app, parts, body, client, route.api).await;
     }
+    let mut decision = decision;
+    if let Some(proving) = &app.proving {
+        proving.hold(&mut decision);
+    }
     let refused = inspect::refused(&decision);
     let facts = Facts::new(&app, &parts, route, decision, in_force.digest, caller);
     let mut flight = InFlight::begin(app.clone(), facts, seen);

@@ -35,6 +35,7 @@ mod pointers;
 pub mod policy_files;
 pub mod post;
 pub mod problem;
+pub mod proofs;
 pub mod reload;
 pub mod request_body;
 pub mod response_body;

@@ -1,5 +1,6 @@
 //! Prometheus metrics of the process.
 
+use crate::proofs::Proving;
 use colophon_ledger::anchor::TsaCounts;
 use colophon_ledger::witness::WitnessCounts;
 use colophon_ledger::{KeyEvidenceCounts, Ledger};
@@ -12,6 +13,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::Registry;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 mod proofs;
@@ -50,7 +52,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Registers everything.
-    pub fn new(ledger: &Ledger, proofs: &Proofs) -> Metrics {
+    pub fn new(ledger: &Ledger, proofs: &Proofs, proving: Option<Arc<Proving>>) -> Metrics {
         let mut registry = Registry::with_prefix("colophon");
         let exchanges = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
         let counter = |level: &Level, outcome: &Outcome| {
@@ -82,6 +84,17 @@ impl Metrics {
         registry.register("model_certified", help, model_certified.clone());
         proofs.register(&mut registry);
         registry.register_collector(Box::new(LedgerCollector(ledger.clone())));
+        if let Some(proving) = proving {
+            let counted = &proving.counted;
+            registry.register("proofs_logged", "Proofs that the log says hold", counted.logged.clone());
+            let help = "Proofs that rules ask for and that came to nothing or too late";
+            registry.register("proofs_missed", help, counted.missed.clone());
+            let help = "Records that became no job: over budget, late, or with nothing to prove";
+            registry.register("proofs_declined", help, counted.declined.clone());
+            let help = "CPU seconds of tries by this process's workers that were proven";
+            registry.register("proof_cpu_seconds", help, counted.cpu_seconds.clone());
+            registry.register_collector(Box::new(ProofCollector(proving)));
+        }
         Metrics {
             registry,
             degraded,
@@ -186,6 +199,38 @@ fn key_evidence(counts: KeyEvidenceCounts, encoder: &mut DescriptorEncoder<'_>) 
         metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
     }
     Ok(())
+}
+
+/// Jobs in the queue of proofs, read when asked.
+struct ProofCollector(Arc<Proving>);
+
+impl fmt::Debug for ProofCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProofCollector")
+    }
+}
+
+impl Collector for ProofCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        // Without an answer of the queue there are no numbers.
+        let Ok(counts) = self.0.counts() else { return Ok(()) };
+        let mut family = encoder.encode_descriptor(
+            "proof_jobs",
+            "Proof jobs, by where they stand",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (state, count) in [
+            ("ready", counts.ready),
+            ("delayed", counts.delayed),
+            ("leased", counts.leased),
+            ("ended", counts.ended),
+        ] {
+            let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
+            gauge.encode(family.encode_family(&[("state", state)])?)?;
+        }
+        Ok(())
+    }
 }
 
 /// What is known about the TSAs. `beacon` is the time of the token that statements name, in µs.

@@ -17,7 +17,10 @@ impl Sampled {
     /// Draws for a decision, and raises its level where the draw says so and that level can be given at once. Without
     /// randomness what is drawn locally is drawn.
     pub(crate) fn of(decision: &mut Decision, random: impl FnOnce() -> Option<Seed>) -> Sampled {
-        let Some(sample) = decision.actions.sample else { return Sampled::default() };
+        let certain = Sampled::follows(decision);
+        let Some(sample) = decision.actions.sample.filter(|_| certain.is_none()) else {
+            return Sampled { leaf: certain, how: None };
+        };
         let how = Some(sample.draw);
         let leaf = match sample.draw {
             Draw::PostCommit => Some((sample.threshold, sample.to)),
@@ -34,6 +37,23 @@ impl Sampled {
             }
         };
         Sampled { leaf, how }
+    }
+
+    /// A proof comes after the answer, which is signed meanwhile: the leaf says that one has to follow.
+    fn follows(decision: &mut Decision) -> Option<(u64, Level)> {
+        if decision.level != Level::Zk {
+            return None;
+        }
+        decision.level = Level::Sign;
+        if decision.refusal.is_some() {
+            return None;
+        }
+        let reason = "the answer is signed at once, and a proof follows";
+        decision.why_lowered = Some(match decision.why_lowered.take() {
+            Some(first) => format!("{first}; {reason}").into(),
+            None => reason.into(),
+        });
+        Some((u64::MAX, Level::Zk))
     }
 }
 

@@ -17,6 +17,7 @@ use crate::log_client::LogClient;
 use crate::model::identity::Follower;
 use crate::policy_files::PolicyFiles;
 use crate::post::HttpPost;
+use crate::proofs::{ProofOptions, Provers, Proving};
 use crate::reload::PolicyFile;
 use crate::tls::ServerCertificate;
 use crate::{accept, admin};
@@ -24,8 +25,8 @@ use anyhow::Context as _;
 use clap::Args;
 use colophon_ledger::anchor::Timestamping;
 use colophon_ledger::{
-    Drawing, Keeper, Kek, KeyAttesting, Ledger, LogAt, PolicyText, Remote, RoundFiles, RoundSource, Stores,
-    Witnessing,
+    Drawing, Escalation, Keeper, Kek, KeyAttesting, Ledger, LogAt, PolicyText, Remote, RoundFiles,
+    RoundSource, Stores, Witnessing,
 };
 use colophon_policies::Policy;
 use colophon_receipt::receipt::MAX_ANCHORS;
@@ -84,6 +85,9 @@ pub struct ServeOptions {
     /// Public randomness.
     #[command(flatten)]
     pub drand: DrandOptions,
+    /// Proofs.
+    #[command(flatten)]
+    pub proofs: ProofOptions,
     /// Limits.
     #[command(flatten)]
     pub limits: Limits,
@@ -133,7 +137,16 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let model = Follower::start(&options.model, &options.ledger.data).await?;
     let tasks = TaskTracker::new();
     let upstream = Upstream::new(&options.upstream, tasks.clone())?;
-    let enforcing = Enforcing::new(&options.upstream, &options.attest, tasks.clone());
+    // Refuses what is wrong before anything is opened.
+    let provers = options.proofs.provers.as_deref().map(Provers::load).transpose()?;
+    if provers.is_some() {
+        std::fs::create_dir_all(&options.ledger.data)
+            .with_context(|| format!("--data {}", options.ledger.data.display()))?;
+    }
+    let data = std::path::absolute(&options.ledger.data)?;
+    let proving =
+        provers.map(|provers| Proving::open(provers, &data)).transpose().context("the queue of proofs")?;
+    let enforcing = Enforcing::new(&options.upstream, &options.attest, proving.clone(), tasks.clone());
     let in_force = enforcing.in_force(policy)?;
     let policy = &in_force.policy;
     for warning in policy.warnings() {
@@ -145,7 +158,8 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let listener = bind("--listen", options.listen.listen).await?;
     let admin_listener = bind("--admin", options.listen.admin).await?;
     let timestamps = timestamping(&options.timestamp)?;
-    let drawing = drawing(&options.drand)?;
+    let escalation = proving.clone().map(|proving| proving as Arc<dyn Escalation>);
+    let drawing = Drawing { escalation, ..drawing(&options.drand)? };
     if drawing.source.is_none() && policy.draws_by_rounds() {
         tracing::warn!(
             "the policy draws by public randomness, and no source of it is named (--drand): draws wait"
@@ -175,6 +189,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         callers.clone(),
         enforcing,
         attesting,
+        proving.clone(),
     );
     let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let running = Running {
@@ -196,6 +211,9 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     }
     app.tasks.spawn(accept::accept(app.clone(), listener, acceptor, stop.clone()));
     app.tasks.spawn(admin::serve(app.clone(), admin_listener, access.token.into(), admin_stop));
+    if let Some(proving) = &proving {
+        proving.begin(&app, &stop);
+    }
     if let Some(certificate) = certificate {
         app.tasks.spawn(watch_certificate(certificate, stop.clone()));
     }

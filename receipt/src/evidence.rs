@@ -112,16 +112,37 @@ pub fn no_evidence() -> Hash {
 /// there, and the same evidence twice is the same id twice. A UUIDv7 with the time of the statement's `to` (µs) and the
 /// shard tag of the record's own id; its other bits are of `H("colophon/evidence/v1" ‖ u8 target ‖ leaf hash)`.
 pub fn draw_id(to: u64, record: &RecordId, leaf_hash: &Hash, target: Level) -> RecordId {
-    let mut input = b"colophon/evidence/v1".to_vec();
+    let mut place = *record;
+    place[..6].copy_from_slice(&(to / 1000).to_be_bytes()[2..]);
+    id(b"colophon/evidence/v1", &place, leaf_hash, target)
+}
+
+/// The id of evidence that somebody asked for, whatever was drawn: as [`draw_id`], with `"colophon/asked/v1"` as what the hash begins with.
+pub fn asked_id(to: u64, record: &RecordId, leaf_hash: &Hash, kind: Level) -> RecordId {
+    let mut place = *record;
+    place[..6].copy_from_slice(&(to / 1000).to_be_bytes()[2..]);
+    id(ASKED, &place, leaf_hash, kind)
+}
+
+/// Whether a leaf's id is that of evidence that was asked for about its own subject: it can be told from the leaf alone.
+pub fn is_asked(leaf: &EvidenceLeaf) -> bool {
+    id(ASKED, &leaf.id, &leaf.subject, leaf.kind) == leaf.id
+}
+
+const ASKED: &[u8] = b"colophon/asked/v1";
+
+/// Time and shard tag of `place`, all else of the hash.
+fn id(domain: &[u8], place: &RecordId, leaf_hash: &Hash, target: Level) -> RecordId {
+    let mut input = domain.to_vec();
     input.push(target as u8);
     input.extend(leaf_hash);
     let mut id: RecordId = [0; 16];
     id.copy_from_slice(&sha256(&input)[..16]);
-    id[..6].copy_from_slice(&(to / 1000).to_be_bytes()[2..]);
+    id[..6].copy_from_slice(&place[..6]);
     id[6] = 0x70 | id[6] & 0x0f;
     // The tag: the low 6 bits of byte 8, byte 9, the high 2 bits of byte 10.
-    (id[8], id[9]) = (0x80 | record[8] & 0x3f, record[9]);
-    id[10] = record[10] & 0xc0 | id[10] & 0x3f;
+    (id[8], id[9]) = (0x80 | place[8] & 0x3f, place[9]);
+    id[10] = place[10] & 0xc0 | id[10] & 0x3f;
     id
 }
 

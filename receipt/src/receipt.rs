@@ -4,6 +4,7 @@
 //! `Receipt::to_json` writes, so that nothing unauthenticated can ride along.
 
 use crate::merkle::Hash;
+use crate::proof::Proof;
 use crate::record::Salt;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -90,6 +91,19 @@ pub struct EvidencePart {
     /// The announcement of its key, where that is not the one of the record's statement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub announcement: Option<AnnouncementPart>,
+    /// What the leaf commits to, where it commits to a proof that is kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofPart>,
+}
+
+/// A proof, and the salt of the commitment to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProofPart {
+    /// 16 random bytes.
+    pub salt: Bytes,
+    /// The proof.
+    pub proof: Proof,
 }
 
 /// Evidence about the statement's key, and the proof that the log holds it.

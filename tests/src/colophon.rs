@@ -137,6 +137,11 @@ impl Colophon {
         &mut self.process
     }
 
+    /// What it has written so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
     /// Its data folder.
     pub fn data(&self) -> PathBuf {
         self.options.data.clone().unwrap_or_else(|| self.folder.path().join("data"))

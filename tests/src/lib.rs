@@ -19,6 +19,7 @@ pub mod openmetrics;
 pub mod paths;
 pub mod power;
 pub mod process;
+pub mod provers;
 pub mod proving;
 pub mod receipts;
 pub mod s3;

@@ -3,6 +3,9 @@
 use colophon_receipt::fields::BodyDigest;
 use colophon_signer::drand::{Chain, Round};
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+use crate::proof::ProofVerifier;
 
 use self::chunked::Dechunker;
 pub(crate) use self::saved::SavedHead;
@@ -17,7 +20,7 @@ const TAIL: usize = 64 << 10;
 const MAX_HEAD: usize = 512 << 10;
 
 /// What the reader has besides the receipt.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Bodies {
     /// The request as it was sent.
     pub request: Option<Body>,
@@ -37,6 +40,8 @@ pub struct Bodies {
     pub round: Option<Round>,
     /// Its chain, if not quicknet.
     pub chain: Option<Chain>,
+    /// Who looks at proofs for the reader.
+    pub prover: Option<Arc<dyn ProofVerifier>>,
 }
 
 /// The side that a copy belongs to.

@@ -46,6 +46,9 @@ pub const LEVEL: &str = "level";
 pub const DRAW: &str = "draw";
 /// The evidence leaves are in the log, for this record and its draw. Left out where there are none.
 pub const EVIDENCE: &str = "evidence";
+/// A proof in the receipt is the one that its evidence leaf commits to, is about this record, and holds by the reader's own prover
+/// program for a circuit of the trust file. Left out where there is none.
+pub const PROOF: &str = "proof";
 /// The reader's text is that of the policy that the record names, and has its rule. Left out without a text.
 pub const POLICY: &str = "policy";
 /// The model certificate that the record names is the reader's, by an authority of the trust file, and counted then. Left out

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::builder::NonEmptyStringValueParser;
 use colophon_receipt::canonical;
@@ -13,11 +14,13 @@ use colophon_receipt::receipt::MAX_BYTES;
 use colophon_signer::drand::{Chain, MAX_ROUND, Round};
 use colophon_signer::model::certificate;
 
+use self::prover::ProverCommand;
 use crate::text::{line, quoted};
 use crate::{Bodies, Body, BodyReader, Report, Side, Trust, Verdict, checks, trust};
 
 mod folder;
 mod print;
+mod prover;
 
 /// A policy's canonical text is no longer than this.
 const MAX_POLICY: usize = 8 << 20;
@@ -61,6 +64,13 @@ pub struct VerifyArgs {
     /// The drand chain whose rounds you believe, as a drand server describes it (…/CHAIN/info) [default: quicknet]
     #[arg(long, value_name = "FILE")]
     pub drand_chain: Option<PathBuf>,
+    /// Your own program that looks at a proof in the receipt, by the prover protocol (docs/PROVERS.md), such as
+    /// `python3 prover.py --circuits DIR`; split at spaces
+    #[arg(long, value_name = "COMMAND")]
+    pub prover_cmd: Option<String>,
+    /// Let proofs count whose parameters were made by who could forge them: for tests
+    #[arg(long)]
+    pub allow_local_setup: bool,
     /// The nonce that you sent as Colophon-Client-Nonce
     #[arg(long, value_name = "TEXT", value_parser = NonEmptyStringValueParser::new())]
     pub nonce: Option<String>,
@@ -149,6 +159,10 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
         nonce: args.nonce.clone().map(String::into_bytes),
         round: read_round(args)?,
         chain: read_chain(args)?,
+        prover: match &args.prover_cmd {
+            Some(command) => Some(Arc::new(ProverCommand::new(command)?)),
+            None => None,
+        },
         model: args
             .model_cert
             .as_deref()
@@ -183,6 +197,7 @@ fn read_trust(args: &VerifyArgs) -> Result<Option<Trust>, String> {
     let mut trust = Trust::from_json(&file)
         .map_err(|error| format!("the trust file {}: {}; {hint}", shown(path), line(&error.to_string())))?;
     trust.allow_simulated = args.allow_simulated;
+    trust.allow_local_setup = args.allow_local_setup;
     Ok(Some(trust))
 }
 

@@ -1,54 +1,74 @@
-//! What came of evidence for the record: leaves of later batches, each proved to be in the log.
+//! What came of evidence for the record: leaves of later batches, each proved to be in the log. Of its draw there is one, and one
+//! more where somebody asked for it.
 
-use colophon_receipt::evidence::{EvidenceLeaf, draw_id};
+use colophon_receipt::evidence::{EvidenceLeaf, Verdict, asked_id, draw_id};
 use colophon_receipt::merkle::leaf_hash;
 use colophon_receipt::receipt::{EvidencePart, MAX_EVIDENCE, Receipt};
 use colophon_receipt::statement::Statement;
 use colophon_signer::cose::Sign1;
 
+use crate::Bodies;
 use crate::checks::{Checks, EVIDENCE};
 use crate::log::{self, Announced, LogProof, LogSide, same_tree};
+use crate::proof::{self, ZkSide};
 use crate::record::Record;
 use crate::report::Draw;
 use crate::text::time;
 use crate::trust::Trust;
 
-/// Makes the check `evidence`, where the receipt has some, and says in `draw` what came of it.
+/// Makes the checks `evidence` and `proof`, where the receipt has some, and says in `draw` what came of it.
 pub(crate) fn check(
     receipt: &Receipt,
     record: Option<&Record>,
     log: &LogSide,
     trust: Option<&Trust>,
+    bodies: &Bodies,
     draw: &mut Option<Draw>,
     checks: &mut Checks,
-) {
+) -> Option<ZkSide> {
     if receipt.evidence.is_empty() {
-        return;
+        return None;
     }
     let (Some(record), Some(statement)) = (record, &log.statement) else {
-        return checks.skip(EVIDENCE, "needs the record leaf and its statement");
+        checks.skip(EVIDENCE, "needs the record leaf and its statement");
+        return None;
     };
-    let found = all(receipt, record, statement, log, trust).and_then(|leaves| {
-        let [leaf] = leaves.as_slice() else {
-            return Err("more evidence than the record was drawn for".into());
-        };
-        let Some(draw) = draw.as_mut() else { return Err("its rule draws nothing".into()) };
-        if draw.drawn == Some(false) {
-            return Err(format!("the record was not drawn by round {}", draw.round));
+    let leaves = match all(receipt, record, statement, log, trust) {
+        Ok(leaves) => leaves,
+        Err(why) => {
+            checks.add(EVIDENCE, Err(why));
+            return None;
         }
-        draw.evidence = Some(leaf.verdict.as_str());
-        let said = match leaf.verdict.as_str() {
-            "not-done" => "drawn, but not done: nothing was made",
-            "holds" => "made, and accepted by the operator's own verifier; it is not in this receipt",
-            _ => "made, and refused by the operator's own verifier",
+    };
+    let said = leaves.iter().zip(&receipt.evidence).map(|((leaf, asked), part)| {
+        if !asked {
+            let Some(draw) = draw.as_mut() else { return Err("its rule draws nothing".into()) };
+            if draw.drawn == Some(false) {
+                return Err(format!("the record was not drawn by round {}", draw.round));
+            }
+            draw.evidence = Some(leaf.verdict.as_str());
+        }
+        let said = match leaf.verdict {
+            Verdict::NotDone => "drawn, but not done: nothing was made",
+            Verdict::Holds if part.proof.is_some() => "made, and accepted by the operator's own verifier",
+            Verdict::Holds => "made, and accepted by the operator's own verifier; it is not in this receipt",
+            Verdict::Fails => "made, and refused by the operator's own verifier",
         };
         Ok(format!("logged {} for {}: {said}", time(leaf.at), leaf.kind))
     });
-    match found {
-        Ok(said) if trust.is_none() => checks
-            .skip(EVIDENCE, format!("{said}; without a trust file the log's signature cannot be checked")),
-        found => drop(checks.add(EVIDENCE, found)),
-    }
+    let said = said.collect::<Result<Vec<String>, String>>().map(|said| said.join("; "));
+    let good = match said {
+        Ok(said) if trust.is_none() => {
+            let what = format!("{said}; without a trust file the log's signature cannot be checked");
+            checks.skip(EVIDENCE, what);
+            true
+        }
+        said => checks.add(EVIDENCE, said),
+    };
+    let mut proven = leaves.iter().zip(&receipt.evidence);
+    let ((leaf, _), part) = proven.find(|((_, _), part)| part.proof.is_some()).filter(|_| good)?;
+    let fields = &receipt.record.fields;
+    part.proof.as_ref().and_then(|part| proof::check(part, leaf, record, fields, trust, bodies, checks))
 }
 
 fn all(
@@ -57,21 +77,26 @@ fn all(
     statement: &Statement,
     log: &LogSide,
     trust: Option<&Trust>,
-) -> Result<Vec<EvidenceLeaf>, String> {
+) -> Result<Vec<(EvidenceLeaf, bool)>, String> {
     if receipt.evidence.len() > MAX_EVIDENCE {
         return Err(format!("more than {MAX_EVIDENCE} pieces"));
     }
-    let mut leaves = Vec::new();
+    let mut leaves: Vec<(EvidenceLeaf, bool)> = Vec::new();
     for part in &receipt.evidence {
         let leaf =
             EvidenceLeaf::decode(&part.leaf.0).map_err(|error| format!("no evidence leaf: {error}"))?;
         if leaf.subject != record.leaf_hash {
             return Err("it is about another record".into());
         }
-        if leaf.id != draw_id(statement.to, &record.leaf.id, &record.leaf_hash, leaf.kind)
-            || record.leaf.draw.is_none_or(|(_, target)| target != leaf.kind)
-        {
-            return Err("it is not of this record's draw".into());
+        let (to, id, hash) = (statement.to, &record.leaf.id, &record.leaf_hash);
+        let asked = leaf.id == asked_id(to, id, hash, leaf.kind);
+        let drawn = record.leaf.draw.is_some_and(|(_, target)| target == leaf.kind)
+            && leaf.id == draw_id(to, id, hash, leaf.kind);
+        if !asked && !drawn {
+            return Err("it is not of this record's draw, nor what was asked for".into());
+        }
+        if leaves.iter().any(|(known, _)| known.id == leaf.id) {
+            return Err("more evidence than the record was drawn for".into());
         }
         let proof = logged(part, &leaf, log, trust)?;
         if let Some(record) = &log.proof
@@ -80,7 +105,7 @@ fn all(
         {
             return Err("it comes before its record".into());
         }
-        leaves.push(leaf);
+        leaves.push((leaf, asked));
     }
     Ok(leaves)
 }

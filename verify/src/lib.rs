@@ -17,6 +17,7 @@ mod http;
 mod log;
 mod model;
 mod policy;
+pub mod proof;
 mod record;
 pub mod report;
 mod revoked;
@@ -41,6 +42,7 @@ use copies::CopySide;
 use http::HttpSide;
 use log::LogSide;
 use model::ModelSide;
+use proof::ZkSide;
 use record::Record;
 use report::{Keys, LogPosition};
 
@@ -66,10 +68,12 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     let claimed = record.as_ref().map(|record| record.leaf.level);
     let tee = attestation::check(&receipt, claimed, &log, &stamps, trust, at, &mut checks);
     let upstream = attestation::check_upstream(&receipt, record.as_ref(), &stamps, trust, at, &mut checks);
-    check_level(record.as_ref(), &http, tee.as_ref(), upstream.as_ref(), &mut checks);
+    let mut late = Checks::default();
+    let mut draw = draw::check(&receipt, record.as_ref(), &log, &stamps, bodies, &mut late);
+    let zk = evidence::check(&receipt, record.as_ref(), &log, trust, bodies, &mut draw, &mut late);
+    check_level(record.as_ref(), &http, tee.as_ref(), upstream.as_ref(), zk.as_ref(), &mut checks);
     let rule = policy::check(record.as_ref(), bodies, &mut checks);
-    let mut draw = draw::check(&receipt, record.as_ref(), &log, &stamps, bodies, &mut checks);
-    evidence::check(&receipt, record.as_ref(), &log, trust, &mut draw, &mut checks);
+    checks.0.append(&mut late.0);
     let model = model::check(record.as_ref(), &stamps, trust, bodies, &mut checks);
     let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
     check_time(record.as_ref(), &log, &http, &stamps, at, &mut checks);
@@ -82,7 +86,8 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
         () => Verdict::ConsistentNotTrusted,
     };
     let trusted_log = trust.is_some();
-    let case = Case { record, rule, draw, model, log, stamps, http, tee, upstream, copies, trusted_log, at };
+    let case =
+        Case { record, rule, draw, zk, model, log, stamps, http, tee, upstream, copies, trusted_log, at };
     case.report(result, checks.0)
 }
 
@@ -91,6 +96,8 @@ pub(crate) struct Case {
     pub(crate) record: Option<Record>,
     /// What was drawn.
     pub(crate) draw: Option<report::Draw>,
+    /// A proof about the record.
+    pub(crate) zk: Option<ZkSide>,
     /// What is known of the model.
     pub(crate) model: ModelSide,
     /// The text of the rule that decided.
@@ -108,7 +115,7 @@ pub(crate) struct Case {
 impl Case {
     pub(crate) fn verified_level(&self) -> Level {
         let claimed = self.record.as_ref().map_or(Level::Pass, |record| record.leaf.level);
-        verified_level(claimed, &self.http, self.tee.as_ref(), self.upstream.as_ref())
+        verified_level(claimed, &self.http, self.tee.as_ref(), self.upstream.as_ref(), self.zk.as_ref())
     }
 
     fn report(&self, result: Verdict, checks: Vec<Check>) -> Report {
@@ -161,6 +168,7 @@ impl Case {
             witnesses_not_checked: self.log.unknown_witnesses.iter().map(text::shown).collect(),
             evidence: self.tee.as_ref().filter(|_| result != Verdict::Bad).map(report::Evidence::of),
             upstream: self.upstream.as_ref().filter(|_| result != Verdict::Bad).map(report::Upstream::of),
+            proof: self.zk.as_ref().filter(|_| result != Verdict::Bad).map(|zk| zk.report.clone()),
             binding: if result == Verdict::Bad { Binding::None } else { self.copies.binding() },
             proven,
             not_proven,
@@ -177,6 +185,7 @@ fn refused(mut checks: Checks, why: String) -> Report {
         record: None,
         rule: None,
         draw: None,
+        zk: None,
         model: ModelSide::default(),
         log: LogSide::default(),
         stamps: TimeSide::default(),
@@ -190,15 +199,20 @@ fn refused(mut checks: Checks, why: String) -> Report {
     case.report(Verdict::Bad, checks.0)
 }
 
-/// What the receipt shows, whatever it claims; `tee` only where the record claims it too.
+/// What the receipt shows, whatever it claims; `tee` only where the record claims it too. A proof comes after the record, which
+/// claims `sign`.
 fn verified_level(
     claimed: Level,
     http: &HttpSide,
     tee: Option<&TeeSide>,
     upstream: Option<&UpstreamSide>,
+    zk: Option<&ZkSide>,
 ) -> Level {
     if !http.both_digests {
         return Level::Commit;
+    }
+    if zk.is_some_and(|zk| zk.verified) {
+        return Level::Zk;
     }
     if claimed < Level::Tee {
         return Level::Sign;
@@ -212,6 +226,7 @@ fn check_level(
     http: &HttpSide,
     tee: Option<&TeeSide>,
     upstream: Option<&UpstreamSide>,
+    zk: Option<&ZkSide>,
     checks: &mut Checks,
 ) {
     let Some(record) = record.filter(|record| record.fields_hold) else {
@@ -225,7 +240,7 @@ fn check_level(
         checks.add(LEVEL, Err(format!("the leaf says {claimed}, the field \"{name}\" says {granted}")));
         return;
     }
-    let verified = verified_level(claimed, http, tee, upstream);
+    let verified = verified_level(claimed, http, tee, upstream, zk);
     if claimed > verified {
         checks.skip(LEVEL, format!("{claimed} is claimed, but the receipt shows no more than {verified}"));
     } else {

@@ -1,5 +1,6 @@
 //! The record and its fields: well-formed, complete by the bitmap, and under the root of the leaf.
 
+use colophon_receipt::Level;
 use colophon_receipt::cbor::{CborError, Value};
 use colophon_receipt::fields::{self, *};
 use colophon_receipt::merkle::{self, Hash};
@@ -41,6 +42,12 @@ pub(crate) struct Opened {
 }
 
 impl Record {
+    /// The level that was asked for, by the record.
+    pub(crate) fn asked(&self) -> Level {
+        let asked = self.opened.decision.as_ref().and_then(|decision| decision.asked);
+        asked.and_then(|code| Level::from_code(code).ok()).unwrap_or(Level::Pass)
+    }
+
     pub(crate) fn is_withheld(&self, number: u8) -> bool {
         self.withheld.contains(&number)
     }

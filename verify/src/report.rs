@@ -239,6 +239,27 @@ impl Upstream {
     }
 }
 
+/// A proof about the record. Texts are escaped for display.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Proof {
+    /// SHA-256 of the verifying key: the commitment to the model, in hexadecimal.
+    pub circuit: String,
+    /// What the trust file calls it.
+    pub name: Option<String>,
+    /// Name and version of the prover, by the operator's word.
+    pub prover: String,
+    /// Whether the proof hides its private inputs, by the operator's word. Otherwise it is succinct, and no zero-knowledge proof.
+    pub hides: bool,
+    /// Where the parameters come from: the reader's own prover program says it, else the operator. `local`: their maker can forge.
+    pub setup: Option<String>,
+    /// How the proven model differs from the one it was made of, by the operator's word.
+    pub quantisation: String,
+    /// Whether it holds, by the reader's own prover program, for a circuit of the trust file.
+    pub verified: bool,
+    /// What it shows beside its statement, such as a score, as the reader's own prover program reads it.
+    pub claims: Option<serde_json::Value>,
+}
+
 /// What is known of the model, and how. Names are escaped for display.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Model {
@@ -305,6 +326,9 @@ pub struct Report {
     pub evidence: Option<Evidence>,
     /// Evidence of the server that answered.
     pub upstream: Option<Upstream>,
+    /// A proof about the record.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proof: Option<Proof>,
     /// What ties the reader's copy to the record.
     pub binding: Binding,
     /// What follows from the checks, in the standard wording.

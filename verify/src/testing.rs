@@ -293,6 +293,7 @@ impl Plan {
             statement: Bytes(entries[at].clone()),
             log_proof: prove(at, tree.len()),
             announcement: None,
+            proof: None,
         });
         let (evidence, key_evidence) = match self.key_evidence {
             Some((document, _)) => (

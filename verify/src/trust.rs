@@ -31,8 +31,22 @@ pub struct Trust {
     pub attestation: Option<colophon_attest::Policy>,
     /// What that of the servers that answered has to say.
     pub upstream_attestation: Option<colophon_attest::Policy>,
+    /// Circuits whose proofs count.
+    pub circuits: Vec<Circuit>,
+    /// Proofs count too whose parameters were made by who could forge them. The reader's to say, not the file's.
+    pub allow_local_setup: bool,
     /// Simulated evidence is looked at too, and counts for `sign` at most. The reader's to say, not the file's.
     pub allow_simulated: bool,
+}
+
+/// A circuit: a model as a prover has it.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Circuit {
+    /// What the reader calls it.
+    pub name: String,
+    /// SHA-256 of its verifying key, lower-case hexadecimal.
+    pub circuit: String,
 }
 
 /// A key that counts no longer, a shard's or a log's.
@@ -121,6 +135,9 @@ pub enum TrustError {
     /// What is asked of evidence makes no sense.
     #[error("attestation: {0}")]
     Attestation(#[from] colophon_attest::policy::PolicyError),
+    /// A circuit's digest is none.
+    #[error("circuits[{0}]: the digest of a verifying key has 64 digits of lower-case hexadecimal")]
+    Circuit(usize),
     /// A model authority is none.
     #[error("model_authorities[{index}]: {error}")]
     Model {
@@ -149,6 +166,8 @@ struct TrustFile {
     revoked: Vec<Revoked>,
     #[serde(default)]
     model_authorities: Vec<AuthorityFile>,
+    #[serde(default)]
+    circuits: Vec<Circuit>,
     #[serde(default)]
     require: Require,
     #[serde(default)]
@@ -210,6 +229,12 @@ impl Trust {
         for (index, entry) in file.model_authorities.into_iter().enumerate() {
             models.push(Authority::try_from(entry).map_err(|error| TrustError::Model { index, error })?);
         }
+        let digest = |text: &str| {
+            text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        if let Some(index) = file.circuits.iter().position(|circuit| !digest(&circuit.circuit)) {
+            return Err(TrustError::Circuit(index));
+        }
         let policy_of = |spec: &Option<serde_json::Value>| {
             spec.as_ref().map(|spec| colophon_attest::Policy::from_spec("trust file", spec)).transpose()
         };
@@ -225,6 +250,8 @@ impl Trust {
             require: file.require,
             attestation,
             upstream_attestation,
+            circuits: file.circuits,
+            allow_local_setup: false,
             allow_simulated: false,
         })
     }
@@ -241,6 +268,8 @@ impl Trust {
             require: Require::default(),
             attestation: None,
             upstream_attestation: None,
+            circuits: Vec::new(),
+            allow_local_setup: false,
             allow_simulated: false,
         }
     }

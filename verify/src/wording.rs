@@ -103,6 +103,17 @@ fn proven(case: &Case) -> Vec<String> {
         let shown = upstream.reports.iter().flat_map(|report| report.platform.proves());
         list.extend(unique(shown).map(|shown| format!("By that server's evidence: {shown}.")));
     }
+    if let Some(zk) = case.zk.as_ref().filter(|zk| zk.verified) {
+        let proof = &zk.report;
+        let name = proof.name.as_deref().unwrap_or_default();
+        let claims = proof.claims.as_ref().map(|claims| format!(" It shows: {}.", shown(claims.to_string())));
+        list.push(format!(
+            "The small model that your trust file names \"{name}\" ({}), quantised, made the decision in the proof about this record: by \
+             your own prover program, for the numbers that follow from the record's fields.{}",
+            proof.circuit,
+            claims.unwrap_or_default()
+        ));
+    }
     for (side, how, size) in &case.copies.matched {
         let what = if *side == Side::Request { "request" } else { "response" };
         list.push(format!("Your {what} ({how}, {size} bytes) is the one committed to."));
@@ -219,6 +230,22 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
         let open: Vec<&str> =
             tee.reports.iter().flat_map(|report| report.platform.does_not_prove()).collect();
         list.extend(unique(open.iter()).map(|open| format!("By the evidence: {open}.")));
+    }
+    if let Some(zk) = &case.zk {
+        if !zk.verified {
+            list.push("What the proof in this receipt says: see the check `proof`.".into());
+        }
+        list.push(
+            "Anything by a proof beyond one small model's decision about this record: neither the answer's truth, nor that a language \
+             model computed it."
+                .into(),
+        );
+        if !zk.report.hides {
+            list.push("That the proof hides anything: it is succinct, not zero-knowledge.".into());
+        }
+        if zk.report.setup.as_deref() == Some("local") {
+            list.push("That nobody forged the proof: whoever made its parameters can.".into());
+        }
     }
     list.push(when(case));
     list.push(match case.log.cosigned.is_empty() {

@@ -23,6 +23,10 @@ class Refused(Exception):
     """No other try would end otherwise."""
 
 
+class Unknown(Refused):
+    """Not for what it says, but because what it takes to judge it is not here."""
+
+
 def say(line):
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
@@ -49,7 +53,7 @@ def circuits(directory):
 def circuit_of(statement, directory):
     found = circuits(directory).get(statement["circuit"])
     if found is None:
-        raise Refused(f"no circuit {statement['circuit']} here")
+        raise Unknown(f"no circuit {statement['circuit']} here")
     path, described = found
     features = statement.get("features")
     if features is None or sorted(features) != sorted(described["features"]):
@@ -153,7 +157,10 @@ def main():
         else:
             say({"error": {"refused": True, "message": f"no operation {call['op']!r}"}})
     except Refused as why:
-        say({"error": {"refused": True, "message": str(why)}})
+        error = {"refused": True, "message": str(why)}
+        if isinstance(why, Unknown):
+            error["unknown"] = True
+        say({"error": error})
 
 
 if __name__ == "__main__":

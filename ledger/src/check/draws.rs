@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use colophon_receipt::draw::{certain, drawn};
-use colophon_receipt::evidence::{Verdict, draw_id};
+use colophon_receipt::evidence::{Verdict, draw_id, is_asked};
 use colophon_receipt::record::RecordId;
 use colophon_receipt::statement::Statement;
 use colophon_receipt::{Hash, Level};
@@ -19,6 +19,8 @@ use crate::store::Store;
 
 /// Evidence may follow its round by this long, µs, by the log's own times.
 const GRACE: u64 = 3_600_000_000;
+/// A proof may take as long as the longest deadline of a policy, a week.
+const PROOF_GRACE: u64 = GRACE + 7 * 86_400_000_000;
 /// Draws and evidence remembered; a log that has more is not checked to its end.
 const MANY: usize = 16_000_000;
 
@@ -37,6 +39,8 @@ pub struct Drawn {
     pub waiting: u64,
     /// Evidence leaves that say that nothing was done.
     pub not_done: u64,
+    /// Evidence leaves that somebody asked for, beside the draws.
+    pub asked: u64,
 }
 
 /// A record that was drawn.
@@ -113,6 +117,11 @@ impl Draws {
             let found =
                 Found { file: file.clone(), slot: *slot, subject: leaf.subject, kind: leaf.kind, index };
             report.drawn.not_done += u64::from(leaf.verdict == Verdict::NotDone);
+            if is_asked(leaf) {
+                // Whatever was drawn: its subject is its own word.
+                report.drawn.asked += 1;
+                continue;
+            }
             self.found.insert(leaf.id, found);
         }
         if batch.draws.is_empty() {
@@ -173,7 +182,7 @@ impl Draws {
                     continue;
                 }
                 Some(false) => "its evidence leaf is of another record or level, or comes before it",
-                None if self.newest < expected.made.saturating_add(GRACE) => {
+                None if self.newest < expected.made.saturating_add(grace(expected.kind)) => {
                     report.drawn.waiting += 1;
                     continue;
                 }
@@ -199,6 +208,10 @@ impl Draws {
         findings.sort_by(|(a, one), (b, other)| (a, one.to_string()).cmp(&(b, other.to_string())));
         findings.into_iter().for_each(|(_, finding)| report.find(finding));
     }
+}
+
+fn grace(kind: Level) -> u64 {
+    if kind == Level::Zk { PROOF_GRACE } else { GRACE }
 }
 
 #[cfg(test)]

@@ -9,13 +9,12 @@ use colophon_receipt::draw::{certain, drawn};
 use colophon_receipt::evidence::draw_id;
 use colophon_receipt::record::RecordId;
 use colophon_signer::drand::{Chain, Round};
-use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::due::{self, Due};
-use super::{Drawing, RoundSource, rounds};
+use super::{Drawing, DrawnRecord, Escalation, RoundSource, rounds};
 use crate::batch::{self, Batch};
-use crate::ledger::keeper::{Command, Evidence, Settled, batch_name};
+use crate::ledger::keeper::{Settled, batch_name};
 use crate::ledger::{Inner, Ledger, LedgerError};
 use crate::lookup;
 
@@ -30,7 +29,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// Draws until it is dropped.
 pub(crate) async fn run(ledger: Weak<Inner>, drawing: Drawing) {
-    let mut task = Task { source: drawing.source, every: drawing.every, asked: HashMap::new() };
+    let Drawing { source, every, escalation, .. } = drawing;
+    let mut task = Task { source, every, escalation, asked: HashMap::new() };
     let mut begun = false;
     loop {
         let Some(inner) = ledger.upgrade() else { return };
@@ -73,6 +73,7 @@ async fn begin(ledger: &Ledger, draws: bool) -> Result<(), LedgerError> {
 struct Task {
     source: Option<Arc<dyn RoundSource>>,
     every: Duration,
+    escalation: Option<Arc<dyn Escalation>>,
     /// Rounds that were not there, and when they are asked for again.
     asked: HashMap<u64, (Instant, Duration)>,
 }
@@ -107,10 +108,17 @@ impl Task {
                 continue;
             }
             match drawn_of(ledger, &due, randomness).await {
-                Ok(Some((drawn, step))) => {
-                    leaves.extend(drawn);
-                    steps.push(step);
-                }
+                Ok(Some((drawn, step))) => match self.left_over(drawn).await {
+                    Ok(undone) => {
+                        leaves.extend(undone);
+                        steps.push(step);
+                    }
+                    Err(error) => {
+                        // What was taken on is asked for again, which changes nothing.
+                        inner.draws.set(Due { fresh: false, ..due });
+                        tracing::warn!(error, "nobody takes on what was drawn; it is tried again");
+                    }
+                },
                 Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, name = due.name(), "nothing can be drawn; it is tried again")
@@ -125,6 +133,22 @@ impl Task {
                 tracing::warn!(%error, "a note of a draw stays; the next start looks at it again");
             }
         }
+    }
+
+    /// What nobody makes evidence for.
+    async fn left_over(&self, drawn: Vec<(RecordId, Settled)>) -> Result<Vec<Settled>, String> {
+        let mut left = Vec::new();
+        for (record, drawn) in drawn {
+            let Settled { id: evidence, subject, kind, .. } = drawn;
+            let taken = match &self.escalation {
+                Some(escalation) => escalation.take(DrawnRecord { record, subject, kind, evidence }).await?,
+                None => false,
+            };
+            if !taken {
+                left.push(drawn);
+            }
+        }
+        Ok(left)
     }
 
     /// A round's randomness, from the store or the source. Neither is asked for it at every turn.
@@ -217,9 +241,7 @@ impl Step {
 
 /// Has the keeper log evidence leaves. False where it is not known whether it did.
 async fn log(ledger: &Ledger, leaves: Vec<Settled>, steps: &[Step]) -> bool {
-    let (reply, logged) = oneshot::channel();
-    let command = Command::Evidence(Evidence::about_records(leaves, reply));
-    if ledger.0.commands.send(command).await.is_ok() && logged.await.is_ok() {
+    if ledger.log_evidence(leaves).await {
         return true;
     }
     for step in steps {
@@ -233,7 +255,7 @@ async fn drawn_of(
     ledger: &Ledger,
     due: &Due,
     randomness: Option<Hash>,
-) -> Result<Option<(Vec<Settled>, Step)>, LedgerError> {
+) -> Result<Option<(Vec<(RecordId, Settled)>, Step)>, LedgerError> {
     let Some(batch) = read(ledger, due).await? else { return Ok(None) };
     if !due.fresh && !is_logged(ledger, due, &batch).await? {
         return Ok(None);
@@ -252,7 +274,7 @@ async fn drawn_of(
         };
         let id = draw_id(due.to, &record.id, hash, record.target);
         if is && (due.fresh || !is_known(ledger, &id).await?) {
-            found.push(Settled::not_done(id, *hash, record.target));
+            found.push((record.id, Settled::not_done(id, *hash, record.target)));
         }
     }
     let fresh = due.fresh && found.is_empty();
@@ -284,7 +306,7 @@ async fn is_logged(ledger: &Ledger, due: &Due, batch: &Batch) -> Result<bool, Le
     Ok(logged)
 }
 
-async fn is_known(ledger: &Ledger, id: &RecordId) -> Result<bool, LedgerError> {
+pub(crate) async fn is_known(ledger: &Ledger, id: &RecordId) -> Result<bool, LedgerError> {
     if ledger.cache().get(id).is_some() {
         return Ok(true);
     }

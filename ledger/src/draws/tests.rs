@@ -72,7 +72,8 @@ impl Scene {
 
     async fn open(&self, source: Option<Arc<Says>>) -> (Ledger, Keeper) {
         let source = source.map(|source| -> Arc<dyn RoundSource> { source });
-        let drawing = Drawing { chain: self.chain.clone(), source, every: Duration::from_millis(5) };
+        let drawing =
+            Drawing { chain: self.chain.clone(), source, every: Duration::from_millis(5), escalation: None };
         let config = Config { drawing, ..config(self.dir.path()) };
         for _ in 0..1000 {
             match open(config.clone(), self.store.clone()).await {

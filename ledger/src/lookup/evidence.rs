@@ -7,10 +7,11 @@ use crate::index::Target;
 use crate::ledger::LedgerError;
 use crate::log::LogReader;
 use colophon_receipt::draw;
-use colophon_receipt::evidence::draw_id;
+use colophon_receipt::evidence::{asked_id, draw_id};
 use colophon_receipt::merkle::{leaf_hash, sha256};
 use colophon_receipt::receipt::{Bytes, EvidencePart, RoundPart};
 use colophon_receipt::record::{RecordId, RecordLeaf};
+use colophon_receipt::{Hash, Level};
 
 /// The parts of a receipt that come later.
 #[derive(Default)]
@@ -22,13 +23,32 @@ pub(super) struct Later {
 /// What is known by now of the draw of a record, whose statement is `own` and ends at `to`.
 pub(super) async fn of(parts: &Parts<'_>, leaf: &[u8], to: u64, own: &Target) -> Result<Later, LedgerError> {
     let record = RecordLeaf::decode(leaf).map_err(|e| damage("a record's leaf", e))?;
-    let Some((threshold, target)) = record.draw else { return Ok(Later::default()) };
     let hash = leaf_hash(leaf);
+    let mut later = drawn(parts, &record, &hash, to, own).await?;
+    for id in parts.vault.proofs_of(&record.id).await? {
+        if id == asked_id(to, &record.id, &hash, Level::Zk)
+            && let Some((place, slot)) = locate(parts.objects, &id).await?
+        {
+            later.evidence.push(of_record(parts, &record.id, &id, (&place, slot), own).await?);
+        }
+    }
+    Ok(later)
+}
+
+/// What is known of its draw.
+async fn drawn(
+    parts: &Parts<'_>,
+    record: &RecordLeaf,
+    hash: &Hash,
+    to: u64,
+    own: &Target,
+) -> Result<Later, LedgerError> {
+    let Some((threshold, target)) = record.draw else { return Ok(Later::default()) };
     let number = parts.chain.schedule.round(to);
     let round = rounds::kept(parts.objects, parts.chain, number).await?;
     let drawn = match &round {
         _ if draw::certain(threshold) => true,
-        Some(round) => draw::drawn(&sha256(&round.signature), &hash, threshold),
+        Some(round) => draw::drawn(&sha256(&round.signature), hash, threshold),
         None => false,
     };
     let round = round.map(|round| RoundPart {
@@ -37,17 +57,34 @@ pub(super) async fn of(parts: &Parts<'_>, leaf: &[u8], to: u64, own: &Target) ->
         signature: Bytes(round.signature),
     });
     let mut later = Later { round, evidence: Vec::new() };
-    let id = draw_id(to, &record.id, &hash, target);
+    let id = draw_id(to, &record.id, hash, target);
     if drawn && let Some((place, slot)) = locate(parts.objects, &id).await? {
-        // The newest head: evidence comes long after what dates the record.
-        let (older, signed) = statement(parts.reader, parts.head, parts.older, &place).await?;
-        let (reader, head) = match older {
-            Some(older) => (&older.reader, older.head_for(place.log_index)),
-            None => (parts.reader, parts.head),
-        };
-        later.evidence.push(part(parts, &id, (&place, slot), own, &signed, (reader, head)).await?);
+        later.evidence.push(of_record(parts, &record.id, &id, (&place, slot), own).await?);
     }
     Ok(later)
+}
+
+/// A leaf about a record, with the proof that it commits to, where one is kept.
+async fn of_record(
+    parts: &Parts<'_>,
+    record: &RecordId,
+    id: &RecordId,
+    (place, slot): (&Target, u32),
+    own: &Target,
+) -> Result<EvidencePart, LedgerError> {
+    // The newest head: evidence comes long after what dates the record.
+    let (older, signed) = statement(parts.reader, parts.head, parts.older, place).await?;
+    let (reader, head) = match older {
+        Some(older) => (&older.reader, older.head_for(place.log_index)),
+        None => (parts.reader, parts.head),
+    };
+    let part = part(parts, id, (place, slot), own, &signed, (reader, head)).await?;
+    // A receipt without a proof that cannot be read is better than none.
+    let proof = parts.vault.proof(record, id).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a proof cannot be read; receipts go without it");
+        None
+    });
+    Ok(EvidencePart { proof, ..part })
 }
 
 /// The leaf `id`, with its proof in the log as `reader` reads it at `head`, where its statement is `signed`.
@@ -65,6 +102,7 @@ pub(super) async fn part(
         false => Some(announcement(reader, place.announced, head, "the index").await?),
     };
     Ok(EvidencePart {
+        proof: None,
         leaf: Bytes(leaf),
         batch,
         statement: signed.into(),

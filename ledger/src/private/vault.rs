@@ -9,6 +9,7 @@ use crate::ledger::objects::Objects;
 use colophon_receipt::erasure::ErasureId;
 use colophon_receipt::record::RecordId;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Names the key-encryption key of the store, so that a wrong one is noticed at the start.
@@ -40,6 +41,8 @@ pub(crate) struct Vault {
     keys: Mutex<HashMap<KeyName, Arc<DataKey>>>,
     /// Which of them seal what is written now.
     writing: Mutex<BTreeMap<(Tenant, u32), Arc<DataKey>>>,
+    /// Whether proofs of records are kept: by this process, or by any before it started.
+    pub(super) proofs: AtomicBool,
 }
 
 impl Vault {
@@ -61,7 +64,8 @@ impl Vault {
             let source = CryptError::OtherKek { wrapped, given };
             return Err(LedgerError::PrivateKey { what: KEK_NAME.into(), source });
         }
-        Ok(Vault { store, kek, keys: Mutex::default(), writing: Mutex::default() })
+        let proofs = AtomicBool::new(Vault::has_proofs(&store).await?);
+        Ok(Vault { store, kek, keys: Mutex::default(), writing: Mutex::default(), proofs })
     }
 
     /// Seals the openings of a batch and stores them.

@@ -7,9 +7,12 @@ use crate::error::{Fault, Place, Warning};
 use crate::policy::Rule;
 use colophon_receipt::Level;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A percentage is in millionths of a percent: this many are all.
 const ALL: u64 = 100_000_000;
+/// The longest deadline of a proof: `log check` misses it after that.
+const MAX_PROOF: Duration = Duration::from_secs(7 * 86_400);
 
 impl Compiler {
     pub(super) fn rule(&mut self, file: &str, rule: &ast::Rule) -> Result<(), Fault> {
@@ -86,6 +89,9 @@ impl Compiler {
                     deadline.at,
                     "a deadline is for evidence: with `tee` or `zk` as `level` or `sample.to`",
                 );
+            }
+            (Some(deadline), _) if reaches(Level::Zk) && deadline.value > MAX_PROOF => {
+                return wrong(deadline.at, "a proof may take seven days at most");
             }
             (None, Some(on_miss)) => return wrong(on_miss.at, "`onMiss` needs a `deadline`"),
             _ => {}

@@ -96,7 +96,7 @@ fn share(node: &Node) -> Result<u64, Fault> {
 }
 
 fn on_miss(node: &Node) -> Result<Placed<OnMiss>, Fault> {
-    let words = [OnMiss::Record, OnMiss::Alert].map(|miss| (miss.as_str(), miss));
+    let words = [OnMiss::Downgrade, OnMiss::Alert, OnMiss::Fail].map(|miss| (miss.as_str(), miss));
     Ok(placed(node, word(node, "onMiss", "onMiss", words)?))
 }
 

@@ -187,12 +187,14 @@ enum Draw {
     PostCommit,
 }
 
-/// What else happens if evidence misses its deadline. Alert: an error in the proxy's log, and a counter.
+/// What else happens if evidence misses its deadline. Alert: an error in the proxy's log, and a counter. Fail: also, what the rule
+/// matches is refused until evidence is made again.
 #[derive(JsonSchema)]
 #[expect(dead_code)]
 enum OnMiss {
-    Record,
+    Downgrade,
     Alert,
+    Fail,
 }
 
 /// The request is refused with 403, and the refusal is recorded.

@@ -6,11 +6,11 @@
 //! `prove` leaves its artefact in the file `artefact` of its folder, `verify` finds one there.
 
 use super::usage::{self, Usage};
-use super::{Backend, BackendError, Capabilities, Estimate, Poll, Running, Task};
+use super::{Backend, BackendError, Capabilities, Estimate, Poll, Running, Task, Verified};
 use crate::job::{Limits, Progress};
 use crate::sandbox::{Held, Sandbox};
-use crate::statement::Statement;
 use async_trait::async_trait;
+use colophon_receipt::proof::Statement;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::fs::File;
@@ -65,7 +65,13 @@ struct Call<'a> {
 enum Said {
     Progress(Progress),
     Result(serde_json::Value),
-    Error { refused: bool, message: String },
+    Error {
+        refused: bool,
+        message: String,
+        /// It cannot say, because it has not what it needs, such as the circuit. Matters to readers only.
+        #[serde(default, rename = "unknown")]
+        _unknown: bool,
+    },
 }
 
 impl Exec {
@@ -111,7 +117,7 @@ impl Backend for Exec {
         Ok(Box::new(Process::begin(self, "prove", Some(&task.statement), task.limits, &task.folder)?))
     }
 
-    async fn verify(&self, task: &Task, artefact: &[u8]) -> Result<f64, BackendError> {
+    async fn verify(&self, task: &Task, artefact: &[u8]) -> Result<Verified, BackendError> {
         let path = task.folder.join(ARTEFACT);
         tokio::fs::write(&path, artefact).await.map_err(|e| unusable(&path, &e))?;
         let (result, cpu_seconds) = self.ask_about("verify", task).await.map_err(|error| match error {
@@ -119,7 +125,10 @@ impl Backend for Exec {
             other => other,
         })?;
         match result.get("accepted") {
-            Some(serde_json::Value::Bool(true)) => Ok(cpu_seconds),
+            Some(serde_json::Value::Bool(true)) => {
+                let setup = result.get("setup").and_then(serde_json::Value::as_str).map(str::to_owned);
+                Ok(Verified { cpu_seconds, setup })
+            }
             Some(serde_json::Value::Bool(false)) => Err(BackendError::Lied("not accepted".into())),
             _ => Err(BackendError::Malformed("`verify` ended without `accepted`".into())),
         }
@@ -256,8 +265,8 @@ impl Process {
                 self.progress = progress;
             }
             Ok(Said::Result(result)) => self.result = Some(result),
-            Ok(Said::Error { refused: true, message }) => return Err(BackendError::Refused(message)),
-            Ok(Said::Error { refused: false, message }) => return Err(BackendError::Failed(message)),
+            Ok(Said::Error { refused: true, message, .. }) => return Err(BackendError::Refused(message)),
+            Ok(Said::Error { refused: false, message, .. }) => return Err(BackendError::Failed(message)),
             Err(error) => {
                 let line = String::from_utf8_lossy(line.get(..80).unwrap_or(line)).into_owned();
                 return Err(BackendError::Malformed(format!("{error}, in {line:?}")));

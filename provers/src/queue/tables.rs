@@ -1,5 +1,5 @@
 //! Where each job stands in the file. A live job is in `JOBS` and in exactly one of `READY`, `DELAYED` and `LEASED`, an
-//! ended one in `JOBS` and `ENDED`; one with a deadline is in `DEADLINES` while it lives. Keys sort as they are needed.
+//! ended one in `JOBS` and `ENDED`, and in `UNLOGGED` as long as the log is to say what came of it; one with a deadline is in `DEADLINES` while it lives. Keys sort as they are needed.
 
 use super::QueueError;
 use crate::budget::{self, Spent};
@@ -23,6 +23,8 @@ pub(super) const LEASED: Definition = TableDefinition::new("leased");
 pub(super) const DEADLINES: Definition = TableDefinition::new("deadlines");
 /// ended at (8), id.
 pub(super) const ENDED: Definition = TableDefinition::new("ended");
+/// ended at (8), id: of what the log is still to say.
+pub(super) const UNLOGGED: Definition = TableDefinition::new("unlogged");
 /// hour (8), rule → what was spent.
 pub(super) const SPENT: Definition = TableDefinition::new("spent");
 
@@ -35,6 +37,7 @@ pub(super) struct Changes<'t> {
     leased: Table<'t, Bytes, Bytes>,
     deadlines: Table<'t, Bytes, Bytes>,
     ended: Table<'t, Bytes, Bytes>,
+    unlogged: Table<'t, Bytes, Bytes>,
     spent: Table<'t, Bytes, Bytes>,
 }
 
@@ -45,6 +48,7 @@ enum By {
     Lease,
     Deadline,
     End,
+    Unlogged,
 }
 
 impl<'t> Changes<'t> {
@@ -57,6 +61,7 @@ impl<'t> Changes<'t> {
             leased: writing.open_table(LEASED)?,
             deadlines: writing.open_table(DEADLINES)?,
             ended: writing.open_table(ENDED)?,
+            unlogged: writing.open_table(UNLOGGED)?,
             spent: writing.open_table(SPENT)?,
         })
     }
@@ -108,6 +113,7 @@ impl<'t> Changes<'t> {
         let bytes = serde_json::to_vec(job).map_err(|e| QueueError::Damaged(job.id.to_string(), e))?;
         let place = Place::of(job);
         let deadline = job.request.deadline.filter(|_| !job.state.has_ended()).map(|at| timed(at, job.id));
+        let unlogged = job.is_unlogged().then(|| timed(ended_at(job), job.id));
         let mut write = || -> Result<(), redb::StorageError> {
             self.jobs.insert(&job.id.0[..], &bytes[..])?;
             match &place {
@@ -116,6 +122,9 @@ impl<'t> Changes<'t> {
                 Place::Leased(key) => self.leased.insert(&key[..], &[][..])?,
                 Place::Ended(key) => self.ended.insert(&key[..], &[][..])?,
             };
+            if let Some(key) = &unlogged {
+                self.unlogged.insert(&key[..], &[][..])?;
+            }
             if let Some(key) = &deadline {
                 self.deadlines.insert(&key[..], &[][..])?;
             }
@@ -133,7 +142,10 @@ impl<'t> Changes<'t> {
                 Place::Ready(key) => drop(self.ready.remove(&key[..])?),
                 Place::Delayed(key) => drop(self.delayed.remove(&key[..])?),
                 Place::Leased(key) => drop(self.leased.remove(&key[..])?),
-                Place::Ended(key) => drop(self.ended.remove(&key[..])?),
+                Place::Ended(key) => {
+                    self.ended.remove(&key[..])?;
+                    self.unlogged.remove(&key[..])?;
+                }
             }
             if let Some(key) = &deadline {
                 self.deadlines.remove(&key[..])?;
@@ -173,6 +185,10 @@ impl<'t> Changes<'t> {
         self.before(By::End, before, most)
     }
 
+    pub(super) fn unlogged(&self, most: usize) -> Result<Vec<Job>, QueueError> {
+        self.before(By::Unlogged, u64::MAX, most)
+    }
+
     /// Jobs whose time in a table is not after `now`.
     fn before(&self, by: By, now: u64, most: usize) -> Result<Vec<Job>, QueueError> {
         let table = match by {
@@ -180,6 +196,7 @@ impl<'t> Changes<'t> {
             By::Lease => &self.leased,
             By::Deadline => &self.deadlines,
             By::End => &self.ended,
+            By::Unlogged => &self.unlogged,
         };
         let mut end = now.to_be_bytes().to_vec();
         end.extend([0xff; 17]);
@@ -236,9 +253,13 @@ impl Place {
             }
             State::Queued { .. } => Place::Ready(ready_key(job)),
             State::Leased { until, .. } => Place::Leased(timed(*until, job.id)),
-            _ => Place::Ended(timed(job.ended_at.unwrap_or(job.made_at), job.id)),
+            _ => Place::Ended(timed(ended_at(job), job.id)),
         }
     }
+}
+
+fn ended_at(job: &Job) -> u64 {
+    job.ended_at.unwrap_or(job.made_at)
 }
 
 fn backend_hash(backend: &str) -> [u8; 8] {

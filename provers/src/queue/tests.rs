@@ -1,5 +1,5 @@
 use super::*;
-use crate::statement::Statement;
+use colophon_receipt::proof::Statement;
 use std::collections::HashMap;
 
 const SECOND: u64 = 1_000_000;
@@ -28,11 +28,13 @@ fn request(number: u32) -> Request {
         priority: 0,
         limits: crate::Limits::default(),
         webhook: None,
+        evidence: None,
     }
 }
 
 fn artefact() -> Artefact {
-    Artefact { digest: "ee".repeat(32), bytes: 3072, cpu_seconds: 1.5 }
+    let digest = "ee".repeat(32);
+    Artefact { digest, bytes: 3072, cpu_seconds: 1.5, prover: "p".into(), hides: false, setup: None }
 }
 
 fn failure(code: &str) -> Failure {
@@ -238,6 +240,34 @@ fn a_flood_of_jobs_is_refused_and_old_ones_are_forgotten() {
     assert_eq!(queue.counts().unwrap(), Counts::default());
     let long = Request { webhook: Some("h".repeat(1000)), ..request(1) };
     assert!(matches!(queue.submit(long, NOW), Err(QueueError::TooLong("webhook"))));
+}
+
+#[test]
+fn what_the_log_is_to_say_is_kept_until_it_says_it() {
+    let mut queue = Here::new(QueueConfig { keep: SECOND, ..QueueConfig::default() });
+    let wanted = |number| Request { evidence: Some("0".repeat(32)), ..request(number) };
+    let ids: Vec<JobId> = (1..=3).map(|number| queue.submit(wanted(number), NOW).unwrap().job.id).collect();
+    let other = queue.submit(request(4), NOW).unwrap().job.id;
+    assert_eq!(queue.unlogged(9).unwrap(), []);
+    queue.cancel(ids[2], NOW).unwrap();
+    queue.cancel(other, NOW).unwrap();
+    let leased = queue.lease("w", &["ezkl"], NOW).unwrap().unwrap().job.id;
+    assert_eq!(leased, ids[0]);
+    queue.proven(leased, "w", artefact(), NOW + 1).unwrap();
+    queue.open().unwrap();
+    let unlogged: Vec<JobId> = queue.unlogged(9).unwrap().iter().map(|job| job.id).collect();
+    assert_eq!(unlogged, [ids[2], ids[0]]);
+    // Long after: what was said is forgotten, what was not is kept.
+    queue.logged(&[ids[2], other]).unwrap();
+    queue.tidy(NOW + 9 * SECOND).unwrap();
+    assert!(queue.get(ids[2]).unwrap().is_none() && queue.get(other).unwrap().is_none());
+    assert_eq!(queue.unlogged(9).unwrap().len(), 1);
+    assert!(queue.get(ids[0]).unwrap().is_some());
+    queue.logged(&[ids[0]]).unwrap();
+    assert_eq!(queue.unlogged(9).unwrap(), []);
+    assert!(queue.get(ids[0]).unwrap().unwrap().logged);
+    queue.forget(ids[0]).unwrap();
+    assert!(queue.get(ids[0]).unwrap().is_none());
 }
 
 #[test]

@@ -70,3 +70,18 @@ fn an_id_follows_from_record_statement_and_target() {
         assert_ne!(id, other);
     }
 }
+
+#[test]
+fn what_was_asked_for_is_told_from_its_leaf_alone() {
+    let (to, record) = (1_794_652_800_123_456, [0xa5; 16]);
+    let asked = EvidenceLeaf {
+        id: asked_id(to, &record, &[2; 32], Level::Zk),
+        commitment: [9; 32],
+        verdict: Verdict::Holds,
+        ..leaf()
+    };
+    assert!(is_asked(&asked) && !is_asked(&leaf()));
+    assert_ne!(asked.id, draw_id(to, &record, &[2; 32], Level::Zk));
+    assert!(!is_asked(&EvidenceLeaf { subject: [3; 32], ..asked.clone() }), "about another record");
+    assert!(!is_asked(&EvidenceLeaf { kind: Level::Tee, ..asked }), "of another kind");
+}

@@ -42,6 +42,7 @@ fn a_round_and_evidence_are_there_only_where_there_are_some() {
         statement: Bytes(vec![2]),
         log_proof: "p".into(),
         announcement: None,
+        proof: None,
     };
     let drawn = Receipt {
         round: Some(RoundPart { chain: "52db".into(), number: 7, signature: Bytes(vec![3]) }),

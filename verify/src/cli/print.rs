@@ -82,6 +82,17 @@ impl Printer {
             let by = if draw.operator_influenced { "; operator-influenced" } else { "" };
             self.fact("draw", &format!("{is} for {}{by}", draw.target));
         }
+        if let Some(proof) = &report.proof {
+            let is = if proof.verified { "verified" } else { "not verified" };
+            let name = proof.name.as_ref().map(|name| format!("\"{name}\", ")).unwrap_or_default();
+            self.fact("zk", &format!("{is}: {name}circuit {}", proof.circuit));
+            let kind = if proof.hides { "" } else { "succinct, hides nothing; " };
+            let setup = proof.setup.as_deref().unwrap_or("none");
+            self.fact("", &format!("{kind}setup: {setup}; {}; by {}", proof.quantisation, proof.prover));
+            if let Some(claims) = &proof.claims {
+                self.fact("", &format!("it shows {}", crate::text::shown(claims.to_string())));
+            }
+        }
         if let Some(model) = &report.model {
             self.model(model);
         }

@@ -184,8 +184,28 @@ impl Worker {
         }
     }
 
-    /// Deletes openings and keys. Returns how many openings this erasure has taken.
+    /// Deletes openings, keys and proofs. Returns how many openings this erasure has taken.
     async fn delete(&mut self, intent: &Intent) -> Result<u64, EraseError> {
+        let openings = self.delete_openings(intent).await?;
+        let inner = self.ledger.0.clone();
+        let proven = match &intent.subject {
+            Subject::Record { id, .. } => vec![*id],
+            Subject::Tenant { .. } | Subject::Before(_) => inner.vault.proven().await?,
+        };
+        for record in proven {
+            let place = lookup::locate(&inner.objects, &record).await?;
+            let opening = match place {
+                Some((target, slot)) => inner.vault.opening(&target.shard, target.seq, slot, &record).await?,
+                None => continue,
+            };
+            if matches!(opening, Found::Erased(_)) {
+                inner.vault.erase_proofs(&record).await?;
+            }
+        }
+        Ok(openings)
+    }
+
+    async fn delete_openings(&mut self, intent: &Intent) -> Result<u64, EraseError> {
         let inner = self.ledger.0.clone();
         match &intent.subject {
             Subject::Record { shard, seq, slot, .. } => {

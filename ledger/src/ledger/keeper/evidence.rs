@@ -17,7 +17,7 @@ pub(crate) struct Evidence {
     pub(crate) leaves: Vec<Settled>,
     /// Of evidence about a shard's own key: what is kept beside its batch.
     pub(crate) about_key: Option<AboutKey>,
-    /// Told when it is logged; dropped where it will not be.
+    /// Told when it is logged; dropped where it is not known whether it was.
     pub(crate) logged: oneshot::Sender<()>,
 }
 

@@ -97,7 +97,7 @@ fn by_rule(report: &Report) -> Vec<ByRule> {
 
 /// What came of draws, in a line.
 fn drawn(drawn: &Drawn) -> String {
-    let Drawn { records, drawn, unknown, with_evidence, waiting, not_done } = drawn;
+    let Drawn { records, drawn, unknown, with_evidence, waiting, not_done, asked } = drawn;
     let mut line = format!(
         "drawn       {drawn} of {records} records that may be; {with_evidence} have evidence leaves, {not_done} of them \
          \"not done\""
@@ -109,6 +109,9 @@ fn drawn(drawn: &Drawn) -> String {
         line.push_str(&format!(
             "; of {unknown} it cannot be said: the store has no round for them (operator-influenced until it has)"
         ));
+    }
+    if *asked > 0 {
+        line.push_str(&format!("; {asked} more pieces of evidence were asked for"));
     }
     line
 }
@@ -203,6 +206,7 @@ pub(super) fn json(report: &Report) -> serde_json::Value {
             "with_evidence": report.drawn.with_evidence,
             "waiting": report.drawn.waiting,
             "not_done": report.drawn.not_done,
+            "asked": report.drawn.asked,
         },
         "key_evidence": report.key_evidence,
         "counters": counters(&report.counters()),

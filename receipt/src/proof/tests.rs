@@ -26,7 +26,7 @@ fn the_digest_is_over_canonical_json() {
         "ab".repeat(32)
     );
     assert_eq!(canonical, expected);
-    assert_eq!(statement().digest().unwrap(), colophon_receipt::merkle::sha256(expected.as_bytes()));
+    assert_eq!(statement().digest().unwrap(), sha256(expected.as_bytes()));
 }
 
 #[test]
@@ -51,4 +51,33 @@ fn limbs_are_the_hash_in_order() {
     hash[31] = 255;
     let limbs = limbs(&hash);
     assert_eq!((limbs[0], limbs[15]), (0x0102, 0x00ff));
+}
+
+#[test]
+fn a_proof_commits_to_all_of_it() {
+    let proof = Proof {
+        format: Proof::FORMAT.into(),
+        statement: statement(),
+        prover: "ezkl 23.0.5".into(),
+        hides: false,
+        setup: Some("local".into()),
+        artefact: Bytes(vec![1, 2, 3]),
+    };
+    proof.check().unwrap();
+    let commitment = proof.commitment(&[7; 16]).unwrap();
+    let changed = [
+        Proof { prover: "ezkl 23".into(), ..proof.clone() },
+        Proof { hides: true, ..proof.clone() },
+        Proof { setup: None, ..proof.clone() },
+        Proof { artefact: Bytes(vec![1, 2]), ..proof.clone() },
+        Proof { statement: Statement { quantisation: "8 bit".into(), ..statement() }, ..proof.clone() },
+    ];
+    for other in changed {
+        assert_ne!(other.commitment(&[7; 16]).unwrap(), commitment, "{other:?}");
+    }
+    assert_ne!(proof.commitment(&[8; 16]).unwrap(), commitment);
+    for length in [0, MAX_ARTEFACT + 1] {
+        let bad = Proof { artefact: Bytes(vec![0; length]), ..proof.clone() };
+        assert!(matches!(bad.check(), Err(StatementError::Artefact { .. })), "{length}");
+    }
 }

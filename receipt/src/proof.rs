@@ -1,12 +1,16 @@
-//! What a proof is about: the statement `S` of DESIGN section 9, canonical JSON (RFC 8785), and its digest.
+//! What a proof is about: the statement `S` of DESIGN section 9, canonical JSON (RFC 8785), and its digest. And the proof as a
+//! receipt carries it, whose digest an evidence leaf commits to.
 
-use colophon_receipt::Hash;
+use crate::merkle::{Hash, sha256};
+use crate::receipt::Bytes;
+use crate::record::Salt;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 /// Longest canonical form, bytes.
 pub const MAX_STATEMENT: usize = 1 << 20;
+/// Longest artefact that a receipt carries, bytes.
+pub const MAX_ARTEFACT: usize = 1 << 20;
 
 /// `S`: everything that a verifier has to rebuild from the receipt and the bodies. Digests are lower-case hexadecimal
 /// SHA-256; what does not apply is absent.
@@ -47,14 +51,14 @@ pub struct Statement {
     pub features: Option<BTreeMap<String, i64>>,
 }
 
-/// A statement that cannot stand.
+/// A statement, or a proof of one, that cannot stand.
 #[derive(Debug, thiserror::Error)]
 pub enum StatementError {
     /// Not JSON of this form.
-    #[error("a statement that cannot be read: {0}")]
+    #[error("a statement or proof that cannot be read: {0}")]
     Json(#[from] serde_json::Error),
     /// Another format.
-    #[error("a statement of the format `{0}`, which this version does not know")]
+    #[error("the format `{0}`, which this version does not know")]
     Format(String),
     /// What should be a SHA-256 digest is none.
     #[error("`{0}` of a statement is no SHA-256 in lower-case hexadecimal")]
@@ -62,6 +66,14 @@ pub enum StatementError {
     /// Too long.
     #[error("a statement of {0} bytes; {MAX_STATEMENT} are the most")]
     TooLong(usize),
+    /// An artefact that no receipt carries.
+    #[error("an artefact of {length} bytes; 1 to {most} are allowed")]
+    Artefact {
+        /// Its bytes.
+        length: usize,
+        /// The most.
+        most: usize,
+    },
 }
 
 impl Statement {
@@ -114,7 +126,64 @@ impl Statement {
     /// # Errors
     /// As [`Statement::canonical`].
     pub fn digest(&self) -> Result<Hash, StatementError> {
-        Ok(Sha256::digest(self.canonical()?).into())
+        Ok(sha256(&self.canonical()?))
+    }
+}
+
+/// A proof with what a reader has to know of it: the evidence of a leaf whose kind is `zk`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proof {
+    /// Format, [`Proof::FORMAT`].
+    pub format: String,
+    /// What is proven.
+    pub statement: Statement,
+    /// Name and version of the prover, in its own words, such as `ezkl 23.0.5`.
+    pub prover: String,
+    /// Whether the proof hides its private inputs. One that does not is `succinct`, not `zk`.
+    pub hides: bool,
+    /// Where the prover's parameters come from, in its own words: `ceremony`, or `local` when whoever made them could forge proofs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub setup: Option<String>,
+    /// The prover's artefact, at most [`MAX_ARTEFACT`] bytes.
+    pub artefact: Bytes,
+}
+
+impl Proof {
+    /// Of this version.
+    pub const FORMAT: &'static str = "colophon-proof-v1";
+
+    /// Checks form, digests and size.
+    ///
+    /// # Errors
+    /// [`StatementError`] says what is wrong.
+    pub fn check(&self) -> Result<(), StatementError> {
+        if self.format != Proof::FORMAT {
+            return Err(StatementError::Format(self.format.clone()));
+        }
+        let (length, most) = (self.artefact.0.len(), MAX_ARTEFACT);
+        if length == 0 || length > most {
+            return Err(StatementError::Artefact { length, most });
+        }
+        self.statement.check()
+    }
+
+    /// SHA-256 of the canonical JSON (RFC 8785).
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn digest(&self) -> Result<Hash, StatementError> {
+        Ok(sha256(&serde_json_canonicalizer::to_vec(self)?))
+    }
+
+    /// What an evidence leaf says of it: `H(salt ‖ digest)`.
+    ///
+    /// # Errors
+    /// As [`Proof::digest`].
+    pub fn commitment(&self, salt: &Salt) -> Result<Hash, StatementError> {
+        let mut input = salt.to_vec();
+        input.extend(self.digest()?);
+        Ok(sha256(&input))
     }
 }
 

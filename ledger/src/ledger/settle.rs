@@ -1,0 +1,102 @@
+//! What came of evidence that was made beside the ledger: a proof is kept, and a leaf of a later batch says so.
+
+use super::keeper::{Command, Evidence, Settled};
+use super::{Ledger, LedgerError};
+use crate::draws::task::is_known;
+use crate::lookup;
+use crate::private::Found;
+use colophon_receipt::evidence::{EvidenceLeaf, Verdict, is_asked, no_evidence};
+use colophon_receipt::proof::{Proof, StatementError};
+use colophon_receipt::record::RecordId;
+use colophon_receipt::{Hash, Level};
+use tokio::sync::oneshot;
+
+/// What came of evidence for one record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CameOf {
+    /// The record.
+    pub record: RecordId,
+    /// The hash of its leaf.
+    pub subject: Hash,
+    /// The id of the leaf: that of its draw, or that of evidence that was asked for.
+    pub evidence: RecordId,
+    /// The proof, accepted by the operator's own verifier; without one nothing was done.
+    pub proof: Option<Proof>,
+}
+
+/// What could not be settled.
+#[derive(Debug, thiserror::Error)]
+pub enum SettleError {
+    /// The ledger, or its store: try again.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The proof is none that a receipt can carry.
+    #[error(transparent)]
+    Proof(#[from] StatementError),
+    /// The record is not in this ledger, or what opens it was erased: nothing is kept of it.
+    #[error("the record is not in this ledger, or was erased")]
+    NoRecord,
+    /// The ledger was closed.
+    #[error("the ledger was closed")]
+    Closed,
+}
+
+impl Ledger {
+    /// Keeps a proof and logs the leaf that commits to it, or the one that nothing was done; each once, however often it is called
+    /// with the same id. The first proof that is kept for an id stays. Returns when the leaf is logged.
+    ///
+    /// # Errors
+    /// [`SettleError`]. After an error of storage it may be called again.
+    pub async fn settle(&self, came: CameOf) -> Result<(), SettleError> {
+        let CameOf { record, subject, evidence, proof } = came;
+        if is_known(self, &evidence).await? {
+            return Ok(());
+        }
+        let leaf = match proof {
+            Some(proof) => {
+                proof.check()?;
+                let commitment = self.keep(&record, &evidence, &proof).await?;
+                Settled { id: evidence, subject, kind: Level::Zk, commitment, verdict: Verdict::Holds }
+            }
+            None => Settled::not_done(evidence, subject, Level::Zk),
+        };
+        let asked = EvidenceLeaf {
+            id: evidence,
+            at: 0,
+            subject,
+            kind: Level::Zk,
+            commitment: no_evidence(),
+            verdict: leaf.verdict,
+        };
+        // Of what nobody drew, the log does not say that it was not done.
+        if leaf.verdict == Verdict::NotDone && is_asked(&asked) {
+            return Ok(());
+        }
+        self.log_evidence(vec![leaf]).await.then_some(()).ok_or(SettleError::Closed)
+    }
+
+    /// Keeps a proof under the key of its record's opening. Returns the commitment to the one that is kept.
+    async fn keep(&self, record: &RecordId, evidence: &RecordId, proof: &Proof) -> Result<Hash, SettleError> {
+        let inner = &self.0;
+        let known = self.cache().get(record);
+        let place = match known {
+            Some(place) => Some(place),
+            None => lookup::locate(&inner.objects, record).await?,
+        };
+        let Some((target, slot)) = place else { return Err(SettleError::NoRecord) };
+        if matches!(inner.vault.opening(&target.shard, target.seq, slot, record).await?, Found::Erased(_)) {
+            return Err(SettleError::NoRecord);
+        }
+        let key = inner.vault.key_of(&target.shard, target.seq, slot, record).await?;
+        inner.vault.keep_proof(record, evidence, key, proof).await?;
+        let kept = inner.vault.proof(record, evidence).await?.ok_or(SettleError::NoRecord)?;
+        Ok(kept.proof.commitment(&kept.salt.salt().unwrap_or_default())?)
+    }
+
+    /// Has the keeper log evidence leaves. False where it is not known whether it did.
+    pub(crate) async fn log_evidence(&self, leaves: Vec<Settled>) -> bool {
+        let (reply, logged) = oneshot::channel();
+        let command = Command::Evidence(Evidence::about_records(leaves, reply));
+        self.0.commands.send(command).await.is_ok() && logged.await.is_ok()
+    }
+}

@@ -1,0 +1,253 @@
+//! Proofs beside the traffic: what a rule wants proven becomes a job once its record is logged, a worker proves it, and the
+//! log says what came of it (DESIGN section 9). Nothing here is on the way of an exchange but one look at a flag.
+
+mod build;
+mod config;
+mod settle;
+
+pub use config::{Circuit, ProofOptions, Prover, Provers, SANDBOX};
+
+use crate::app::App;
+use colophon_ledger::{DrawnRecord, Escalation, Lookup};
+use colophon_policies::{Actions, Decision, Policy, Refusal};
+use colophon_provers::local::{Local, Store};
+use colophon_provers::worker::{Ended, Worker};
+use colophon_provers::{Backend, Counts, QueueConfig, QueueError};
+use colophon_receipt::Level;
+use colophon_receipt::record::id_text;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use prometheus_client::metrics::counter::Counter;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// The folder within the data folder.
+const FOLDER: &str = "proofs";
+/// How long a proof may take where its rule has no deadline.
+const DEADLINE: Duration = Duration::from_secs(86_400);
+/// How often an idle worker looks for a job.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// What is counted, for metrics.
+#[derive(Clone, Debug, Default)]
+pub struct Counted {
+    /// Evidence leaves by which a proof was logged.
+    pub logged: Counter,
+    /// Jobs of rules that came to nothing: deadlines that passed, and tries that failed.
+    pub missed: Counter,
+    /// Records of rules that became no job: over budget, late, or with nothing to prove.
+    pub declined: Counter,
+    /// CPU seconds of tries that were proven.
+    pub cpu_seconds: Counter<f64, AtomicU64>,
+}
+
+/// The proofs of one process.
+pub struct Proving {
+    store: Arc<Store>,
+    provers: Provers,
+    folder: PathBuf,
+    app: OnceLock<Weak<App>>,
+    /// Wakes whoever logs what came of jobs.
+    ended: Notify,
+    /// Wakes a worker.
+    work: Notify,
+    /// Rules with `onMiss: Fail` of which a proof was missed.
+    failing: Mutex<BTreeSet<String>>,
+    any_failing: AtomicBool,
+    /// What is counted.
+    pub counted: Counted,
+}
+
+impl Proving {
+    /// Opens the queue in the data folder.
+    ///
+    /// # Errors
+    /// It is damaged, or the folder cannot be written.
+    pub fn open(provers: Provers, data: &Path) -> anyhow::Result<Arc<Proving>> {
+        let folder = data.join(FOLDER);
+        let config = QueueConfig { budgets: provers.budgets.clone(), ..QueueConfig::default() };
+        let store = Arc::new(Store::open(&folder, config)?);
+        // Their workers were of this program's life before.
+        let released = store.queue.release(WORKER, colophon_provers::local::now())?;
+        if released > 0 {
+            tracing::warn!(jobs = released, "proofs that the life before had begun are begun again");
+        }
+        Ok(Arc::new(Proving {
+            store,
+            provers,
+            folder,
+            app: OnceLock::new(),
+            ended: Notify::new(),
+            work: Notify::new(),
+            failing: Mutex::default(),
+            any_failing: AtomicBool::new(false),
+            counted: Counted::default(),
+        }))
+    }
+
+    /// Whether every rule of the policy that asks for a proof has a prover here.
+    pub fn serves(&self, policy: &Policy) -> bool {
+        let mut serves = true;
+        for named in policy.provers() {
+            if self.provers.named(named).is_none() {
+                serves = false;
+                let prover = named.unwrap_or("(none named, and there are several)");
+                tracing::warn!(prover, "the policy asks for a prover that --provers does not define");
+            }
+        }
+        serves
+    }
+
+    /// Begins to work for an ledger's records: until `stop`.
+    pub fn begin(self: &Arc<Self>, app: &Arc<App>, stop: &CancellationToken) {
+        let _ = self.app.set(Arc::downgrade(app));
+        app.tasks.spawn(self.clone().log_what_came(app.ledger.clone(), stop.clone()));
+        for number in 0..self.provers.workers {
+            app.tasks.spawn(self.clone().work(number, stop.clone()));
+        }
+    }
+
+    /// Refuses what a rule matches of which a proof was missed, where its policy says so.
+    pub fn hold(&self, decision: &mut Decision) {
+        if decision.refusal.is_none()
+            && self.any_failing.load(Ordering::Relaxed)
+            && self.failing().contains(&*decision.rule)
+        {
+            decision.refusal = Some(Refusal::Unavailable(Level::Zk));
+        }
+    }
+
+    /// How many jobs are where.
+    ///
+    /// # Errors
+    /// The queue cannot be read.
+    pub fn counts(&self) -> Result<Counts, QueueError> {
+        self.store.queue.counts()
+    }
+
+    fn failing(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_failing(&self, rule: &str, fails: bool) {
+        let mut failing = self.failing();
+        let changed = if fails { failing.insert(rule.to_owned()) } else { failing.remove(rule) };
+        self.any_failing.store(!failing.is_empty(), Ordering::Relaxed);
+        match (changed, fails) {
+            (true, true) => tracing::error!(
+                rule,
+                "a proof was missed: what the rule matches is refused until one is made"
+            ),
+            (true, false) => tracing::warn!(rule, "a proof was made: what the rule matches is served again"),
+            (false, _) => {}
+        }
+    }
+
+    /// One worker of this process. What it is at when the process ends, the next life begins again.
+    async fn work(self: Arc<Self>, number: usize, stop: CancellationToken) {
+        let source = Arc::new(Local { store: self.store.clone(), worker: format!("{WORKER}{number}") });
+        let backends: Vec<Arc<dyn Backend>> =
+            self.provers.all.iter().map(|prover| prover.backend.clone()).collect();
+        let worker = Worker::new(source, backends, self.folder.join("work"));
+        loop {
+            let mut watch = |job: &colophon_provers::Job, progress: &colophon_provers::Progress| {
+                tracing::debug!(job = %job.id, stage = progress.stage, percent = progress.percent, "a proof goes on");
+            };
+            let ran = tokio::select! {
+                ran = worker.once(&mut watch) => ran,
+                () = stop.cancelled() => return,
+            };
+            match ran {
+                Ok(Some((job, ended))) => {
+                    self.tell(&job, &ended);
+                    self.ended.notify_one();
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "no job can be taken"),
+            }
+            tokio::select! {
+                () = self.work.notified() => {}
+                () = tokio::time::sleep(IDLE) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    fn tell(&self, job: &colophon_provers::Job, ended: &Ended) {
+        match ended {
+            Ended::Proven(artefact) => {
+                self.counted.cpu_seconds.inc_by(artefact.cpu_seconds);
+                let (bytes, cpu) = (artefact.bytes, artefact.cpu_seconds);
+                tracing::info!(job = %job.id, record = job.request.record, bytes, cpu_seconds = cpu, "proven");
+            }
+            Ended::Failed(failure) => {
+                let why = &failure.message;
+                tracing::warn!(job = %job.id, record = job.request.record, why, "a try to prove came to nothing");
+            }
+            Ended::Gone => tracing::warn!(job = %job.id, "a job was withdrawn, or is another worker's"),
+        }
+    }
+
+    /// The prover of a rule.
+    fn prover(&self, actions: &Actions) -> Option<&Prover> {
+        self.provers.named(actions.prover.as_deref())
+    }
+
+    async fn take_on(&self, drawn: DrawnRecord) -> Result<bool, String> {
+        if drawn.kind != Level::Zk {
+            return Ok(false);
+        }
+        let app = self.app.get().and_then(Weak::upgrade).ok_or("not yet begun")?;
+        let receipt = match app.ledger.lookup(&drawn.record).await.map_err(|error| error.to_string())? {
+            Lookup::Found(receipt) => receipt,
+            Lookup::Erased(_) => return Ok(false),
+            Lookup::Pending | Lookup::Unknown => return Err("its record is not found yet".into()),
+        };
+        let policy = app.policy.load_full();
+        let job = self.job(&policy.policy, &receipt, &drawn.record, drawn.evidence);
+        let request = match job {
+            Ok(request) => request,
+            Err(why) => return Ok(self.declined(&drawn, None, &why.to_string())),
+        };
+        let rule = request.rule.clone();
+        let (store, now) = (self.store.clone(), app.ledger.now());
+        let submitted = tokio::task::spawn_blocking(move || store.queue.submit(request, now)).await;
+        match submitted.map_err(|error| error.to_string())? {
+            Ok(_) => {
+                self.work.notify_one();
+                Ok(true)
+            }
+            Err(error @ (QueueError::File { .. } | QueueError::Damaged(..) | QueueError::Full(_))) => {
+                Err(error.to_string())
+            }
+            Err(error @ QueueError::Late) => {
+                self.missed(&app, rule.as_deref(), &id_text(&drawn.record), &error.to_string());
+                Ok(false)
+            }
+            Err(error) => Ok(self.declined(&drawn, rule.as_deref(), &error.to_string())),
+        }
+    }
+
+    /// The log says that nothing was done.
+    fn declined(&self, drawn: &DrawnRecord, rule: Option<&str>, why: &str) -> bool {
+        self.counted.declined.inc();
+        let record = id_text(&drawn.record);
+        tracing::warn!(record, rule, why, "nothing is proven of this record, and the log says so");
+        false
+    }
+}
+
+/// What the names of this process's workers begin with.
+const WORKER: &str = "serve/";
+
+impl Escalation for Proving {
+    fn take(&self, drawn: DrawnRecord) -> BoxFuture<'_, Result<bool, String>> {
+        self.take_on(drawn).boxed()
+    }
+}

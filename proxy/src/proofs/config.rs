@@ -1,0 +1,203 @@
+//! The file of `--provers`: who proves, what, and what may be spent on it.
+
+use anyhow::Context as _;
+use clap::Args;
+use colophon_provers::backend::exec::Exec;
+use colophon_provers::sandbox::Sandbox;
+use colophon_provers::{Backend, Budget, Limits};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A file is never longer.
+const MAX_BYTES: u64 = 1 << 20;
+/// Workers of one process, at most.
+const MAX_WORKERS: usize = 64;
+/// The format of a circuit's description that is known.
+const CIRCUIT: &str = "colophon-ezkl-circuit-v1";
+/// The hidden word by which this program becomes a prover's sandbox.
+pub const SANDBOX: &str = "prover-sandbox";
+
+/// Who proves.
+#[derive(Clone, Debug, Args)]
+pub struct ProofOptions {
+    /// YAML file of the provers that rules may name (docs/PROVERS.md); without it no rule gets `zk`
+    #[arg(long = "provers", env = "COLOPHON_PROVERS", value_name = "FILE")]
+    pub provers: Option<PathBuf>,
+}
+
+/// The provers of one process.
+#[derive(Clone)]
+pub struct Provers {
+    pub(super) all: Vec<Prover>,
+    pub(super) workers: usize,
+    pub(super) budgets: BTreeMap<String, Budget>,
+}
+
+/// One prover with what it proves.
+#[derive(Clone)]
+pub struct Prover {
+    /// Who does it.
+    pub backend: Arc<dyn Backend>,
+    /// Its circuit.
+    pub circuit: Circuit,
+    /// What one try may use.
+    pub limits: Limits,
+}
+
+/// What of a circuit's description goes into statements.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Circuit {
+    format: String,
+    /// SHA-256 of the verifying key: the commitment to the model.
+    pub circuit: String,
+    /// SHA-256 of the model's file.
+    #[serde(default)]
+    pub model: Option<String>,
+    /// How the circuit differs from the model.
+    pub quantisation: String,
+    /// What it is shown, by name and in order.
+    pub features: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct File {
+    provers: Vec<ProverPart>,
+    #[serde(default = "one")]
+    workers: usize,
+    #[serde(default)]
+    budgets: BTreeMap<String, BudgetPart>,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct ProverPart {
+    name: String,
+    program: Vec<String>,
+    circuit: PathBuf,
+    #[serde(default)]
+    limits: LimitsPart,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+struct LimitsPart {
+    cpu_seconds: Option<u64>,
+    seconds: Option<u64>,
+    memory: Option<u64>,
+    disk: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct BudgetPart {
+    jobs_per_hour: Option<u64>,
+    cpu_seconds_per_hour: Option<f64>,
+}
+
+impl Provers {
+    /// Reads the file and the descriptions of the circuits that it names. What begins with `./` or `../` is from the file's folder.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it.
+    pub fn load(path: &Path) -> anyhow::Result<Provers> {
+        let path = std::path::absolute(path)?;
+        Provers::read(&path).with_context(|| format!("--provers {}", path.display()))
+    }
+
+    fn read(path: &Path) -> anyhow::Result<Provers> {
+        let text = String::from_utf8(bounded(path)?).context("it is not UTF-8")?;
+        let file: File = serde_saphyr::from_str(&text)?;
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        anyhow::ensure!(file.workers <= MAX_WORKERS, "at most {MAX_WORKERS} workers");
+        anyhow::ensure!(!file.provers.is_empty(), "it names no prover");
+        let mut all: Vec<Prover> = Vec::new();
+        for part in file.provers {
+            anyhow::ensure!(
+                !all.iter().any(|known| known.backend.name() == part.name),
+                "the prover `{}` is there twice",
+                part.name
+            );
+            let name = part.name.clone();
+            all.push(part.read(folder).with_context(|| format!("the prover `{name}`"))?);
+        }
+        let budget = |part: BudgetPart| Budget {
+            jobs_per_hour: part.jobs_per_hour,
+            cpu_seconds_per_hour: part.cpu_seconds_per_hour,
+        };
+        let budgets = file.budgets.into_iter().map(|(rule, part)| (rule, budget(part))).collect();
+        Ok(Provers { all, workers: file.workers, budgets })
+    }
+
+    /// The prover of this name; of a rule that names none, the only one.
+    pub fn named(&self, name: Option<&str>) -> Option<&Prover> {
+        match (name, self.all.as_slice()) {
+            (Some(name), all) => all.iter().find(|prover| prover.backend.name() == name),
+            (None, [only]) => Some(only),
+            (None, _) => None,
+        }
+    }
+}
+
+impl ProverPart {
+    fn read(self, folder: &Path) -> anyhow::Result<Prover> {
+        let here = |word: &str| -> OsString {
+            match word.starts_with("./") || word.starts_with("../") {
+                true => folder.join(word).into_os_string(),
+                false => word.into(),
+            }
+        };
+        anyhow::ensure!(!self.program.is_empty(), "`program` is empty");
+        let shim = std::env::current_exe().context("this program's own file cannot be found")?;
+        let defaults = Limits::default();
+        let exec = Exec {
+            name: self.name,
+            program: self.program.iter().map(|word| here(word)).collect(),
+            sandbox: Sandbox { shim: vec![shim.into_os_string(), SANDBOX.into()], network: false },
+        };
+        Ok(Prover {
+            backend: Arc::new(exec),
+            circuit: Circuit::read(&folder.join(self.circuit))?,
+            limits: Limits {
+                cpu_seconds: self.limits.cpu_seconds.unwrap_or(defaults.cpu_seconds),
+                seconds: self.limits.seconds.unwrap_or(defaults.seconds),
+                memory: self.limits.memory.unwrap_or(defaults.memory),
+                disk: self.limits.disk.unwrap_or(defaults.disk),
+                artefact: defaults.artefact,
+            },
+        })
+    }
+}
+
+impl Circuit {
+    /// Reads the description in a circuit directory.
+    ///
+    /// # Errors
+    /// There is none, or its format is not known.
+    pub fn read(directory: &Path) -> anyhow::Result<Circuit> {
+        let path = directory.join("circuit.json");
+        let circuit: Circuit = serde_json::from_slice(&bounded(&path)?)
+            .with_context(|| format!("{} is no circuit's description", path.display()))?;
+        anyhow::ensure!(
+            circuit.format == CIRCUIT,
+            "{}: the format `{}` is not known; it has to be {CIRCUIT}",
+            path.display(),
+            circuit.format
+        );
+        Ok(circuit)
+    }
+}
+
+fn bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let context = || format!("cannot read {}", path.display());
+    let size = std::fs::metadata(path).with_context(context)?.len();
+    anyhow::ensure!(size <= MAX_BYTES, "{} is longer than {MAX_BYTES} bytes", path.display());
+    std::fs::read(path).with_context(context)
+}

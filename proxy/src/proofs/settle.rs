@@ -1,0 +1,166 @@
+//! What came of jobs goes into the log, once each, whatever crashes between.
+
+use super::Proving;
+use crate::app::App;
+use crate::facts::parse_id;
+use colophon_ledger::{CameOf, Ledger, SettleError};
+use colophon_policies::OnMiss;
+use colophon_provers::{Job, JobId, State};
+use colophon_receipt::proof::Proof;
+use colophon_receipt::receipt::Bytes;
+use colophon_receipt::record::RecordId;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often it is looked for jobs that have ended by themselves: deadlines, leases.
+const EVERY: Duration = Duration::from_secs(2);
+/// Jobs looked at together.
+const AT_ONCE: usize = 256;
+
+impl Proving {
+    /// Until `stop`: has the ledger log what came of each job.
+    pub(super) async fn log_what_came(self: Arc<Self>, ledger: Ledger, stop: CancellationToken) {
+        loop {
+            let (store, now) = (self.store.clone(), ledger.now());
+            let ended = tokio::task::spawn_blocking(move || {
+                store.queue.tidy(now)?;
+                store.queue.unlogged(AT_ONCE)
+            })
+            .await;
+            let jobs = match ended {
+                Ok(Ok(jobs)) => jobs,
+                Ok(Err(error)) => {
+                    tracing::error!(%error, "the queue of proofs cannot be read");
+                    Vec::new()
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the queue of proofs cannot be read");
+                    Vec::new()
+                }
+            };
+            let full = jobs.len() == AT_ONCE;
+            let mut logged = Vec::new();
+            for job in jobs {
+                if stop.is_cancelled() {
+                    break;
+                }
+                if self.settle(&ledger, &job).await {
+                    logged.push(job.id);
+                }
+            }
+            let some = !logged.is_empty();
+            self.note(logged).await;
+            if full && some {
+                continue;
+            }
+            tokio::select! {
+                () = self.ended.notified() => {}
+                () = tokio::time::sleep(EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn note(&self, logged: Vec<JobId>) {
+        let store = self.store.clone();
+        let noted = tokio::task::spawn_blocking(move || store.queue.logged(&logged)).await;
+        if let Ok(Err(error)) = noted {
+            // They are looked at again, which changes nothing.
+            tracing::error!(%error, "the queue of proofs cannot be written");
+        }
+    }
+
+    /// True where nothing more is to be said about the job.
+    async fn settle(&self, ledger: &Ledger, job: &Job) -> bool {
+        let (Some(record), Some(evidence)) = (parse_id(&job.request.record), evidence(job)) else {
+            return true;
+        };
+        let Ok(subject) = job.request.statement.record() else { return true };
+        let proof = match &job.state {
+            State::Proven(_) => self.proof(job).await,
+            _ => None,
+        };
+        let proven = proof.is_some();
+        match ledger.settle(CameOf { record, subject, evidence, proof }).await {
+            Ok(()) => self.said(job, proven),
+            Err(SettleError::NoRecord) => {
+                tracing::info!(job = %job.id, "its record was erased: the log says nothing of it")
+            }
+            Err(error) => {
+                tracing::warn!(job = %job.id, %error, "what came of a proof is not logged yet; it is tried again");
+                return false;
+            }
+        }
+        true
+    }
+
+    fn said(&self, job: &Job, proven: bool) {
+        let rule = job.request.rule.as_deref();
+        if proven {
+            self.counted.logged.inc();
+            rule.iter().for_each(|rule| self.set_failing(rule, false));
+            return;
+        }
+        let Some(app) = self.app.get().and_then(Weak::upgrade) else { return };
+        let why = match &job.state {
+            State::Cancelled => return,
+            State::Failed(failure) => failure.message.clone(),
+            State::Missed => "its deadline passed".to_owned(),
+            _ => "its artefact cannot be read".to_owned(),
+        };
+        self.missed(&app, rule, &job.request.record, &why);
+    }
+
+    /// A proof did not come: what its rule says then.
+    pub(super) fn missed(&self, app: &App, rule: Option<&str>, record: &str, why: &str) {
+        self.counted.missed.inc();
+        let policy = app.policy.load();
+        let on_miss = rule.and_then(|rule| policy.policy.actions(rule)).map(|actions| actions.on_miss);
+        match on_miss.unwrap_or_default() {
+            OnMiss::Downgrade => tracing::info!(record, rule, why, "no proof: the record stays at `sign`"),
+            OnMiss::Alert => {
+                tracing::error!(record, rule, why, "ALERT: a proof that a rule asks for did not come")
+            }
+            OnMiss::Fail => {
+                tracing::error!(record, rule, why, "ALERT: a proof that a rule asks for did not come");
+                rule.iter().for_each(|rule| self.set_failing(rule, true));
+            }
+        }
+    }
+
+    /// What the receipt will carry.
+    async fn proof(&self, job: &Job) -> Option<Proof> {
+        let State::Proven(artefact) = job.state.clone() else { return None };
+        let (store, id, proven) = (self.store.clone(), job.id, artefact.clone());
+        let read = tokio::task::spawn_blocking(move || store.artefact(id, &proven)).await;
+        let bytes = match read {
+            Ok(Ok(bytes)) => bytes,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "an artefact is lost: the log says that nothing was done");
+                return None;
+            }
+            Err(_) => return None,
+        };
+        let proof = Proof {
+            format: Proof::FORMAT.into(),
+            statement: job.request.statement.clone(),
+            prover: artefact.prover,
+            hides: artefact.hides,
+            setup: artefact.setup,
+            artefact: Bytes(bytes),
+        };
+        match proof.check() {
+            Ok(()) => Some(proof),
+            Err(error) => {
+                tracing::error!(job = %job.id, %error, "no receipt can carry this proof");
+                None
+            }
+        }
+    }
+}
+
+fn evidence(job: &Job) -> Option<RecordId> {
+    let mut id = RecordId::default();
+    hex::decode_to_slice(job.request.evidence.as_deref()?, &mut id).ok().map(|()| id)
+}

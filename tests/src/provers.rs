@@ -1,0 +1,119 @@
+//! Provers for tests: circuits, files for `--provers`, and a shell script that is as honest as a script can be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::paths;
+
+/// Proves by writing down the record and the features, and verifies by comparing them.
+pub const SCRIPT: &str = r#"
+read -r call
+said=$(expr "$call" : '.*"features":\({[^}]*}\)').$(expr "$call" : '.*"record":"\([0-9a-f]*\)"')
+case $call in
+*'"op":"prove"'*)
+    echo '{"progress":{"stage":"witness","percent":40}}'
+    printf %s "$said" > artefact
+    echo '{"result":{}}' ;;
+*'"op":"verify"'*)
+    if [ "$(cat artefact)" = "$said" ]; then
+        echo '{"result":{"accepted":true,"setup":"ceremony","claims":{"score":[1]}}}'
+    else
+        echo '{"error":{"refused":true,"message":"it proves something else"}}'
+    fi ;;
+*) echo '{"result":{"prover":"script 1","circuits":[],"hides":false}}' ;;
+esac
+"#;
+
+/// The digest of the script's circuit.
+pub fn circuit() -> String {
+    "cd".repeat(32)
+}
+
+/// A folder with the circuit and a file for `--provers` whose prover `script` runs this text.
+pub struct Scripted {
+    folder: tempfile::TempDir,
+}
+
+impl Scripted {
+    /// `more` is YAML of the file beside its provers.
+    ///
+    /// # Panics
+    /// When nothing can be written.
+    pub fn new(script: &str, more: &str) -> Scripted {
+        let folder = tempfile::tempdir().expect("a folder");
+        let circuit = json!({
+            "format": "colophon-ezkl-circuit-v1",
+            "name": "script",
+            "circuit": circuit(),
+            "quantisation": "none",
+            "features": ["status", "prompt_tokens", "response_size"],
+        });
+        let directory = folder.path().join("circuit");
+        fs::create_dir(&directory).expect("a folder");
+        fs::write(directory.join("circuit.json"), circuit.to_string()).expect("the circuit");
+        let scripted = Scripted { folder };
+        fs::write(scripted.script(), format!("#!/bin/sh\n{script}")).expect("the script");
+        let provers = format!(
+            "provers:\n- name: script\n  program: [/bin/sh, ./prover.sh]\n  circuit: circuit\n  limits: {{cpuSeconds: 20, seconds: 20}}\n{more}"
+        );
+        fs::write(scripted.file(), provers).expect("the provers");
+        scripted
+    }
+
+    /// The file for `--provers`.
+    pub fn file(&self) -> PathBuf {
+        self.folder.path().join("provers.yaml")
+    }
+
+    /// The script: what it says is what the next call runs.
+    pub fn script(&self) -> PathBuf {
+        self.folder.path().join("prover.sh")
+    }
+
+    /// A reader's `--prover-cmd`.
+    pub fn command(&self) -> String {
+        format!("/bin/sh {}", self.script().display())
+    }
+}
+
+/// The policy whose rule `decided` asks for a proof of each chat; `more` is YAML of the rule.
+pub fn policy(prover: &str, more: &str) -> String {
+    format!(
+        "\
+apiVersion: colophon.dev/v1alpha1
+kind: ProvenancePolicy
+metadata: {{name: proven}}
+spec:
+  defaults: {{level: sign, failurePolicy: Ignore}}
+  provers: [{{name: {prover}, backend: exec}}]
+  rules:
+  - name: decided
+    matches: [{{apis: [chat]}}]
+    level: zk
+    prover: {prover}
+{more}"
+    )
+}
+
+/// A trust file that also names a circuit.
+///
+/// # Panics
+/// When the proxy's own is no JSON object.
+pub fn trusting(keys: &[u8], name: &str, circuit: &str) -> Vec<u8> {
+    let mut trust: serde_json::Value = serde_json::from_slice(keys).expect("JSON");
+    trust["circuits"] = json!([{"name": name, "circuit": circuit}]);
+    serde_json::to_vec(&trust).expect("JSON")
+}
+
+/// Runs a script of `examples/` by the tests' Python.
+///
+/// # Panics
+/// When it fails.
+pub fn python(script: &str, arguments: &[&Path]) {
+    let mut command = std::process::Command::new(paths::python());
+    let out =
+        command.arg(paths::root().join("examples").join(script)).args(arguments).output().expect("it runs");
+    assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
+}

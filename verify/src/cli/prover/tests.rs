@@ -1,0 +1,51 @@
+use super::*;
+
+fn command(script: &str) -> ProverCommand {
+    ProverCommand(["/bin/sh", "-c", script].map(str::to_owned).to_vec())
+}
+
+fn statement() -> Statement {
+    serde_json::from_value(json!({
+        "format": Statement::FORMAT,
+        "record": "ab".repeat(32),
+        "circuit": "cd".repeat(32),
+        "quantisation": "none",
+    }))
+    .unwrap()
+}
+
+fn asked(script: &str) -> Result<Accepted, NotProven> {
+    command(script).verify(&statement(), b"the artefact")
+}
+
+#[test]
+fn the_program_finds_the_artefact_and_the_statement() {
+    let script = r#"read -r call; case $call in *'"op":"verify"'*abab*) ;; *) exit 1 ;; esac
+        [ "$(cat artefact)" = 'the artefact' ] || exit 1
+        echo '{"progress":{"stage":"x","percent":1}}'
+        echo '{"result":{"accepted":true,"setup":"local","claims":{"score":[1.5]}}}'"#;
+    let accepted = asked(script).unwrap();
+    assert_eq!(accepted, Accepted { setup: Some("local".into()), claims: Some(json!({"score": [1.5]})) });
+}
+
+#[test]
+fn a_refusal_is_one_and_whatever_else_is_no_judgement() {
+    let refused = asked(r#"echo '{"error":{"refused":true,"message":"another record"}}'"#);
+    assert_eq!(refused, Err(NotProven::Refused("another record".into())));
+    assert!(matches!(asked(r#"echo '{"result":{"accepted":false}}'"#), Err(NotProven::Refused(_))));
+    for script in [
+        "exit 3",
+        "true",
+        "echo accepted",
+        r#"echo '{"result":{"accepted":"yes"}}'"#,
+        r#"echo '{"result":{"accepted":true}}'; exit 1"#,
+        r#"echo '{"error":{"refused":true,"unknown":true,"message":"no such circuit"}}'"#,
+        r#"echo '{"error":{"refused":false,"message":"no memory"}}'"#,
+        "while echo aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa; do :; done",
+    ] {
+        assert!(matches!(asked(script), Err(NotProven::Unknown(_))), "{script}");
+    }
+    let missing = ProverCommand::new("/no/such/program").unwrap().verify(&statement(), b"a");
+    assert!(matches!(missing, Err(NotProven::Unknown(_))));
+    assert!(ProverCommand::new("  ").is_err());
+}

@@ -1,0 +1,171 @@
+//! A proof in the receipt: that it is the one the log committed to, and is about this very record; then whether it holds, by the
+//! reader's own prover program. Nothing that the proof's maker says of it counts.
+
+use colophon_receipt::evidence::{EvidenceLeaf, Verdict};
+use colophon_receipt::features;
+use colophon_receipt::proof::{Proof, Statement};
+use colophon_receipt::receipt::{Field, ProofPart};
+
+use crate::Bodies;
+use crate::checks::{Checks, PROOF};
+use crate::record::Record;
+use crate::report;
+use crate::text::{quoted, shown};
+use crate::trust::Trust;
+
+/// Who looks at artefacts for the reader.
+pub trait ProofVerifier: Send + Sync {
+    /// Whether the artefact is a proof of exactly this statement.
+    ///
+    /// # Errors
+    /// [`NotProven`] says whether the artefact was refused, or could not be looked at.
+    fn verify(&self, statement: &Statement, artefact: &[u8]) -> Result<Accepted, NotProven>;
+}
+
+/// What the reader's verifier says of a proof that it accepts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Accepted {
+    /// Where it says that the parameters of its circuit come from: `local` when whoever made them could forge proofs.
+    pub setup: Option<String>,
+    /// What the proof shows beside the statement, such as a score.
+    pub claims: Option<serde_json::Value>,
+}
+
+/// Why an artefact is not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotProven {
+    /// It is no proof of the statement.
+    Refused(String),
+    /// Nobody can say: the reader's program could not be run, or has not this circuit.
+    Unknown(String),
+}
+
+/// What came of it.
+pub(crate) struct ZkSide {
+    pub(crate) report: report::Proof,
+    /// It holds, by the reader's own verifier, for a circuit that the trust file names.
+    pub(crate) verified: bool,
+}
+
+/// Makes the check `proof`, where a leaf of the receipt has one.
+pub(crate) fn check(
+    part: &ProofPart,
+    leaf: &EvidenceLeaf,
+    record: &Record,
+    fields: &[Field],
+    trust: Option<&Trust>,
+    bodies: &Bodies,
+    checks: &mut Checks,
+) -> Option<ZkSide> {
+    if let Err(why) = is_of(part, leaf, record, fields) {
+        checks.add(PROOF, Err(why));
+        return None;
+    }
+    let proof = &part.proof;
+    let circuit = &proof.statement.circuit;
+    let known = trust.and_then(|trust| trust.circuits.iter().find(|known| known.circuit == *circuit));
+    let mut side = ZkSide {
+        report: report::Proof {
+            circuit: shown(circuit),
+            name: known.map(|known| shown(&known.name)),
+            prover: shown(&proof.prover),
+            hides: proof.hides,
+            setup: proof.setup.as_deref().map(shown),
+            quantisation: shown(&proof.statement.quantisation),
+            verified: false,
+            claims: None,
+        },
+        verified: false,
+    };
+    let (kind, prover) = (kind(proof), quoted(proof.prover.as_bytes()));
+    let Some(verifier) = &bodies.prover else {
+        let what = format!(
+            "a {kind} proof by {prover}, about this record; accepted by the operator's own verifier, which is its word. To check it give \
+             --prover-cmd COMMAND: a program of the prover protocol with the circuit whose verifying key has the digest {circuit}"
+        );
+        checks.skip(PROOF, what);
+        return Some(side);
+    };
+    match verifier.verify(&proof.statement, &proof.artefact.0) {
+        Err(NotProven::Refused(why)) => {
+            checks.add(PROOF, Err(format!("your prover program refuses it: {why}")));
+            None
+        }
+        Err(NotProven::Unknown(why)) => {
+            checks.skip(PROOF, format!("your prover program cannot say: {why}"));
+            Some(side)
+        }
+        Ok(accepted) => {
+            // The reader's own word for the circuit counts before the operator's.
+            let setup = accepted.setup.or_else(|| proof.setup.clone());
+            let local = setup.as_deref() == Some("local");
+            side.report.setup = setup.as_deref().map(shown);
+            side.report.claims = accepted.claims;
+            let holds = format!("the {kind} proof by {prover} holds for the circuit {circuit}");
+            if local && !trust.is_some_and(|trust| trust.allow_local_setup) {
+                checks.skip(
+                    PROOF,
+                    format!(
+                        "{holds}, but its parameters are local: whoever made them can forge proofs; refused without \
+                         --allow-local-setup"
+                    ),
+                );
+            } else if let Some(known) = known {
+                side.verified = true;
+                side.report.verified = true;
+                checks.add(
+                    PROOF,
+                    Ok(format!("{holds}, which your trust file names {}", quoted(known.name.as_bytes()))),
+                );
+            } else {
+                checks.skip(
+                    PROOF,
+                    format!("{holds}, but your trust file does not name it (circuits): anybody can make a circuit that says anything"),
+                );
+            }
+            Some(side)
+        }
+    }
+}
+
+/// How a proof is labelled.
+fn kind(proof: &Proof) -> &'static str {
+    if proof.hides { "zk" } else { "succinct" }
+}
+
+/// The proof is the one that the leaf commits to, and its statement follows from the record.
+fn is_of(part: &ProofPart, leaf: &EvidenceLeaf, record: &Record, fields: &[Field]) -> Result<(), String> {
+    let proof = &part.proof;
+    if leaf.verdict != Verdict::Holds {
+        return Err(format!("the receipt has a proof, and the log says {}", leaf.verdict.as_str()));
+    }
+    proof.check().map_err(|error| error.to_string())?;
+    let salt = part.salt.salt().ok_or("the salt of its commitment is not 16 bytes")?;
+    if proof.commitment(&salt).map_err(|error| error.to_string())? != leaf.commitment {
+        return Err("it is not the proof that the evidence leaf commits to".into());
+    }
+    let statement = &proof.statement;
+    if statement.record().map_err(|error| error.to_string())? != record.leaf_hash {
+        return Err("its statement is about another record".into());
+    }
+    if !record.fields_hold {
+        return Err("its statement follows from fields that do not hold".into());
+    }
+    if statement.prompt.is_some() || statement.output.is_some() {
+        return Err("its statement is about token ids, which this version cannot rebuild".into());
+    }
+    let Some(said) = &statement.features else {
+        return Err("its statement says nothing of the record but its hash".into());
+    };
+    let own = features::of(said.keys().map(String::as_str), fields).map_err(|error| error.to_string())?;
+    for (name, value) in said {
+        let own = own.get(name).copied().unwrap_or_default();
+        if own != *value {
+            let name = quoted(name.as_bytes());
+            return Err(format!(
+                "its statement says {name} = {value}, from the record's fields follows {own}"
+            ));
+        }
+    }
+    Ok(())
+}

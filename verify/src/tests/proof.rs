@@ -1,0 +1,246 @@
+//! Proofs in receipts: what counts, and everything that must not be taken for one.
+
+use super::*;
+use crate::proof::{Accepted, NotProven, ProofVerifier};
+use crate::trust::Circuit;
+use colophon_receipt::Hash;
+use colophon_receipt::evidence::{EvidenceLeaf, Verdict as Came, asked_id};
+use colophon_receipt::proof::{MAX_ARTEFACT, Proof, Statement};
+use colophon_receipt::receipt::ProofPart;
+use std::sync::Arc;
+
+const SALT: [u8; 16] = [7; 16];
+
+/// What a test changes of a proof, and of the leaf that commits to it.
+type Bend = (fn(&mut Proof), fn(&mut EvidenceLeaf));
+
+/// Accepts one artefact, as a prover's own verifier would.
+struct Only(&'static [u8], Option<&'static str>);
+
+impl ProofVerifier for Only {
+    fn verify(&self, statement: &Statement, artefact: &[u8]) -> Result<Accepted, NotProven> {
+        if statement.circuit != circuit() {
+            return Err(NotProven::Unknown("no such circuit here".into()));
+        }
+        match artefact == self.0 {
+            true => Ok(Accepted { setup: self.1.map(str::to_owned), claims: None }),
+            false => Err(NotProven::Refused("it proves another score".into())),
+        }
+    }
+}
+
+fn circuit() -> String {
+    "cd".repeat(32)
+}
+
+fn proof(subject: Hash) -> Proof {
+    Proof {
+        format: Proof::FORMAT.into(),
+        statement: serde_json::from_value(serde_json::json!({
+            "format": Statement::FORMAT,
+            "record": hex::encode(subject),
+            "circuit": circuit(),
+            "quantisation": "fixed point",
+            "features": {"status": 50, "streamed": 0},
+        }))
+        .unwrap(),
+        prover: "p 1".into(),
+        hides: false,
+        setup: Some("ceremony".into()),
+        artefact: Bytes(b"artefact".to_vec()),
+    }
+}
+
+/// A record with a leaf that commits to this proof, and the proof in the receipt.
+fn made(bend: fn(&mut Proof), leaf: fn(&mut EvidenceLeaf)) -> Made {
+    made_of(Plan { draw: Some((u64::MAX, Level::Zk)), ..Plan::default() }, bend, leaf)
+}
+
+fn made_of(plan: Plan, bend: fn(&mut Proof), leaf: fn(&mut EvidenceLeaf)) -> Made {
+    // A function of a plan captures nothing, so the proof's commitment is put in by a second making.
+    thread_local! {
+        static BEND: std::cell::Cell<Option<Bend>> = const { std::cell::Cell::new(None) };
+    }
+    BEND.set(Some((bend, leaf)));
+    let evidence = |leaf: &mut EvidenceLeaf| {
+        let (bend, bend_leaf) = BEND.get().unwrap();
+        let mut proof = proof(leaf.subject);
+        bend(&mut proof);
+        leaf.verdict = Came::Holds;
+        leaf.commitment = proof.commitment(&SALT).unwrap();
+        bend_leaf(leaf);
+    };
+    let mut made = Plan { evidence: Some(evidence), ..plan }.make();
+    let subject = colophon_receipt::merkle::leaf_hash(&made.receipt.record.leaf.0);
+    let mut proof = proof(subject);
+    bend(&mut proof);
+    made.receipt.evidence[0].proof = Some(ProofPart { salt: Bytes(SALT.to_vec()), proof });
+    made
+}
+
+fn good() -> Made {
+    made(|_| {}, |_| {})
+}
+
+fn trust(made: &Made) -> Trust {
+    let circuits = vec![Circuit { name: "classifier".into(), circuit: circuit() }];
+    let mut trust = made.trust();
+    trust.circuits = circuits;
+    trust
+}
+
+fn by(made: &Made, trust: &Trust, prover: Only) -> Report {
+    let bodies = Bodies { prover: Some(Arc::new(prover)), ..Bodies::default() };
+    verify(&made.file(), Some(trust), &bodies, None)
+}
+
+fn seen(made: &Made) -> Report {
+    by(made, &trust(made), Only(b"artefact", None))
+}
+
+/// Not bad, and no more than `sign`, because of this.
+#[track_caller]
+fn counts_for_no_more(report: &Report, why: &str) {
+    assert_eq!((report.result, report.verified_level), (Verdict::Trusted, Some(Level::Sign)));
+    let check = report.check(checks::PROOF).unwrap();
+    assert!(check.status == Status::NotChecked && check.detail.contains(why), "{check:?}");
+    assert!(!report.proof.as_ref().unwrap().verified);
+}
+
+#[track_caller]
+fn refused_because(report: &Report, why: &str) {
+    refused_by(report, &[checks::PROOF]);
+    let check = report.check(checks::PROOF).unwrap();
+    assert!(check.detail.contains(why), "{check:?}");
+}
+
+#[test]
+fn a_proof_counts_by_the_readers_own_program_and_for_a_circuit_that_the_reader_names() {
+    let made = good();
+    let report = seen(&made);
+    assert_eq!((report.result, report.verified_level), (Verdict::Trusted, Some(Level::Zk)));
+    assert_eq!(report.claimed_level, Some(Level::Sign), "it was not there when the record was made");
+    let shown = report.proof.as_ref().unwrap();
+    assert!(shown.verified && shown.name.as_deref() == Some("classifier"), "{shown:?}");
+    assert!(
+        report.proven.iter().any(|line| line.contains("made the decision in the proof about this record"))
+    );
+    for said in [
+        "neither the answer's truth",
+        "it is succinct, not zero-knowledge",
+        "That the named model produced it",
+    ] {
+        assert!(report.not_proven.iter().any(|line| line.contains(said)), "{said}");
+    }
+    // The word of the operator alone.
+    let report = verify(&made.file(), Some(&trust(&made)), &Bodies::default(), None);
+    counts_for_no_more(&report, "give --prover-cmd");
+    // A circuit that nobody named: whoever makes one decides what it says.
+    counts_for_no_more(&by(&made, &made.trust(), Only(b"artefact", None)), "does not name it");
+    // One that the reader's program has not.
+    let other = self::made(|proof| proof.statement.circuit = "ee".repeat(32), |_| {});
+    counts_for_no_more(&seen(&other), "no such circuit");
+    // Without the answer's signature it is about no more than a commitment.
+    let unsigned = Plan { draw: Some((u64::MAX, Level::Zk)), signing: Signing::Unsigned, ..Plan::default() };
+    let report = seen(&made_of(unsigned, |_| {}, |_| {}));
+    assert_eq!(report.verified_level, Some(Level::Commit));
+}
+
+#[test]
+fn parameters_that_their_maker_can_forge_with_count_only_where_the_reader_says_so() {
+    let made = good();
+    counts_for_no_more(&by(&made, &trust(&made), Only(b"artefact", Some("local"))), "--allow-local-setup");
+    let mut allowed = trust(&made);
+    allowed.allow_local_setup = true;
+    let report = by(&made, &allowed, Only(b"artefact", Some("local")));
+    assert_eq!(report.verified_level, Some(Level::Zk));
+    assert!(report.not_proven.iter().any(|line| line.contains("That nobody forged the proof")));
+    // The operator's word counts where the reader's program has none.
+    let said = self::made(|proof| proof.setup = Some("local".into()), |_| {});
+    counts_for_no_more(&seen(&said), "--allow-local-setup");
+}
+
+#[test]
+fn a_proof_of_anything_else_is_refused_by_name() {
+    refused_because(&by(&good(), &trust(&good()), Only(b"another", None)), "it proves another score");
+    // A statement that does not follow from the record, however well it is proven and logged.
+    let record = made(|proof| proof.statement.record = "ab".repeat(32), |_| {});
+    refused_because(&seen(&record), "about another record");
+    let features = made(
+        |proof| {
+            proof.statement.features.as_mut().unwrap().insert("status".into(), 51);
+        },
+        |_| {},
+    );
+    refused_because(&seen(&features), "says \"status\" = 51, from the record's fields follows 50");
+    let unknown = made(
+        |proof| {
+            proof.statement.features.as_mut().unwrap().insert("mood".into(), 1);
+        },
+        |_| {},
+    );
+    refused_because(&seen(&unknown), "no feature `mood`");
+    let nothing = made(|proof| proof.statement.features = None, |_| {});
+    refused_because(&seen(&nothing), "says nothing of the record");
+    let tokens = made(|proof| proof.statement.prompt = Some(vec![1]), |_| {});
+    refused_because(&seen(&tokens), "token ids");
+    // What is withheld cannot be computed again.
+    let withheld = Plan {
+        draw: Some((u64::MAX, Level::Zk)),
+        withheld: vec![colophon_receipt::fields::RESPONSE_HEAD],
+        ..Plan::default()
+    };
+    let report = seen(&made_of(withheld, |_| {}, |_| {}));
+    refused_because(&report, "\"response head\", which is withheld");
+    // Empty, and larger than a receipt carries.
+    refused_because(&seen(&made(|proof| proof.artefact = Bytes(Vec::new()), |_| {})), "artefact of 0 bytes");
+    let large = made(|proof| proof.artefact = Bytes(vec![1; MAX_ARTEFACT + 1]), |_| {});
+    refused_because(&seen(&large), "1048577 bytes");
+}
+
+#[test]
+fn a_proof_that_the_log_did_not_commit_to_is_refused() {
+    let alter = |bend: fn(&mut ProofPart)| {
+        let mut made = good();
+        bend(made.receipt.evidence[0].proof.as_mut().unwrap());
+        seen(&made)
+    };
+    for bend in [
+        (|part| part.salt.0[0] ^= 1) as fn(&mut ProofPart),
+        |part| part.proof.artefact.0[0] ^= 1,
+        |part| part.proof.artefact.0.truncate(3),
+        |part| part.proof.prover.push('0'),
+        |part| part.proof.setup = None,
+        |part| part.proof.hides = true,
+        |part| part.proof.statement.circuit = "ee".repeat(32),
+    ] {
+        refused_because(&alter(bend), "not the proof that the evidence leaf commits to");
+    }
+    refused_because(&alter(|part| part.salt.0.truncate(15)), "not 16 bytes");
+    refused_because(&alter(|part| part.proof.format.push('x')), "colophon-proof-v1x");
+    refused_because(&made_that_says_fails(), "the log says fails");
+}
+
+fn made_that_says_fails() -> Report {
+    seen(&made(|_| {}, |leaf| leaf.verdict = Came::Fails))
+}
+
+#[test]
+fn what_was_asked_for_needs_no_draw() {
+    let asked = |leaf: &mut EvidenceLeaf| {
+        // The end of the plans' statements, as `draw_id` had it.
+        let to = leaf.id[..6].iter().fold(0, |ms: u64, byte| ms << 8 | u64::from(*byte)) * 1000;
+        leaf.id = asked_id(to, &leaf.id, &leaf.subject, Level::Zk);
+    };
+    let report = seen(&made_of(Plan::default(), |_| {}, asked));
+    assert_eq!(
+        (report.result, report.verified_level),
+        (Verdict::Trusted, Some(Level::Zk)),
+        "{:#?}",
+        report.checks
+    );
+    assert_eq!(report.draw, None);
+    // About another record it is that one's.
+    let report = seen(&made_of(Plan::default(), |_| {}, |_| {}));
+    refused_by(&report, &[checks::EVIDENCE]);
+}
