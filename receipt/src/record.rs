@@ -10,16 +10,15 @@ pub type RecordId = [u8; 16];
 
 /// A record's id as a UUID is written.
 pub fn id_text(id: &RecordId) -> String {
-    let mut text = String::with_capacity(36);
-    for (place, byte) in id.iter().enumerate() {
-        if matches!(place, 4 | 6 | 8 | 10) {
-            text.push('-');
-        }
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
-        }
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    // Where the two digits of a byte stand: a hyphen lies before some.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let mut text = [b'-'; 36];
+    for (byte, place) in id.iter().zip(PLACES) {
+        text[place] = DIGITS[usize::from(byte >> 4)];
+        text[place + 1] = DIGITS[usize::from(byte & 15)];
     }
-    text
+    str::from_utf8(&text).unwrap_or_default().to_owned()
 }
 
 /// 32 random bytes per record, from which every salt follows. Whoever has it can open every field.

@@ -227,8 +227,20 @@ pub fn push_integer(out: &mut String, value: i64) -> Result<(), SfError> {
 /// Appends `value` as a byte sequence, `:base64:`.
 pub fn push_bytes(out: &mut String, value: &[u8]) {
     out.push(':');
-    STANDARD.encode_string(value, out);
+    push_base64(out, value);
     out.push(':');
+}
+
+/// Appends `value` in base64.
+pub(crate) fn push_base64(out: &mut String, value: &[u8]) {
+    // Digests and signatures stand in every answer, and writing into a string goes the long way round.
+    let mut short = [0; 88];
+    match STANDARD.encode_slice(value, &mut short) {
+        Ok(len) => {
+            out.push_str(short.get(..len).and_then(|text| str::from_utf8(text).ok()).unwrap_or_default())
+        }
+        Err(_) => STANDARD.encode_string(value, out),
+    }
 }
 
 #[cfg(test)]

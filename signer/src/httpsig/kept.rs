@@ -15,11 +15,11 @@
 //! | `0xb0` | a line break, `"@signature-params": (`, the names of all lines, `);created=` |
 //! | `0xb1`, 32 bytes | `;keyid="`, these bytes in hexadecimal, `";alg="ed25519";tag="` |
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use colophon_receipt::Hash;
 
 use super::{HttpSigError, SignatureBase};
 use crate::keys::SIGNATURE_LEN;
+use crate::sf::push_base64;
 
 const LINE: u8 = 0x80;
 const REQUEST: u8 = 0xa0;
@@ -135,19 +135,23 @@ impl Value {
 
     /// Adds the record's leaf hash, in base64.
     pub fn push_leaf(&mut self, leaf: &Hash) {
-        BASE64_STANDARD.encode_string(leaf, &mut self.text);
+        push_base64(&mut self.text, leaf);
         self.kept.push(LEAF);
     }
 
     /// Adds bytes, at most 255, in base64.
     pub fn push_base64(&mut self, bytes: &[u8]) {
-        BASE64_STANDARD.encode_string(bytes, &mut self.text);
+        push_base64(&mut self.text, bytes);
         match u8::try_from(bytes.len()) {
             Ok(len) => {
                 self.kept.extend_from_slice(&[BASE64, len]);
                 self.kept.extend_from_slice(bytes);
             }
-            Err(_) => self.kept.extend_from_slice(BASE64_STANDARD.encode(bytes).as_bytes()),
+            Err(_) => {
+                let mut text = String::new();
+                push_base64(&mut text, bytes);
+                self.kept.extend_from_slice(text.as_bytes());
+            }
         }
     }
 
@@ -259,11 +263,11 @@ pub fn expand(kept: &[u8], known: &Known<'_>) -> Result<String, KeptError> {
                 text.push_str(&digest_text(known.response.ok_or(KeptError("needs a response's digest"))?))
             }
             ID => text.push_str(known.id),
-            LEAF => BASE64_STANDARD.encode_string(known.leaf, &mut text),
+            LEAF => push_base64(&mut text, known.leaf),
             BASE64 => {
                 let (&len, after) = rest.split_first().ok_or(SHORT)?;
                 let (bytes, after) = after.split_at_checked(usize::from(len)).ok_or(SHORT)?;
-                BASE64_STANDARD.encode_string(bytes, &mut text);
+                push_base64(&mut text, bytes);
                 rest = after;
             }
             PARAMS => drop(params(&mut text, &names)),
@@ -309,10 +313,9 @@ fn params(text: &mut String, names: &str) -> usize {
 
 fn key(text: &mut String, id: &Hash) {
     text.push_str(";keyid=\"");
-    for byte in id {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(char::from(if digit < 10 { b'0' + digit } else { b'a' + digit - 10 }));
-        }
+    let mut digits = [0; 64];
+    if hex::encode_to_slice(id, &mut digits).is_ok() {
+        text.push_str(str::from_utf8(&digits).unwrap_or_default());
     }
     text.push_str("\";alg=\"ed25519\";tag=\"");
 }
@@ -320,7 +323,7 @@ fn key(text: &mut String, id: &Hash) {
 fn digest_text(digest: &Hash) -> String {
     let mut text = String::with_capacity(54);
     text.push_str("sha-256=:");
-    BASE64_STANDARD.encode_string(digest, &mut text);
+    push_base64(&mut text, digest);
     text.push(':');
     text
 }
