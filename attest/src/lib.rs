@@ -11,7 +11,7 @@
 //! * [`tpm`]: TPM 2.0 quotes with event log, and Azure's vTPM.
 //! * [`token`]: tokens by other verifiers (feature `tokens`).
 //!
-//! [`aci`] is the statement that evidence of Colophon's own is about, [`document`] what a Colophon says of itself, [`policy`] what a reader asks of evidence.
+//! [`aci`] is the statement that evidence of Colophon's own is about, [`document`] what a Colophon says of itself, [`told`] what others say in their own forms, [`policy`] what a reader asks of evidence.
 //!
 //! **Evidence bytes are malleable**: the same quote can be written in several ways that all verify. Never use a digest of
 //! them as a key for uniqueness or against replay; use what the evidence is about (nonce, report data).
@@ -41,6 +41,7 @@ pub mod snp;
 mod testing;
 #[cfg(feature = "tokens")]
 pub mod token;
+pub mod told;
 pub mod tpm;
 mod verify;
 
@@ -52,4 +53,5 @@ pub use policy::Policy;
 pub use refusal::Refusal;
 pub use report::{Report, Source};
 pub use roots::SimulatedRoots;
+pub use told::{Speaks, Told};
 pub use verify::{Question, Results, verify, verify_bundle};

@@ -18,7 +18,7 @@
 //! pass as hardware. Unknown keys are errors.
 
 use crate::intel::TcbRules;
-use crate::{Platform, Refusal, Report};
+use crate::{Platform, Refusal, Report, Speaks};
 use dcap_qvl::TcbStatus;
 use serde::{Deserialize, Serialize};
 use serde_saphyr::DuplicateKeyPolicy;
@@ -45,6 +45,7 @@ pub struct Policy {
     pub gpu: Gpu,
     max_age: Option<Duration>,
     max_collateral_age: Option<Duration>,
+    speaks: Speaks,
     platforms: BTreeMap<Platform, Rules>,
 }
 
@@ -109,6 +110,8 @@ struct Spec {
     gpu: Gpu,
     max_age: Option<String>,
     max_collateral_age: Option<String>,
+    #[serde(default)]
+    speaks: Speaks,
     platforms: BTreeMap<Platform, PlatformSpec>,
 }
 
@@ -170,6 +173,7 @@ impl Policy {
             gpu: spec.gpu,
             max_age: age(spec.max_age)?,
             max_collateral_age: age(spec.max_collateral_age)?,
+            speaks: spec.speaks,
             platforms,
         })
     }
@@ -181,6 +185,11 @@ impl Policy {
     pub fn from_spec(name: &str, spec: &serde_json::Value) -> Result<Policy, PolicyError> {
         let spec = Spec::deserialize(spec).map_err(|error| PolicyError::Yaml(error.to_string()))?;
         Policy::compile(name.to_owned(), spec)
+    }
+
+    /// In which form whoever is asked says it.
+    pub fn speaks(&self) -> Speaks {
+        self.speaks
     }
 
     /// The rules for Intel's TCB. TDX's come first; a policy for both has the same for both, or two files.

@@ -111,7 +111,8 @@ impl Attesting {
     }
 }
 
-fn read_collateral(path: &Path) -> anyhow::Result<Collateral> {
+/// Reads a file of collateral, of bounded length.
+pub(crate) fn read_collateral(path: &Path) -> anyhow::Result<Collateral> {
     let mut bytes = Vec::new();
     std::fs::File::open(path)
         .and_then(|file| file.take(collateral::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))

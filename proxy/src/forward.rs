@@ -88,7 +88,8 @@ impl Upstream {
         let demand = |authority: &Authority| {
             let authority = authority.clone();
             let (lease, timeout) = (attest.lease, attest.timeout);
-            Arc::new(Demand { name, authority, policy, simulated, lease, timeout, proofs })
+            let collateral = attest.upstream_collateral.clone();
+            Arc::new(Demand { name, authority, policy, simulated, collateral, lease, timeout, proofs })
         };
         Upstream::build(options, tls::attested_config(options)?, Some(demand), tasks)
     }

@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PublicKeyData as _,
+};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -57,8 +59,21 @@ impl Authority {
         self.signed(params)
     }
 
-    fn signed(&self, params: CertificateParams) -> Issued {
+    /// A server's certificate with this extension, whose contents follow from its own SubjectPublicKeyInfo.
+    pub fn issue_about(&self, oid: &[u64], contents: impl FnOnce(&[u8]) -> Vec<u8>) -> Issued {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(names).expect("names");
         let key = KeyPair::generate().expect("a key");
+        let contents = contents(&key.subject_public_key_info());
+        params.custom_extensions.push(rcgen::CustomExtension::from_oid_content(oid, contents));
+        self.signed_for(params, key)
+    }
+
+    fn signed(&self, params: CertificateParams) -> Issued {
+        self.signed_for(params, KeyPair::generate().expect("a key"))
+    }
+
+    fn signed_for(&self, params: CertificateParams, key: KeyPair) -> Issued {
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Issued {
             certificate: certificate.der().clone(),

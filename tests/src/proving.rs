@@ -16,8 +16,12 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use crate::PATIENCE;
 use crate::certs::Issued;
 
-/// Where it is asked.
-const PATH: &str = "GET /.well-known/colophon/attestation?nonce=";
+/// Where it is asked, in one form or another.
+const PATHS: [&str; 3] = [
+    "GET /.well-known/colophon/attestation?nonce=",
+    "GET /v1/aci/attestation?nonce=",
+    "GET /v1/attestation/report?nonce=",
+];
 
 /// What the server knows of a connection on which it is asked.
 #[derive(Clone, Debug)]
@@ -92,8 +96,9 @@ impl Proving {
                         before: shared.asked.fetch_add(1, Ordering::SeqCst),
                     };
                     while let Some((head, mut rest)) = head(&mut tls) {
-                        if let Some(nonce) = head.strip_prefix(PATH) {
-                            let nonce = nonce.split(' ').next().unwrap_or_default().to_owned();
+                        let asking = PATHS.iter().find_map(|path| head.strip_prefix(path));
+                        if let Some(nonce) = asking {
+                            let nonce = nonce.split([' ', '&']).next().unwrap_or_default().to_owned();
                             let Some(bytes) = prove(&asked(nonce, &tls)) else { return };
                             if tls.write_all(&bytes).and_then(|()| tls.flush()).is_err() {
                                 return;
@@ -180,6 +185,16 @@ pub fn document(keyset: &Keyset, nonce: &str, at: u64, faults: Faults) -> Vec<u8
     let mut bundle = Bundle::new(vec![quote], collateral);
     bundle.statement = Some(statement.to_json().expect("a nonce"));
     Document::new(keyset, bundle, None).to_json()
+}
+
+/// A simulated TDX machine's quote over this report data, made now, and its collateral as a file has it.
+pub fn quote(report_data: [u8; 64]) -> (Vec<u8>, Vec<u8>) {
+    match Simulation::new(DEFAULT_SEED).tdx(report_data, now(), Faults::default()) {
+        (Evidence::IntelQuote { quote }, collateral) => {
+            (quote, serde_json::to_vec(&collateral).expect("strings and lists"))
+        }
+        (other, _) => panic!("{other:?}"),
+    }
 }
 
 /// Now, in seconds since the epoch.

@@ -4,7 +4,7 @@
 //! What counts for `tee` is decided here and nowhere else: evidence with a chain to a vendor's root, about this very key,
 //! compared with reference values of the trust file, and judged at a time that others vouch for.
 
-use colophon_attest::{Attested, Collateral, Document, Question, Report, SimulatedRoots, Source, aci};
+use colophon_attest::{Collateral, Document, Question, Report, SimulatedRoots, Source, aci};
 use colophon_receipt::Level;
 use colophon_receipt::evidence::{EvidenceLeaf, Verdict};
 use colophon_receipt::merkle::sha256;
@@ -199,7 +199,7 @@ fn judge(
     }
     Ok(Judged::Good(TeeSide {
         source: attested.reports.iter().map(|report| report.source).min().unwrap_or(Source::OperatorAsserted),
-        level: level(&attested, after.or(before).is_some()),
+        level: level(&attested.reports, after.or(before).is_some()),
         reports: attested.reports,
         after,
         before,
@@ -218,18 +218,14 @@ fn epoch(token: &[u8], nonce: &str, trust: Option<&Trust>) -> Result<Option<u64>
 }
 
 /// The one place that says what counts for `tee` (DESIGN section 8).
-fn level(attested: &Attested, dated: bool) -> Level {
+fn level(reports: &[Report], dated: bool) -> Level {
     let counts = |report: &Report| {
         report.compared
             && !report.is_simulated()
             && report.source == Source::HardwareProven
             && report.highest_level() >= Level::Tee
     };
-    if dated && !attested.reports.is_empty() && attested.reports.iter().all(counts) {
-        Level::Tee
-    } else {
-        Level::Sign
-    }
+    if dated && !reports.is_empty() && reports.iter().all(counts) { Level::Tee } else { Level::Sign }
 }
 
 /// Its pieces, as the report names them.

@@ -5,12 +5,16 @@ use super::h1::Connection;
 use super::h2::Sender;
 use super::pool::Pool;
 use super::{Io, NoAnswer, UpstreamBody};
+use crate::attestation::read_collateral;
 use crate::forward::chain;
 use crate::metrics::Proofs;
 use crate::request_body::RequestBody;
 use bytes::Bytes;
 use colophon_attest::document::MAX_BYTES;
-use colophon_attest::{Collateral, Document, Policy, Question, Refusal, SimulatedRoots, Source};
+use colophon_attest::told::Known;
+use colophon_attest::{
+    Collateral, Document, Policy, Question, Refusal, SimulatedRoots, Source, Speaks, Told,
+};
 use colophon_receipt::Hash;
 use colophon_receipt::merkle::sha256;
 use colophon_signer::x509::Certificate;
@@ -19,14 +23,13 @@ use http::uri::Authority;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper_rustls::MaybeHttpsStream;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Label and length of RFC 9266's `tls-exporter`.
 pub(crate) const EXPORTER: &[u8] = b"EXPORTER-Channel-Binding";
-/// Where a Colophon answers for itself.
-const PATH: &str = "/.well-known/colophon/attestation?nonce=";
 
 /// What a server has to prove.
 pub(crate) struct Demand {
@@ -36,6 +39,8 @@ pub(crate) struct Demand {
     pub(crate) policy: Policy,
     /// Roots of simulations that count, for tests.
     pub(crate) simulated: Option<Arc<SimulatedRoots>>,
+    /// Collateral for evidence that comes without; read each time, since it goes stale.
+    pub(crate) collateral: Option<PathBuf>,
     /// How long evidence counts.
     pub(crate) lease: Duration,
     /// Longest wait for evidence, its verification included.
@@ -45,10 +50,12 @@ pub(crate) struct Demand {
 }
 
 /// The other end of one TLS connection.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Identity {
     exporter: [u8; 32],
     spki: Hash,
+    /// The server's certificate, DER.
+    certificate: Bytes,
 }
 
 /// A connection whose evidence was verified, and until when that counts.
@@ -125,7 +132,10 @@ impl Identity {
         let spki = shown.and_then(|certificate| spki_sha256(certificate));
         let exporter = session.export_keying_material([0; 32], EXPORTER, Some(&[]));
         match (spki, exporter) {
-            (Some(spki), Ok(exporter)) => Ok(Identity { exporter, spki }),
+            (Some(spki), Ok(exporter)) => {
+                let certificate = shown.map(|der| Bytes::copy_from_slice(der)).unwrap_or_default();
+                Ok(Identity { exporter, spki, certificate })
+            }
             _ => Err("its certificate cannot be read".into()),
         }
     }
@@ -147,9 +157,15 @@ impl Demand {
         let deadline = Instant::now() + self.timeout;
         let nonce = nonce()?;
         let again = connection.proven.is_some();
+        let Some(question) = self.question(&nonce, None)? else {
+            let mut connection = connection;
+            let said = identity.certificate.clone();
+            connection.proven = Some(self.judge(said, nonce, identity, deadline, again).await?);
+            return Ok(connection);
+        };
         // A pool of its own: the connection is nobody else's before it has proved itself.
         let apart = pool.apart();
-        let asked = connection.send(self.question(&nonce, None)?, deadline, &apart);
+        let asked = connection.send(question, deadline, &apart);
         let document = async {
             let answer = asked.await.map_err(NoAnswer::from)?;
             read(answer).await.map_err(NoAnswer::Unattested)
@@ -173,7 +189,9 @@ impl Demand {
     ) -> Result<Proven, NoAnswer> {
         let deadline = Instant::now() + self.timeout;
         let nonce = nonce()?;
-        let request = self.question(&nonce, Some("https"))?;
+        let Some(request) = self.question(&nonce, Some("https"))? else {
+            return self.judge(identity.certificate.clone(), nonce, identity, deadline, again).await;
+        };
         let document = async {
             let answer = sender.try_send_request(request).await;
             let answer = answer.map_err(|error| NoAnswer::Broken(error.into_error()))?;
@@ -189,8 +207,13 @@ impl Demand {
         self.proofs.refused(&self.name, reason);
     }
 
-    fn question(&self, nonce: &[u8; 32], scheme: Option<&str>) -> Result<Request<RequestBody>, NoAnswer> {
-        let path = format!("{PATH}{}", hex::encode(nonce));
+    /// What is asked, where the certificate does not say it all.
+    fn question(
+        &self,
+        nonce: &[u8; 32],
+        scheme: Option<&str>,
+    ) -> Result<Option<Request<RequestBody>>, NoAnswer> {
+        let Some(path) = self.policy.speaks().question(nonce) else { return Ok(None) };
         let target = match scheme {
             Some(scheme) => format!("{scheme}://{}{path}", self.authority),
             None => path,
@@ -200,7 +223,7 @@ impl Demand {
         let request = Request::get(target).body(RequestBody::empty());
         let mut request = request.map_err(|error| NoAnswer::Unattested(error.to_string()))?;
         request.headers_mut().extend(host.map(|host| (header::HOST, host)));
-        Ok(request)
+        Ok(Some(request))
     }
 
     /// Verifies what it said, outside of the runtime's own threads.
@@ -213,7 +236,8 @@ impl Demand {
         again: bool,
     ) -> Result<Proven, NoAnswer> {
         let (this, asked_at) = (self.clone(), Instant::now());
-        let verify = tokio::task::spawn_blocking(move || this.verify(&document, &nonce, identity, asked_at));
+        let of = identity.clone();
+        let verify = tokio::task::spawn_blocking(move || this.verify(document, &nonce, &of, asked_at));
         match tokio::time::timeout_at(deadline, verify).await {
             Ok(Ok(Ok(session))) => {
                 self.proofs.good(&self.name, again);
@@ -234,9 +258,9 @@ impl Demand {
     /// The lease counts from `asked_at`: evidence is never younger than its nonce.
     fn verify(
         &self,
-        document: &Bytes,
+        answer: Bytes,
         nonce: &[u8; 32],
-        identity: Identity,
+        identity: &Identity,
         asked_at: Instant,
     ) -> Result<Session, Refusal> {
         let now = jiff::Timestamp::now();
@@ -247,26 +271,48 @@ impl Demand {
             policy: Some(&self.policy),
             simulated: self.simulated.as_deref(),
         };
-        let attested = Document::read(document)?.verify(&Collateral::default(), &question)?;
-        let bound = match attested.keyset.tls_exporter {
+        let (Known { keyset, reports }, document) = self.known(answer, nonce, &question)?;
+        let bound = match keyset.tls_exporter {
             Some(exporter) if exporter == identity.exporter => "exporter",
             // Whoever relays evidence of another machine has another connection.
             Some(_) => return Err(Refusal::ReportData("it names another TLS connection".into())),
-            None if attested.keyset.tls_spki.contains(&identity.spki) => "spki",
+            None if keyset.tls_spki.contains(&identity.spki) => "spki",
             None => return Err(Refusal::ReportData("it names another TLS key than the connection's".into())),
         };
-        let source = attested.reports.iter().map(|report| report.source).min();
+        let source = reports.iter().map(|report| report.source).min();
         Ok(Session {
             name: self.name.clone(),
             bound,
-            evidence: sha256(document),
-            document: Mutex::new(Some(document.clone())),
+            evidence: sha256(&document),
+            document: Mutex::new(Some(document)),
             verified_at: u64::try_from(now.as_microsecond()).unwrap_or(0),
             source: source.unwrap_or(Source::OperatorAsserted),
-            keys: attested.keyset.shard_keys,
+            keys: keyset.shard_keys,
             good_until: asked_at + self.lease,
             renew_at: asked_at + self.lease / 2,
         })
+    }
+}
+
+impl Demand {
+    /// Verifies an answer, in the form that the policy names. Gives what is kept of it, too.
+    fn known(
+        &self,
+        answer: Bytes,
+        nonce: &[u8; 32],
+        question: &Question<'_>,
+    ) -> Result<(Known, Bytes), Refusal> {
+        let collateral = match &self.collateral {
+            Some(path) => read_collateral(path).map_err(|error| Refusal::Collateral(format!("{error:#}")))?,
+            None => Collateral::default(),
+        };
+        let speaks = self.policy.speaks();
+        if speaks == Speaks::Colophon {
+            let attested = Document::read(&answer)?.verify(&collateral, question)?;
+            return Ok((Known { keyset: attested.keyset, reports: attested.reports }, answer));
+        }
+        let told = Told::new(speaks, nonce, &answer, collateral)?;
+        Ok((told.verify(&Collateral::default(), question)?, told.to_json().into()))
     }
 }
 

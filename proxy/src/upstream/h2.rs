@@ -179,7 +179,8 @@ async fn renew(shared: Weak<Shared>, over: CancellationToken, demand: Arc<Demand
         if waited.is_none() || !in_force || live.sender.is_closed() {
             return;
         }
-        match over.run_until_cancelled(demand.prove_h2(&mut live.sender, proven.identity, true)).await {
+        match over.run_until_cancelled(demand.prove_h2(&mut live.sender, proven.identity.clone(), true)).await
+        {
             Some(Ok(renewed)) => live.proven = Some(renewed),
             Some(Err(why)) => {
                 tracing::warn!(upstream = &*demand.name, %why, "its evidence was not renewed");

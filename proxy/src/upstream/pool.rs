@@ -73,7 +73,7 @@ impl Pool {
         if let (Some(demand), Some(proven)) = (&self.demand, &connection.proven)
             && proven.session.renew_at() <= Instant::now()
         {
-            let (demand, identity, pool) = (demand.clone(), proven.identity, self.clone());
+            let (demand, identity, pool) = (demand.clone(), proven.identity.clone(), self.clone());
             drop(self.tasks.spawn(async move { pool.renew(&demand, connection, identity).await }));
             return;
         }

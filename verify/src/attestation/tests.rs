@@ -178,14 +178,12 @@ fn only_dated_hardware_with_reference_values_counts_for_tee() {
     let compared =
         colophon_attest::verify(&evidence, &collateral, &Question { policy: Some(&pinned), ..question })
             .unwrap();
-    let statement = aci::Statement { keyset_digest: [0; 32], nonce: None };
-    let attested = |reports| Attested { keyset: Keyset::default(), statement: statement.clone(), reports };
-    assert_eq!(level(&attested(vec![compared.clone()]), true), Level::Tee);
-    assert_eq!(upstream::shown(level(&attested(vec![compared.clone()]), true), true), Level::Tee);
-    assert_eq!(upstream::shown(level(&attested(vec![compared.clone()]), true), false), Level::Sign);
-    assert_eq!(level(&attested(vec![compared.clone()]), false), Level::Sign, "undated");
-    assert_eq!(level(&attested(vec![compared, report]), true), Level::Sign, "one was not compared");
-    assert_eq!(level(&attested(vec![]), true), Level::Sign);
+    assert_eq!(level(std::slice::from_ref(&compared), true), Level::Tee);
+    assert_eq!(upstream::shown(level(std::slice::from_ref(&compared), true), true), Level::Tee);
+    assert_eq!(upstream::shown(level(std::slice::from_ref(&compared), true), false), Level::Sign);
+    assert_eq!(level(std::slice::from_ref(&compared), false), Level::Sign, "undated");
+    assert_eq!(level(&[compared, report], true), Level::Sign, "one was not compared");
+    assert_eq!(level(&[], true), Level::Sign);
 }
 
 /// When the token was made that renewed evidence answers: between the announced one's and the anchor.

@@ -3,7 +3,8 @@
 //! That the answer came over the connection on which the evidence was given is the word of this proxy. The signature is not: with it
 //! the record counts as `tee` where the evidence does, whatever this proxy is (DESIGN section 8).
 
-use colophon_attest::{Attested, Collateral, Document, Question, Report, Source};
+use colophon_attest::told::{Known, verify_kept};
+use colophon_attest::{Collateral, Question, Report, Source};
 use colophon_receipt::Level;
 use colophon_receipt::fields::{REQUEST_BODY, RESPONSE_BODY, Upstream};
 use colophon_receipt::merkle::sha256;
@@ -64,7 +65,7 @@ pub(crate) fn check(
     let attested = attested?;
     let before = stamps.upper().map(|stamp| stamp.time);
     Some(UpstreamSide {
-        level: shown(level(&attested, before.is_some()), signed),
+        level: shown(level(&attested.reports, before.is_some()), signed),
         source: attested.reports.iter().map(|report| report.source).min().unwrap_or(Source::OperatorAsserted),
         reports: attested.reports,
         before,
@@ -84,7 +85,7 @@ fn evidence(
     trust: Option<&Trust>,
     at: Option<u64>,
     checks: &mut Checks,
-) -> Option<Attested> {
+) -> Option<Known> {
     let document = receipt.upstream_evidence.as_ref()?;
     if named.and_then(|upstream| upstream.evidence) != Some(sha256(&document.0)) {
         let why = "the receipt has evidence of an upstream that its record does not name";
@@ -101,8 +102,7 @@ fn evidence(
     let simulated = simulated_roots(trust);
     let question =
         Question { at: at / 1_000_000, policy, simulated: simulated.as_ref(), ..Question::default() };
-    let judged =
-        Document::read(&document.0).and_then(|document| document.verify(&Collateral::default(), &question));
+    let judged = verify_kept(&document.0, &Collateral::default(), &question);
     match &judged {
         Err(refusal) => drop(checks.add(UPSTREAM_EVIDENCE, Err(refusal.to_string()))),
         Ok(attested) if policy.is_some() => {
@@ -121,7 +121,7 @@ fn evidence(
 }
 
 /// That a key of the evidence signed the bodies that the record has, about when the record says.
-fn signed(base: &[u8], signature: &[u8], record: &Record, attested: &Attested) -> Result<String, String> {
+fn signed(base: &[u8], signature: &[u8], record: &Record, attested: &Known) -> Result<String, String> {
     let base = std::str::from_utf8(base).map_err(|_| "its base is not text")?;
     let base = Base::parse(base)?;
     if base.input.alg() != Some(ALG) {
