@@ -28,6 +28,8 @@ pub struct Covered {
     pub decision: Decision,
     /// The rules that may match, by the body; then the one that matches if none of these does.
     pub rules: Vec<Arc<str>>,
+    /// Whether one of these rules passes: then some bodies leave no record.
+    pub may_pass: bool,
 }
 
 /// A route as a server documents it.
@@ -96,6 +98,8 @@ impl Policy {
             rules.push(Arc::from(crate::decide::DEFAULT_RULE));
         }
         let decision = explanation.decision;
+        let mut all = self.rules.iter().chain([&self.default]);
+        let may_pass = all.any(|rule| rule.level == Level::Pass && rules.contains(&rule.name));
         Some(Covered {
             method: method.clone(),
             path: server_route.path.clone(),
@@ -104,14 +108,15 @@ impl Policy {
             generating: route.generating,
             decision,
             rules,
+            may_pass,
         })
     }
 }
 
 impl Covered {
-    /// Whether this wants a look: a generating route that passes, or a route that no profile names.
+    /// Whether this wants a look: a generating route that passes, if only with some bodies, or a route that no profile names.
     pub fn doubtful(&self) -> bool {
-        self.api == Api::Unknown || (self.generating && self.decision.level == Level::Pass)
+        self.api == Api::Unknown || (self.generating && self.may_pass)
     }
 }
 

@@ -11,6 +11,6 @@ use crate::shell::{cargo, root, run, target};
 pub(crate) fn compare() -> Result<()> {
     let mut command = cargo();
     command.args(["test", "--locked", "--manifest-path"]).arg(root().join("differential/Cargo.toml"));
-    command.arg("--target-dir").arg(target().join("differential"));
+    command.arg("--target-dir").arg(target());
     run(command.args(["--", "--nocapture"]))
 }

@@ -34,6 +34,7 @@ fn rules_about_the_body_are_listed_before_the_certain_one() {
     let covered = policy.coverage(&routes);
     assert_eq!(covered[1].rules.iter().map(|rule| &**rule).collect::<Vec<_>>(), ["med", "all"]);
     assert_eq!(covered[1].decision.level, Level::Sign);
+    assert!(covered[1].doubtful(), "whoever names another model passes");
     assert_eq!(
         (covered[0].path.as_str(), covered[0].api, covered[0].doubtful()),
         ("/other", Api::Unknown, true)

@@ -131,7 +131,10 @@ fn a_file_that_says_too_little_or_too_much_is_refused() {
         ("gone.json", "cannot read"),
     ] {
         let yaml = format!("jwt: {{jwksFile: {jwks}, issuer: a, audience: b}}");
-        let error = format!("{:#}", read(dir.path(), &yaml).map(|_| ()).unwrap_err());
+        let (folder, (told, said)) = (dir.path().to_owned(), std::sync::mpsc::channel());
+        std::thread::spawn(move || told.send(read(&folder, &yaml).map(|_| ())));
+        let read = said.recv_timeout(std::time::Duration::from_secs(20)).expect("it waits for a writer");
+        let error = format!("{:#}", read.unwrap_err());
         assert!(error.contains(words), "{jwks}: {error}");
     }
 }
