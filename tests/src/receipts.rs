@@ -123,6 +123,21 @@ impl Fetched {
         (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
     }
 
+    /// What `colophon-verify --json` reports by this trust file, without the bodies: its exit code, and the report.
+    ///
+    /// # Panics
+    /// When it gives no JSON.
+    pub fn report(&self, trust: &[u8]) -> (i32, serde_json::Value) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (receipt, trusted) = (folder.path().join("receipt"), folder.path().join("trust"));
+        fs::write(&receipt, &self.json).expect("a file in the temporary folder");
+        fs::write(&trusted, trust).expect("a file in the temporary folder");
+        let mut command = Command::new(paths::program("colophon-verify"));
+        command.arg(receipt).arg("--trust").arg(trusted).arg("--json");
+        let output = process::run(&mut command, PATIENCE);
+        (output.status.code().unwrap_or(-1), serde_json::from_slice(&output.stdout).expect("a report"))
+    }
+
     /// It verifies with these bodies; and with a flipped byte in either it does not.
     ///
     /// # Panics

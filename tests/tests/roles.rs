@@ -2,7 +2,7 @@
 //! store.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use colophon_tests::certs::Authority;
 use colophon_tests::client::get;
@@ -11,6 +11,8 @@ use colophon_tests::faults::{Fault, Faults};
 use colophon_tests::fleet::{Fleet, ask, exchange, upstream, url, verify};
 use colophon_tests::process::Process;
 use colophon_tests::receipts::Fetched;
+use colophon_tests::tsa::{P256, Tsa};
+use colophon_tests::wire::Message;
 use colophon_tests::{PATIENCE, client, pause, wait_for};
 
 /// The store of a fleet in a folder.
@@ -341,4 +343,52 @@ fn a_sidecar_starts_without_its_log_serves_and_catches_up() {
     assert!(sidecar.stop().success(), "{}", sidecar.process().log());
     assert_sound(folder.path());
     assert_eq!(records(folder.path()), 11);
+}
+
+/// The µs of now.
+fn now() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros()).unwrap()
+}
+
+/// Nothing in the log says that a record is older than the log itself can: what comes late is dated late, though its own
+/// clock says otherwise and others were dated meanwhile.
+#[test]
+fn a_statement_that_comes_late_is_dated_when_it_came() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, tsa) = (Fleet::new(folder.path()), Tsa::new(P256).serve());
+    let log = fleet.replica(|options| {
+        options.arg(&["--store", &store(folder.path()), "--tsa-every", "1s", "--tsa", &tsa.url()]);
+        options.arg(&["--tsa-root", &tsa.tsa().path("root.pem").display().to_string()]);
+    });
+    let (way, upstream) = (Faults::before(log.listen()), upstream());
+    let mut sidecar = fleet.sidecar(&upstream.url(), &[way.url()], |options| {
+        options.arg(&["--store", &store(folder.path())]);
+    });
+    let early = ask(&sidecar);
+    verify(&sidecar, &early);
+    way.set(Fault::Away);
+    let late = ask(&sidecar);
+    let asked = now();
+    // The TSA's clock vouches for 1.5 s: what is before this is told from what is after.
+    pause(Duration::from_secs(5));
+    let back = now();
+    way.set(Fault::None);
+    verify(&sidecar, &late);
+    // Both dated by the log; a sidecar finds that at its start, and from time to time.
+    let trust = get(log.listen(), "/v1/colophon/keys").body;
+    let mut times = |response: &Message| {
+        let dated = wait_for(PATIENCE, || {
+            sidecar.stop();
+            sidecar.restart();
+            let fetched = Fetched::of(response, sidecar.listen());
+            (!fetched.receipt().anchors.is_empty()).then_some(fetched)
+        });
+        let fetched = dated.expect("a dated receipt");
+        let (code, report) = fetched.report(&trust);
+        assert_eq!((code, &report["result"]), (0, &"trusted".into()), "{report:#}");
+        (fetched.leaf.completed_at, report["time"]["upper"].as_u64().unwrap())
+    };
+    let (of_early, of_late) = (times(&early), times(&late));
+    assert!(of_early.0 <= of_early.1 && of_early.1 < back, "{of_early:?}, back at {back}");
+    assert!(of_late.0 <= asked && of_late.1 >= back, "{of_late:?}, asked at {asked}, back at {back}");
 }
