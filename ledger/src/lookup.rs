@@ -7,6 +7,7 @@
 use crate::anchor::Anchors;
 use crate::generation::{Older, is_statement};
 use crate::head::SignedHead;
+use crate::id_hash::ByRecordId;
 use crate::index::{self, Index, Target};
 use crate::ledger::LedgerError;
 use crate::ledger::keeper::{batch_name, private_name};
@@ -70,7 +71,7 @@ pub struct ErasedRecord {
 /// Where the newest records are.
 #[derive(Debug, Default)]
 pub(crate) struct Cache {
-    places: HashMap<RecordId, (Arc<Target>, u32)>,
+    places: HashMap<RecordId, (Arc<Target>, u32), ByRecordId>,
     order: VecDeque<RecordId>,
 }
 
@@ -82,13 +83,14 @@ impl Cache {
     pub(crate) fn insert(&mut self, target: Target, rows: impl Iterator<Item = (RecordId, u32)>) {
         let target = Arc::new(target);
         for (id, slot) in rows {
-            self.places.insert(id, (target.clone(), slot));
-            self.order.push_back(id);
-        }
-        while self.order.len() > CACHED {
-            if let Some(oldest) = self.order.pop_front() {
+            // Before the new one: beyond a limit just above, the table would double.
+            if self.order.len() >= CACHED
+                && let Some(oldest) = self.order.pop_front()
+            {
                 self.places.remove(&oldest);
             }
+            self.places.insert(id, (target.clone(), slot));
+            self.order.push_back(id);
         }
     }
 }

@@ -24,7 +24,7 @@ mod vault;
 
 pub(crate) use crypt::Tenant;
 pub use crypt::{CryptError, Kek};
-pub(crate) use file::{Entry, Plain};
+pub(crate) use file::{Entry, Openings};
 pub(crate) use frames::{MAX_COPY, Shelved, fence};
 pub(crate) use journal::Done;
 pub use rewrap::{Rewrap, Rewrapped, rewrap};

@@ -154,7 +154,7 @@ pub(crate) struct Limits {
 }
 
 /// The segments that a finished record keeps alive until it is logged.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Holds(Vec<u64>);
 
 impl Holds {

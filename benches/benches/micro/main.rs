@@ -17,6 +17,7 @@ criterion_group!(
     reading::reading,
     reading::scanners,
     record::record,
+    record::rules,
     record::signatures,
     batch::batch,
     verify::verify,

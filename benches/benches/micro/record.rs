@@ -5,6 +5,7 @@ use std::hint::black_box;
 use colophon_benches::exchange::fields;
 use colophon_receipt::merkle;
 use colophon_receipt::record::{Record, seal};
+use colophon_receipt::statement::{RuleCount, Rules};
 use colophon_receipt::{Level, Outcome};
 use colophon_signer::Ed25519Key;
 use colophon_signer::httpsig::{Component, Params, signature_base};
@@ -67,6 +68,18 @@ pub(crate) fn record(c: &mut Criterion) {
         });
     });
     group.finish();
+}
+
+/// Counting an exchange by its rule, of 64 that have counted before: for `pass` with the exchange, for all others beside it.
+pub(crate) fn rules(c: &mut Criterion) {
+    let names: Vec<String> = (0..64).map(|number| format!("department-{number}")).collect();
+    let mut rules = Rules::default();
+    let one = RuleCount { passed: 1, ..RuleCount::default() };
+    names.iter().for_each(|name| rules.add(name.as_bytes(), &one));
+    let mut next = names.iter().cycle();
+    c.bench_function("record/count-by-64-rules", |b| {
+        b.iter(|| rules.add(next.next().expect("it goes round").as_bytes(), black_box(&one)))
+    });
 }
 
 pub(crate) fn signatures(c: &mut Criterion) {

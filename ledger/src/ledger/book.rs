@@ -1,7 +1,7 @@
 //! What the shard knows about exchanges that no statement describes yet. Everything here is short and under one lock.
 
 use crate::id_hash::ByRecordId;
-use crate::private::{Entry, NO_TENANT};
+use crate::private::{Entry, NO_TENANT, Openings};
 use crate::wal::{Holds, WalError};
 use colophon_receipt::record::{Record, RecordId};
 use colophon_receipt::statement::{Counters, OTHER, RuleCount, Rules};
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A finished record on its way to the log.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Pending {
     pub(crate) id: RecordId,
     pub(crate) tenant: Option<Arc<[u8]>>,
@@ -44,6 +44,12 @@ impl Pending {
         let (refused, degraded) = (u64::from(self.refused), u64::from(self.degraded));
         let count = RuleCount { recorded: 1, refused, degraded, ..RuleCount::default() };
         rules.add(named(self.rule.as_deref()), &count);
+    }
+}
+
+impl Openings for Vec<Pending> {
+    fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
+        self.iter().map(Pending::opening)
     }
 }
 

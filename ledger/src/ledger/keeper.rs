@@ -19,7 +19,6 @@ use crate::destination::Destination;
 use crate::draws::Due;
 use crate::index::{self, Target};
 use crate::log::LogError;
-use crate::private::Plain;
 use crate::shard::Shard;
 use crate::wal::WalError;
 use colophon_receipt::Hash;
@@ -198,11 +197,11 @@ struct Sealed {
     seq: u64,
     shard: Arc<Shard>,
     statement: Vec<u8>,
-    records: Vec<Pending>,
+    /// Shared with whoever seals what opens them, until that is stored.
+    records: Arc<Vec<Pending>>,
     /// Of a batch of evidence; it has no records then.
     evidence: Option<evidence::Leaves>,
     batch: Made,
-    openings: Arc<Plain>,
     /// What is to be drawn.
     due: Option<Due>,
     stored: bool,
@@ -359,15 +358,14 @@ impl Worker {
         late::name_announcement(&self.ledger, &self.chain.shard, &mut records);
         // A large batch takes milliseconds of hashing.
         let built = beside(move || {
-            let openings = Plain::new(records.iter().map(Pending::opening));
             if let Some(evidence) = evidence {
-                return (evidence.batch(), openings, records, Some(evidence));
+                return (evidence.batch(), records, Some(evidence));
             }
             let hashes: Vec<Hash> = records.iter().map(|pending| pending.record.leaf_hash).collect();
             let leaves = records.iter().map(|pending| (&pending.id, pending.record.leaf.as_slice()));
-            (batch::make(leaves, &hashes), openings, records, None)
+            (batch::make(leaves, &hashes), records, None)
         });
-        let (batch, openings, records, evidence) = built.await?;
+        let (batch, records, evidence) = built.await?;
         let leaves = evidence.as_ref().map_or(0, evidence::Leaves::len);
         let chain = &mut self.chain;
         let received = total.received - chain.base.received;
@@ -417,10 +415,9 @@ impl Worker {
                 .iter()
                 .any(|pending| may_be_drawn(&pending.record.leaf))
                 .then(|| Due::new(&chain.shard.name, chain.next_seq, to, batch.root)),
-            records,
+            records: Arc::new(records),
             evidence,
             batch,
-            openings: Arc::new(openings),
             stored: false,
             log_index: None,
             told,
@@ -442,7 +439,7 @@ impl Worker {
         if !sealed.stored && !empty {
             inner.objects.put(&batch_name(name, sealed.seq), sealed.batch.file.clone()).await?;
             if !sealed.records.is_empty() {
-                inner.vault.put(name, sealed.seq, &sealed.openings).await?;
+                inner.vault.put(name, sealed.seq, &sealed.records).await?;
             }
             if let Some(about) = sealed.evidence.as_ref().and_then(evidence::Leaves::about_key) {
                 inner.objects.put(&about_key_name(name, sealed.seq), about.note.clone()).await?;
@@ -452,8 +449,6 @@ impl Worker {
                 inner.objects.put(&due.name(), due.encode().into()).await?;
             }
             sealed.stored = true;
-            // Not needed any more, and as large as all else together.
-            sealed.openings = Arc::default();
         }
         let log_index = match sealed.log_index {
             Some(index) => index,
@@ -477,8 +472,8 @@ impl Worker {
         }
         self.ledger.cache().insert(target, rows());
         self.ledger.logged(sealed.records.iter().map(|pending| &pending.id));
-        let holds: Vec<_> =
-            sealed.records.iter_mut().map(|pending| std::mem::take(&mut pending.holds)).collect();
+        let records = Arc::unwrap_or_clone(std::mem::take(&mut sealed.records));
+        let holds: Vec<_> = records.into_iter().map(|pending| pending.holds).collect();
         if let Some(due) = sealed.due.take() {
             inner.draws.add(due);
         }

@@ -47,19 +47,23 @@ pub(crate) enum FileError {
     Crypt(#[from] CryptError),
 }
 
-/// The openings of one batch, encoded and not yet sealed.
-#[derive(Debug, Default)]
-pub(crate) struct Plain {
-    texts: Vec<u8>,
-    rows: Vec<Row>,
-}
+/// The records of one batch, in the order of its slots, that are to be opened later.
+pub(crate) trait Openings: Send + Sync + 'static {
+    fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>>;
 
-#[derive(Debug)]
-struct Row {
-    id: RecordId,
-    /// Which key seals it.
-    kind: (Tenant, u32),
-    text: Range<usize>,
+    /// Each with whose key seals it, of which month.
+    fn kinds(&self) -> impl Iterator<Item = (Entry<'_>, (Tenant, u32))> {
+        // Records of one tenant come in runs, and hashing its name would be paid for each.
+        let mut last: Option<(&[u8], Tenant)> = None;
+        self.entries().map(move |entry| {
+            let tenant = match last {
+                Some((name, tenant)) if name == entry.tenant => tenant,
+                _ => Tenant::new(entry.tenant),
+            };
+            last = Some((entry.tenant, tenant));
+            (entry, (tenant, civil_month(entry.completed_at / 1000)))
+        })
+    }
 }
 
 /// One record to be opened later.
@@ -82,59 +86,29 @@ impl Entry<'_> {
     }
 }
 
-impl Plain {
-    /// Encodes openings, in the order of the batch's slots.
-    pub(crate) fn new<'a>(entries: impl ExactSizeIterator<Item = Entry<'a>> + Clone) -> Plain {
-        // All at once: what grows by doubling takes three times as much for a moment.
-        let bytes = entries.clone().map(|entry| entry.room()).sum();
-        let mut plain = Plain { texts: Vec::with_capacity(bytes), rows: Vec::with_capacity(entries.len()) };
-        // Records of one tenant come in runs, and hashing its name would be paid for each.
-        let mut last: Option<(&[u8], Tenant)> = None;
-        for entry in entries {
-            let tenant = match last {
-                Some((name, tenant)) if name == entry.tenant => tenant,
-                _ => Tenant::new(entry.tenant),
-            };
-            last = Some((entry.tenant, tenant));
-            let start = plain.texts.len();
-            encode(&entry, &mut plain.texts);
-            plain.rows.push(Row {
-                id: *entry.id,
-                kind: (tenant, civil_month(entry.completed_at / 1000)),
-                text: start..plain.texts.len(),
-            });
-        }
-        plain
+/// The file, sealed. `keys` has one for each of the openings' kinds. `salt` is random.
+pub(crate) fn seal(
+    openings: &impl Openings,
+    shard: &str,
+    seq: u64,
+    salt: &[u8; 16],
+    keys: &BTreeMap<(Tenant, u32), Arc<DataKey>>,
+) -> Result<Vec<u8>, FileError> {
+    let mut page_keys = BTreeMap::new();
+    for (kind, key) in keys {
+        page_keys.insert(*kind, (key.name.to_bytes(), key.of_file(salt)?));
     }
-
-    /// Whose keys are needed, and of which months.
-    pub(crate) fn kinds(&self) -> impl Iterator<Item = (Tenant, u32)> {
-        let mut kinds: Vec<_> = self.rows.iter().map(|row| row.kind).collect();
-        kinds.sort_unstable();
-        kinds.dedup();
-        kinds.into_iter()
+    // Room for all at once: what grows by doubling takes three times as much for a moment.
+    let texts = openings.entries().map(|entry| entry.room()).sum();
+    let mut file = Writer::new(salt, openings.entries().len(), texts);
+    let mut text = Vec::new();
+    for ((entry, kind), slot) in openings.kinds().zip(0..) {
+        let (name, key) = page_keys.get(&kind).ok_or(FileError::Crypt(CryptError::Seal))?;
+        text.clear();
+        encode(&entry, &mut text);
+        file.sealed(name, key, Place { shard, seq, slot, id: entry.id }, &text)?;
     }
-
-    /// The file, sealed. `keys` has one for each of `kinds`. `salt` is random.
-    pub(crate) fn seal(
-        &self,
-        shard: &str,
-        seq: u64,
-        salt: &[u8; 16],
-        keys: &BTreeMap<(Tenant, u32), Arc<DataKey>>,
-    ) -> Result<Vec<u8>, FileError> {
-        let mut page_keys = BTreeMap::new();
-        for (kind, key) in keys {
-            page_keys.insert(*kind, (key.name.to_bytes(), key.of_file(salt)?));
-        }
-        let mut file = Writer::new(salt, self.rows.len(), self.texts.len());
-        for (row, slot) in self.rows.iter().zip(0..) {
-            let (name, key) = page_keys.get(&row.kind).ok_or(FileError::Crypt(CryptError::Seal))?;
-            let text = self.texts.get(row.text.clone()).ok_or(FileError::Offsets)?;
-            file.sealed(name, key, Place { shard, seq, slot, id: &row.id }, text)?;
-        }
-        Ok(file.finish())
-    }
+    Ok(file.finish())
 }
 
 fn encode(entry: &Entry<'_>, out: &mut Vec<u8>) {

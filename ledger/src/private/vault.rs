@@ -1,14 +1,14 @@
 //! The private store with its keys: seals what is written, opens what is read.
 
 use super::crypt::{CryptError, DataKey, KEY_FILE, Kek, KeyName, Place, Tenant};
-use super::file::{self, FIRST_READ, Head, Page, Plain};
+use super::file::{self, FIRST_READ, Head, Openings, Page};
 use super::{Opening, read};
 use crate::ledger::LedgerError;
 use crate::ledger::keeper::private_name;
 use crate::ledger::objects::Objects;
 use colophon_receipt::erasure::ErasureId;
 use colophon_receipt::record::RecordId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -69,18 +69,25 @@ impl Vault {
     }
 
     /// Seals the openings of a batch and stores them.
-    pub(crate) async fn put(&self, shard: &str, seq: u64, plain: &Arc<Plain>) -> Result<(), LedgerError> {
+    pub(crate) async fn put(
+        &self,
+        shard: &str,
+        seq: u64,
+        openings: &Arc<impl Openings>,
+    ) -> Result<(), LedgerError> {
         let name = private_name(shard, seq);
         for _ in 0..TRIES {
             let mut keys = BTreeMap::new();
-            for kind in plain.kinds() {
+            let kinds: BTreeSet<_> = openings.kinds().map(|(_, kind)| kind).collect();
+            for kind in kinds {
                 keys.insert(kind, self.writing_key(kind).await?);
             }
             let mut salt = [0; 16];
             getrandom::fill(&mut salt)?;
-            let (text, owner, used) = (plain.clone(), shard.to_owned(), keys.clone());
+            let (openings, owner, used) = (openings.clone(), shard.to_owned(), keys.clone());
             // A large batch takes tens of milliseconds.
-            let sealed = tokio::task::spawn_blocking(move || text.seal(&owner, seq, &salt, &used)).await;
+            let seal = move || file::seal(&*openings, &owner, seq, &salt, &used);
+            let sealed = tokio::task::spawn_blocking(seal).await;
             let file = sealed.map_err(|e| damage(&name, e))?.map_err(|e| damage(&name, e))?;
             self.store.put(&name, file.into()).await?;
             // Whoever shares the store may have destroyed a key between its look-up and now.

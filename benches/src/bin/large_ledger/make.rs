@@ -1,6 +1,7 @@
 //! Records as fast as the ledger takes them, or at a rate.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -46,11 +47,14 @@ struct Run<'a> {
     args: &'a MakeArgs,
     begun: Instant,
     next: AtomicU64,
+    /// The rule that decides all of them, by which they are counted.
+    rule: Arc<str>,
 }
 
 pub(super) async fn make(folder: &Path, args: &MakeArgs, out: &mut Out) -> anyhow::Result<()> {
     let (ledger, keeper) = Ledger::open(config(folder, args.durability)?).await?;
-    let run = Run { ledger: &ledger, args, begun: Instant::now(), next: AtomicU64::new(0) };
+    let run =
+        Run { ledger: &ledger, args, begun: Instant::now(), next: AtomicU64::new(0), rule: "chat".into() };
     let before = cpu()?;
     let lanes = join_all((0..args.in_flight).map(|_| run.lane())).await;
     let hot = cpu()?.0 - before.0;
@@ -114,7 +118,7 @@ impl Run<'_> {
             level: Level::Commit,
             fields: &early,
             tenant: None,
-            rule: None,
+            rule: Some(&self.rule),
         })?;
         ledger.opened(&mut ticket).await?;
         let fields = exchange::fields(n);

@@ -62,7 +62,7 @@ impl Worker {
         };
         self.take_over(shard, refused.from, base)?;
         if let Some(sealed) = self.inflight.take() {
-            self.held.splice(0..0, sealed.records);
+            self.held.splice(0..0, Arc::unwrap_or_clone(sealed.records));
             if let Some(evidence) = sealed.evidence {
                 self.evidence.push_front(evidence.again());
             }

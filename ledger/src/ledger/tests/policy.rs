@@ -16,19 +16,6 @@ async fn sound(store: &Arc<dyn ObjectStore>) -> (u64, u64) {
     (report.policy_changes, report.policies)
 }
 
-/// The next life, once the task of the one before has let go of the folder.
-async fn reopen(config: Config, store: &Arc<dyn ObjectStore>) -> (Ledger, Keeper) {
-    for _ in 0..5000 {
-        match open(config.clone(), store.clone()).await {
-            Err(LedgerError::Locked(_) | LedgerError::Log(LogError::State(_))) => {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-            opened => return opened.unwrap(),
-        }
-    }
-    panic!("the folder stays locked");
-}
-
 #[tokio::test]
 async fn a_change_closes_the_batch_and_is_logged_before_it_is_in_force() {
     let (dir, store) = (TempDir::new().unwrap(), memory());

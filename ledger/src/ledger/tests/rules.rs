@@ -94,7 +94,7 @@ async fn what_a_crash_left_keeps_its_rule() {
     std::mem::forget(open_one);
     let copy = dir.path().join("copy/data");
     copy_folder(&dir.path().join("data"), &copy);
-    let (ledger, keeper) = open(Config { data: copy, ..config(dir.path()) }, store).await.unwrap();
+    let (ledger, keeper) = reopen(Config { data: copy, ..config(dir.path()) }, &store).await;
     keeper.close().await.unwrap();
     assert_eq!(told(&last(&ledger).await), [("chat", [1, 0, 0, 0, 0]), ("mail", [1, 0, 0, 0, 0])]);
 }

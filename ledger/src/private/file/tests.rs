@@ -1,3 +1,4 @@
+use super::seal as seal_file;
 use super::*;
 use crate::private::read;
 use colophon_receipt::record::{FieldSet, seal};
@@ -17,35 +18,63 @@ fn signature() -> KeptSignature {
     KeptSignature { base: "\"@status\": 200".into(), signature: [9; 64] }
 }
 
-/// Five records, the one numbered 3 with a signature, of two tenants and two months.
-fn plain() -> Plain {
-    let records: Vec<(Record, RecordId)> = (0..5).map(|n| (record(n), [n; 16])).collect();
-    let signatures = [signature()];
-    let entries = records.iter().zip(0u64..).map(|((record, id), n)| Entry {
-        record,
-        id,
-        completed_at: if n == 4 { TIME + 30 * 86_400_000_000 } else { TIME },
-        tenant: if n == 2 { b"clinic" } else { b"-" },
-        signatures: if n == 3 { &signatures } else { &[] },
-        announced: n,
-    });
-    Plain::new(entries.collect::<Vec<_>>().into_iter())
+/// A record and what else its opening says.
+struct Owned {
+    record: Record,
+    id: RecordId,
+    completed_at: u64,
+    tenant: &'static [u8],
+    signatures: Vec<KeptSignature>,
+    announced: u64,
 }
 
-fn keys(plain: &Plain) -> BTreeMap<(Tenant, u32), Arc<DataKey>> {
-    plain.kinds().map(|kind| (kind, Arc::new(DataKey::generate(kind.0, kind.1).unwrap()))).collect()
+impl Openings for Vec<Owned> {
+    fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'_>> {
+        self.iter().map(|one| Entry {
+            record: &one.record,
+            id: &one.id,
+            completed_at: one.completed_at,
+            tenant: one.tenant,
+            signatures: &one.signatures,
+            announced: one.announced,
+        })
+    }
+}
+
+/// Five records, the one numbered 3 with a signature, of two tenants and two months.
+fn openings() -> Vec<Owned> {
+    let one = |n: u8| Owned {
+        record: record(n),
+        id: [n; 16],
+        completed_at: if n == 4 { TIME + 30 * 86_400_000_000 } else { TIME },
+        tenant: if n == 2 { b"clinic" } else { b"-" },
+        signatures: if n == 3 { vec![signature()] } else { Vec::new() },
+        announced: n.into(),
+    };
+    (0..5).map(one).collect()
+}
+
+fn keys(openings: &Vec<Owned>) -> BTreeMap<(Tenant, u32), Arc<DataKey>> {
+    let key =
+        |(_, kind): (Entry<'_>, (Tenant, u32))| (kind, Arc::new(DataKey::generate(kind.0, kind.1).unwrap()));
+    openings.kinds().map(key).collect()
 }
 
 /// A version 1 file of the same records: what earlier programs wrote.
-pub(crate) fn clear<'a>(entries: impl ExactSizeIterator<Item = Entry<'a>> + Clone) -> Vec<u8> {
-    let plain = Plain::new(entries);
-    let mut out = [CLEAR.as_slice(), &(plain.rows.len() as u32).to_le_bytes()].concat();
-    let first = out.len() + (plain.rows.len() + 1) * 8;
-    out.extend_from_slice(&(first as u64).to_le_bytes());
-    for row in &plain.rows {
-        out.extend_from_slice(&((first + row.text.end) as u64).to_le_bytes());
+pub(crate) fn clear<'a>(entries: impl ExactSizeIterator<Item = Entry<'a>>) -> Vec<u8> {
+    let count = entries.len();
+    let (mut texts, mut ends) = (Vec::new(), Vec::new());
+    for entry in entries {
+        encode(&entry, &mut texts);
+        ends.push(texts.len());
     }
-    out.extend_from_slice(&plain.texts);
+    let mut out = [CLEAR.as_slice(), &(count as u32).to_le_bytes()].concat();
+    let first = out.len() + (count + 1) * 8;
+    out.extend_from_slice(&(first as u64).to_le_bytes());
+    for end in ends {
+        out.extend_from_slice(&((first + end) as u64).to_le_bytes());
+    }
+    out.extend_from_slice(&texts);
     out
 }
 
@@ -55,10 +84,10 @@ fn part(file: &[u8], range: Range<u64>) -> &[u8] {
 
 #[test]
 fn one_opening_is_read_without_the_others() {
-    let plain = plain();
-    let keys = keys(&plain);
-    assert_eq!(plain.kinds().count(), 3, "two tenants, and a second month");
-    let file = plain.seal(SHARD, 7, &[1; 16], &keys).unwrap();
+    let openings = openings();
+    let keys = keys(&openings);
+    assert_eq!(keys.len(), 3, "two tenants, and a second month");
+    let file = seal_file(&openings, SHARD, 7, &[1; 16], &keys).unwrap();
     let head = Head::read(&file).unwrap();
     assert_eq!(head, Head::Sealed(5, [1; 16]));
     assert_eq!(head.pages(&file).unwrap().len(), 5);
@@ -119,8 +148,8 @@ fn erased_pages_and_files_say_by_what() {
 
 #[test]
 fn what_is_no_file_of_openings_is_refused() {
-    let plain = plain();
-    let file = plain.seal(SHARD, 7, &[1; 16], &keys(&plain)).unwrap();
+    let openings = openings();
+    let file = seal_file(&openings, SHARD, 7, &[1; 16], &keys(&openings)).unwrap();
     for length in 0..file.len() {
         let whole = Head::read(&file[..length]).and_then(|head| head.pages(&file[..length]).map(drop));
         assert!(whole.is_err(), "{length} bytes");
