@@ -1,6 +1,9 @@
 use super::*;
 use std::cell::{Cell, RefCell};
 
+#[cfg(target_os = "linux")]
+mod fuse;
+
 /// Stands in for the kernel: counts writes, answers as its script says.
 #[derive(Default)]
 struct Fake {
