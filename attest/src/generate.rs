@@ -7,6 +7,8 @@
 pub mod configfs;
 #[cfg(feature = "nvml")]
 pub mod nvml;
+#[cfg(feature = "generate")]
+pub mod tpm;
 
 use crate::Platform;
 use serde::Serialize;
@@ -71,7 +73,14 @@ pub fn abilities() -> Vec<Ability> {
         by_provider(Platform::SevSnp, configfs::SEV_SNP),
         gpu(),
         device(Platform::Nitro, "/dev/nsm"),
-        device(Platform::Tpm, "/dev/tpmrm0"),
+        match tpm::look() {
+            Ok(()) => Ability {
+                platform: Platform::Tpm,
+                able: true,
+                why: format!("{}; counts for sign at most", tpm::DEVICE),
+            },
+            Err(error) => Ability { platform: Platform::Tpm, able: false, why: error.to_string() },
+        },
     ]
 }
 

@@ -6,6 +6,7 @@ mod go;
 mod npm;
 pub(crate) mod python;
 mod softhsm;
+mod swtpm;
 pub(crate) mod vllm;
 
 use anyhow::Result;
@@ -29,6 +30,12 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
             return Err(error);
         }
         skipped.push(format!("keys in a PKCS#11 token (SoftHSM2): {error:#}"));
+    }
+    if let Err(error) = swtpm::ensure() {
+        if full {
+            return Err(error);
+        }
+        skipped.push(format!("quotes of a TPM 2.0 in software (swtpm): {error:#}"));
     }
     if full {
         for module in [go::VERSITYGW, go::FAKE_GCS_SERVER, go::TLOG, go::TIMESTAMP_SERVER] {

@@ -98,7 +98,7 @@ fn the_recorded_aci_report_is_read() {
         (said, &[0; 32][..])
     );
     assert!(claim.tls_spki.is_empty());
-    assert_eq!(judge(Speaks::Aci, &file, Collateral::default()).unwrap_err().code(), "malformed", "a stub");
+    assert_eq!(judge(Speaks::Aci, &file, quote([0; 64]).1).unwrap_err().code(), "malformed", "a stub");
     let late = super::aci::claim(&file, &NONCE, 2_000_000_001).err().map(|refusal| refusal.code());
     assert_eq!(late, Some("time"));
 }
