@@ -69,7 +69,7 @@ spec:
     level: zk
     failurePolicy: Ignore
     deadline: 10m
-    onMiss: Record
+    onMiss: Downgrade
   - name: scrapers
     matches: [{method: GET, path: {type: Exact, value: /metrics}}]
     level: pass

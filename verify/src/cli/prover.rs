@@ -3,10 +3,10 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use colophon_receipt::proof::Statement;
 use serde_json::{Value, json};
@@ -15,6 +15,8 @@ use crate::proof::{Accepted, NotProven, ProofVerifier};
 
 /// Longest time that the program may take.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// How often it is looked whether it has ended.
+const POLL: Duration = Duration::from_millis(10);
 /// Most bytes that it may say.
 const MAX_SAID: u64 = 4 << 20;
 /// How many folders are tried before it is given up.
@@ -25,15 +27,16 @@ const TRIES: u32 = 100;
 pub(super) struct ProverCommand(Vec<String>);
 
 impl ProverCommand {
-    /// Splits at spaces. A word that names a file or folder here is made absolute, since the program runs in a folder of its own.
+    /// Splits at spaces. A word that names a file or folder here is made absolute, since the program runs in a folder of its
+    /// own. The program itself is looked for in `PATH` unless it has a `/`: what lies here may have come with the receipt.
     pub(super) fn new(text: &str) -> Result<ProverCommand, String> {
-        let word = |word: &str| match Path::new(word).exists() {
-            true => {
-                std::path::absolute(word).map_or_else(|_| word.to_owned(), |path| path.display().to_string())
-            }
-            false => word.to_owned(),
-        };
-        let words: Vec<String> = text.split_whitespace().map(word).collect();
+        let word =
+            |(at, word): (usize, &str)| match (at > 0 || word.contains('/')) && Path::new(word).exists() {
+                true => std::path::absolute(word)
+                    .map_or_else(|_| word.to_owned(), |path| path.display().to_string()),
+                false => word.to_owned(),
+            };
+        let words: Vec<String> = text.split_whitespace().enumerate().map(word).collect();
         match words.is_empty() {
             true => Err("--prover-cmd names no program".into()),
             false => Ok(ProverCommand(words)),
@@ -65,7 +68,8 @@ impl ProverCommand {
             // It goes on, or floods.
             let _ = child.kill();
         }
-        let ended = child.wait().map_err(|error| error.to_string())?;
+        // Whoever has closed its output may still run on.
+        let ended = within(&mut child, PATIENCE).map_err(|error| error.to_string())?;
         match said {
             Err(_) => Err(format!("it did not end within {} s", PATIENCE.as_secs())),
             Ok(Err(error)) => Err(error.to_string()),
@@ -76,6 +80,20 @@ impl ProverCommand {
             Ok(Ok(bytes)) => Ok(bytes),
         }
     }
+}
+
+/// Waits for the end of a program, and makes an end of it when it takes too long.
+#[allow(clippy::disallowed_methods, reason = "there is no runtime here")]
+fn within(child: &mut Child, patience: Duration) -> std::io::Result<ExitStatus> {
+    let begun = Instant::now();
+    while begun.elapsed() < patience {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        thread::sleep(POLL);
+    }
+    child.kill()?;
+    child.wait()
 }
 
 impl ProofVerifier for ProverCommand {

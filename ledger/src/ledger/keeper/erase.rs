@@ -15,7 +15,7 @@ use crate::store;
 use colophon_receipt::erasure::{ERASURE_TYPE, Erasure, ErasureId};
 use colophon_receipt::evidence::BatchLeaf;
 use colophon_receipt::merkle::leaf_hash;
-use colophon_receipt::record::RecordId;
+use colophon_receipt::record::{RecordId, id_text};
 use colophon_receipt::statement::{STATEMENT_TYPE, Statement};
 use colophon_signer::cose::{Sign1, sign_statement};
 use std::time::Duration;
@@ -192,17 +192,40 @@ impl Worker {
             Subject::Record { id, .. } => vec![*id],
             Subject::Tenant { .. } | Subject::Before(_) => inner.vault.proven().await?,
         };
+        let mut last = Instant::now();
         for record in proven {
-            let place = lookup::locate(&inner.objects, &record).await?;
-            let opening = match place {
-                Some((target, slot)) => inner.vault.opening(&target.shard, target.seq, slot, &record).await?,
-                None => continue,
-            };
-            if matches!(opening, Found::Erased(_)) {
-                inner.vault.erase_proofs(&record).await?;
+            match self.is_erased(&record).await {
+                Ok(true) => inner.vault.erase_proofs(&record).await?,
+                Ok(false) => {}
+                // One record that is damaged must not keep all others from being erased.
+                Err(error) => {
+                    let record = id_text(&record);
+                    tracing::error!(record, %error, "whether this record was erased cannot be read: its proof stays");
+                }
             }
+            self.log_meanwhile(&mut last).await?;
         }
         Ok(openings)
+    }
+
+    async fn is_erased(&self, record: &RecordId) -> Result<bool, LedgerError> {
+        let inner = &self.ledger.0;
+        let Some((target, slot)) = lookup::locate(&inner.objects, record).await? else { return Ok(false) };
+        let opening = inner.vault.opening(&target.shard, target.seq, slot, record).await?;
+        Ok(matches!(opening, Found::Erased(_)))
+    }
+
+    /// An erasure may take long: what comes in meanwhile is logged as ever.
+    async fn log_meanwhile(&mut self, last: &mut Instant) -> Result<(), EraseError> {
+        if last.elapsed() < self.ledger.0.config.batch_every {
+            return Ok(());
+        }
+        if self.ledger.book().is_closed() {
+            return Err(EraseError::Closed);
+        }
+        self.round().await?;
+        *last = Instant::now();
+        Ok(())
     }
 
     async fn delete_openings(&mut self, intent: &Intent) -> Result<u64, EraseError> {
@@ -282,13 +305,7 @@ impl Worker {
                         inner.vault.erase(batch, &intent.id, &early).await?
                     }
                 };
-                if last.elapsed() >= inner.config.batch_every {
-                    if self.ledger.book().is_closed() {
-                        return Err(EraseError::Closed);
-                    }
-                    self.round().await?;
-                    last = Instant::now();
-                }
+                self.log_meanwhile(&mut last).await?;
             }
         }
         Ok(openings)

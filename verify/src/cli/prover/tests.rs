@@ -49,3 +49,20 @@ fn a_refusal_is_one_and_whatever_else_is_no_judgement() {
     assert!(matches!(missing, Err(NotProven::Unknown(_))));
     assert!(ProverCommand::new("  ").is_err());
 }
+
+#[test]
+fn a_program_that_runs_on_after_its_last_word_is_ended() {
+    let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+    let begun = Instant::now();
+    let ended = within(&mut child, Duration::from_millis(50)).unwrap();
+    assert!(!ended.success() && begun.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn the_program_does_not_come_from_the_folder_of_the_receipt() {
+    // The tests run in the crate's folder, which has a file of this name.
+    let command = ProverCommand::new("Cargo.toml Cargo.toml ./Cargo.toml").unwrap();
+    assert_eq!(command.0[0], "Cargo.toml");
+    assert!(command.0[1..].iter().all(|word| Path::new(word).is_absolute()), "{command:?}");
+    assert!(Path::new(&ProverCommand::new("./Cargo.toml").unwrap().0[0]).is_absolute());
+}
