@@ -27,6 +27,16 @@ impl JobId {
     }
 }
 
+impl JobId {
+    /// The number that the job of a request has.
+    ///
+    /// # Errors
+    /// Its statement cannot be written.
+    pub fn for_request(request: &Request) -> Result<JobId, StatementError> {
+        Ok(JobId::of(&request.statement.digest()?, &request.backend))
+    }
+}
+
 impl fmt::Display for JobId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&hex::encode(self.0))

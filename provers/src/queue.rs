@@ -11,7 +11,7 @@ mod tests;
 use crate::budget::{self, Budget, Spent};
 use crate::job::{Artefact, Failure, Job, JobId, Progress, Request, State, TRIES};
 use colophon_receipt::proof::StatementError;
-use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use tables::{Changes, DELAYED, ENDED, JOBS, LEASED, READY};
@@ -205,6 +205,27 @@ impl Queue {
         };
         let bytes = read().map_err(|e| self.file(e))?;
         bytes.map(|bytes| tables::read(id, &bytes)).transpose()
+    }
+
+    /// Every job that is remembered, with its record's id.
+    ///
+    /// # Errors
+    /// [`QueueError::File`], [`QueueError::Damaged`].
+    pub fn records(&self) -> Result<Vec<(JobId, String)>, QueueError> {
+        let read = || -> Result<Vec<(Vec<u8>, Vec<u8>)>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(JOBS)?;
+            let entry = |entry: Result<(redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>), _>| {
+                let (key, value) = entry?;
+                Ok((key.value().to_vec(), value.value().to_vec()))
+            };
+            table.iter()?.map(entry).collect()
+        };
+        let mut records = Vec::new();
+        for (key, value) in read().map_err(|e| self.file(e))? {
+            let Some(id) = tables::id_at_end(&key) else { continue };
+            records.push((id, tables::read(id, &value)?.request.record));
+        }
+        Ok(records)
     }
 
     /// How many jobs are where.

@@ -2,6 +2,7 @@
 
 use crate::accept::next_connection;
 use crate::app::App;
+use crate::proofs::api;
 use crate::{bypass, erase};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -44,10 +45,21 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, token: Arc<str>, stop: 
 
 async fn answer(app: &App, token: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
     if request.method() == Method::POST && request.uri().path() == "/erase" {
-        return erase::answer(&app.ledger, token, request).await;
+        let answer = erase::answer(&app.ledger, token, request).await;
+        if answer.status() == StatusCode::OK
+            && let Some(proving) = &app.proving
+            && let Err(error) = proving.forget_erased(&app.ledger).await
+        {
+            let why = format!("the records are erased, but not all proof jobs about them: {error:#}");
+            return erase::refused(StatusCode::SERVICE_UNAVAILABLE, &why);
+        }
+        return answer;
     }
     if request.uri().path() == "/bypass" {
         return bypass::answer(&app.ledger, token, request).await;
+    }
+    if api::is_ours(request.uri().path()) {
+        return api::answer(app, token, request).await;
     }
     if request.uri().path() == "/timestamp" {
         return timestamp(app, request.method()).await;

@@ -13,6 +13,8 @@ mod log;
 mod model;
 mod monitor;
 mod policy;
+mod proof;
+mod prover;
 mod receipt;
 mod serve;
 mod settings;
@@ -71,6 +73,11 @@ enum Command {
     /// Certify models, and check that files are those that were certified
     #[command(subcommand)]
     Model(Box<model::ModelCommand>),
+    /// Ask for proofs about records, and look at their jobs
+    #[command(subcommand)]
+    Proof(proof::ProofCommand),
+    /// Work on the proof jobs of a `colophon serve`, here or elsewhere
+    Prover(Box<prover::ProverArgs>),
     /// Make and show keys
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -125,6 +132,8 @@ fn run(cli: Cli) -> ExitCode {
         Command::Policy(command) => policy::run(command),
         Command::Attest(command) => attest::run(*command),
         Command::Model(command) => model::run(*command),
+        Command::Proof(command) => runtime(proof::run(command)),
+        Command::Prover(args) => runtime(prover::run(*args)),
         Command::Key(command) => key::run(command),
     };
     match done {

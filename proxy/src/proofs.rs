@@ -1,8 +1,10 @@
 //! Proofs beside the traffic: what a rule wants proven becomes a job once its record is logged, a worker proves it, and the
 //! log says what came of it (DESIGN section 9). Nothing here is on the way of an exchange but one look at a flag.
 
+pub mod api;
 mod build;
 mod config;
+pub mod remote;
 mod settle;
 
 pub use config::{Circuit, ProofOptions, Prover, Provers, SANDBOX};
@@ -151,8 +153,7 @@ impl Proving {
     /// One worker of this process. What it is at when the process ends, the next life begins again.
     async fn work(self: Arc<Self>, number: usize, stop: CancellationToken) {
         let source = Arc::new(Local { store: self.store.clone(), worker: format!("{WORKER}{number}") });
-        let backends: Vec<Arc<dyn Backend>> =
-            self.provers.all.iter().map(|prover| prover.backend.clone()).collect();
+        let backends: Vec<Arc<dyn Backend>> = self.provers.backends().collect();
         let worker = Worker::new(source, backends, self.folder.join("work"));
         loop {
             let mut watch = |job: &colophon_provers::Job, progress: &colophon_provers::Progress| {
@@ -210,7 +211,7 @@ impl Proving {
             Lookup::Pending | Lookup::Unknown => return Err("its record is not found yet".into()),
         };
         let policy = app.policy.load_full();
-        let job = self.job(&policy.policy, &receipt, &drawn.record, drawn.evidence);
+        let job = self.job(&policy.policy, &receipt, &drawn.record, drawn.evidence, None);
         let request = match job {
             Ok(request) => request,
             Err(why) => return Ok(self.declined(&drawn, None, &why.to_string())),

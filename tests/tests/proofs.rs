@@ -116,3 +116,153 @@ fn a_rule_asks_for_a_proof_and_the_receipt_has_it_later() {
     let report: Value = serde_json::from_str(&said).expect("JSON");
     assert!(code == 0 && report["drawn"]["with_evidence"] == 1, "{said}");
 }
+
+/// A prover that never ends.
+const HANGS: &str = "sleep 600";
+/// A prover whose proofs its own verifier refuses.
+const LIES: &str = r#"
+read -r call
+case $call in
+*'"op":"prove"'*) echo nonsense > artefact; echo '{"result":{}}' ;;
+*'"op":"verify"'*) echo '{"error":{"refused":true,"message":"that is no proof"}}' ;;
+*) echo '{"result":{"prover":"liar 1","circuits":[],"hides":false}}' ;;
+esac
+"#;
+
+/// The record's id, as the answer names it.
+fn record(answer: &Message) -> String {
+    let header = answer.header("colophon-record").expect("a record");
+    header.split('"').nth(1).expect("a quoted id").to_owned()
+}
+
+fn command(colophon: &Colophon, args: &[&str]) -> (i32, String) {
+    let data = colophon.data().display().to_string();
+    colophon::run_within(PATIENCE * 4, &[args, &["--data", data.as_str()]].concat(), &[])
+}
+
+#[test]
+fn what_a_rule_refuses_after_a_miss_is_served_again_once_a_proof_was_made() {
+    // Its second is over before its job is queued, or while it hangs.
+    let (upstream, scripted) = (upstream(), Scripted::new(HANGS, ""));
+    let colophon = start(&upstream, &scripted, "    deadline: 1s\n    onMiss: Fail");
+    let answer = chat(&colophon);
+    let receipt = settled(&colophon, &answer);
+    assert_eq!(verdict(&receipt.receipt()), Verdict::NotDone);
+    assert_eq!(colophon.metric("colophon_proofs_missed_total"), Some(1.0));
+    let refused = chat(&colophon);
+    assert_eq!(refused.status(), 503, "{}", refused.text());
+    assert!(colophon.log().contains("ALERT"), "{}", colophon.log());
+
+    // Somebody asks for it after all.
+    fs::write(scripted.script(), SCRIPT).expect("the script");
+    let id = record(&answer);
+    let (code, said) = command(&colophon, &["proof", "submit", &id, "--wait"]);
+    assert!(code == 0 && said.contains("proven: "), "{said}");
+    let served = wait_for(PATIENCE, || (chat(&colophon).status() == 200).then_some(()));
+    assert!(served.is_some(), "{}", colophon.log());
+    let later = Fetched::of(&answer, colophon.listen());
+    let parts = later.receipt().evidence;
+    assert_eq!(parts.len(), 2, "that it was missed stays in the log");
+    assert!(parts[0].proof.is_none() && parts[1].proof.is_some());
+    let command_line = scripted.command();
+    let (code, report) = verify(&colophon, &later.json, &circuit(), &["--prover-cmd", command_line.as_str()]);
+    assert_eq!((code, report["verified_level"].as_str()), (Some(0), Some("zk")), "{report:#}");
+    // The same again is the same job.
+    let (code, again) = command(&colophon, &["proof", "submit", &id, "--json"]);
+    let (_, shown) = command(&colophon, &["proof", "show", &id, "--json"]);
+    assert!(code == 0 && again == shown && again.contains("\"logged\":true"), "{again}\n{shown}");
+
+    // Erased, nothing of it is left.
+    let kept = colophon.data().join("private/proof").join(id.replace('-', ""));
+    assert!(fs::read_dir(&kept).is_ok_and(|mut files| files.next().is_some()), "{}", kept.display());
+    let (code, said) = command(&colophon, &["erase", "--record", &id]);
+    assert_eq!(code, 0, "{said}");
+    assert!(!kept.exists() || fs::read_dir(&kept).is_ok_and(|mut files| files.next().is_none()));
+    let (code, said) = command(&colophon, &["proof", "show", &id]);
+    assert!(code == 1 && said.contains("erased"), "{said}");
+}
+
+#[test]
+fn a_prover_that_lies_or_hangs_proves_nothing_and_holds_nothing_up() {
+    for (script, why) in [(LIES, "that is no proof"), (HANGS, "seconds")] {
+        let (upstream, scripted) = (upstream(), Scripted::new(script, ""));
+        // Of what hangs, a short limit ends the try.
+        let file = fs::read_to_string(scripted.file()).expect("the provers");
+        fs::write(scripted.file(), file.replace("seconds: 20}", "seconds: 2}")).expect("the provers");
+        let colophon = start(&upstream, &scripted, "    deadline: 1h\n    onMiss: Alert");
+        let answers: Vec<Message> = (0..3).map(|_| chat(&colophon)).collect();
+        assert!(answers.iter().all(|answer| answer.status() == 200));
+        for answer in &answers {
+            let receipt = settled(&colophon, answer);
+            assert_eq!(verdict(&receipt.receipt()), Verdict::NotDone);
+            assert!(receipt.receipt().evidence[0].proof.is_none());
+        }
+        let (_, said) = command(&colophon, &["proof", "show", &record(&answers[0])]);
+        assert!(said.contains("failed: ") && said.contains(why), "{said}");
+        assert!(colophon.log().contains("ALERT"), "{}", colophon.log());
+    }
+}
+
+#[test]
+fn a_kill_in_the_middle_of_a_proof_leaves_one_proof_and_one_leaf() {
+    let (upstream, scripted) = (upstream(), Scripted::new(HANGS, ""));
+    let mut colophon = start(&upstream, &scripted, "    deadline: 1h");
+    let answer = chat(&colophon);
+    let leased = "colophon_proof_jobs{state=\"leased\"}";
+    let begun = wait_for(PATIENCE, || (colophon.metric(leased) == Some(1.0)).then_some(()));
+    assert!(begun.is_some(), "{}", get(colophon.admin(), "/metrics").text());
+    colophon.kill();
+    fs::write(scripted.script(), format!("#!/bin/sh\n{SCRIPT}")).expect("the script");
+    colophon.restart();
+    let receipt = settled(&colophon, &answer);
+    assert_eq!((verdict(&receipt.receipt()), receipt.receipt().evidence.len()), (Verdict::Holds, 1));
+    let (_, said) = command(&colophon, &["proof", "show", &record(&answer), "--json"]);
+    let job: Value = serde_json::from_str(&said).expect("a job");
+    assert_eq!((&job["tries"], &job["logged"]), (&2.into(), &true.into()), "{job:#}");
+    assert!(colophon.stop().success());
+    let (code, said) = colophon::run(&["log", "check", &colophon.data().display().to_string()]);
+    assert_eq!(code, 0, "{said}");
+}
+
+#[test]
+fn a_worker_of_its_own_proves_for_a_queue_that_has_none() {
+    let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, "workers: 0\n"));
+    let colophon = start(&upstream, &scripted, "    deadline: 1h");
+    let answer = chat(&colophon);
+    let ready = "colophon_proof_jobs{state=\"ready\"}";
+    assert!(wait_for(PATIENCE, || (colophon.metric(ready) == Some(1.0)).then_some(())).is_some());
+    let file = scripted.file().display().to_string();
+    let (code, said) = command(&colophon, &["prover", "--provers", &file, "--once"]);
+    assert!(code == 0 && said.contains("proven"), "{said}");
+    assert_eq!(verdict(&settled(&colophon, &answer).receipt()), Verdict::Holds);
+    let (code, said) = command(&colophon, &["prover", "--provers", &file, "--once"]);
+    assert!(code == 0 && said.contains("there is no job"), "{said}");
+    // Nobody else may.
+    assert_eq!(get(colophon.admin(), "/v1/proofs").status(), 401);
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_at_the_start_or_by_the_rules_word() {
+    let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, ""));
+    // The policy names another prover than is there.
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.policy = Some(policy("other", "    failurePolicy: Fail"));
+        options.arg(&["--provers", &scripted.file().display().to_string()]);
+    });
+    assert_eq!(chat(&colophon).status(), 503);
+    assert!(colophon.log().contains("a prover that --provers does not define"), "{}", colophon.log());
+    // A file that is wrong, and a circuit that is not there.
+    for (from, to, why) in [
+        ("cpuSeconds", "cpus", "unknown field"),
+        ("circuit: circuit", "circuit: nowhere", "circuit.json"),
+        ("name: script", "name: [script]", "provers"),
+    ] {
+        let text = fs::read_to_string(scripted.file()).expect("the provers").replace(from, to);
+        let file = scripted.file().with_file_name("wrong.yaml");
+        fs::write(&file, text).expect("the provers");
+        let (status, said) = Colophon::refused(&upstream.url(), |options| {
+            options.arg(&["--provers", &file.display().to_string()]);
+        });
+        assert!(!status.success() && said.contains(why), "{said}");
+    }
+}

@@ -29,7 +29,7 @@ pub(super) async fn of(parts: &Parts<'_>, leaf: &[u8], to: u64, own: &Target) ->
         if id == asked_id(to, &record.id, &hash, Level::Zk)
             && let Some((place, slot)) = locate(parts.objects, &id).await?
         {
-            later.evidence.push(of_record(parts, &record.id, &id, (&place, slot), own).await?);
+            later.evidence.extend(of_record(parts, &record.id, &id, (&place, slot), own).await?);
         }
     }
     Ok(later)
@@ -59,19 +59,26 @@ async fn drawn(
     let mut later = Later { round, evidence: Vec::new() };
     let id = draw_id(to, &record.id, hash, target);
     if drawn && let Some((place, slot)) = locate(parts.objects, &id).await? {
-        later.evidence.push(of_record(parts, &record.id, &id, (&place, slot), own).await?);
+        later.evidence.extend(of_record(parts, &record.id, &id, (&place, slot), own).await?);
     }
     Ok(later)
 }
 
-/// A leaf about a record, with the proof that it commits to, where one is kept.
+/// A leaf about a record, with the proof that it commits to, where one is kept. `None` where it was logged while this look-up was
+/// under way: the head at hand does not cover it.
 async fn of_record(
     parts: &Parts<'_>,
     record: &RecordId,
     id: &RecordId,
     (place, slot): (&Target, u32),
     own: &Target,
-) -> Result<EvidencePart, LedgerError> {
+) -> Result<Option<EvidencePart>, LedgerError> {
+    let index = place.log_index;
+    let covered =
+        index < parts.head.size() || parts.older.iter().any(|older| index < older.head_for(index).size());
+    if !covered {
+        return Ok(None);
+    }
     // The newest head: evidence comes long after what dates the record.
     let (older, signed) = statement(parts.reader, parts.head, parts.older, place).await?;
     let (reader, head) = match older {
@@ -84,7 +91,7 @@ async fn of_record(
         tracing::error!(%error, "a proof cannot be read; receipts go without it");
         None
     });
-    Ok(EvidencePart { proof, ..part })
+    Ok(Some(EvidencePart { proof, ..part }))
 }
 
 /// The leaf `id`, with its proof in the log as `reader` reads it at `head`, where its statement is `signed`.

@@ -288,7 +288,7 @@ fn spent_key(rule: &str, hour: u64) -> Vec<u8> {
     key
 }
 
-fn id_at_end(key: &[u8]) -> Option<JobId> {
+pub(super) fn id_at_end(key: &[u8]) -> Option<JobId> {
     key.last_chunk().copied().map(JobId)
 }
 

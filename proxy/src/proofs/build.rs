@@ -15,7 +15,7 @@ use colophon_receipt::record::{RecordId, RecordLeaf, decode_field, id_text};
 pub(super) enum NoJob {
     #[error("the record does not say which rule decided")]
     NoRule,
-    #[error("the policy in force names no prover for the rule `{0}` that --provers defines")]
+    #[error("--provers defines no prover of that name, or none for the rule `{0}`")]
     NoProver(String),
     #[error(transparent)]
     Features(#[from] FeatureError),
@@ -24,18 +24,23 @@ pub(super) enum NoJob {
 }
 
 impl Proving {
-    /// The job that proves the circuit's decision about a record.
+    /// The job that proves the circuit's decision about a record: by `backend`, or the prover of the record's rule.
     pub(super) fn job(
         &self,
         policy: &Policy,
         receipt: &Receipt,
         record: &RecordId,
         evidence: RecordId,
+        backend: Option<&str>,
     ) -> Result<Request, NoJob> {
         let leaf = RecordLeaf::decode(&receipt.record.leaf.0)?;
         let rule = rule(receipt)?.ok_or(NoJob::NoRule)?;
         let actions = policy.actions(&rule).cloned().unwrap_or_default();
-        let prover = self.prover(&actions).ok_or_else(|| NoJob::NoProver(rule.clone()))?;
+        let prover = match backend {
+            Some(name) => self.provers.named(Some(name)),
+            None => self.prover(&actions),
+        };
+        let prover = prover.ok_or_else(|| NoJob::NoProver(rule.clone()))?;
         let circuit = &prover.circuit;
         let names = circuit.features.iter().map(String::as_str);
         let deadline = u64::try_from(actions.deadline.unwrap_or(DEADLINE).as_micros()).unwrap_or(u64::MAX);

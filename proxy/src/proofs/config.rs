@@ -136,6 +136,11 @@ impl Provers {
         Ok(Provers { all, workers: file.workers, budgets })
     }
 
+    /// All of them.
+    pub fn backends(&self) -> impl Iterator<Item = Arc<dyn Backend>> {
+        self.all.iter().map(|prover| prover.backend.clone())
+    }
+
     /// The prover of this name; of a rule that names none, the only one.
     pub fn named(&self, name: Option<&str>) -> Option<&Prover> {
         match (name, self.all.as_slice()) {

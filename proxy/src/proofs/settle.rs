@@ -3,7 +3,7 @@
 use super::Proving;
 use crate::app::App;
 use crate::facts::parse_id;
-use colophon_ledger::{CameOf, Ledger, SettleError};
+use colophon_ledger::{CameOf, Ledger, Lookup, SettleError};
 use colophon_policies::OnMiss;
 use colophon_provers::{Job, JobId, State};
 use colophon_receipt::proof::Proof;
@@ -60,6 +60,23 @@ impl Proving {
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// Forgets jobs and artefacts of records that were erased: statements say things of them.
+    ///
+    /// # Errors
+    /// What of them is still there.
+    pub async fn forget_erased(&self, ledger: &Ledger) -> anyhow::Result<()> {
+        let store = self.store.clone();
+        let records = tokio::task::spawn_blocking(move || store.queue.records()).await??;
+        for (job, record) in records {
+            let Some(record) = parse_id(&record) else { continue };
+            if matches!(ledger.lookup(&record).await?, Lookup::Erased(_)) {
+                let store = self.store.clone();
+                tokio::task::spawn_blocking(move || store.forget(job)).await??;
+            }
+        }
+        Ok(())
     }
 
     async fn note(&self, logged: Vec<JobId>) {
