@@ -1,11 +1,9 @@
 //! Provers for tests: circuits, files for `--provers`, and a shell script that is as honest as a script can be.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
-
-use crate::paths;
 
 /// Proves by writing down the record and the features, and verifies by comparing them.
 pub const SCRIPT: &str = r#"
@@ -105,15 +103,4 @@ pub fn trusting(keys: &[u8], name: &str, circuit: &str) -> Vec<u8> {
     let mut trust: serde_json::Value = serde_json::from_slice(keys).expect("JSON");
     trust["circuits"] = json!([{"name": name, "circuit": circuit}]);
     serde_json::to_vec(&trust).expect("JSON")
-}
-
-/// Runs a script of `examples/` by the tests' Python.
-///
-/// # Panics
-/// When it fails.
-pub fn python(script: &str, arguments: &[&Path]) {
-    let mut command = std::process::Command::new(paths::python());
-    let out =
-        command.arg(paths::root().join("examples").join(script)).args(arguments).output().expect("it runs");
-    assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
 }

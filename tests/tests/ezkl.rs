@@ -5,7 +5,12 @@ use colophon_provers::backend::exec::Exec;
 use colophon_provers::backend::{Backend as _, BackendError, Poll, Task};
 use colophon_provers::sandbox::Sandbox;
 use colophon_provers::{Limits, Statement};
-use colophon_tests::paths;
+use colophon_tests::client::{get, post};
+use colophon_tests::colophon::Colophon;
+use colophon_tests::provers::{policy, trusting};
+use colophon_tests::receipts::Fetched;
+use colophon_tests::upstream::Upstream;
+use colophon_tests::{PATIENCE, paths, process, wait_for};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -160,10 +165,7 @@ async fn a_classifiers_score_is_proven_for_its_record_and_for_nothing_else() {
 
     // Another score: every public input is part of what is proven.
     let mut forged = proof.clone();
-    let score = &mut forged["instances"][0][0];
-    let text = score.as_str().expect("text").to_owned();
-    let first = if text.starts_with("00") { "01" } else { "00" };
-    *score = format!("{first}{}", &text[2..]).into();
+    flip(&mut forged["instances"][0][0]);
     lied(&prover, statement.clone(), &serde_json::to_vec(&forged).expect("JSON"), "EZKL does not accept it")
         .await;
 
@@ -189,4 +191,111 @@ async fn a_classifiers_score_is_proven_for_its_record_and_for_nothing_else() {
     assert!(
         matches!(prove(&prover, missing).await, Err(BackendError::Refused(why)) if why.contains("features"))
     );
+}
+
+/// From a request to a reader's verdict, by the real prover.
+#[test]
+fn a_classifiers_decision_about_a_record_is_proven_the_whole_way() {
+    let circuits = Circuits::make();
+    let described = &circuits.described[0];
+    let adapter = paths::root().join("examples/provers/ezkl/prover.py");
+    let python = paths::python();
+    let folder = circuits.folder.path();
+    let command = format!(
+        "{} {} --circuits {}",
+        python.display(),
+        adapter.display(),
+        folder.join("circuits").display()
+    );
+    let words: Vec<String> = command.split(' ').map(|word| format!("{word:?}")).collect();
+    let provers = folder.join("provers.yaml");
+    let text = format!(
+        "provers:\n- name: ezkl\n  program: [{}]\n  circuit: circuits/classifier\n",
+        words.join(", ")
+    );
+    std::fs::write(&provers, text).expect("the provers");
+    let body = r#"{"id":"x","object":"chat.completion","model":"m","choices":[{"index":0,"finish_reason":"length","message":{"role":"assistant","content":"no"}}],"usage":{"prompt_tokens":40,"completion_tokens":16,"total_tokens":56}}"#;
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let upstream = Upstream::answering(format!("{head}{body}"));
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.policy = Some(policy("ezkl", "    deadline: 1h"));
+        options.arg(&["--provers", &provers.display().to_string()]);
+    });
+    let request =
+        r#"{"model":"m","messages":[{"role":"user","content":"may I?"}],"temperature":0.7,"max_tokens":16}"#;
+    let begun = std::time::Instant::now();
+    let answer = post(colophon.listen(), "/v1/chat/completions", request);
+    assert_eq!(answer.status(), 200, "{}", answer.text());
+    let answered = begun.elapsed();
+    let settled = wait_for(PATIENCE * 4, || {
+        let receipt = Fetched::of(&answer, colophon.listen());
+        receipt.receipt().evidence.first().is_some_and(|part| part.proof.is_some()).then_some(receipt)
+    });
+    let receipt = settled.unwrap_or_else(|| panic!("no proof:\n{}", colophon.log()));
+    eprintln!("answered in {answered:?}, proven and logged after {:?}", begun.elapsed());
+
+    let keys = get(colophon.listen(), "/.well-known/colophon/keys").body;
+    let names = |circuit: &Value| trusting(&keys, "the classifier", circuit.as_str().expect("a digest"));
+    let verify = |receipt: &[u8], trust: &[u8], more: &[&str]| {
+        let save = |name: &str, bytes: &[u8]| {
+            std::fs::write(folder.join(name), bytes).expect("a file");
+            folder.join(name)
+        };
+        let mut program = Command::new(paths::program("colophon-verify"));
+        program.arg(save("receipt.json", receipt)).arg("--trust").arg(save("trust.json", trust));
+        program.args(["--prover-cmd", &command]).args(more);
+        let output = process::run(&mut program, PATIENCE * 2);
+        let said = [output.stdout, output.stderr].concat();
+        (
+            output.status.code(),
+            String::from_utf8_lossy(&said).split_whitespace().collect::<Vec<_>>().join(" "),
+        )
+    };
+    let trust = names(&described["circuit"]);
+    let (code, said) = verify(&receipt.json, &trust, &["--allow-local-setup"]);
+    for part in [
+        "sign claimed, zk verified",
+        "zk verified: \"the classifier\"",
+        "score",
+        "neither the answer's truth",
+    ] {
+        assert!(code == Some(0) && said.contains(part), "{part}: {said}");
+    }
+    // Its maker could have forged it.
+    let (code, said) = verify(&receipt.json, &trust, &[]);
+    assert!(
+        code == Some(0)
+            && said.contains("sign claimed, sign verified")
+            && said.contains("parameters are local"),
+        "{said}"
+    );
+    // By another model's key it is another statement, and a circuit that the reader does not name is nobody's.
+    let (code, said) =
+        verify(&receipt.json, &names(&circuits.described[1]["circuit"]), &["--allow-local-setup"]);
+    assert!(code == Some(0) && said.contains("does not name it"), "{said}");
+    // Altered anywhere, it is not what the log committed to.
+    for (what, bend) in [
+        ("another score", &(|proof: &mut Value| flip(&mut proof["instances"][0][0])) as &dyn Fn(&mut Value)),
+        ("torn", &|proof| *proof = json!({})),
+    ] {
+        let mut bent = receipt.receipt();
+        let part = bent.evidence[0].proof.as_mut().expect("the proof");
+        let mut proof: Value = serde_json::from_slice(&part.proof.artefact.0).expect("JSON");
+        bend(&mut proof);
+        part.proof.artefact.0 = serde_json::to_vec(&proof).expect("JSON");
+        let (code, said) = verify(&bent.to_json().expect("a receipt"), &trust, &["--allow-local-setup"]);
+        assert!(
+            code == Some(1) && said.contains("not the proof that the evidence leaf commits to"),
+            "{what}: {said}"
+        );
+    }
+}
+
+fn flip(score: &mut Value) {
+    let text = score.as_str().expect("text").to_owned();
+    let first = if text.starts_with("00") { "01" } else { "00" };
+    *score = format!("{first}{}", &text[2..]).into();
 }
