@@ -212,18 +212,17 @@ impl Queue {
     /// # Errors
     /// [`QueueError::File`], [`QueueError::Damaged`].
     pub fn records(&self) -> Result<Vec<(JobId, String)>, QueueError> {
-        let read = || -> Result<Vec<(Vec<u8>, Vec<u8>)>, redb::Error> {
-            let table = self.database.begin_read()?.open_table(JOBS)?;
-            let entry = |entry: Result<(redb::AccessGuard<'_, &[u8]>, redb::AccessGuard<'_, &[u8]>), _>| {
-                let (key, value) = entry?;
-                Ok((key.value().to_vec(), value.value().to_vec()))
-            };
-            table.iter()?.map(entry).collect()
-        };
         let mut records = Vec::new();
-        for (key, value) in read().map_err(|e| self.file(e))? {
-            let Some(id) = tables::id_at_end(&key) else { continue };
-            records.push((id, tables::read(id, &value)?.request.record));
+        let read = || -> Result<Vec<JobId>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(JOBS)?;
+            let mut ids = Vec::new();
+            for entry in table.iter()? {
+                ids.extend(tables::id_at_end(entry?.0.value()));
+            }
+            Ok(ids)
+        };
+        for id in read().map_err(|e| self.file(e))? {
+            records.extend(self.get(id)?.map(|job| (id, job.request.record)));
         }
         Ok(records)
     }

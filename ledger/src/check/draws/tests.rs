@@ -80,10 +80,10 @@ async fn evidence_that_is_there_is_counted() {
 }
 
 #[tokio::test]
-async fn a_record_that_was_drawn_has_evidence_within_an_hour() {
-    let waiting = checked(u64::MAX, None, TO + HOUR - 1).await;
+async fn a_record_that_was_drawn_for_a_proof_has_evidence_within_a_week_and_an_hour() {
+    let waiting = checked(u64::MAX, None, TO + PROOF_GRACE - 1).await;
     assert!(waiting.is_sound() && waiting.drawn.waiting == 1);
-    let overdue = checked(u64::MAX, None, TO + HOUR).await;
+    let overdue = checked(u64::MAX, None, TO + PROOF_GRACE).await;
     let [finding @ Finding::Draw { .. }] = overdue.findings.as_slice() else {
         panic!("{:?}", overdue.findings)
     };
@@ -94,7 +94,8 @@ async fn a_record_that_was_drawn_has_evidence_within_an_hour() {
 async fn evidence_is_for_what_was_drawn_and_after_it() {
     let none = |threshold, index, bend: fn(&mut EvidenceLeaf)| async move {
         let (_, id, subject) = record(threshold);
-        let report = checked(threshold, Some((index, evidence(&id, subject, bend))), TO + 2 * HOUR).await;
+        let leaf = evidence(&id, subject, bend);
+        let report = checked(threshold, Some((index, leaf)), TO + PROOF_GRACE + HOUR).await;
         report.findings.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let wrong = "of another record or level, or comes before it";
