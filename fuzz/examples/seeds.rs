@@ -106,7 +106,7 @@ fn receipts() -> std::io::Result<()> {
     write("verify", "sampled", &whole.file())?;
     let plain = Plan { signing: Signing::Unsigned, index: 1, ..Plan::default() }.make();
     write("verify", "unsigned", &plain.file())?;
-    write("verify", "trust", plain.trust_file("[]").as_bytes())
+    write("verify", "trust", plain.trust_file("{}").as_bytes())
 }
 
 fn record(n: u8) -> Record {

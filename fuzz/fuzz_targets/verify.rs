@@ -3,6 +3,7 @@
 
 use std::sync::LazyLock;
 
+use colophon_receipt::Level;
 use colophon_receipt::receipt::Receipt;
 use colophon_verify::testing::{NOW, Plan, Signing};
 use colophon_verify::{Bodies, Trust, Verdict, verify};
@@ -16,8 +17,11 @@ struct Known {
 
 static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     let made = Plan { signing: Signing::Stream, ..Plan::default() }.make();
-    let of_index = |index| Plan { index, ..Plan::default() }.make().receipt.record.leaf.0;
-    Known { trust: made.trust(), leaves: (0..Plan::default().records).map(of_index).collect() }
+    let leaf = |index, draw| Plan { index, draw, ..Plan::default() }.make().receipt.record.leaf.0;
+    // Those of a batch, with and without a draw, as the seeds have it.
+    let of_draw = |draw| (0..Plan::default().records).map(move |index| leaf(index, draw));
+    let leaves = [None, Some((1 << 62, Level::Zk))].into_iter().flat_map(of_draw).collect();
+    Known { trust: made.trust(), leaves }
 });
 
 fuzz_target!(|data: &[u8]| {
