@@ -15,7 +15,9 @@ fn ours(document: &[u8], at: u64) -> Option<Report> {
 
 fn theirs(document: &[u8], at: u64) -> Option<nitro_attest::AttestationDoc> {
     let now = OffsetDateTime::from_unix_timestamp(at as i64).expect("a time");
-    std::panic::catch_unwind(|| UnparsedAttestationDoc::from(document).parse_and_verify(now).ok()).ok().flatten()
+    std::panic::catch_unwind(|| UnparsedAttestationDoc::from(document).parse_and_verify(now).ok())
+        .ok()
+        .flatten()
 }
 
 #[test]
@@ -46,7 +48,11 @@ fn what_we_accept_of_changed_documents_they_accept() {
             more.push(at);
         }
     }
-    eprintln!("of {} changed documents, {} are accepted by nitro_attest alone: bytes {more:?}", document.len(), more.len());
+    eprintln!(
+        "of {} changed documents, {} are accepted by nitro_attest alone: bytes {more:?}",
+        document.len(),
+        more.len()
+    );
     // The envelope that no signature covers: tag, array, unprotected header.
     assert!(more.iter().all(|at| *at < 16), "accepted by nitro_attest alone: {more:?}");
 }
@@ -55,7 +61,8 @@ fn what_we_accept_of_changed_documents_they_accept() {
 fn debugging_is_looked_at_by_us_alone() {
     let Some(document) = recorded("nitro/debug-mode-attestation-doc-bytes") else { return };
     // Its chain was good for some hours of 2022; theirs is the one that says which.
-    let when = (AT - 200 * 86_400..AT + 200 * 86_400).step_by(1800).find(|at| theirs(&document, *at).is_some());
+    let when =
+        (AT - 200 * 86_400..AT + 200 * 86_400).step_by(1800).find(|at| theirs(&document, *at).is_some());
     let when = when.expect("a time when it was good");
     let read = theirs(&document, when).expect("good");
     assert!(read.pcrs.get(&0).is_none(), "all zeros, which it leaves out");
