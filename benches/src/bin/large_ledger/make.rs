@@ -121,6 +121,8 @@ impl Run<'_> {
             rule: Some(&self.rule),
         })?;
         ledger.opened(&mut ticket).await?;
+        // Before the first byte of the answer is released; a model would have worked meanwhile.
+        ledger.opened_safely(&mut ticket).await?;
         let fields = exchange::fields(n);
         let seed = ledger.new_seed().context("randomness")?;
         let begun = Instant::now();
