@@ -24,6 +24,7 @@ pub mod proving;
 pub mod receipts;
 pub mod s3;
 pub mod same;
+pub mod scene;
 pub mod server;
 pub mod session;
 pub mod soak;
