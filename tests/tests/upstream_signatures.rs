@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use colophon_attest::Keyset;
+use colophon_attest::simulate::Faults;
 use colophon_receipt::fields::{self, Upstream};
+use colophon_receipt::merkle::sha256;
+use colophon_signer::Ed25519Key;
+use colophon_signer::httpsig::{Component, Params, Value, signature_base, signature_value};
 use colophon_tests::client::{get, send};
 use colophon_tests::colophon::Colophon;
 use colophon_tests::pause;
-use colophon_tests::proving::{answer, takes_simulated};
+use colophon_tests::proving::{Asked, Proving, answer, document, now, takes_simulated};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::scene::{CHAT, PROMPT, REPLY, Scene, ask, good, inside, judged, policy, status_of};
 
@@ -191,4 +196,59 @@ fn an_upstream_that_signs_nothing_is_the_proxys_word() {
     assert!(upstream.signed.is_none() && upstream.signature.is_none());
     assert_eq!(status_of(&report, "upstream-signature"), None);
     assert_eq!((&report["upstream"]["signed"], &report["verified_level"]), (&false.into(), &"sign".into()));
+}
+
+/// A server with good evidence of its key, which signs its whole answer `ago` seconds in the past, and sends as much of it.
+fn signing_server(scene: &Scene, ago: u64, sent: usize) -> Proving {
+    let key = Ed25519Key::from_seed(&[5; 32]).unwrap();
+    let public = key.public_key();
+    let digest = |body: &[u8]| Value::response_digest(&sha256(body)).into_text();
+    let (request, response) = (digest(PROMPT.as_bytes()), digest(REPLY));
+    let field = |name, value| Component { name, req: false, tr: false, value };
+    let components = [
+        field("@status", "200"),
+        field("content-digest", &response),
+        field("colophon-request-digest", &request),
+    ];
+    let keyid = public.key_id_hex();
+    let params = Params { created: now() - ago, keyid: &keyid, tag: "colophon-v1" };
+    let base = signature_base(&components, &params).unwrap();
+    let (input, signature) =
+        (base.signature_input("colophon"), signature_value("colophon", &key.sign(base.as_bytes())));
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\ncontent-digest: {response}\r\ncolophon-request-digest: {request}\r\nsignature-input: {input}\r\nsignature: {signature}\r\n\r\n",
+        REPLY.len()
+    );
+    let prove = move |asked: &Asked| {
+        let keyset = Keyset::new(vec![public.0], vec![], Some(asked.exporter));
+        Some(answer(&document(&keyset, &asked.nonce, now(), Faults::default())))
+    };
+    Proving::serve(&scene.issued, scene.issued.server(&["http/1.1"], None), prove, move |to| {
+        to.write_all(head.as_bytes())?;
+        to.write_all(&REPLY[..sent])?;
+        to.flush()?;
+        if sent < REPLY.len() { Err(std::io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
+    })
+}
+
+/// The same signature, and what became of the exchange decides whether it is one over what the record says.
+#[test]
+fn a_signature_over_something_else_than_was_recorded_is_not_kept_and_the_receipt_is_good() {
+    let scene = Scene::new();
+    for (what, ago, sent, status, kept) in [
+        ("whole", 0, REPLY.len(), 200, true),
+        ("cut", 0, 10, 502, false),
+        ("by a clock that is an hour behind", 3600, REPLY.len(), 200, false),
+    ] {
+        let server = signing_server(&scene, ago, sent);
+        let colophon =
+            scene.proxy(policy(&[("enclave", &server.url(), &takes_simulated())]), &["--allow-simulated"]);
+        let response = ask(&colophon);
+        assert_eq!(response.status(), status, "{what}: {}", response.text());
+        let (receipt, report) = judged(&scene, &colophon, &response);
+        let upstream = Upstream::read(receipt.field(fields::UPSTREAM).unwrap()).unwrap();
+        assert_eq!(upstream.signature.is_some(), kept, "{what}");
+        assert_ne!(report["result"], "bad", "{what}: {report:#}");
+        assert_eq!(report["upstream"]["signed"], kept, "{what}: {report:#}");
+    }
 }

@@ -46,8 +46,8 @@ use proof::ZkSide;
 use record::Record;
 use report::{Keys, LogPosition};
 
-/// The reader's clock may be behind the operator's by this many µs.
-const CLOCK_TOLERANCE: u64 = 300_000_000;
+/// Two clocks may differ by this many µs: the reader's from the operator's, the upstream's from the proxy's.
+pub const CLOCK_TOLERANCE: u64 = 300_000_000;
 
 /// Verifies a receipt, given as the bytes of its file.
 ///

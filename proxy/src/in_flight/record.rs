@@ -5,6 +5,7 @@ use crate::facts::{MAX_VALUE, bytes, version};
 use crate::head;
 use crate::model::identity::CONFIGURED;
 use crate::observe::ResponseSeen;
+use crate::upstream::signed::Recorded;
 use colophon_receipt::fields::{
     self, Answer, BodyDigest, Context, Failure, Model, Operation, ResponseHead, Semantic, Times, Upstream,
     Usage,
@@ -18,13 +19,14 @@ impl InFlight {
     pub(super) fn fields(&mut self, ending: &Ending<'_>, completed: u64, body: &BodyDigest) -> FieldSet {
         let facts = &self.facts;
         let mut set = FieldSet::new();
-        let (mut asked, canonical, incomplete);
+        let (mut asked, canonical, incomplete, received_body);
         {
             let mut request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
             incomplete = !request.complete();
             // What was read of a body whose end never came is not that body.
             let number = if incomplete { fields::REQUEST_FORWARDED } else { fields::REQUEST_BODY };
-            request.digest().write(number, &mut set);
+            received_body = request.digest();
+            received_body.write(number, &mut set);
             if let Some(decoded) = request.decoded().filter(|_| !incomplete) {
                 decoded.write(fields::REQUEST_DECODED, &mut set);
             }
@@ -126,7 +128,12 @@ impl InFlight {
         facts.caller().write(fields::CALLER, &mut set);
         if let Some(url) = &self.forwarded {
             let session = self.proof.as_deref();
-            let signed = self.signed.as_ref().and_then(|signing| signing.found());
+            // Of an answer that was cut, or is our own, it would be a signature over something else.
+            let whole = matches!(ending, Ending::Complete | Ending::Trailers(_)) && !incomplete;
+            let signed = self.signed.as_ref().filter(|_| whole).and_then(|signing| {
+                let (response, received) = (body.digest, facts.received_at);
+                signing.found(&Recorded { request: received_body.digest, response, received, completed })
+            });
             Upstream {
                 url: Some(url.as_bytes().into()),
                 version: self.head.as_ref().and_then(|head| head.version).map(|v| version(v).into()),

@@ -3,11 +3,13 @@
 //! take this proxy's word for which machine answered (DESIGN section 8).
 
 use super::attested::Session;
-use crate::stamp::{CLIENT_NONCE, CONTENT_DIGEST};
+use crate::stamp::{CLIENT_NONCE, CONTENT_DIGEST, REQUEST_DIGEST};
+use colophon_receipt::Hash;
 use colophon_signer::PublicKey;
 use colophon_signer::httpsig::{
-    CoveredComponent, SignatureInput, field_value, parse_signature, parse_signature_input,
+    ALG, CoveredComponent, SignatureInput, Value, field_value, parse_signature, parse_signature_input,
 };
+use colophon_verify::CLOCK_TOLERANCE;
 use http::header::{HeaderMap, HeaderName};
 use std::sync::Arc;
 
@@ -23,6 +25,19 @@ pub struct Signed {
     pub base: String,
     /// Ed25519 over it.
     pub signature: Vec<u8>,
+}
+
+/// What the record says of an exchange, which a signature has to agree with: a reader compares them.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded {
+    /// SHA-256 of the request body.
+    pub request: Hash,
+    /// SHA-256 of the response body as released.
+    pub response: Hash,
+    /// When the request came, µs.
+    pub received: u64,
+    /// When the exchange ended, µs.
+    pub completed: u64,
 }
 
 /// What is known of one exchange with an attested server.
@@ -56,22 +71,41 @@ impl Signing {
         self.trailers = trailers.clone();
     }
 
-    /// The signature over the whole answer, or over a stream's end, if it is there and by a key of the evidence.
-    pub fn found(&self) -> Option<Signed> {
-        let whole = || self.verified(&self.headers, "colophon", "colophon-v1");
-        whole().or_else(|| self.verified(&self.trailers, "colophon-close", "colophon-v1-close"))
+    /// The signature over the whole answer, or over a stream's end, if it is there, by a key of the evidence, and of what the
+    /// record says: the bodies that were recorded, at about that time.
+    pub fn found(&self, recorded: &Recorded) -> Option<Signed> {
+        let whole = || self.verified(&self.headers, "colophon", "colophon-v1", recorded);
+        whole().or_else(|| self.verified(&self.trailers, "colophon-close", "colophon-v1-close", recorded))
     }
 
-    fn verified(&self, part: &HeaderMap, label: &str, tag: &str) -> Option<Signed> {
+    fn verified(&self, part: &HeaderMap, label: &str, tag: &str, recorded: &Recorded) -> Option<Signed> {
         let inputs = parse_signature_input(&text(part, &SIGNATURE_INPUT)?).ok()?;
-        let input = inputs.iter().find(|input| input.label() == label && input.tag() == Some(tag))?;
+        let of_this = |input: &&SignatureInput| input.tag() == Some(tag) && input.alg() == Some(ALG);
+        let input = inputs.iter().filter(of_this).find(|input| input.label() == label)?;
         let signatures = parse_signature(&text(part, &SIGNATURE)?).ok()?;
         let (_, signature) = signatures.into_iter().find(|(known, _)| known == label)?;
+        if !self.is_of(input, recorded) {
+            return None;
+        }
         let base = self.base(input)?;
         let keys = self.session.keys.iter().map(|key| PublicKey(*key));
         let key = { keys }.find(|key| input.keyid() == Some(key.key_id_hex().as_str()))?;
         let good = base.len() <= MAX_BASE && key.verify(base.as_bytes(), &signature).is_ok();
         good.then_some(Signed { base, signature })
+    }
+
+    /// Whether it covers the digests of the record, and was made while the exchange was, as far as two clocks can agree.
+    fn is_of(&self, input: &SignatureInput, recorded: &Recorded) -> bool {
+        let says = |name: &str, digest: Value| {
+            let covered = input.components().iter().find(|covered| covered.name == name && !covered.req);
+            covered.and_then(|covered| self.value(covered)).is_some_and(|value| value == digest.text())
+        };
+        let created = input.created().map(|created| created.saturating_mul(1_000_000));
+        let from = recorded.received.saturating_sub(CLOCK_TOLERANCE);
+        let until = recorded.completed.saturating_add(CLOCK_TOLERANCE);
+        says(CONTENT_DIGEST.as_str(), Value::response_digest(&recorded.response))
+            && says(REQUEST_DIGEST.as_str(), Value::request_digest(&recorded.request))
+            && created.is_some_and(|created| (from..=until).contains(&created))
     }
 
     fn base(&self, input: &SignatureInput) -> Option<String> {
