@@ -105,7 +105,7 @@ pub struct AttestOptions {
     /// Evidence about the key that signs is made anew so long after the last, once there is a newer timestamp (--tsa)
     #[arg(id = "attest_every", long = "attest-every", env = "COLOPHON_ATTEST_EVERY", value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub every: Duration,
-    /// Collateral for evidence of upstreams that comes without any, such as that of others than Colophon; read each time
+    /// Collateral for evidence of upstreams that are no Colophons, which comes without any; read each time
     #[arg(long, env = "COLOPHON_UPSTREAM_COLLATERAL", value_name = "FILE")]
     pub upstream_collateral: Option<PathBuf>,
     /// How long evidence of an upstream counts; it is renewed after half of that

@@ -1,7 +1,9 @@
 //! Servers that say in another form than Colophon's own what they prove.
 
+use colophon_attest::Keyset;
+use colophon_attest::simulate::Faults;
 use colophon_receipt::fields::{self, Upstream};
-use colophon_tests::proving::{answer, now, takes_simulated};
+use colophon_tests::proving::{answer, document, now, takes_simulated};
 use colophon_tests::scene::{REPLY, Scene, ask, assert_refused, good, judged, policy, proof};
 
 const DAY: u64 = 86_400;
@@ -84,4 +86,25 @@ fn a_certificate_with_a_quote_about_its_key_is_asked_nothing() {
     let colophon = scene.proxy(policy(&[("enclave", &server.url(), &speaking("ra-tls"))]), &flags);
     assert_refused(&colophon, &ask(&colophon), "a quote about another key");
     assert!(server.received().is_empty(), "bytes of the prompt");
+}
+
+/// What a Colophon says is kept as it came, so a file beside it would make good for this proxy what no reader can judge.
+#[test]
+fn a_colophon_that_brings_no_collateral_along_is_refused_with_a_file_too() {
+    let scene = Scene::new();
+    let collateral = scene.folder.path().join("collateral.json");
+    std::fs::write(&collateral, colophon_tests::proving::quote([0; 64]).1).unwrap();
+    let flags = ["--allow-simulated", "--upstream-collateral", collateral.to_str().unwrap()];
+    let server = scene.server(|asked| {
+        let keyset = Keyset::new(vec![], vec![], Some(asked.exporter));
+        let whole = document(&keyset, &asked.nonce, now(), Faults::default());
+        let mut document: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+        let taken = document["bundle"].as_object_mut().unwrap().remove("collateral");
+        taken.expect("collateral");
+        Some(answer(document.to_string().as_bytes()))
+    });
+    let colophon = scene.proxy(policy(&[("enclave", &server.url(), &takes_simulated())]), &flags);
+    assert_refused(&colophon, &ask(&colophon), "no collateral");
+    let reason = "colophon_upstream_proofs_refused_total{upstream=\"enclave\",reason=\"collateral\"}";
+    assert_eq!(colophon.metric(reason), Some(1.0));
 }

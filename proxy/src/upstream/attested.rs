@@ -302,15 +302,16 @@ impl Demand {
         nonce: &[u8; 32],
         question: &Question<'_>,
     ) -> Result<(Known, Bytes), Refusal> {
+        let speaks = self.policy.speaks();
+        if speaks == Speaks::Colophon {
+            // It brings its collateral along: what is kept is the document as it came, and has to be good by itself.
+            let attested = Document::read(&answer)?.verify(&Collateral::default(), question)?;
+            return Ok((Known { keyset: attested.keyset, reports: attested.reports }, answer));
+        }
         let collateral = match &self.collateral {
             Some(path) => read_collateral(path).map_err(|error| Refusal::Collateral(format!("{error:#}")))?,
             None => Collateral::default(),
         };
-        let speaks = self.policy.speaks();
-        if speaks == Speaks::Colophon {
-            let attested = Document::read(&answer)?.verify(&collateral, question)?;
-            return Ok((Known { keyset: attested.keyset, reports: attested.reports }, answer));
-        }
         let told = Told::new(speaks, nonce, &answer, collateral)?;
         Ok((told.verify(&Collateral::default(), question)?, told.to_json().into()))
     }
