@@ -51,6 +51,9 @@ pub const FAILURE: u8 = 19;
 /// [`Upgrade`].
 pub const UPGRADE: u8 = 20;
 
+/// [`UpstreamSigned`].
+pub const UPSTREAM_SIGNED: u8 = 21;
+
 /// A person's word for a field number.
 pub fn name(number: u8) -> &'static str {
     match number {
@@ -75,6 +78,7 @@ pub fn name(number: u8) -> &'static str {
         CONTEXT => "context",
         FAILURE => "failure",
         UPGRADE => "upgrade",
+        UPSTREAM_SIGNED => "the upstream's signature",
         _ => "unknown field",
     }
 }
@@ -358,10 +362,17 @@ map_field! {
         6 verified: uint,
         /// `operator_asserted`, `provider_asserted`, `verifier_derived` or `hardware_proven`: how this proxy knew it.
         7 source: text,
-        /// What the server signed of request and answer by a key that its evidence names: a signature base (RFC 9421).
-        8 signed: bytes,
-        /// Its Ed25519 signature over that.
-        9 signature: bytes,
+    }
+}
+
+map_field! {
+    /// What the server signed of request and answer by a key that its evidence names. A field of its own: its base says path, query
+    /// and nonce, which whoever shows where the request went may want to withhold.
+    UpstreamSigned<'a> {
+        /// A signature base (RFC 9421) in its kept form: the digests are those of [`REQUEST_BODY`] and [`RESPONSE_BODY`].
+        1 base: bytes,
+        /// The Ed25519 signature over its text.
+        2 signature: bytes,
     }
 }
 

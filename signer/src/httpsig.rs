@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use crate::keys::SIGNATURE_LEN;
 use crate::sf::{self, SfError};
 
-pub use self::kept::{KeptError, KeptSignature, Known, Line, Value, Writer, expand};
+pub use self::kept::{KeptError, KeptSignature, Known, Line, Value, Writer, expand, shorten};
 pub use self::parse::{CoveredComponent, SignatureInput, parse_signature, parse_signature_input};
 
 mod kept;

@@ -39,6 +39,7 @@ pub(crate) struct Opened {
     pub(crate) context: Option<Context<'static>>,
     pub(crate) failure: Option<Failure<'static>>,
     pub(crate) upstream: Option<Upstream<'static>>,
+    pub(crate) upstream_signed: Option<UpstreamSigned<'static>>,
 }
 
 impl Record {
@@ -167,6 +168,7 @@ impl Opened {
             CONTEXT => self.context = Some(Context::read(value)?),
             FAILURE => self.failure = Some(Failure::read(value)?),
             UPGRADE => drop(Upgrade::read(value)?),
+            UPSTREAM_SIGNED => self.upstream_signed = Some(UpstreamSigned::read(value)?),
             _ => {}
         }
         Ok(())

@@ -17,7 +17,7 @@ use colophon_receipt::statement::{
 use colophon_receipt::{Level, Outcome};
 use colophon_signer::Ed25519Key;
 use colophon_signer::cose::sign_statement;
-use colophon_signer::httpsig::{Component, Params, signature_base, signature_value};
+use colophon_signer::httpsig::{Component, Params, shorten, signature_base, signature_value};
 use colophon_signer::note::{Note, NoteAlgorithm, VerifierKey, cosignature_line, sign_note};
 use colophon_signer::rfc3161::testing::Tsa;
 use colophon_signer::sf::push_bytes;
@@ -362,12 +362,10 @@ impl Plan {
             ..DecisionField::default()
         };
         self.semantic.write(SEMANTIC, &mut set);
-        let upstream = self.upstream.as_ref().map(|(document, signed)| Upstream {
-            evidence: Some(sha256(document)),
-            signed: signed.as_ref().map(|(base, _)| base.as_bytes().into()),
-            signature: signed.as_ref().map(|(_, signature)| signature.as_slice().into()),
-            ..Upstream::default()
-        });
+        let upstream = self
+            .upstream
+            .as_ref()
+            .map(|(document, _)| Upstream { evidence: Some(sha256(document)), ..Upstream::default() });
         decision.write(DECISION, &mut set);
         let context = Context {
             nonce: self.nonce.as_deref().map(|nonce| nonce.as_bytes().into()),
@@ -376,6 +374,11 @@ impl Plan {
         context.write(CONTEXT, &mut set);
 
         upstream.unwrap_or_default().write(UPSTREAM, &mut set);
+        if let Some((_, Some((base, signature)))) = &self.upstream {
+            let base = shorten(base, &sha256(&self.request), &sha256(&self.response));
+            let signed = UpstreamSigned { base: Some(base.into()), signature: Some(signature.into()) };
+            signed.write(UPSTREAM_SIGNED, &mut set);
+        }
 
         let mut id = [0; 16];
         id[..6].copy_from_slice(&(NOW / 1000).to_be_bytes()[2..]);

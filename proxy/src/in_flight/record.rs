@@ -5,10 +5,10 @@ use crate::facts::{MAX_VALUE, bytes, version};
 use crate::head;
 use crate::model::identity::CONFIGURED;
 use crate::observe::ResponseSeen;
-use crate::upstream::signed::Recorded;
+use crate::upstream::signed::{Recorded, Signed};
 use colophon_receipt::fields::{
     self, Answer, BodyDigest, Context, Failure, Model, Operation, ResponseHead, Semantic, Times, Upstream,
-    Usage,
+    UpstreamSigned, Usage,
 };
 use colophon_receipt::record::FieldSet;
 use std::borrow::Cow;
@@ -128,12 +128,6 @@ impl InFlight {
         facts.caller().write(fields::CALLER, &mut set);
         if let Some(url) = &self.forwarded {
             let session = self.proof.as_deref();
-            // Of an answer that was cut, or is our own, it would be a signature over something else.
-            let whole = matches!(ending, Ending::Complete | Ending::Trailers(_)) && !incomplete;
-            let signed = self.signed.as_ref().filter(|_| whole).and_then(|signing| {
-                let (response, received) = (body.digest, facts.received_at);
-                signing.found(&Recorded { request: received_body.digest, response, received, completed })
-            });
             Upstream {
                 url: Some(url.as_bytes().into()),
                 version: self.head.as_ref().and_then(|head| head.version).map(|v| version(v).into()),
@@ -142,8 +136,6 @@ impl InFlight {
                 evidence: session.map(|session| session.evidence),
                 verified: session.map(|session| session.verified_at),
                 source: session.map(|session| session.source.as_str().into()),
-                signed: signed.as_ref().map(|signed| signed.base.as_bytes().into()),
-                signature: signed.as_ref().map(|signed| signed.signature.as_slice().into()),
             }
             .write(fields::UPSTREAM, &mut set);
         }
@@ -159,6 +151,16 @@ impl InFlight {
         failure(ending, incomplete).write(fields::FAILURE, &mut set);
         if let Some(upgrade) = &self.upgrade {
             upgrade.write(fields::UPGRADE, &mut set);
+        }
+        // Of an answer that was cut, or is our own, it would be a signature over something else.
+        let whole = matches!(ending, Ending::Complete | Ending::Trailers(_)) && !incomplete;
+        let signed = self.signed.as_ref().filter(|_| whole).and_then(|signing| {
+            let (response, received) = (body.digest, facts.received_at);
+            signing.found(&Recorded { request: received_body.digest, response, received, completed })
+        });
+        if let Some(Signed { base, signature }) = &signed {
+            UpstreamSigned { base: Some(base.into()), signature: Some(signature.into()) }
+                .write(fields::UPSTREAM_SIGNED, &mut set);
         }
         set
     }

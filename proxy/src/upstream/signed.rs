@@ -8,6 +8,7 @@ use colophon_receipt::Hash;
 use colophon_signer::PublicKey;
 use colophon_signer::httpsig::{
     ALG, CoveredComponent, SignatureInput, Value, field_value, parse_signature, parse_signature_input,
+    shorten,
 };
 use colophon_verify::CLOCK_TOLERANCE;
 use http::header::{HeaderMap, HeaderName};
@@ -21,9 +22,9 @@ pub const MAX_BASE: usize = 16 << 10;
 /// A signature over both digests, and what exactly it is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signed {
-    /// The signature base, as it was signed.
-    pub base: String,
-    /// Ed25519 over it.
+    /// The signature base in its kept form.
+    pub base: Vec<u8>,
+    /// Ed25519 over its text.
     pub signature: Vec<u8>,
 }
 
@@ -91,7 +92,8 @@ impl Signing {
         let keys = self.session.keys.iter().map(|key| PublicKey(*key));
         let key = { keys }.find(|key| input.keyid() == Some(key.key_id_hex().as_str()))?;
         let good = base.len() <= MAX_BASE && key.verify(base.as_bytes(), &signature).is_ok();
-        good.then_some(Signed { base, signature })
+        let kept = || shorten(&base, &recorded.request, &recorded.response);
+        good.then(|| Signed { base: kept(), signature })
     }
 
     /// Whether it covers the digests of the record, and was made while the exchange was, as far as two clocks can agree.

@@ -295,6 +295,48 @@ pub fn expand(kept: &[u8], known: &Known<'_>) -> Result<String, KeptError> {
     Ok(text)
 }
 
+/// The kept form of a base that was made elsewhere, ASCII: its digests are written by reference, and it opens to the same text with
+/// a [`Known`] that has them. What it says in other words than here stays as it is.
+pub fn shorten(text: &str, request: &Hash, response: &Hash) -> Vec<u8> {
+    let digests = [(digest_text(request), REQUEST), (digest_text(response), RESPONSE)];
+    let mut kept = Vec::with_capacity(text.len() / 2);
+    let mut names = String::new();
+    let mut rest = text;
+    while let Some(next) = rest.chars().next() {
+        let digest = digests.iter().find_map(|(text, mark)| Some((rest.strip_prefix(text.as_str())?, *mark)));
+        // A first line has no line break before it.
+        let line = if kept.is_empty() { Some(rest) } else { rest.strip_prefix('\n') };
+        let line = line.and_then(|line| {
+            let named = |name: &str| line.strip_prefix(name)?.strip_prefix(": ");
+            LINES.iter().zip(LINE..).find_map(|(name, mark)| Some((named(name)?, name, mark)))
+        });
+        if let Some((after, mark)) = digest {
+            kept.push(mark);
+            rest = after;
+        } else if let Some((after, name, mark)) = line {
+            if !kept.is_empty() {
+                names.push(' ');
+            }
+            names.push_str(name);
+            kept.push(mark);
+            rest = after;
+        } else if let Some(after) = after_params(rest, &names) {
+            kept.push(PARAMS);
+            rest = after;
+        } else {
+            kept.extend_from_slice(next.encode_utf8(&mut [0; 4]).as_bytes());
+            rest = rest.get(next.len_utf8()..).unwrap_or_default();
+        }
+    }
+    kept
+}
+
+/// What follows [`params`] in a text that goes on with it.
+fn after_params<'t>(text: &'t str, names: &str) -> Option<&'t str> {
+    let list = text.strip_prefix(PARAMS_NAME)?.strip_prefix('(')?;
+    list.strip_prefix(names)?.strip_prefix(");created=")
+}
+
 const SHORT: KeptError = KeptError("ends early");
 
 fn name(line: Line) -> &'static str {

@@ -6,11 +6,12 @@
 use colophon_attest::told::{Known, verify_kept};
 use colophon_attest::{Collateral, Question, Report, Source};
 use colophon_receipt::Level;
-use colophon_receipt::fields::{REQUEST_BODY, RESPONSE_BODY, Upstream};
+use colophon_receipt::fields::{self, REQUEST_BODY, RESPONSE_BODY, Upstream, UpstreamSigned};
 use colophon_receipt::merkle::sha256;
 use colophon_receipt::receipt::Receipt;
+use colophon_receipt::record::id_text;
 use colophon_signer::PublicKey;
-use colophon_signer::httpsig::ALG;
+use colophon_signer::httpsig::{self, ALG, expand};
 
 use super::{level, named_pieces, simulated_roots};
 use crate::CLOCK_TOLERANCE;
@@ -51,16 +52,23 @@ pub(crate) fn check(
 ) -> Option<UpstreamSide> {
     let named = record.and_then(|record| record.opened.upstream.as_ref());
     let attested = evidence(receipt, named, stamps, trust, at, checks);
-    let signature = named.and_then(|named| Some((named.signed.as_deref()?, named.signature.as_deref()?)));
-    let signed = match (record, signature, &attested) {
-        (Some(record), Some((base, signature)), Some(attested)) => {
-            checks.add(UPSTREAM_SIGNATURE, signed(base, signature, record, attested))
-        }
-        (_, Some(_), None) => {
+    let signature = record.and_then(|record| Some((record, record.opened.upstream_signed.as_ref()?)));
+    let signed = match (signature, &attested) {
+        (Some((record, signature)), Some(attested)) => match withheld(record) {
+            Some(what) => {
+                checks.skip(
+                    UPSTREAM_SIGNATURE,
+                    format!("it covers the digest of the {what}, which is withheld"),
+                );
+                false
+            }
+            None => checks.add(UPSTREAM_SIGNATURE, signed(signature, record, attested)),
+        },
+        (Some(_), None) => {
             checks.skip(UPSTREAM_SIGNATURE, "needs the evidence that names its key");
             false
         }
-        _ => false,
+        (None, _) => false,
     };
     let attested = attested?;
     let before = stamps.upper().map(|stamp| stamp.time);
@@ -120,10 +128,26 @@ fn evidence(
     judged.ok()
 }
 
+/// The body without whose digest the signature cannot be checked, nor refused.
+fn withheld(record: &Record) -> Option<&'static str> {
+    let number = [REQUEST_BODY, RESPONSE_BODY].into_iter().find(|number| record.is_withheld(*number))?;
+    Some(fields::name(number))
+}
+
 /// That a key of the evidence signed the bodies that the record has, about when the record says.
-fn signed(base: &[u8], signature: &[u8], record: &Record, attested: &Known) -> Result<String, String> {
-    let base = std::str::from_utf8(base).map_err(|_| "its base is not text")?;
-    let base = Base::parse(base)?;
+fn signed(signed: &UpstreamSigned<'_>, record: &Record, attested: &Known) -> Result<String, String> {
+    let (Some(kept), Some(signature)) = (&signed.base, &signed.signature) else {
+        return Err("it has no base, or no signature".into());
+    };
+    let (request, response) = (record.opened.request_body, record.opened.response_body);
+    let known = httpsig::Known {
+        request: request.as_ref().map(|body| &body.digest),
+        response: response.as_ref().map(|body| &body.digest),
+        id: &id_text(&record.leaf.id),
+        leaf: &record.leaf_hash,
+    };
+    let base = expand(kept, &known).map_err(|error| error.to_string())?;
+    let base = Base::parse(&base)?;
     if base.input.alg() != Some(ALG) {
         return Err("its algorithm is not ed25519".into());
     }
@@ -134,13 +158,7 @@ fn signed(base: &[u8], signature: &[u8], record: &Record, attested: &Known) -> R
     let key = { keys }.find(|key| base.input.keyid() == Some(key.key_id_hex().as_str()));
     let key = key.ok_or("it is by a key that the evidence does not name")?;
     key.verify(base.text()?.as_bytes(), signature).map_err(|error| error.to_string())?;
-    for (name, number, recorded) in [
-        ("colophon-request-digest", REQUEST_BODY, record.opened.request_body),
-        ("content-digest", RESPONSE_BODY, record.opened.response_body),
-    ] {
-        if record.is_withheld(number) {
-            return Err(format!("it covers {name}, and that digest is withheld"));
-        }
+    for (name, recorded) in [("colophon-request-digest", request), ("content-digest", response)] {
         let value = base.value(name, false).ok_or_else(|| format!("it does not cover {name}"))?;
         digest(value, recorded.map(|body| body.digest)).map_err(|what| format!("{name}: {what}"))?;
     }

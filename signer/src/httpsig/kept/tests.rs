@@ -41,6 +41,39 @@ fn whole(path: &str) -> Result<(SignatureBase, Vec<u8>), HttpSigError> {
     Ok(base.finish(1_795_414_236, &KEY_ID, "colophon-v1"))
 }
 
+/// Whatever another server signs: in the order of its own, with lines that nobody here writes.
+#[test]
+fn a_base_that_was_made_elsewhere_is_kept_without_its_digests_and_opens_to_what_was_signed() {
+    let (request, response) = (digest_text(&REQ), digest_text(&RES));
+    let line = |name, req, value| Component { name, req, tr: false, value };
+    let all = [
+        line("x-other", false, "a"),
+        line("@status", false, "200"),
+        line("colophon-request-digest", false, &request),
+        line("@path", true, "/x?\"@status\": "),
+        Component { tr: true, ..line("content-digest", false, &response) },
+    ];
+    let params = Params { created: 1, keyid: "k", tag: "colophon-v1-close" };
+    for components in [&all[..], &all[1..], &all[2..4], &[]] {
+        let base = signature_base(components, &params).unwrap();
+        let kept = shorten(base.as_str(), &REQ, &RES);
+        assert_eq!(expand(&kept, &known()).unwrap(), base.as_str());
+        let says = |digest: &str| kept.windows(digest.len()).any(|part| part == digest.as_bytes());
+        assert!(!says(&request) && !says(&response));
+        assert!(kept.len() <= base.as_str().len());
+    }
+    assert_eq!(expand(&shorten("\n\na", &REQ, &RES), &known()).unwrap(), "\n\na");
+}
+
+proptest! {
+    #[test]
+    fn any_text_opens_to_itself(text in "[ -~\n]{0,60}", at in 0usize..4) {
+        let part = ["\n\"@status\": ", "\"@status\": ", "\n\"@signature-params\": ();created=", "sha-256=:"][at];
+        let text = [part, &text, part, &digest_text(&REQ), part].concat();
+        prop_assert_eq!(expand(&shorten(&text, &REQ, &RES), &known()).unwrap(), text);
+    }
+}
+
 proptest! {
     /// What is written line by line is what RFC 9421 makes of the components, and what is kept opens to the same text.
     #[test]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::{NOW, Plan, key};
+use crate::testing::{NOW, Plan, Signing, key};
 use crate::{Bodies, Report as Verified, Status, Verdict, checks, verify};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -132,6 +132,39 @@ fn what_is_no_signature_of_that_server_over_this_exchange_is_refused() {
     let (_, signature) = good();
     refused(&plan(Some((base.replace("200", "201"), signature.clone()))), "signature");
     refused(&plan(Some(("\"@status\": 200".into(), signature))), "the base");
+}
+
+#[test]
+fn what_a_receipt_withholds_leaves_the_signature_unchecked_and_the_rest_good() {
+    for number in [REQUEST_BODY, RESPONSE_BODY] {
+        // The proxy's own signature, which covers it too, is left out: no leaf commits to that.
+        let report = run(&Plan { withheld: vec![number], signing: Signing::Unsigned, ..plan(Some(good())) });
+        assert_eq!(report.check(checks::UPSTREAM_SIGNATURE).unwrap().status, Status::NotChecked, "{number}");
+        assert!(report.result != Verdict::Bad && !report.upstream.unwrap().signed, "{:#?}", report.checks);
+    }
+    let report = run(&Plan { withheld: vec![fields::UPSTREAM_SIGNED], ..plan(Some(good())) });
+    assert!(report.check(checks::UPSTREAM_SIGNATURE).is_none());
+    assert_eq!((report.result, report.verified_level), (Verdict::Trusted, Some(Level::Sign)));
+}
+
+/// Whoever shows where the request went shows neither what was asked nor a digest of it.
+#[test]
+fn the_field_of_the_upstream_tells_nothing_that_other_fields_may_withhold() {
+    let made = plan(Some(good())).make();
+    let value = |number| {
+        let field = made.receipt.record.fields.iter().find_map(|field| match field {
+            colophon_receipt::receipt::Field::Opened(field) if field.number == number => Some(field),
+            _ => None,
+        });
+        field.unwrap().value.0.clone()
+    };
+    let Plan { request, response, .. } = Plan::default();
+    for body in [&request, &response] {
+        let digest = digest_of(body);
+        let says = |number| value(number).windows(digest.len()).any(|part| part == digest.as_bytes());
+        assert!(!says(fields::UPSTREAM) && !says(fields::UPSTREAM_SIGNED));
+    }
+    assert!(!value(fields::UPSTREAM).windows(9).any(|part| part == b"\"@status\""));
 }
 
 /// The rule itself: only hardware's evidence, dated and compared, and only with the signature.
