@@ -5,7 +5,7 @@
 //! An answer is kept as [`Told`], together with the nonce that was asked and the collateral it was judged by, so that a
 //! reader can judge it again.
 
-use crate::document::Document;
+use crate::document::{Document, MAX_BYTES};
 use crate::evidence::{Bundle, base64_bytes};
 use crate::{Collateral, Evidence, Keyset, Question, Refusal, Report, verify_bundle};
 use colophon_receipt::merkle::Hash;
@@ -102,10 +102,20 @@ impl Told {
         Ok(Told { format, speaks, nonce, answer, collateral })
     }
 
-    /// As bytes.
-    pub fn to_json(&self) -> Vec<u8> {
+    /// As bytes, to be kept.
+    ///
+    /// # Errors
+    /// They are more than [`MAX_BYTES`], of which the collateral may be any part: nobody would read them again.
+    pub fn to_json(&self) -> Result<Vec<u8>, Refusal> {
         // Strings, lists and maps with string keys: serialising them to memory does not fail.
-        serde_json::to_vec(self).unwrap_or_default()
+        let bytes = serde_json::to_vec(self).unwrap_or_default();
+        if bytes.len() > MAX_BYTES {
+            let length = bytes.len();
+            return Err(Refusal::Collateral(format!(
+                "with it the kept answer has {length} bytes, of {MAX_BYTES} at most"
+            )));
+        }
+        Ok(bytes)
     }
 
     fn read(bytes: &[u8]) -> Result<Told, Refusal> {

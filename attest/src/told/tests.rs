@@ -28,7 +28,7 @@ fn judge(speaks: Speaks, answer: &[u8], collateral: Collateral) -> Result<Known,
     let question = Question { at: AT, nonce: Some(&NONCE), simulated: Some(&roots), ..Question::default() };
     let known = told.verify(&Collateral::default(), &question)?;
     // What is kept says the same again, with nothing given.
-    let kept = verify_kept(&told.to_json(), &Collateral::default(), &question)?;
+    let kept = verify_kept(&told.to_json()?, &Collateral::default(), &question)?;
     assert_eq!((&kept.keyset, kept.reports.len()), (&known.keyset, known.reports.len()));
     let other = Question { nonce: Some(&[1; 32]), ..question };
     assert!(matches!(told.verify(&Collateral::default(), &other), Err(Refusal::Nonce(_))));
@@ -177,8 +177,8 @@ fn an_ra_tls_certificate_holds_a_quote_about_its_own_key() {
 #[test]
 fn what_is_kept_is_read_back_and_nothing_poses_as_it() {
     let told = Told::new(Speaks::Aci, &NONCE, b"{}", Collateral::default()).unwrap();
-    assert_eq!(Told::read(&told.to_json()).unwrap(), told);
-    let text = String::from_utf8(told.to_json()).unwrap();
+    assert_eq!(Told::read(&told.to_json().unwrap()).unwrap(), told);
+    let text = String::from_utf8(told.to_json().unwrap()).unwrap();
     for bent in [
         text.replace("told-v1", "told-v2"),
         text.replace("\"aci\"", "\"colophon\""),
@@ -187,4 +187,14 @@ fn what_is_kept_is_read_back_and_nothing_poses_as_it() {
         assert!(Told::read(bent.as_bytes()).is_err(), "{bent}");
     }
     assert!(Told::new(Speaks::Aci, &NONCE, &vec![0; MAX_ANSWER + 1], Collateral::default()).is_err());
+}
+
+#[test]
+fn what_nobody_would_read_again_is_refused() {
+    let told = |certificate: usize| {
+        let collateral = Collateral { certificates: vec![vec![0; certificate]], ..Collateral::default() };
+        Told::new(Speaks::RaTls, &NONCE, &[0; MAX_ANSWER], collateral).unwrap().to_json()
+    };
+    assert!(told(1000).is_ok());
+    assert_eq!(told(MAX_BYTES / 2).unwrap_err().code(), "collateral");
 }

@@ -313,7 +313,8 @@ impl Demand {
             None => Collateral::default(),
         };
         let told = Told::new(speaks, nonce, &answer, collateral)?;
-        Ok((told.verify(&Collateral::default(), question)?, told.to_json().into()))
+        let kept = told.to_json()?;
+        Ok((told.verify(&Collateral::default(), question)?, kept.into()))
     }
 }
 
