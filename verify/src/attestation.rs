@@ -146,6 +146,9 @@ fn logged(
     if part.logged.announcement.is_some() {
         return Err("it names another announcement than the key's".into());
     }
+    if part.logged.proof.is_some() {
+        return Err("a proof comes with it, which its leaf says nothing of".into());
+    }
     let proof = evidence::logged(&part.logged, &leaf, log, trust)?;
     // What dates the record's checkpoint dates this as well, where it is in that very tree.
     let same = log.proof.as_ref().is_some_and(|record| record.checkpoint == proof.checkpoint);

@@ -65,10 +65,12 @@ pub(crate) fn check(
         }
         said => checks.add(EVIDENCE, said),
     };
-    let mut proven = leaves.iter().zip(&receipt.evidence);
-    let ((leaf, _), part) = proven.find(|((_, _), part)| part.proof.is_some()).filter(|_| good)?;
-    let fields = &receipt.record.fields;
-    part.proof.as_ref().and_then(|part| proof::check(part, leaf, record, fields, trust, bodies, checks))
+    if !good {
+        return None;
+    }
+    let proven = leaves.iter().zip(&receipt.evidence);
+    let proven = proven.filter_map(|((leaf, _), part)| Some((part.proof.as_ref()?, leaf)));
+    proof::check(proven, record, &receipt.record.fields, trust, bodies, checks)
 }
 
 fn all(

@@ -47,20 +47,44 @@ pub(crate) struct ZkSide {
     pub(crate) verified: bool,
 }
 
-/// Makes the check `proof`, where a leaf of the receipt has one.
-pub(crate) fn check(
-    part: &ProofPart,
-    leaf: &EvidenceLeaf,
+/// Makes the check `proof`, where leaves of the receipt have some: none may be bad. Of what is good the first tells that counts,
+/// else the first.
+pub(crate) fn check<'a>(
+    proven: impl Iterator<Item = (&'a ProofPart, &'a EvidenceLeaf)>,
     record: &Record,
     fields: &[Field],
     trust: Option<&Trust>,
     bodies: &Bodies,
     checks: &mut Checks,
 ) -> Option<ZkSide> {
-    if let Err(why) = is_of(part, leaf, record, fields) {
-        checks.add(PROOF, Err(why));
-        return None;
+    let judged = proven.map(|(part, leaf)| judge(part, leaf, record, fields, trust, bodies));
+    let mut judged = match judged.collect::<Result<Vec<_>, String>>() {
+        Ok(judged) => judged,
+        Err(why) => {
+            checks.add(PROOF, Err(why));
+            return None;
+        }
+    };
+    // Stable: of equals the first stays first.
+    judged.sort_by_key(|(_, side)| !side.verified);
+    let (what, side) = judged.into_iter().next()?;
+    match side.verified {
+        true => drop(checks.add(PROOF, Ok(what))),
+        false => checks.skip(PROOF, what),
     }
+    Some(side)
+}
+
+/// What is to be said of a proof that is not bad.
+fn judge(
+    part: &ProofPart,
+    leaf: &EvidenceLeaf,
+    record: &Record,
+    fields: &[Field],
+    trust: Option<&Trust>,
+    bodies: &Bodies,
+) -> Result<(String, ZkSide), String> {
+    is_of(part, leaf, record, fields)?;
     let proof = &part.proof;
     let circuit = &proof.statement.circuit;
     let known = trust.and_then(|trust| trust.circuits.iter().find(|known| known.circuit == *circuit));
@@ -83,18 +107,11 @@ pub(crate) fn check(
             "a {kind} proof by {prover}, about this record; accepted by the operator's own verifier, which is its word. To check it give \
              --prover-cmd COMMAND: a program of the prover protocol with the circuit whose verifying key has the digest {circuit}"
         );
-        checks.skip(PROOF, what);
-        return Some(side);
+        return Ok((what, side));
     };
     match verifier.verify(&proof.statement, &proof.artefact.0) {
-        Err(NotProven::Refused(why)) => {
-            checks.add(PROOF, Err(format!("your prover program refuses it: {why}")));
-            None
-        }
-        Err(NotProven::Unknown(why)) => {
-            checks.skip(PROOF, format!("your prover program cannot say: {why}"));
-            Some(side)
-        }
+        Err(NotProven::Refused(why)) => Err(format!("your prover program refuses it: {why}")),
+        Err(NotProven::Unknown(why)) => Ok((format!("your prover program cannot say: {why}"), side)),
         Ok(accepted) => {
             // The reader's own word for the circuit counts before the operator's.
             let setup = accepted.setup.or_else(|| proof.setup.clone());
@@ -102,28 +119,21 @@ pub(crate) fn check(
             side.report.setup = setup.as_deref().map(shown);
             side.report.claims = accepted.claims;
             let holds = format!("the {kind} proof by {prover} holds for the circuit {circuit}");
-            if local && !trust.is_some_and(|trust| trust.allow_local_setup) {
-                checks.skip(
-                    PROOF,
-                    format!(
-                        "{holds}, but its parameters are local: whoever made them can forge proofs; refused without \
-                         --allow-local-setup"
-                    ),
-                );
+            let what = if local && !trust.is_some_and(|trust| trust.allow_local_setup) {
+                format!(
+                    "{holds}, but its parameters are local: whoever made them can forge proofs; refused without \
+                     --allow-local-setup"
+                )
             } else if let Some(known) = known {
                 side.verified = true;
                 side.report.verified = true;
-                checks.add(
-                    PROOF,
-                    Ok(format!("{holds}, which your trust file names {}", quoted(known.name.as_bytes()))),
-                );
+                format!("{holds}, which your trust file names {}", quoted(known.name.as_bytes()))
             } else {
-                checks.skip(
-                    PROOF,
-                    format!("{holds}, but your trust file does not name it (circuits): anybody can make a circuit that says anything"),
-                );
-            }
-            Some(side)
+                format!(
+                    "{holds}, but your trust file does not name it (circuits): anybody can make a circuit that says anything"
+                )
+            };
+            Ok((what, side))
         }
     }
 }

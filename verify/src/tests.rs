@@ -7,7 +7,7 @@ use crate::testing::{Made, NOW, Plan, Signing, key};
 mod copies;
 mod draw;
 mod forged;
-mod proof;
+pub(crate) mod proof;
 mod tampered;
 mod witnesses;
 

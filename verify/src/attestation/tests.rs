@@ -253,6 +253,7 @@ fn renewed_evidence_that_the_log_does_not_hold_for_this_key_makes_a_receipt_bad(
     assert_eq!(bent(|part| part.salt.0.truncate(15)), Verdict::Bad);
     assert_eq!(bent(|part| part.logged.batch.index = 1), Verdict::Bad);
     assert_eq!(bent(|part| part.logged.statement.0[100] ^= 1), Verdict::Bad);
+    assert_eq!(bent(|part| part.logged.proof = Some(crate::tests::proof::part([0; 32]))), Verdict::Bad);
     assert_eq!(
         bent(|part| part.logged.log_proof = part.logged.log_proof.replacen("index ", "index 1", 1)),
         Verdict::Bad

@@ -51,6 +51,11 @@ fn proof(subject: Hash) -> Proof {
     }
 }
 
+/// The same with its salt, as a receipt has it.
+pub(crate) fn part(subject: Hash) -> ProofPart {
+    ProofPart { salt: Bytes(SALT.to_vec()), proof: proof(subject) }
+}
+
 /// A record with a leaf that commits to this proof, and the proof in the receipt.
 fn made(bend: fn(&mut Proof), leaf: fn(&mut EvidenceLeaf)) -> Made {
     made_of(Plan { draw: Some((u64::MAX, Level::Zk)), ..Plan::default() }, bend, leaf)
@@ -112,6 +117,31 @@ fn refused_because(report: &Report, why: &str) {
     refused_by(report, &[checks::PROOF]);
     let check = report.check(checks::PROOF).unwrap();
     assert!(check.detail.contains(why), "{check:?}");
+}
+
+/// Of several none rides along unchecked behind one that is good, and one that counts is told before one that does not.
+#[test]
+fn each_proof_of_a_receipt_is_checked() {
+    let made = good();
+    let (trust, evidence) = (trust(&made), &made.receipt.evidence[0]);
+    let leaf = EvidenceLeaf::decode(&evidence.leaf.0).unwrap();
+    let bodies = Bodies { prover: Some(Arc::new(Only(b"artefact", None))), ..Bodies::default() };
+    let whole = evidence.proof.clone().unwrap();
+    let mut bent = whole.clone();
+    bent.proof.artefact.0.push(0);
+    let mut elsewhere = whole.clone();
+    elsewhere.proof.statement = proof([9; 32]).statement;
+    let came = |parts: &[&ProofPart]| {
+        let mut checks = checks::Checks::default();
+        let record = crate::record::check(&made.receipt.record, &mut checks).unwrap();
+        let proven = parts.iter().map(|part| (*part, &leaf));
+        let fields = &made.receipt.record.fields;
+        let side = crate::proof::check(proven, &record, fields, Some(&trust), &bodies, &mut checks);
+        side.is_some_and(|side| side.verified)
+    };
+    assert!(came(&[&whole]) && came(&[&whole, &whole]));
+    assert!(!came(&[&whole, &bent]) && !came(&[&whole, &elsewhere]) && !came(&[&bent, &whole]));
+    assert!(!came(&[]));
 }
 
 #[test]
