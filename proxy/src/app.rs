@@ -83,7 +83,7 @@ impl App {
     ) -> Arc<App> {
         let head = ledger.head();
         let value = Arc::new(LogValue::new(&head));
-        let metrics = Metrics::new(&ledger, enforcing.proofs(), proving.clone());
+        let metrics = Metrics::new(&ledger, enforcing.evidence(), proving.clone());
         Arc::new(App {
             metrics,
             model: Identity::default(),

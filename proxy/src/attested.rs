@@ -3,7 +3,7 @@
 use crate::app::PolicyInForce;
 use crate::config::{AttestOptions, HostHeader, UpstreamOptions};
 use crate::forward::{Demanding, ForwardError, Upstream};
-use crate::metrics::Proofs;
+use crate::metrics::UpstreamEvidence;
 use crate::proofs::Proving;
 use colophon_attest::simulate::DEFAULT_SEED;
 use colophon_attest::{Policy as Demanded, SimulatedRoots};
@@ -37,7 +37,7 @@ pub struct Enforcing {
     simulated: Option<Arc<SimulatedRoots>>,
     proving: Option<Arc<Proving>>,
     tasks: TaskTracker,
-    proofs: Proofs,
+    evidence: UpstreamEvidence,
 }
 
 /// The attested servers of one policy, by name.
@@ -63,13 +63,13 @@ impl Enforcing {
             attest: attest.clone(),
             proving,
             tasks,
-            proofs: Proofs::default(),
+            evidence: UpstreamEvidence::default(),
         }
     }
 
     /// What is counted of all servers that have to prove themselves.
-    pub(crate) fn proofs(&self) -> &Proofs {
-        &self.proofs
+    pub(crate) fn evidence(&self) -> &UpstreamEvidence {
+        &self.evidence
     }
 
     /// The policy with its servers. Nothing is connected yet.
@@ -81,12 +81,12 @@ impl Enforcing {
         for (name, demanded) in demands(&policy)? {
             let Some(known) = policy.upstreams().iter().find(|known| *known.name == *name) else { continue };
             let options = UpstreamOptions { url: known.url.clone(), ..self.upstream.clone() };
-            self.proofs.known(&name);
+            self.evidence.known(&name);
             let demand = Demanding {
                 name: name.clone(),
                 policy: demanded,
                 simulated: self.simulated.clone(),
-                proofs: self.proofs.clone(),
+                evidence: self.evidence.clone(),
             };
             let server = Upstream::attested(&options, &self.attest, demand, self.tasks.clone())?;
             servers.insert(name, server);

@@ -3,7 +3,7 @@
 use crate::config::{AttestOptions, HostHeader, UpstreamOptions};
 use crate::exchange::content_length;
 use crate::head;
-use crate::metrics::Proofs;
+use crate::metrics::UpstreamEvidence;
 use crate::request_body::{RequestBody, RequestBodyError};
 use crate::tls;
 use crate::upstream::attested::Demand;
@@ -42,7 +42,7 @@ pub(crate) struct Demanding {
     pub(crate) policy: colophon_attest::Policy,
     /// Roots of simulations that count, for tests.
     pub(crate) simulated: Option<Arc<SimulatedRoots>>,
-    pub(crate) proofs: Proofs,
+    pub(crate) evidence: UpstreamEvidence,
 }
 
 /// Why there is no answer. Says whose fault it is and whether another try may help.
@@ -82,14 +82,14 @@ impl Upstream {
     pub(crate) fn attested(
         options: &UpstreamOptions,
         attest: &AttestOptions,
-        Demanding { name, policy, simulated, proofs }: Demanding,
+        Demanding { name, policy, simulated, evidence }: Demanding,
         tasks: TaskTracker,
     ) -> anyhow::Result<Upstream> {
         let demand = |authority: &Authority| {
             let authority = authority.clone();
             let (lease, timeout) = (attest.lease, attest.timeout);
             let collateral = attest.upstream_collateral.clone();
-            Arc::new(Demand { name, authority, policy, simulated, collateral, lease, timeout, proofs })
+            Arc::new(Demand { name, authority, policy, simulated, collateral, lease, timeout, evidence })
         };
         Upstream::build(options, tls::attested_config(options)?, Some(demand), tasks)
     }

@@ -16,9 +16,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-mod proofs;
+mod upstream_evidence;
 
-pub use proofs::Proofs;
+pub use upstream_evidence::UpstreamEvidence;
 
 /// Levels that leave a record; `pass` is counted by the ledger.
 const LEVELS: [Level; 3] = [Level::Commit, Level::Sign, Level::Tee];
@@ -52,7 +52,7 @@ pub struct Metrics {
 
 impl Metrics {
     /// Registers everything.
-    pub fn new(ledger: &Ledger, proofs: &Proofs, proving: Option<Arc<Proving>>) -> Metrics {
+    pub fn new(ledger: &Ledger, evidence: &UpstreamEvidence, proving: Option<Arc<Proving>>) -> Metrics {
         let mut registry = Registry::with_prefix("colophon");
         let exchanges = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
         let counter = |level: &Level, outcome: &Outcome| {
@@ -82,7 +82,7 @@ impl Metrics {
         let model_certified = Gauge::default();
         let help = "1 while records name a model certificate";
         registry.register("model_certified", help, model_certified.clone());
-        proofs.register(&mut registry);
+        evidence.register(&mut registry);
         registry.register_collector(Box::new(LedgerCollector(ledger.clone())));
         if let Some(proving) = proving {
             let counted = &proving.counted;

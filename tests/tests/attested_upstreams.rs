@@ -148,7 +148,7 @@ fn whatever_is_wrong_with_the_evidence_the_server_gets_nothing() {
         assert_eq!(got, 0, "{what}: bytes of the prompt");
         colophon.until_ended_as(Outcome::Refused, 1);
         let metrics = get(colophon.admin(), "/metrics").text();
-        let refused = |line: &&str| line.starts_with("colophon_upstream_proofs_refused_total{");
+        let refused = |line: &&str| line.starts_with("colophon_upstream_evidence_refused_total{");
         // One that closes behind good evidence gave good evidence.
         let counted = metrics.lines().any(|line| refused(&line)) || what.contains("behind its evidence");
         assert!(counted, "{what}: {metrics}");
@@ -229,8 +229,8 @@ fn a_lease_is_renewed_beside_the_requests() {
     }
     assert!(server.asked() >= 3, "asked {} times", server.asked());
     let counted = |name: &str| colophon.metric(&format!("colophon_upstream_{name}{{upstream=\"enclave\"}}"));
-    assert!(counted("proofs_total") >= Some(3.0) && counted("proofs_renewed_total") >= Some(2.0));
-    let age = now() as f64 - counted("proof_time_seconds").unwrap();
+    assert!(counted("evidence_total") >= Some(3.0) && counted("evidence_renewed_total") >= Some(2.0));
+    let age = now() as f64 - counted("evidence_time_seconds").unwrap();
     assert!((0.0..60.0).contains(&age), "{age}");
     assert_eq!(server.connections(), 1, "on the connection that it is about");
 }

@@ -105,6 +105,6 @@ fn a_colophon_that_brings_no_collateral_along_is_refused_with_a_file_too() {
     });
     let colophon = scene.proxy(policy(&[("enclave", &server.url(), &takes_simulated())]), &flags);
     assert_refused(&colophon, &ask(&colophon), "no collateral");
-    let reason = "colophon_upstream_proofs_refused_total{upstream=\"enclave\",reason=\"collateral\"}";
+    let reason = "colophon_upstream_evidence_refused_total{upstream=\"enclave\",reason=\"collateral\"}";
     assert_eq!(colophon.metric(reason), Some(1.0));
 }

@@ -7,7 +7,7 @@ use super::pool::Pool;
 use super::{Io, NoAnswer, UpstreamBody};
 use crate::attestation::read_collateral;
 use crate::forward::chain;
-use crate::metrics::Proofs;
+use crate::metrics::UpstreamEvidence;
 use crate::request_body::RequestBody;
 use bytes::Bytes;
 use colophon_attest::document::MAX_BYTES;
@@ -46,7 +46,7 @@ pub(crate) struct Demand {
     /// Longest wait for evidence, its verification included.
     pub(crate) timeout: Duration,
     /// Where it is counted what came of it.
-    pub(crate) proofs: Proofs,
+    pub(crate) evidence: UpstreamEvidence,
 }
 
 /// The other end of one TLS connection.
@@ -204,7 +204,7 @@ impl Demand {
 
     fn no_document(&self, why: &NoAnswer) {
         let reason = if matches!(why, NoAnswer::Timeout) { "timeout" } else { "no-answer" };
-        self.proofs.refused(&self.name, reason);
+        self.evidence.refused(&self.name, reason);
     }
 
     /// What is asked, where the certificate does not say it all.
@@ -240,16 +240,16 @@ impl Demand {
         let verify = tokio::task::spawn_blocking(move || this.verify(document, &nonce, &of, asked_at));
         match tokio::time::timeout_at(deadline, verify).await {
             Ok(Ok(Ok(session))) => {
-                self.proofs.good(&self.name, again);
+                self.evidence.good(&self.name, again);
                 Ok(Proven { session: Arc::new(session), identity })
             }
             Ok(Ok(Err(refusal))) => {
-                self.proofs.refused(&self.name, refusal.code());
+                self.evidence.refused(&self.name, refusal.code());
                 Err(NoAnswer::Unattested(refusal.to_string()))
             }
             Ok(Err(error)) => Err(NoAnswer::Unattested(error.to_string())),
             Err(_) => {
-                self.proofs.refused(&self.name, "timeout");
+                self.evidence.refused(&self.name, "timeout");
                 Err(NoAnswer::Timeout)
             }
         }

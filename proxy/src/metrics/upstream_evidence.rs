@@ -11,23 +11,23 @@ type Labels = Vec<(&'static str, String)>;
 
 /// Counts by upstream; clones are the same.
 #[derive(Clone, Default)]
-pub struct Proofs {
+pub struct UpstreamEvidence {
     good: Family<Labels, Counter>,
     renewed: Family<Labels, Counter>,
     refused: Family<Labels, Counter>,
     newest: Family<Labels, Gauge>,
 }
 
-impl Proofs {
+impl UpstreamEvidence {
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "Evidence of upstreams that was verified, at new connections and renewed";
-        registry.register("upstream_proofs", help, self.good.clone());
+        registry.register("upstream_evidence", help, self.good.clone());
         let help = "Of that, renewed on a connection in use";
-        registry.register("upstream_proofs_renewed", help, self.renewed.clone());
+        registry.register("upstream_evidence_renewed", help, self.renewed.clone());
         let help = "Evidence of upstreams that was refused or did not come, by reason";
-        registry.register("upstream_proofs_refused", help, self.refused.clone());
+        registry.register("upstream_evidence_refused", help, self.refused.clone());
         let help = "When the upstream's newest evidence was verified, by this machine's clock";
-        registry.register("upstream_proof_time_seconds", help, self.newest.clone());
+        registry.register("upstream_evidence_time_seconds", help, self.newest.clone());
     }
 
     /// An upstream of the policy: whoever alerts on a rate needs the zero before the first.
