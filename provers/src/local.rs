@@ -45,6 +45,17 @@ pub enum StoreError {
     Changed(JobId),
 }
 
+impl StoreError {
+    /// Whether the artefact is gone for good: it is not there, or is another. All else may pass.
+    pub fn is_for_good(&self) -> bool {
+        match self {
+            StoreError::Queue(_) => false,
+            StoreError::File { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            StoreError::Changed(_) => true,
+        }
+    }
+}
+
 impl Store {
     /// Opens or makes it, and sweeps.
     ///
@@ -208,3 +219,6 @@ impl Source for Local {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests;

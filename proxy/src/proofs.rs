@@ -109,6 +109,7 @@ impl Proving {
     pub fn begin(self: &Arc<Self>, app: &Arc<App>, stop: &CancellationToken) {
         let _ = self.app.set(Arc::downgrade(app));
         app.tasks.spawn(self.clone().log_what_came(app.ledger.clone(), stop.clone()));
+        app.tasks.spawn(self.clone().forget_erased_before(app.ledger.clone(), stop.clone()));
         for number in 0..self.provers.workers {
             app.tasks.spawn(self.clone().work(number, stop.clone()));
         }

@@ -5,23 +5,30 @@ use crate::app::App;
 use crate::facts::parse_id;
 use colophon_ledger::{CameOf, Ledger, Lookup, SettleError};
 use colophon_policies::OnMiss;
-use colophon_provers::{Job, JobId, State};
+use colophon_provers::{Artefact, Job, JobId, State};
 use colophon_receipt::proof::Proof;
 use colophon_receipt::receipt::Bytes;
 use colophon_receipt::record::RecordId;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 /// How often it is looked for jobs that have ended by themselves: deadlines, leases.
 const EVERY: Duration = Duration::from_secs(2);
+/// How often artefacts are deleted whose jobs are remembered no more.
+const SWEEP: Duration = Duration::from_secs(3600);
 /// Jobs looked at together.
 const AT_ONCE: usize = 256;
 
 impl Proving {
     /// Until `stop`: has the ledger log what came of each job.
     pub(super) async fn log_what_came(self: Arc<Self>, ledger: Ledger, stop: CancellationToken) {
+        let mut swept = Instant::now();
         loop {
+            if swept.elapsed() >= SWEEP {
+                self.sweep().await;
+                swept = Instant::now();
+            }
             let (store, now) = (self.store.clone(), ledger.now());
             let ended = tokio::task::spawn_blocking(move || {
                 store.queue.tidy(now)?;
@@ -45,7 +52,12 @@ impl Proving {
                 if stop.is_cancelled() {
                     break;
                 }
-                if self.settle(&ledger, &job).await {
+                // It waits for the log, which may be away for longer than a stop may take. The next life asks again.
+                let settled = tokio::select! {
+                    settled = self.settle(&ledger, &job) => settled,
+                    () = stop.cancelled() => break,
+                };
+                if settled {
                     logged.push(job.id);
                 }
             }
@@ -59,6 +71,17 @@ impl Proving {
                 () = tokio::time::sleep(EVERY) => {}
                 () = stop.cancelled() => return,
             }
+        }
+    }
+
+    /// Forgets what is of records that were erased while this process did not run.
+    pub(super) async fn forget_erased_before(self: Arc<Self>, ledger: Ledger, stop: CancellationToken) {
+        let forgotten = tokio::select! {
+            forgotten = self.forget_erased(&ledger) => forgotten,
+            () = stop.cancelled() => return,
+        };
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "not all jobs about erased records are forgotten; the next start tries again");
         }
     }
 
@@ -79,6 +102,27 @@ impl Proving {
         Ok(())
     }
 
+    /// Forgets a job and its artefact. False where something of them is still there.
+    async fn forget(&self, id: JobId) -> bool {
+        let store = self.store.clone();
+        match tokio::task::spawn_blocking(move || store.forget(id)).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::error!(job = %id, %error, "a job about an erased record cannot be forgotten yet");
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Deletes artefacts of jobs that are remembered no more.
+    async fn sweep(&self) {
+        let store = self.store.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.sweep()).await {
+            tracing::error!(%error, "old artefacts cannot be deleted; it is tried again");
+        }
+    }
+
     async fn note(&self, logged: Vec<JobId>) {
         let store = self.store.clone();
         let noted = tokio::task::spawn_blocking(move || store.queue.logged(&logged)).await;
@@ -95,14 +139,21 @@ impl Proving {
         };
         let Ok(subject) = job.request.statement.record() else { return true };
         let proof = match &job.state {
-            State::Proven(_) => self.proof(job).await,
+            State::Proven(artefact) => match self.proof(job, artefact).await {
+                Ok(proof) => proof,
+                Err(error) => {
+                    tracing::error!(job = %job.id, error, "an artefact cannot be read now; it is tried again");
+                    return false;
+                }
+            },
             _ => None,
         };
         let proven = proof.is_some();
         match ledger.settle(CameOf { record, subject, evidence, proof }).await {
             Ok(()) => self.said(job, proven),
             Err(SettleError::NoRecord) => {
-                tracing::info!(job = %job.id, "its record was erased: the log says nothing of it")
+                tracing::info!(job = %job.id, "its record was erased: the log says nothing of it");
+                return self.forget(job.id).await;
             }
             Err(error) => {
                 tracing::warn!(job = %job.id, %error, "what came of a proof is not logged yet; it is tried again");
@@ -146,19 +197,22 @@ impl Proving {
         }
     }
 
-    /// What the receipt will carry.
-    async fn proof(&self, job: &Job) -> Option<Proof> {
-        let State::Proven(artefact) = job.state.clone() else { return None };
+    /// What the receipt will carry. `None` where the artefact is gone for good, or no receipt can carry it.
+    ///
+    /// # Errors
+    /// It cannot be read now: what is wrong may pass.
+    async fn proof(&self, job: &Job, artefact: &Artefact) -> Result<Option<Proof>, String> {
         let (store, id, proven) = (self.store.clone(), job.id, artefact.clone());
         let read = tokio::task::spawn_blocking(move || store.artefact(id, &proven)).await;
-        let bytes = match read {
-            Ok(Ok(bytes)) => bytes,
-            Ok(Err(error)) => {
+        let bytes = match read.map_err(|error| error.to_string())? {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_for_good() => {
                 tracing::error!(%error, "an artefact is lost: the log says that nothing was done");
-                return None;
+                return Ok(None);
             }
-            Err(_) => return None,
+            Err(error) => return Err(error.to_string()),
         };
+        let artefact = artefact.clone();
         let proof = Proof {
             format: Proof::FORMAT.into(),
             statement: job.request.statement.clone(),
@@ -168,10 +222,10 @@ impl Proving {
             artefact: Bytes(bytes),
         };
         match proof.check() {
-            Ok(()) => Some(proof),
+            Ok(()) => Ok(Some(proof)),
             Err(error) => {
                 tracing::error!(job = %job.id, %error, "no receipt can carry this proof");
-                None
+                Ok(None)
             }
         }
     }
