@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use colophon_receipt::evidence::{EvidenceLeaf, Verdict};
 use colophon_receipt::fields::{self, DecisionField};
@@ -10,11 +11,13 @@ use colophon_receipt::level::Level;
 use colophon_receipt::receipt::Receipt;
 use colophon_tests::client::{get, post};
 use colophon_tests::colophon::{self, Colophon};
+use colophon_tests::faults::{Fault, Faults};
+use colophon_tests::fleet::Fleet;
 use colophon_tests::provers::{SCRIPT, Scripted, circuit, policy, trusting};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::Message;
-use colophon_tests::{PATIENCE, paths, process, wait_for};
+use colophon_tests::{PATIENCE, paths, pause, process, wait_for};
 use serde_json::Value;
 
 const ANSWER: &str =
@@ -265,4 +268,35 @@ fn what_cannot_be_served_is_refused_at_the_start_or_by_the_rules_word() {
         });
         assert!(!status.success() && said.contains(why), "{said}");
     }
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_log_that_is_away() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::new(folder.path());
+    let store = format!("file://{}", folder.path().join("store").display());
+    let log = fleet.replica(|options| {
+        options.arg(&["--store", &store]);
+    });
+    let way = Faults::before(log.listen());
+    let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, "workers: 0\n"));
+    let file = scripted.file().display().to_string();
+    let mut colophon = fleet.sidecar(&upstream.url(), &[way.url()], |options| {
+        options.policy = Some(policy("script", "    deadline: 1h"));
+        options.arg(&["--provers", &file]);
+    });
+    let answer = chat(&colophon);
+    let ready = "colophon_proof_jobs{state=\"ready\"}";
+    assert!(wait_for(PATIENCE, || (colophon.metric(ready) == Some(1.0)).then_some(())).is_some());
+    // What was proven cannot be logged now.
+    way.set(Fault::Away);
+    let (code, said) = command(&colophon, &["prover", "--provers", &file, "--once"]);
+    assert!(code == 0 && said.contains("proven"), "{said}");
+    pause(Duration::from_secs(3));
+    assert_eq!(colophon.metric("colophon_proofs_logged_total"), Some(0.0));
+    colophon.stop();
+    // The next life has it logged.
+    way.set(Fault::None);
+    colophon.restart();
+    assert_eq!(verdict(&settled(&colophon, &answer).receipt()), Verdict::Holds);
 }
