@@ -2,8 +2,8 @@
 //!
 //! A batch with records that may be drawn leaves a note, `draw/due/<shard>/<seq>`, before its statement is logged. A task
 //! beside the keeper looks for the round that the statement's `to` names, verifies it, keeps it as
-//! `draw/round/<chain>/<number>`, decides, has the keeper log an evidence leaf for each record that is drawn, and removes
-//! the note. The leaf's id follows from the record, so that a later life that finds the note again logs none twice.
+//! `draw/round/<chain>/<number>`, decides, and has the keeper log an evidence leaf for each record that is drawn, or has
+//! somebody make evidence. The note goes once every such leaf is logged: whoever makes evidence may be lost with its machine. The leaf's id follows from the record, so that a later life that finds the note again logs none twice.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,6 +66,15 @@ pub trait Escalation: Send + Sync {
     /// False: it does not, and the log says now that nothing was done. The same record may be given again, after a crash. After an error
     /// it is asked again later.
     fn take(&self, drawn: DrawnRecord) -> BoxFuture<'_, Result<bool, String>>;
+}
+
+/// Settles nothing: for tools that open a ledger of which somebody else makes evidence.
+pub struct LeaveDrawn;
+
+impl Escalation for LeaveDrawn {
+    fn take(&self, _: DrawnRecord) -> BoxFuture<'_, Result<bool, String>> {
+        Box::pin(std::future::ready(Ok(true)))
+    }
 }
 
 /// Where rounds come from. Nothing that it says is believed before its signature was verified.
@@ -133,9 +142,10 @@ impl Draws {
 
     pub(crate) fn counts(&self, now: u64) -> DrawCounts {
         let due = self.due();
-        let made = due.first_key_value().map(|((to, _), _)| {
+        // What has `again` has its round.
+        let made = due.values().find(|due| due.again.is_none()).map(|due| {
             let schedule = self.chain.schedule;
-            schedule.time(schedule.round(*to))
+            schedule.time(schedule.round(due.to))
         });
         DrawCounts {
             waiting: due.len() as u64,

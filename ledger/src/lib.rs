@@ -43,7 +43,7 @@ pub mod witness;
 pub use attest::{KeyAttesting, KeyEvidence, KeyEvidenceCounts, MAX_ANNOUNCED};
 pub use bypass::{BypassError, Bypassing};
 pub use destination::LogAt;
-pub use draws::{DrawCounts, Drawing, DrawnRecord, Escalation, RoundFiles, RoundSource};
+pub use draws::{DrawCounts, Drawing, DrawnRecord, Escalation, LeaveDrawn, RoundFiles, RoundSource};
 pub use erase::{Erase, EraseError, ErasureReport};
 pub use head::SignedHead;
 pub use ledger::{

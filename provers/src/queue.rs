@@ -194,6 +194,31 @@ impl Queue {
         })
     }
 
+    /// As [`Queue::submit`], for what the log waits for: a job that is there stays, whatever came of it, as long as the log is to
+    /// say that; and the log says it by this request's id of evidence, whatever id the job had.
+    ///
+    /// # Errors
+    /// As of [`Queue::submit`].
+    pub fn take_on(&self, request: Request, now: u64) -> Result<Submitted, QueueError> {
+        let id = JobId::of(&request.statement.digest()?, &request.backend);
+        let evidence = request.evidence.clone();
+        let known = self.get(id)?.filter(|job| {
+            matches!(job.state, State::Queued { .. } | State::Leased { .. } | State::Proven(_)) || job.is_unlogged()
+        });
+        let Some(job) = known else { return self.submit(request, now) };
+        if job.request.evidence == evidence && !job.logged {
+            return Ok(Submitted { job, existed: true });
+        }
+        self.change(|tables| {
+            let mut job = tables.job(id)?.ok_or(QueueError::Unknown(id))?;
+            tables.take(&job)?;
+            job.request.evidence = evidence;
+            job.logged = false;
+            tables.put(&job)?;
+            Ok(Submitted { job, existed: true })
+        })
+    }
+
     /// A job.
     ///
     /// # Errors

@@ -219,7 +219,7 @@ impl Proving {
         };
         let rule = request.rule.clone();
         let (store, now) = (self.store.clone(), app.ledger.now());
-        let submitted = tokio::task::spawn_blocking(move || store.queue.submit(request, now)).await;
+        let submitted = tokio::task::spawn_blocking(move || store.queue.take_on(request, now)).await;
         match submitted.map_err(|error| error.to_string())? {
             Ok(_) => {
                 self.work.notify_one();

@@ -1,12 +1,19 @@
 //! The note that a statement's records are to be drawn.
 
+use std::time::Duration;
+
 use colophon_receipt::Hash;
 use colophon_receipt::cbor::{CborError, Value};
+use tokio::time::Instant;
 
 /// Notes lie below this.
 pub(crate) const FOLDER: &str = "draw/due";
 /// A note has at most this many bytes.
 pub(crate) const MAX_BYTES: u64 = 64;
+
+/// Evidence that is made beside the ledger is looked for again after this, at first, and after this at last.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// A statement whose records may be drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,11 +28,24 @@ pub(crate) struct Due {
     pub(crate) fresh: bool,
     /// What is drawn whatever the round is has its evidence.
     pub(crate) certain_done: bool,
+    /// Somebody makes evidence for what was drawn, or could not be asked: when it is looked at again, and the pause before that.
+    pub(crate) again: Option<(Instant, Duration)>,
 }
 
 impl Due {
     pub(crate) fn new(shard: &str, seq: u64, to: u64, root: Hash) -> Due {
-        Due { shard: shard.to_owned(), seq, to, root, fresh: true, certain_done: false }
+        Due { shard: shard.to_owned(), seq, to, root, fresh: true, certain_done: false, again: None }
+    }
+
+    /// Looked at again after a pause that doubles each time.
+    pub(crate) fn later(self) -> Due {
+        let pause = self.again.map_or(FIRST_PAUSE, |(_, pause)| (pause * 2).min(LONGEST_PAUSE));
+        Due { fresh: false, again: Some((Instant::now() + pause, pause)), ..self }
+    }
+
+    /// Whether it is to be looked at now.
+    pub(crate) fn is_due(&self) -> bool {
+        self.again.is_none_or(|(at, _)| at <= Instant::now())
     }
 
     /// The note's name.

@@ -83,17 +83,33 @@ enum Step {
     Done(Due),
     /// What is drawn for certain.
     Certain(Due),
+    /// What is looked at again, since evidence is still to come.
+    Later(Due),
+}
+
+/// How it stands with what is drawn and gets no leaf now.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rest {
+    /// There is none.
+    None,
+    /// Somebody makes evidence for it.
+    Taken,
+    /// Nobody could be asked about some of it.
+    Unasked,
 }
 
 impl Task {
     /// Draws all that can be drawn now.
     async fn round(&mut self, ledger: &Ledger) {
         let inner = &ledger.0;
-        let (mut leaves, mut steps) = (Vec::new(), Vec::new());
+        let (mut leaves, mut steps, mut asked) = (Vec::new(), Vec::new(), 0);
         let mut known: HashMap<u64, Option<Hash>> = HashMap::new();
         for due in inner.draws.waiting() {
-            if leaves.len() >= AT_ONCE {
+            if leaves.len() + asked >= AT_ONCE {
                 break;
+            }
+            if !due.is_due() {
+                continue;
             }
             let number = inner.draws.chain.schedule.round(due.to);
             let randomness = match known.get(&number) {
@@ -108,17 +124,12 @@ impl Task {
                 continue;
             }
             match drawn_of(ledger, &due, randomness).await {
-                Ok(Some((drawn, step))) => match self.left_over(drawn).await {
-                    Ok(undone) => {
-                        leaves.extend(undone);
-                        steps.push(step);
-                    }
-                    Err(error) => {
-                        // What was taken on is asked for again, which changes nothing.
-                        inner.draws.set(Due { fresh: false, ..due });
-                        tracing::warn!(error, "nobody takes on what was drawn; it is tried again");
-                    }
-                },
+                Ok(Some((drawn, step))) => {
+                    asked += drawn.len();
+                    let (undone, rest) = self.left_over(drawn).await;
+                    leaves.extend(undone);
+                    steps.push(step.with(rest));
+                }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::error!(%error, name = due.name(), "nothing can be drawn; it is tried again")
@@ -135,20 +146,26 @@ impl Task {
         }
     }
 
-    /// What nobody makes evidence for.
-    async fn left_over(&self, drawn: Vec<(RecordId, Settled)>) -> Result<Vec<Settled>, String> {
-        let mut left = Vec::new();
+    /// What nobody makes evidence for, and how it stands with the others.
+    async fn left_over(&self, drawn: Vec<(RecordId, Settled)>) -> (Vec<Settled>, Rest) {
+        let (mut left, mut rest) = (Vec::new(), Rest::None);
         for (record, drawn) in drawn {
             let Settled { id: evidence, subject, kind, .. } = drawn;
             let taken = match &self.escalation {
-                Some(escalation) => escalation.take(DrawnRecord { record, subject, kind, evidence }).await?,
-                None => false,
+                Some(escalation) => escalation.take(DrawnRecord { record, subject, kind, evidence }).await,
+                None => Ok(false),
             };
-            if !taken {
-                left.push(drawn);
+            match taken {
+                Ok(false) => left.push(drawn),
+                Ok(true) => rest = rest.max(Rest::Taken),
+                // One that cannot be asked about holds up no other.
+                Err(error) => {
+                    rest = Rest::Unasked;
+                    tracing::warn!(error, "nobody takes on what was drawn; it is tried again");
+                }
             }
         }
-        Ok(left)
+        (left, rest)
     }
 
     /// A round's randomness, from the store or the source. Neither is asked for it at every turn.
@@ -224,6 +241,7 @@ impl Step {
         let inner = &ledger.0;
         match self {
             Step::Certain(due) => inner.draws.set(Due { certain_done: true, ..due }),
+            Step::Later(due) => inner.draws.set(due),
             Step::Done(due) => {
                 inner.draws.remove(&due);
                 inner.objects.delete_in_order(&[due.name()]).await?;
@@ -232,9 +250,19 @@ impl Step {
         Ok(())
     }
 
+    /// The step, as evidence is still to come.
+    fn with(self, rest: Rest) -> Step {
+        match (self, rest) {
+            (step, Rest::None) => step,
+            // With its round all of it is looked at once more.
+            (Step::Certain(due), Rest::Taken) => Step::Certain(Due { fresh: false, ..due }),
+            (Step::Certain(due) | Step::Done(due) | Step::Later(due), _) => Step::Later(due.later()),
+        }
+    }
+
     fn due(&self) -> &Due {
         match self {
-            Step::Certain(due) | Step::Done(due) => due,
+            Step::Certain(due) | Step::Done(due) | Step::Later(due) => due,
         }
     }
 }
@@ -265,7 +293,8 @@ async fn drawn_of(
     for record in &batch.draws {
         let Some(hash) = batch.hashes().get(record.slot as usize) else { continue };
         let is = match randomness {
-            _ if certain(record.threshold) => !due.certain_done,
+            // With the round, once more: the note goes then.
+            _ if certain(record.threshold) => !due.certain_done || randomness.is_some(),
             Some(randomness) => drawn(&randomness, hash, record.threshold),
             None => {
                 open = true;

@@ -71,9 +71,17 @@ impl Scene {
     }
 
     async fn open(&self, source: Option<Arc<Says>>) -> (Ledger, Keeper) {
+        self.open_with(source, None).await
+    }
+
+    async fn open_with(
+        &self,
+        source: Option<Arc<Says>>,
+        escalation: Option<Arc<dyn Escalation>>,
+    ) -> (Ledger, Keeper) {
         let source = source.map(|source| -> Arc<dyn RoundSource> { source });
         let drawing =
-            Drawing { chain: self.chain.clone(), source, every: Duration::from_millis(5), escalation: None };
+            Drawing { chain: self.chain.clone(), source, every: Duration::from_millis(5), escalation };
         let config = Config { drawing, ..config(self.dir.path()) };
         for _ in 0..1000 {
             match open(config.clone(), self.store.clone()).await {
@@ -326,4 +334,94 @@ async fn drawn_without_evidence_and_evidence_without_a_draw_are_found() {
     let report = scene.check().await;
     let names: Vec<_> = report.findings.iter().map(crate::check::Finding::name).collect();
     assert_eq!((names, report.drawn.waiting), (vec!["batch"], 1), "not yet overdue: {:?}", report.findings);
+}
+
+/// Takes on what is drawn, but for one record that nobody can say anything of.
+#[derive(Default)]
+struct Takes {
+    taken: Mutex<Vec<DrawnRecord>>,
+    damaged: Mutex<Option<RecordId>>,
+    refuses: bool,
+}
+
+impl Takes {
+    async fn first(&self) -> DrawnRecord {
+        for _ in 0..1000 {
+            if let Some(drawn) = self.taken.lock().unwrap().first() {
+                return *drawn;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("nothing is taken on")
+    }
+}
+
+impl Escalation for Takes {
+    fn take(&self, drawn: DrawnRecord) -> BoxFuture<'_, Result<bool, String>> {
+        self.taken.lock().unwrap().push(drawn);
+        let damaged = *self.damaged.lock().unwrap() == Some(drawn.record);
+        let said = if damaged { Err("it is damaged".to_owned()) } else { Ok(!self.refuses) };
+        async { said }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_on_is_remembered_in_the_store_until_its_leaf_is_logged() {
+    let scene = Scene::new();
+    let takes = Arc::new(Takes::default());
+    let (ledger, keeper) = scene.open_with(None, Some(takes.clone())).await;
+    let ids: Vec<RecordId> = (0..2).map(|n| sampled(&ledger, n, (u64::MAX, Level::Zk))).collect();
+    settle(&ledger).await;
+    takes.first().await;
+    a_while().await;
+    assert_eq!((ledger.draws().evidence, ledger.draws().waiting, ledger.draws().lag), (0, 1, 0));
+    drop((ledger, keeper));
+    // Whoever made its evidence is lost: the next life is asked again. A tool in between leaves it alone.
+    let (ledger, keeper) = scene.open_with(None, Some(Arc::new(LeaveDrawn))).await;
+    a_while().await;
+    assert_eq!((ledger.draws().evidence, ledger.draws().waiting), (0, 1));
+    drop((ledger, keeper));
+    let takes = Arc::new(Takes::default());
+    let (ledger, keeper) = scene.open_with(None, Some(takes.clone())).await;
+    let DrawnRecord { record, subject, evidence: id, .. } = takes.first().await;
+    assert!(ids.contains(&record));
+    ledger.settle(crate::CameOf { record, subject, evidence: id, proof: None }).await.unwrap();
+    drop((ledger, keeper));
+    // Nobody makes evidence any more: the log says so of the other one, and no more of the first.
+    let (ledger, keeper) = scene.open(None).await;
+    for _ in 0..100 {
+        a_while().await;
+        if ledger.draws().evidence == 1 && ledger.draws().waiting == 0 {
+            break;
+        }
+    }
+    assert_eq!((ledger.draws().evidence, ledger.draws().waiting), (1, 0));
+    for id in &ids {
+        assert_eq!(evidence(&receipt(&ledger, id).await).len(), 1);
+    }
+    keeper.close().await.unwrap();
+    let report = scene.check().await;
+    assert!(report.is_sound() && report.drawn.not_done == 2, "{:?}", report.findings);
+}
+
+#[tokio::test]
+async fn a_record_that_nobody_can_say_anything_of_holds_up_no_other() {
+    let scene = Scene::new();
+    let takes = Arc::new(Takes { refuses: true, ..Takes::default() });
+    let (ledger, keeper) = scene.open_with(None, Some(takes.clone())).await;
+    let ids: Vec<RecordId> = (0..5).map(|n| sampled(&ledger, n, (u64::MAX, Level::Zk))).collect();
+    *takes.damaged.lock().unwrap() = Some(ids[2]);
+    settle(&ledger).await;
+    for _ in 0..1000 {
+        if ledger.draws().evidence == 4 {
+            break;
+        }
+        a_while().await;
+    }
+    a_while().await;
+    assert_eq!(takes.taken.lock().unwrap().len(), 5, "each is asked about once, for now");
+    for id in &ids {
+        assert_eq!(evidence(&receipt(&ledger, id).await).len(), usize::from(*id != ids[2]));
+    }
+    drop(keeper);
 }

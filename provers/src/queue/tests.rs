@@ -334,3 +334,29 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_the_log_waits_for_is_said_by_the_id_of_its_draw_and_begins_nothing_anew() {
+    let here = Here::new(QueueConfig::default());
+    let queue = here.queue.as_ref().unwrap();
+    let with = |evidence: &str| Request { evidence: Some(evidence.into()), ..request(1) };
+    // Somebody asked for it, and later it was drawn.
+    let id = queue.submit(with("asked"), NOW).unwrap().job.id;
+    assert!(queue.take_on(with("drawn"), NOW).unwrap().existed);
+    assert_eq!(queue.get(id).unwrap().unwrap().request.evidence.as_deref(), Some("drawn"));
+    // What came of it is not logged yet: no new try.
+    queue.lease("w", &["ezkl"], NOW).unwrap().unwrap();
+    queue.failed(id, "w", failure("refused"), false, 1.0, NOW).unwrap();
+    assert!(matches!(queue.take_on(with("drawn"), NOW).unwrap().job.state, State::Failed(_)));
+    assert_eq!(queue.unlogged(9).unwrap().len(), 1);
+    // Once it is, there may be one.
+    queue.logged(&[id]).unwrap();
+    assert!(!queue.take_on(with("drawn"), NOW).unwrap().existed);
+    // A proof that is logged by the id that was asked for is logged by that of the draw too.
+    queue.lease("w", &["ezkl"], NOW).unwrap().unwrap();
+    queue.proven(id, "w", artefact(), NOW).unwrap();
+    queue.logged(&[id]).unwrap();
+    queue.take_on(with("later"), NOW).unwrap();
+    let open = queue.unlogged(9).unwrap();
+    assert_eq!((open.len(), open[0].request.evidence.as_deref()), (1, Some("later")));
+}

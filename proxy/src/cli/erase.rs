@@ -6,11 +6,12 @@ use crate::erase::{Access, What, report};
 use crate::serve;
 use anyhow::Context as _;
 use clap::Args;
-use colophon_ledger::{Drawing, LedgerError};
+use colophon_ledger::{Drawing, LeaveDrawn, LedgerError};
 use http::{Request, StatusCode, header};
 use http_body_util::Full;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// An erasure by tenant or time reads the whole private store.
@@ -67,7 +68,8 @@ pub(super) async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
         &args.witness,
         None,
         None,
-        Drawing::default(),
+        // The process whose data this is may be making proofs.
+        Drawing { escalation: Some(Arc::new(LeaveDrawn)), ..Drawing::default() },
         &policy,
     )
     .await
