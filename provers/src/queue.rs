@@ -203,7 +203,8 @@ impl Queue {
         let id = JobId::of(&request.statement.digest()?, &request.backend);
         let evidence = request.evidence.clone();
         let known = self.get(id)?.filter(|job| {
-            matches!(job.state, State::Queued { .. } | State::Leased { .. } | State::Proven(_)) || job.is_unlogged()
+            matches!(job.state, State::Queued { .. } | State::Leased { .. } | State::Proven(_))
+                || job.is_unlogged()
         });
         let Some(job) = known else { return self.submit(request, now) };
         if job.request.evidence == evidence && !job.logged {

@@ -11,7 +11,7 @@ pub use config::{Circuit, ProofOptions, Prover, Provers, SANDBOX};
 
 use crate::app::App;
 use colophon_ledger::{DrawnRecord, Escalation, Lookup};
-use colophon_policies::{Actions, Decision, Policy, Refusal};
+use colophon_policies::{Actions, Decision, OnMiss, Policy, Refusal};
 use colophon_provers::local::{Local, Store};
 use colophon_provers::worker::{Ended, Worker};
 use colophon_provers::{Backend, Counts, QueueConfig, QueueError};
@@ -115,10 +115,11 @@ impl Proving {
         }
     }
 
-    /// Refuses what a rule matches of which a proof was missed, where its policy says so.
+    /// Refuses what a rule matches of which a proof was missed, where the policy in force says so.
     pub fn hold(&self, decision: &mut Decision) {
         if decision.refusal.is_none()
             && self.any_failing.load(Ordering::Relaxed)
+            && decision.actions.on_miss == OnMiss::Fail
             && self.failing().contains(&*decision.rule)
         {
             decision.refusal = Some(Refusal::Unavailable(Level::Zk));
@@ -253,3 +254,6 @@ impl Escalation for Proving {
         self.take_on(drawn).boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;

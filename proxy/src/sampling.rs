@@ -21,6 +21,10 @@ impl Sampled {
         let Some(sample) = decision.actions.sample.filter(|_| certain.is_none()) else {
             return Sampled { leaf: certain, how: None };
         };
+        // What is refused has nothing to prove, and its proof must not stand for the rule's.
+        if decision.refusal.is_some() {
+            return Sampled::default();
+        }
         let how = Some(sample.draw);
         let leaf = match sample.draw {
             Draw::PostCommit => Some((sample.threshold, sample.to)),
@@ -28,7 +32,7 @@ impl Sampled {
                 let random = random().and_then(|seed| seed.first_chunk().copied());
                 let below = |random: [u8; 8]| u64::from_be_bytes(random) < sample.threshold;
                 let drawn = sample.threshold == u64::MAX || random.is_none_or(below);
-                if drawn && sample.to <= Level::Sign && decision.refusal.is_none() {
+                if drawn && sample.to <= Level::Sign {
                     decision.level = decision.level.max(sample.to);
                     decision.asked = decision.asked.max(sample.to);
                 }

@@ -113,16 +113,20 @@ fn judge(
         Err(NotProven::Refused(why)) => Err(format!("your prover program refuses it: {why}")),
         Err(NotProven::Unknown(why)) => Ok((format!("your prover program cannot say: {why}"), side)),
         Ok(accepted) => {
-            // The reader's own word for the circuit counts before the operator's.
+            // Only the reader's own word makes the parameters a ceremony's; the operator's is shown.
+            let ceremony = accepted.setup.as_deref() == Some("ceremony");
             let setup = accepted.setup.or_else(|| proof.setup.clone());
             let local = setup.as_deref() == Some("local");
             side.report.setup = setup.as_deref().map(shown);
             side.report.claims = accepted.claims;
             let holds = format!("the {kind} proof by {prover} holds for the circuit {circuit}");
-            let what = if local && !trust.is_some_and(|trust| trust.allow_local_setup) {
+            let what = if !ceremony && !trust.is_some_and(|trust| trust.allow_local_setup) {
+                let whose = match local {
+                    true => "its parameters are local",
+                    false => "your prover program does not say that its parameters are a ceremony's",
+                };
                 format!(
-                    "{holds}, but its parameters are local: whoever made them can forge proofs; refused without \
-                     --allow-local-setup"
+                    "{holds}, but {whose}: whoever made them can forge proofs; refused without --allow-local-setup"
                 )
             } else if let Some(known) = known {
                 side.verified = true;

@@ -1,5 +1,6 @@
 //! The file of `--provers`: who proves, what, and what may be spent on it.
 
+use crate::files;
 use anyhow::Context as _;
 use clap::Args;
 use colophon_provers::backend::exec::Exec;
@@ -12,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// A file is never longer.
-const MAX_BYTES: u64 = 1 << 20;
+const MAX_BYTES: usize = 1 << 20;
 /// Workers of one process, at most.
 const MAX_WORKERS: usize = 64;
 /// The format of a circuit's description that is known.
@@ -113,7 +114,7 @@ impl Provers {
     }
 
     fn read(path: &Path) -> anyhow::Result<Provers> {
-        let text = String::from_utf8(bounded(path)?).context("it is not UTF-8")?;
+        let text = files::read_text(path, MAX_BYTES)?;
         let file: File = serde_saphyr::from_str(&text)?;
         let folder = path.parent().unwrap_or(Path::new("/"));
         anyhow::ensure!(file.workers <= MAX_WORKERS, "at most {MAX_WORKERS} workers");
@@ -188,7 +189,7 @@ impl Circuit {
     /// There is none, or its format is not known.
     pub fn read(directory: &Path) -> anyhow::Result<Circuit> {
         let path = directory.join("circuit.json");
-        let circuit: Circuit = serde_json::from_slice(&bounded(&path)?)
+        let circuit: Circuit = serde_json::from_slice(&files::read(&path, MAX_BYTES)?)
             .with_context(|| format!("{} is no circuit's description", path.display()))?;
         anyhow::ensure!(
             circuit.format == CIRCUIT,
@@ -200,9 +201,5 @@ impl Circuit {
     }
 }
 
-fn bounded(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let context = || format!("cannot read {}", path.display());
-    let size = std::fs::metadata(path).with_context(context)?.len();
-    anyhow::ensure!(size <= MAX_BYTES, "{} is longer than {MAX_BYTES} bytes", path.display());
-    std::fs::read(path).with_context(context)
-}
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,5 @@
 use super::*;
-use colophon_policies::{Actions, FailurePolicy, Sample};
+use colophon_policies::{Actions, FailurePolicy, Refusal, Sample};
 use std::sync::Arc;
 
 fn decision(level: Level, sample: Option<Sample>) -> Decision {
@@ -53,6 +53,15 @@ fn a_local_draw_decides_at_once() {
     let none = sample(0, Level::Zk, Draw::Local);
     assert!(Sampled::of(&mut decision(Level::Sign, none), || random(0)).leaf.is_none());
     assert!(Sampled::of(&mut decision(Level::Sign, none), || None).leaf.is_some(), "the stricter branch");
+}
+
+#[test]
+fn of_what_is_refused_nothing_is_drawn() {
+    for draw in [Draw::Local, Draw::PostCommit] {
+        let mut decided = decision(Level::Sign, sample(u64::MAX, Level::Zk, draw));
+        decided.refusal = Some(Refusal::Unavailable(Level::Zk));
+        assert_eq!(Sampled::of(&mut decided, || random(0)), Sampled::default());
+    }
 }
 
 #[test]

@@ -100,7 +100,7 @@ fn by(made: &Made, trust: &Trust, prover: Only) -> Report {
 }
 
 fn seen(made: &Made) -> Report {
-    by(made, &trust(made), Only(b"artefact", None))
+    by(made, &trust(made), Only(b"artefact", Some("ceremony")))
 }
 
 /// Not bad, and no more than `sign`, because of this.
@@ -125,7 +125,8 @@ fn each_proof_of_a_receipt_is_checked() {
     let made = good();
     let (trust, evidence) = (trust(&made), &made.receipt.evidence[0]);
     let leaf = EvidenceLeaf::decode(&evidence.leaf.0).unwrap();
-    let bodies = Bodies { prover: Some(Arc::new(Only(b"artefact", None))), ..Bodies::default() };
+    let verifier = Only(b"artefact", Some("ceremony"));
+    let bodies = Bodies { prover: Some(Arc::new(verifier)), ..Bodies::default() };
     let whole = evidence.proof.clone().unwrap();
     let mut bent = whole.clone();
     bent.proof.artefact.0.push(0);
@@ -166,7 +167,7 @@ fn a_proof_counts_by_the_readers_own_program_and_for_a_circuit_that_the_reader_n
     let report = verify(&made.file(), Some(&trust(&made)), &Bodies::default(), None);
     counts_for_no_more(&report, "give --prover-cmd");
     // A circuit that nobody named: whoever makes one decides what it says.
-    counts_for_no_more(&by(&made, &made.trust(), Only(b"artefact", None)), "does not name it");
+    counts_for_no_more(&by(&made, &made.trust(), Only(b"artefact", Some("ceremony"))), "does not name it");
     // One that the reader's program has not.
     let other = self::made(|proof| proof.statement.circuit = "ee".repeat(32), |_| {});
     counts_for_no_more(&seen(&other), "no such circuit");
@@ -185,9 +186,18 @@ fn parameters_that_their_maker_can_forge_with_count_only_where_the_reader_says_s
     let report = by(&made, &allowed, Only(b"artefact", Some("local")));
     assert_eq!(report.verified_level, Some(Level::Zk));
     assert!(report.not_proven.iter().any(|line| line.contains("That nobody forged the proof")));
-    // The operator's word counts where the reader's program has none.
-    let said = self::made(|proof| proof.setup = Some("local".into()), |_| {});
-    counts_for_no_more(&seen(&said), "--allow-local-setup");
+    // The operator's word for them is none, nor is nobody's.
+    for setup in [Some("ceremony"), None] {
+        let said = match setup {
+            Some(_) => good(),
+            None => self::made(|proof| proof.setup = None, |_| {}),
+        };
+        let report = by(&said, &trust(&said), Only(b"artefact", None));
+        counts_for_no_more(&report, "does not say that its parameters are a ceremony's");
+    }
+    let local = self::made(|proof| proof.setup = Some("local".into()), |_| {});
+    let unsaid = Only(b"artefact", None);
+    counts_for_no_more(&by(&local, &trust(&local), unsaid), "its parameters are local");
 }
 
 #[test]
