@@ -14,7 +14,7 @@ use colophon_receipt::proof::StatementError;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tables::{Changes, DELAYED, ENDED, JOBS, LEASED, READY};
+use tables::{Changes, DEADLINES, DELAYED, Definition, ENDED, JOBS, LEASED, READY, SPENT, UNLOGGED};
 
 /// Jobs that wait or run; with more, submissions are refused.
 const MAX_LIVE: u64 = 100_000;
@@ -275,6 +275,9 @@ impl Queue {
     /// # Errors
     /// [`QueueError::File`], [`QueueError::Damaged`].
     pub fn lease(&self, worker: &str, backends: &[&str], now: u64) -> Result<Option<Leased>, QueueError> {
+        if self.counts()?.ready == 0 && !self.has_due(now)? {
+            return Ok(None);
+        }
         self.change(|tables| {
             self.tidied(tables, now)?;
             let Some(mut job) = tables.next(backends)? else { return Ok(None) };
@@ -351,6 +354,9 @@ impl Queue {
     /// # Errors
     /// [`QueueError::File`], [`QueueError::Damaged`].
     pub fn tidy(&self, now: u64) -> Result<Vec<Job>, QueueError> {
+        if !self.has_due(now)? {
+            return Ok(Vec::new());
+        }
         self.change(|tables| self.tidied(tables, now))
     }
 
@@ -359,6 +365,12 @@ impl Queue {
     /// # Errors
     /// [`QueueError::File`], [`QueueError::Damaged`].
     pub fn unlogged(&self, most: usize) -> Result<Vec<Job>, QueueError> {
+        let none = || -> Result<bool, redb::Error> {
+            Ok(self.database.begin_read()?.open_table(UNLOGGED)?.is_empty()?)
+        };
+        if none().map_err(|e| self.file(e))? {
+            return Ok(Vec::new());
+        }
         self.change(|tables| tables.unlogged(most))
     }
 
@@ -367,6 +379,9 @@ impl Queue {
     /// # Errors
     /// [`QueueError::File`], [`QueueError::Damaged`].
     pub fn logged(&self, ids: &[JobId]) -> Result<(), QueueError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
         self.change(|tables| {
             for id in ids {
                 let Some(job) = tables.job(*id)?.filter(Job::is_unlogged) else { continue };
@@ -409,6 +424,25 @@ impl Queue {
     /// [`QueueError::File`].
     pub fn spent(&self, rule: &str, now: u64) -> Result<Spent, QueueError> {
         self.change(|tables| tables.spent(rule, budget::hour(now)))
+    }
+
+    /// Whether `tidied` would change anything. To look writes nothing: an idle queue leaves the disk alone.
+    fn has_due(&self, now: u64) -> Result<bool, QueueError> {
+        let read = || -> Result<bool, redb::Error> {
+            let reading = self.database.begin_read()?;
+            let until = |definition: Definition, time: u64| -> Result<bool, redb::Error> {
+                let table = reading.open_table(definition)?;
+                let first = table.first()?;
+                let at = first.and_then(|(key, _)| key.value().first_chunk().copied());
+                Ok(at.is_some_and(|at| u64::from_be_bytes(at) <= time))
+            };
+            Ok(until(DEADLINES, now)?
+                || until(LEASED, now)?
+                || until(DELAYED, now)?
+                || until(ENDED, now.saturating_sub(self.config.keep))?
+                || until(SPENT, budget::hour(now).saturating_sub(1))?)
+        };
+        read().map_err(|e| self.file(e))
     }
 
     fn tidied(&self, tables: &mut Changes<'_>, now: u64) -> Result<Vec<Job>, QueueError> {

@@ -150,17 +150,19 @@ impl Worker {
         let proving = running.cpu_seconds();
         let bytes = running.fetch().await.map_err(|error| (error, proving))?;
         drop(running);
-        // Before the wait: it may be as long as a lease.
         let verifying = Progress { stage: "verifying".into(), percent: 99, seconds_left: None };
         watch(job, &verifying);
-        if let Err(SourceError::Gone) = self.source.renew(job.id, verifying).await {
+        if let Err(SourceError::Gone) = self.source.renew(job.id, verifying.clone()).await {
             return Ok(None);
         }
         let paid = |error| (error, proving);
         let task = Task::of(job, fresh(folder, "verify").await.map_err(paid)?);
-        let verified = backend.verify(&task, &bytes).await.map_err(paid)?;
-        let asked = fresh(folder, "capabilities").await.map_err(paid)?;
-        let said = backend.capabilities(asked).await.map_err(paid)?;
+        let verifies = backend.verify(&task, &bytes);
+        let Some(verified) = self.holding(job.id, &verifying, verifies).await else { return Ok(None) };
+        let verified = verified.map_err(paid)?;
+        let asked = backend.capabilities(fresh(folder, "capabilities").await.map_err(paid)?);
+        let Some(said) = self.holding(job.id, &verifying, asked).await else { return Ok(None) };
+        let said = said.map_err(paid)?;
         let artefact = Artefact {
             digest: hex::encode(Sha256::digest(&bytes)),
             bytes: bytes.len() as u64,
@@ -170,6 +172,19 @@ impl Worker {
             setup: verified.setup.or(said.setup),
         };
         Ok(Some((artefact, bytes)))
+    }
+
+    /// Waits for what may take as long as a lease, and renews that meanwhile. `None` where the job is not ours any more.
+    async fn holding<T>(&self, id: JobId, at: &Progress, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            if let Ok(done) = tokio::time::timeout(RENEW, &mut work).await {
+                return Some(done);
+            }
+            if let Err(SourceError::Gone) = self.source.renew(id, at.clone()).await {
+                return None;
+            }
+        }
     }
 }
 

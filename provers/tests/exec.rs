@@ -299,3 +299,16 @@ async fn a_withdrawn_job_stops_its_prover() {
     assert!(begun.elapsed() < Duration::from_secs(15));
     assert_eq!(source.queue.get(id).unwrap().unwrap().state, State::Cancelled);
 }
+
+#[tokio::test]
+async fn a_verifier_that_takes_long_does_not_cost_the_lease() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = Local::open(folder.path());
+    source.queue.submit(request(1), source.now()).unwrap();
+    let slow = HONEST.replace("if [ \"$(cat artefact)\"", "sleep 11; if [ \"$(cat artefact)\"");
+    assert_ne!(slow, HONEST);
+    let worker = Worker::new(source.clone(), vec![Arc::new(script(&slow))], folder.path().join("work"));
+    let (_, ended) = worker.once(&mut |_, _| ()).await.unwrap().unwrap();
+    assert!(matches!(ended, Ended::Proven(_)), "{ended:?}");
+    assert!(source.renewals.load(Ordering::Relaxed) >= 3);
+}

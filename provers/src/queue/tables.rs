@@ -9,7 +9,7 @@ use redb::{ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinitio
 use std::path::{Path, PathBuf};
 
 type Bytes = &'static [u8];
-type Definition = TableDefinition<'static, Bytes, Bytes>;
+pub(super) type Definition = TableDefinition<'static, Bytes, Bytes>;
 
 /// id → the job's JSON.
 pub(super) const JOBS: Definition = TableDefinition::new("jobs");

@@ -360,3 +360,21 @@ fn what_the_log_waits_for_is_said_by_the_id_of_its_draw_and_begins_nothing_anew(
     let open = queue.unlogged(9).unwrap();
     assert_eq!((open.len(), open[0].request.evidence.as_deref()), (1, Some("later")));
 }
+
+#[test]
+fn an_idle_queue_writes_nothing() {
+    let here = Here::new(QueueConfig::default());
+    let queue = here.queue.as_ref().unwrap();
+    queue.submit(Request { evidence: Some("e".into()), ..request(1) }, NOW).unwrap();
+    let id = queue.lease("w", &["ezkl"], NOW).unwrap().unwrap().job.id;
+    queue.proven(id, "w", artefact(), NOW).unwrap();
+    queue.logged(&[id]).unwrap();
+    let before = std::fs::read(here.path()).unwrap();
+    assert!(queue.tidy(NOW + SECOND).unwrap().is_empty());
+    assert!(queue.unlogged(9).unwrap().is_empty());
+    assert!(queue.lease("w", &["ezkl"], NOW + SECOND).unwrap().is_none());
+    queue.logged(&[]).unwrap();
+    assert!(std::fs::read(here.path()).unwrap() == before);
+    queue.tidy(NOW + 8 * 86_400 * SECOND).unwrap();
+    assert_eq!(queue.get(id).unwrap(), None);
+}
