@@ -84,11 +84,20 @@ impl Ledger {
             None => lookup::locate(&inner.objects, record).await?,
         };
         let Some((target, slot)) = place else { return Err(SettleError::NoRecord) };
-        if matches!(inner.vault.opening(&target.shard, target.seq, slot, record).await?, Found::Erased(_)) {
+        let erased = async || -> Result<bool, LedgerError> {
+            let opening = inner.vault.opening(&target.shard, target.seq, slot, record).await?;
+            Ok(matches!(opening, Found::Erased(_)))
+        };
+        if erased().await? {
             return Err(SettleError::NoRecord);
         }
         let key = inner.vault.key_of(&target.shard, target.seq, slot, record).await?;
         inner.vault.keep_proof(record, evidence, key, proof).await?;
+        // An erasure that came meanwhile may have looked for proofs before this one was there.
+        if erased().await? {
+            inner.vault.erase_proofs(record).await?;
+            return Err(SettleError::NoRecord);
+        }
         let kept = inner.vault.proof(record, evidence).await?.ok_or(SettleError::NoRecord)?;
         Ok(kept.proof.commitment(&kept.salt.salt().unwrap_or_default())?)
     }

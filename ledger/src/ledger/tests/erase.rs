@@ -5,7 +5,14 @@ use crate::check::{CheckOptions, check};
 use crate::ledger::keeper::private_name;
 use crate::private::Found;
 use crate::private::tests::clear_files;
+use crate::{CameOf, SettleError};
 use colophon_receipt::erasure::{Erased, tenant_commitment};
+use colophon_receipt::evidence::asked_id;
+use colophon_receipt::merkle::leaf_hash;
+use colophon_receipt::proof::Proof;
+use colophon_receipt::receipt::Bytes;
+use colophon_receipt::statement::Statement;
+use colophon_signer::cose::Sign1;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt};
@@ -308,4 +315,52 @@ fn killed_at_any_write_an_erasure_is_finished_once() {
         let tripped = (6..18).filter(|at| survive(fault, *at, |_| Erase::Tenant(b"-".to_vec()), 3)).count();
         assert!(tripped > 8, "{fault:?}: {tripped}");
     }
+}
+
+#[tokio::test]
+async fn what_was_proven_of_a_record_is_kept_once_and_goes_with_it() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(slow(&dir), store.clone()).await.unwrap();
+    let ids = three(&ledger).await;
+    let made = receipt(&ledger, &ids[1]).await;
+    let subject = leaf_hash(&made.record.leaf.0);
+    let to = Statement::decode(Sign1::parse(&made.statement.0).unwrap().payload()).unwrap().to;
+    let came = |evidence: RecordId, artefact: &[u8]| CameOf {
+        record: ids[1],
+        subject,
+        evidence,
+        proof: Some(Proof {
+            format: Proof::FORMAT.into(),
+            statement: serde_json::from_value(serde_json::json!({
+                "format": "colophon-statement-v1",
+                "record": hex::encode(subject),
+                "circuit": "cd".repeat(32),
+                "quantisation": "none",
+            }))
+            .unwrap(),
+            prover: "p 1".into(),
+            hides: false,
+            setup: None,
+            artefact: Bytes(artefact.to_vec()),
+        }),
+    };
+    let evidence = asked_id(to, &ids[1], &subject, Level::Zk);
+    ledger.settle(came(evidence, b"first")).await.unwrap();
+    ledger.settle(came(evidence, b"second")).await.unwrap();
+    let made = receipt(&ledger, &ids[1]).await;
+    verify(&ledger, &made);
+    assert_eq!(made.evidence.len(), 1);
+    assert_eq!(made.evidence[0].proof.as_ref().unwrap().proof.artefact.0, b"first");
+    assert_eq!(ledger.0.vault.proofs_of(&ids[1]).await.unwrap(), [evidence]);
+
+    ledger.erase(Erase::Record(ids[1])).await.unwrap();
+    assert!(erased(&ledger, &ids[1]).await.is_some());
+    assert!(ledger.0.vault.proofs_of(&ids[1]).await.unwrap().is_empty());
+    // Nothing is kept of it any more.
+    let late = ledger.settle(came([7; 16], b"late")).await;
+    assert!(matches!(late, Err(SettleError::NoRecord)), "{late:?}");
+    assert!(ledger.0.vault.proofs_of(&ids[1]).await.unwrap().is_empty());
+    assert!(erased(&ledger, &ids[0]).await.is_none());
+    keeper.close().await.unwrap();
+    assert_eq!(sound(&store).await.1, 1);
 }
