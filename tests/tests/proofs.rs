@@ -300,3 +300,39 @@ fn a_stop_does_not_wait_for_a_log_that_is_away() {
     colophon.restart();
     assert_eq!(verdict(&settled(&colophon, &answer).receipt()), Verdict::Holds);
 }
+
+#[test]
+fn a_queue_that_is_lost_is_made_anew_and_without_provers_the_log_says_not_done() {
+    for provers in [true, false] {
+        let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, "workers: 0\n"));
+        let mut colophon = start(&upstream, &scripted, "    deadline: 1h");
+        let answer = chat(&colophon);
+        let ready = "colophon_proof_jobs{state=\"ready\"}";
+        assert!(wait_for(PATIENCE, || (colophon.metric(ready) == Some(1.0)).then_some(())).is_some());
+        colophon.kill();
+        if provers {
+            fs::remove_dir_all(colophon.data().join("proofs")).expect("the queue");
+            let file = fs::read_to_string(scripted.file()).expect("the provers");
+            fs::write(scripted.file(), file.replace("workers: 0", "workers: 1")).expect("the provers");
+        } else {
+            colophon.options().args.clear();
+        }
+        colophon.restart();
+        let receipt = settled(&colophon, &answer).receipt();
+        let expected = if provers { Verdict::Holds } else { Verdict::NotDone };
+        assert_eq!((verdict(&receipt), receipt.evidence.len()), (expected, 1));
+    }
+}
+
+#[test]
+fn what_is_over_budget_is_not_proven_and_the_log_says_so() {
+    let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, "budgets: {decided: {jobsPerHour: 1}}\n"));
+    let colophon = start(&upstream, &scripted, "    deadline: 1h");
+    let answers: Vec<Message> = (0..3).map(|_| chat(&colophon)).collect();
+    let verdicts: Vec<Verdict> =
+        answers.iter().map(|answer| verdict(&settled(&colophon, answer).receipt())).collect();
+    let held = verdicts.iter().filter(|verdict| **verdict == Verdict::Holds).count();
+    // Two where the clock's hour turned meanwhile.
+    assert!((1..3).contains(&held), "{verdicts:?}");
+    assert_eq!(colophon.metric("colophon_proofs_declined_total"), Some((3 - held) as f64));
+}
