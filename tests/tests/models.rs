@@ -158,7 +158,7 @@ fn what_cannot_be_certified_or_read_is_refused() {
         (Vec::new(), "the file is empty"),
         (whole[..whole.len() / 2].to_vec(), "not a model certificate"),
         (b"{}".to_vec(), "not a model certificate"),
-        (vec![b' '; (32 << 20) + 1], "larger than"),
+        (vec![b' '; (32 << 20) + 1], "longer than"),
     ] {
         fs::write(bench.path("cert.json"), bytes).unwrap();
         let answer = bench.check(&[], 1);
