@@ -3,7 +3,7 @@
 use crate::cbor::{CborError, MapReader, Value};
 use crate::level::Level;
 use crate::merkle::{Hash, sha256};
-use crate::record::{RecordId, RecordLeaf};
+use crate::record::{RecordId, RecordLeaf, Salt};
 
 /// What came of the evidence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,35 +101,42 @@ impl EvidenceLeaf {
     }
 }
 
+/// What a leaf holds of evidence: `H(salt ‖ digest of the evidence)`.
+pub fn commitment(salt: &Salt, digest: &Hash) -> Hash {
+    sha256(&[&salt[..], digest].concat())
+}
+
 /// What stands for evidence that was not made: a salt of zeros, and the digest of nothing.
 pub fn no_evidence() -> Hash {
-    let mut input = vec![0; 16];
-    input.extend(sha256(b""));
-    sha256(&input)
+    commitment(&[0; 16], &sha256(b""))
 }
 
 /// The id of the evidence that a draw asks for: it follows from the record and its statement, so that it is found from
 /// there, and the same evidence twice is the same id twice. A UUIDv7 with the time of the statement's `to` (µs) and the
 /// shard tag of the record's own id; its other bits are of `H("colophon/evidence/v1" ‖ u8 target ‖ leaf hash)`.
 pub fn draw_id(to: u64, record: &RecordId, leaf_hash: &Hash, target: Level) -> RecordId {
-    let mut place = *record;
-    place[..6].copy_from_slice(&(to / 1000).to_be_bytes()[2..]);
-    id(b"colophon/evidence/v1", &place, leaf_hash, target)
+    id(DRAWN, &moved_to(to, record), leaf_hash, target)
 }
 
 /// The id of evidence that somebody asked for, whatever was drawn: as [`draw_id`], with `"colophon/asked/v1"` as what the hash begins with.
 pub fn asked_id(to: u64, record: &RecordId, leaf_hash: &Hash, kind: Level) -> RecordId {
-    let mut place = *record;
-    place[..6].copy_from_slice(&(to / 1000).to_be_bytes()[2..]);
-    id(ASKED, &place, leaf_hash, kind)
+    id(ASKED, &moved_to(to, record), leaf_hash, kind)
 }
 
 /// Whether a leaf's id is that of evidence that was asked for about its own subject: it can be told from the leaf alone.
-pub fn is_asked(leaf: &EvidenceLeaf) -> bool {
-    id(ASKED, &leaf.id, &leaf.subject, leaf.kind) == leaf.id
+pub fn is_asked(leaf: &RecordId, subject: &Hash, kind: Level) -> bool {
+    id(ASKED, leaf, subject, kind) == *leaf
 }
 
+const DRAWN: &[u8] = b"colophon/evidence/v1";
 const ASKED: &[u8] = b"colophon/asked/v1";
+
+/// The record's id, moved to another time, µs.
+fn moved_to(time: u64, record: &RecordId) -> RecordId {
+    let mut place = *record;
+    place[..6].copy_from_slice(&(time / 1000).to_be_bytes()[2..]);
+    place
+}
 
 /// Time and shard tag of `place`, all else of the hash.
 fn id(domain: &[u8], place: &RecordId, leaf_hash: &Hash, target: Level) -> RecordId {

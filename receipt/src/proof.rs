@@ -1,6 +1,7 @@
 //! What a proof is about: the statement `S` of DESIGN section 9, canonical JSON (RFC 8785), and its digest. And the proof as a
 //! receipt carries it, whose digest an evidence leaf commits to.
 
+use crate::evidence::commitment;
 use crate::merkle::{Hash, sha256};
 use crate::receipt::Bytes;
 use crate::record::Salt;
@@ -181,9 +182,7 @@ impl Proof {
     /// # Errors
     /// As [`Proof::digest`].
     pub fn commitment(&self, salt: &Salt) -> Result<Hash, StatementError> {
-        let mut input = salt.to_vec();
-        input.extend(self.digest()?);
-        Ok(sha256(&input))
+        Ok(commitment(salt, &self.digest()?))
     }
 }
 

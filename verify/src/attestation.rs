@@ -6,7 +6,7 @@
 
 use colophon_attest::{Collateral, Document, Question, Report, SimulatedRoots, Source, aci};
 use colophon_receipt::Level;
-use colophon_receipt::evidence::{EvidenceLeaf, Verdict};
+use colophon_receipt::evidence::{EvidenceLeaf, Verdict, commitment};
 use colophon_receipt::merkle::sha256;
 use colophon_receipt::receipt::{KeyEvidencePart, Receipt};
 use colophon_signer::rfc3161::Token;
@@ -139,8 +139,7 @@ fn logged(
         return Err(format!("its leaf says {} for {}", leaf.verdict.as_str(), leaf.kind));
     }
     let salt = part.salt.salt().ok_or("its salt is not 16 bytes")?;
-    let digest = sha256(&part.document.0);
-    if leaf.commitment != sha256(&[&salt[..], &digest].concat()) {
+    if leaf.commitment != commitment(&salt, &sha256(&part.document.0)) {
         return Err("its leaf commits to another document".into());
     }
     if part.logged.announcement.is_some() {

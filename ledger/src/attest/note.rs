@@ -2,7 +2,7 @@
 
 use colophon_receipt::Hash;
 use colophon_receipt::cbor::{CborError, Value};
-use colophon_receipt::merkle::sha256;
+use colophon_receipt::evidence::commitment;
 use colophon_receipt::record::RecordId;
 
 /// A note has at most this many bytes.
@@ -21,7 +21,7 @@ pub(crate) struct Note {
 impl Note {
     /// What the leaf holds of the document.
     pub(crate) fn commitment(&self) -> Hash {
-        sha256(&[&self.salt[..], &self.digest].concat())
+        commitment(&self.salt, &self.digest)
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {

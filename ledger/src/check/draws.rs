@@ -117,7 +117,7 @@ impl Draws {
             let found =
                 Found { file: file.clone(), slot: *slot, subject: leaf.subject, kind: leaf.kind, index };
             report.drawn.not_done += u64::from(leaf.verdict == Verdict::NotDone);
-            if is_asked(leaf) {
+            if is_asked(&leaf.id, &leaf.subject, leaf.kind) {
                 // Whatever was drawn: its subject is its own word.
                 report.drawn.asked += 1;
                 continue;

@@ -5,7 +5,7 @@ use super::{Ledger, LedgerError};
 use crate::draws::task::is_known;
 use crate::lookup;
 use crate::private::Found;
-use colophon_receipt::evidence::{EvidenceLeaf, Verdict, is_asked, no_evidence};
+use colophon_receipt::evidence::{Verdict, is_asked};
 use colophon_receipt::proof::{Proof, StatementError};
 use colophon_receipt::record::RecordId;
 use colophon_receipt::{Hash, Level};
@@ -60,16 +60,8 @@ impl Ledger {
             }
             None => Settled::not_done(evidence, subject, Level::Zk),
         };
-        let asked = EvidenceLeaf {
-            id: evidence,
-            at: 0,
-            subject,
-            kind: Level::Zk,
-            commitment: no_evidence(),
-            verdict: leaf.verdict,
-        };
         // Of what nobody drew, the log does not say that it was not done.
-        if leaf.verdict == Verdict::NotDone && is_asked(&asked) {
+        if leaf.verdict == Verdict::NotDone && is_asked(&evidence, &subject, Level::Zk) {
             return Ok(());
         }
         self.log_evidence(vec![leaf]).await.then_some(()).ok_or(SettleError::Closed)

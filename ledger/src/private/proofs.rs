@@ -8,8 +8,8 @@
 //! ```
 
 use super::crypt::{DataKey, KEY_NAME, KeyName, Place, Tenant};
-use super::file::{FIRST_READ, Head, Page};
-use super::vault::{damage, private_key};
+use super::file::Page;
+use super::vault::{Kept, damage, private_key};
 use super::{NO_TENANT, Vault};
 use crate::index::{civil_month, id_ms};
 use crate::ledger::LedgerError;
@@ -51,22 +51,20 @@ impl Vault {
         record: &RecordId,
     ) -> Result<Arc<DataKey>, LedgerError> {
         let name = private_name(shard, seq);
-        let missing = || damage(&name, "it is missing");
-        let first = self.store.get_range(&name, 0..FIRST_READ).await?.ok_or_else(missing)?;
-        let head = Head::read(&first).map_err(|e| damage(&name, e))?;
-        if !matches!(head, Head::Sealed(..)) {
-            // Of a version that sealed nothing.
-            return self.writing_key((Tenant::new(NO_TENANT), civil_month(id_ms(record)))).await;
-        }
-        let part = async |range| self.store.get_range(&name, range).await?.ok_or_else(missing);
-        let row = part(head.row(slot).map_err(|e| damage(&name, e))?).await?;
-        let page = part(head.page(&row).map_err(|e| damage(&name, e))?).await?;
+        let taken = || damage(&name, "an erasure has taken this opening");
+        let page = match self.kept(&name, slot).await? {
+            Kept::Gone(_) => return Err(taken()),
+            Kept::Clear(_) => {
+                return self.writing_key((Tenant::new(NO_TENANT), civil_month(id_ms(record)))).await;
+            }
+            Kept::Sealed(_, page) => page,
+        };
         match Page::read(&page, slot).map_err(|e| damage(&name, e))? {
             Page::Sealed(key, _) => {
                 let key = self.reading_key(&key, &name).await?;
                 key.map_err(|_| damage(&name, "an erasure has destroyed its key"))
             }
-            Page::Erased(_) => Err(damage(&name, "an erasure has taken this opening")),
+            Page::Erased(_) => Err(taken()),
         }
     }
 

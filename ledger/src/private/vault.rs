@@ -6,6 +6,7 @@ use super::{Opening, read};
 use crate::ledger::LedgerError;
 use crate::ledger::keeper::private_name;
 use crate::ledger::objects::Objects;
+use bytes::Bytes;
 use colophon_receipt::erasure::ErasureId;
 use colophon_receipt::record::RecordId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -25,6 +26,16 @@ pub(crate) enum Found {
     Opening(Opening),
     /// Deleted on purpose.
     Erased(ErasureId),
+}
+
+/// What a file of openings has at a slot.
+pub(super) enum Kept {
+    /// All of the file was erased.
+    Gone(ErasureId),
+    /// An opening of a version that sealed nothing.
+    Clear(Bytes),
+    /// A page, with the salt of the file's keys.
+    Sealed([u8; 16], Bytes),
 }
 
 /// A data key as the store has it.
@@ -168,21 +179,10 @@ impl Vault {
         id: &RecordId,
     ) -> Result<Found, LedgerError> {
         let name = private_name(shard, seq);
-        let missing = || damage(&name, "it is missing");
-        let first = self.store.get_range(&name, 0..FIRST_READ).await?.ok_or_else(missing)?;
-        let head = Head::read(&first).map_err(|e| damage(&name, e))?;
-        if let Head::Gone(erasure, _) = head {
-            return Ok(Found::Erased(erasure));
-        }
-        let part =
-            async |range: std::ops::Range<u64>| match first.get(range.start as usize..range.end as usize) {
-                Some(bytes) => Ok(bytes::Bytes::copy_from_slice(bytes)),
-                None => self.store.get_range(&name, range).await?.ok_or_else(missing),
-            };
-        let row = part(head.row(slot).map_err(|e| damage(&name, e))?).await?;
-        let page = part(head.page(&row).map_err(|e| damage(&name, e))?).await?;
-        let Head::Sealed(_, salt) = head else {
-            return read(&page).map(Found::Opening).map_err(|e| damage(&name, e));
+        let (salt, page) = match self.kept(&name, slot).await? {
+            Kept::Gone(erasure) => return Ok(Found::Erased(erasure)),
+            Kept::Clear(page) => return read(&page).map(Found::Opening).map_err(|e| damage(&name, e)),
+            Kept::Sealed(salt, page) => (salt, page),
         };
         let (key_name, sealed) = match Page::read(&page, slot).map_err(|e| damage(&name, e))? {
             Page::Erased(erasure) => return Ok(Found::Erased(erasure)),
@@ -195,6 +195,27 @@ impl Vault {
         let opened = key.of_file(&salt).and_then(|key| key.open(Place { shard, seq, slot, id }, sealed));
         let text = opened.map_err(|e| damage(&name, e))?;
         read(&text).map(Found::Opening).map_err(|e| damage(&name, e))
+    }
+
+    /// What a file of openings has at a slot.
+    pub(super) async fn kept(&self, name: &str, slot: u32) -> Result<Kept, LedgerError> {
+        let missing = || damage(name, "it is missing");
+        let first = self.store.get_range(name, 0..FIRST_READ).await?.ok_or_else(missing)?;
+        let head = Head::read(&first).map_err(|e| damage(name, e))?;
+        if let Head::Gone(erasure, _) = head {
+            return Ok(Kept::Gone(erasure));
+        }
+        let part =
+            async |range: std::ops::Range<u64>| match first.get(range.start as usize..range.end as usize) {
+                Some(bytes) => Ok(Bytes::copy_from_slice(bytes)),
+                None => self.store.get_range(name, range).await?.ok_or_else(missing),
+            };
+        let row = part(head.row(slot).map_err(|e| damage(name, e))?).await?;
+        let page = part(head.page(&row).map_err(|e| damage(name, e))?).await?;
+        Ok(match head {
+            Head::Sealed(_, salt) => Kept::Sealed(salt, page),
+            _ => Kept::Clear(page),
+        })
     }
 
     /// A key by its name, or the erasure that destroyed it.

@@ -80,6 +80,7 @@ fn what_was_asked_for_is_told_from_its_leaf_alone() {
         verdict: Verdict::Holds,
         ..leaf()
     };
+    let is_asked = |leaf: &EvidenceLeaf| is_asked(&leaf.id, &leaf.subject, leaf.kind);
     assert!(is_asked(&asked) && !is_asked(&leaf()));
     assert_ne!(asked.id, draw_id(to, &record, &[2; 32], Level::Zk));
     assert!(!is_asked(&EvidenceLeaf { subject: [3; 32], ..asked.clone() }), "about another record");
