@@ -16,6 +16,14 @@ const MAX_NAME: usize = 512;
 pub struct JobId(pub [u8; 16]);
 
 impl JobId {
+    /// The number that the job of a request has.
+    ///
+    /// # Errors
+    /// Its statement cannot be written.
+    pub fn for_request(request: &Request) -> Result<JobId, StatementError> {
+        Ok(JobId::of(&request.statement.digest()?, &request.backend))
+    }
+
     pub(crate) fn of(statement: &Hash, backend: &str) -> JobId {
         let mut bytes = b"colophon/job/v1".to_vec();
         bytes.extend_from_slice(statement);
@@ -24,16 +32,6 @@ impl JobId {
         let mut id = [0; 16];
         id.copy_from_slice(&digest[..16]);
         JobId(id)
-    }
-}
-
-impl JobId {
-    /// The number that the job of a request has.
-    ///
-    /// # Errors
-    /// Its statement cannot be written.
-    pub fn for_request(request: &Request) -> Result<JobId, StatementError> {
-        Ok(JobId::of(&request.statement.digest()?, &request.backend))
     }
 }
 

@@ -43,13 +43,16 @@ pub enum StoreError {
     /// An artefact is not the one that was proven.
     #[error("the artefact of job {0} is not what was proven: it was changed on the disk")]
     Changed(JobId),
+    /// What was to be done was not done to its end: the process stops, or it panicked.
+    #[error("cut short: {0}")]
+    CutShort(#[from] tokio::task::JoinError),
 }
 
 impl StoreError {
     /// Whether the artefact is gone for good: it is not there, or is another. All else may pass.
     pub fn is_for_good(&self) -> bool {
         match self {
-            StoreError::Queue(_) => false,
+            StoreError::Queue(_) | StoreError::CutShort(_) => false,
             StoreError::File { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
             StoreError::Changed(_) => true,
         }
@@ -70,6 +73,18 @@ impl Store {
         let store = Store { queue, artefacts, writing: Mutex::default() };
         store.sweep()?;
         Ok(store)
+    }
+
+    /// Does something with it beside the runtime's workers.
+    ///
+    /// # Errors
+    /// As of what is done, and [`StoreError::CutShort`].
+    pub async fn beside<T: Send + 'static>(
+        self: &Arc<Store>,
+        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || work(&store)).await?
     }
 
     /// Deletes artefacts that are no remembered job's, and what a crash left half written.
@@ -169,20 +184,16 @@ pub struct Local {
 }
 
 impl Local {
-    /// Does something with the store beside the runtime's workers.
+    /// Does something with the store in this worker's name.
     async fn with<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store, &str) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, SourceError> {
-        let (store, worker) = (self.store.clone(), self.worker.clone());
-        let done = tokio::task::spawn_blocking(move || work(&store, &worker)).await;
-        match done.map_err(|error| SourceError::Away(error.to_string()))? {
-            Ok(done) => Ok(done),
-            Err(StoreError::Queue(QueueError::NotLeased(_) | QueueError::Unknown(_))) => {
-                Err(SourceError::Gone)
-            }
-            Err(error) => Err(SourceError::Away(error.to_string())),
-        }
+        let worker = self.worker.clone();
+        self.store.beside(move |store| work(store, &worker)).await.map_err(|error| match error {
+            StoreError::Queue(QueueError::NotLeased(_) | QueueError::Unknown(_)) => SourceError::Gone,
+            error => SourceError::Away(error.to_string()),
+        })
     }
 }
 

@@ -6,7 +6,7 @@
 
 mod tables;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::budget::{self, Budget, Spent};
 use crate::job::{Artefact, Failure, Job, JobId, Progress, Request, State, TRIES};
@@ -160,7 +160,7 @@ impl Queue {
         if let Some(name) = request.too_long() {
             return Err(QueueError::TooLong(name));
         }
-        let id = JobId::of(&request.statement.digest()?, &request.backend);
+        let id = JobId::for_request(&request)?;
         self.change(|tables| {
             if let Some(job) = tables.job(id)? {
                 // Who asks again after a failure wants another try.
@@ -200,7 +200,7 @@ impl Queue {
     /// # Errors
     /// As of [`Queue::submit`].
     pub fn take_on(&self, request: Request, now: u64) -> Result<Submitted, QueueError> {
-        let id = JobId::of(&request.statement.digest()?, &request.backend);
+        let id = JobId::for_request(&request)?;
         let evidence = request.evidence.clone();
         let known = self.get(id)?.filter(|job| {
             matches!(job.state, State::Queued { .. } | State::Leased { .. } | State::Proven(_))

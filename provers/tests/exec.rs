@@ -41,13 +41,9 @@ fn script(text: &str) -> Exec {
 }
 
 fn statement(number: u8) -> Statement {
-    serde_json::from_value(serde_json::json!({
-        "format": Statement::FORMAT,
-        "record": format!("{number:064x}"),
-        "circuit": "cd".repeat(32),
-        "quantisation": "none",
-    }))
-    .unwrap()
+    let mut record = [0; 32];
+    record[31] = number;
+    Statement::about(&record, &"cd".repeat(32), "none")
 }
 
 fn limits() -> Limits {

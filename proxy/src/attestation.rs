@@ -4,12 +4,12 @@
 //! What is signed says which keys live here and for which nonce. Nothing that a client sends is signed but that nonce.
 
 use crate::config::AttestOptions;
+use crate::files;
 use crate::tls::ServerCertificate;
 use anyhow::Context as _;
 use colophon_attest::attester::Attester;
 use colophon_attest::{Collateral, Document, Keyset, Question, SimulatedRoots, aci, collateral};
 use colophon_ledger::KeyEvidence;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,10 +113,7 @@ impl Attesting {
 
 /// Reads a file of collateral, of bounded length.
 pub(crate) fn read_collateral(path: &Path) -> anyhow::Result<Collateral> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)
-        .and_then(|file| file.take(collateral::MAX_BYTES as u64 + 1).read_to_end(&mut bytes))
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = files::read(path, collateral::MAX_BYTES)?;
     Collateral::read(&bytes).with_context(|| format!("{}", path.display()))
 }
 

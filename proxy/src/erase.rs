@@ -3,6 +3,7 @@
 //! Whoever may read `keys/admin` in the data folder may erase: the file names the address and a token, both new at each
 //! start. The admin side itself is open to whoever can connect to it, so nothing else is permission.
 
+use crate::files;
 use anyhow::Context as _;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
@@ -20,7 +21,7 @@ use std::path::{Path, PathBuf};
 /// A request names one record, tenant or time.
 const MAX_BODY: usize = 16 << 10;
 /// The access file holds an address and a token.
-const MAX_FILE: u64 = 4096;
+const MAX_FILE: usize = 4096;
 
 /// Where the admin side of a running process is, and what permits to erase there.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -83,9 +84,7 @@ impl Access {
     }
 
     fn load_at(path: &Path) -> anyhow::Result<Access> {
-        let size = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
-        anyhow::ensure!(size <= MAX_FILE, "{} is too long", path.display());
-        let json = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let json = files::read(path, MAX_FILE)?;
         serde_json::from_slice(&json).with_context(|| format!("{} is damaged", path.display()))
     }
 }

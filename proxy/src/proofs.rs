@@ -12,9 +12,9 @@ pub use config::{Circuit, ProofOptions, Prover, Provers, SANDBOX};
 use crate::app::App;
 use colophon_ledger::{DrawnRecord, Escalation, Lookup};
 use colophon_policies::{Actions, Decision, OnMiss, Policy, Refusal};
-use colophon_provers::local::{Local, Store};
+use colophon_provers::local::{Local, Store, StoreError};
 use colophon_provers::worker::{Ended, Worker};
-use colophon_provers::{Backend, Counts, QueueConfig, QueueError};
+use colophon_provers::{Backend, Counts, Job, Progress, QueueConfig, QueueError};
 use colophon_receipt::Level;
 use colophon_receipt::record::id_text;
 use futures_util::FutureExt as _;
@@ -158,16 +158,17 @@ impl Proving {
         let backends: Vec<Arc<dyn Backend>> = self.provers.backends().collect();
         let worker = Worker::new(source, backends, self.folder.join("work"));
         loop {
-            let mut watch = |job: &colophon_provers::Job, progress: &colophon_provers::Progress| {
-                tracing::debug!(job = %job.id, stage = progress.stage, percent = progress.percent, "a proof goes on");
-            };
+            let mut watch = goes_on;
             let ran = tokio::select! {
                 ran = worker.once(&mut watch) => ran,
                 () = stop.cancelled() => return,
             };
             match ran {
                 Ok(Some((job, ended))) => {
-                    self.tell(&job, &ended);
+                    if let Ended::Proven(artefact) = &ended {
+                        self.counted.cpu_seconds.inc_by(artefact.cpu_seconds);
+                    }
+                    tell(&job, &ended);
                     self.ended.notify_one();
                     continue;
                 }
@@ -179,21 +180,6 @@ impl Proving {
                 () = tokio::time::sleep(IDLE) => {}
                 () = stop.cancelled() => return,
             }
-        }
-    }
-
-    fn tell(&self, job: &colophon_provers::Job, ended: &Ended) {
-        match ended {
-            Ended::Proven(artefact) => {
-                self.counted.cpu_seconds.inc_by(artefact.cpu_seconds);
-                let (bytes, cpu) = (artefact.bytes, artefact.cpu_seconds);
-                tracing::info!(job = %job.id, record = job.request.record, bytes, cpu_seconds = cpu, "proven");
-            }
-            Ended::Failed(failure) => {
-                let why = &failure.message;
-                tracing::warn!(job = %job.id, record = job.request.record, why, "a try to prove came to nothing");
-            }
-            Ended::Gone => tracing::warn!(job = %job.id, "a job was withdrawn, or is another worker's"),
         }
     }
 
@@ -219,21 +205,22 @@ impl Proving {
             Err(why) => return Ok(self.declined(&drawn, None, &why.to_string())),
         };
         let rule = request.rule.clone();
-        let (store, now) = (self.store.clone(), app.ledger.now());
-        let submitted = tokio::task::spawn_blocking(move || store.queue.take_on(request, now)).await;
-        match submitted.map_err(|error| error.to_string())? {
+        let now = app.ledger.now();
+        let error = match self.store.beside(move |store| Ok(store.queue.take_on(request, now)?)).await {
             Ok(_) => {
                 self.work.notify_one();
-                Ok(true)
+                return Ok(true);
             }
-            Err(error @ (QueueError::File { .. } | QueueError::Damaged(..) | QueueError::Full(_))) => {
-                Err(error.to_string())
-            }
-            Err(error @ QueueError::Late) => {
+            Err(StoreError::Queue(error)) => error,
+            Err(error) => return Err(error.to_string()),
+        };
+        match error {
+            QueueError::File { .. } | QueueError::Damaged(..) | QueueError::Full(_) => Err(error.to_string()),
+            QueueError::Late => {
                 self.missed(&app, rule.as_deref(), &id_text(&drawn.record), &error.to_string());
                 Ok(false)
             }
-            Err(error) => Ok(self.declined(&drawn, rule.as_deref(), &error.to_string())),
+            _ => Ok(self.declined(&drawn, rule.as_deref(), &error.to_string())),
         }
     }
 
@@ -243,6 +230,26 @@ impl Proving {
         let record = id_text(&drawn.record);
         tracing::warn!(record, rule, why, "nothing is proven of this record, and the log says so");
         false
+    }
+}
+
+/// A worker's log of a job that it is at.
+pub fn goes_on(job: &Job, progress: &Progress) {
+    tracing::debug!(job = %job.id, stage = progress.stage, percent = progress.percent, "a proof goes on");
+}
+
+/// A worker's log of what came of a job.
+pub fn tell(job: &Job, ended: &Ended) {
+    let record = &job.request.record;
+    match ended {
+        Ended::Proven(artefact) => {
+            let (bytes, cpu) = (artefact.bytes, artefact.cpu_seconds);
+            tracing::info!(job = %job.id, record, bytes, cpu_seconds = cpu, "proven");
+        }
+        Ended::Failed(failure) => {
+            tracing::warn!(job = %job.id, record, why = failure.message, "a try to prove came to nothing");
+        }
+        Ended::Gone => tracing::warn!(job = %job.id, record, "a job was withdrawn, or is another worker's"),
     }
 }
 

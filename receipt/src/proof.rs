@@ -81,6 +81,25 @@ impl Statement {
     /// Of this version.
     pub const FORMAT: &'static str = "colophon-statement-v1";
 
+    /// About a record, by the hash of its leaf, and a circuit, which is the model but for its quantisation. What else applies is for
+    /// the caller to add.
+    pub fn about(record: &Hash, circuit: &str, quantisation: &str) -> Statement {
+        Statement {
+            format: Statement::FORMAT.into(),
+            record: hex::encode(record),
+            circuit: circuit.to_owned(),
+            model_certificate: None,
+            weights: None,
+            quantisation: quantisation.to_owned(),
+            tokenizer: None,
+            template: None,
+            prompt: None,
+            output: None,
+            decode: None,
+            features: None,
+        }
+    }
+
     /// Checks form and digests.
     ///
     /// # Errors

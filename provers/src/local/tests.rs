@@ -1,9 +1,7 @@
 use super::*;
-use crate::{QueueConfig, Request};
-use colophon_receipt::proof::Statement;
+use crate::QueueConfig;
+use crate::queue::tests::{NOW, request};
 use tempfile::TempDir;
-
-const NOW: u64 = 1_790_000_000_000_000;
 
 fn store(folder: &TempDir) -> Store {
     Store::open(folder.path(), QueueConfig::default()).unwrap()
@@ -11,32 +9,7 @@ fn store(folder: &TempDir) -> Store {
 
 /// A job that was proven, and its artefact.
 fn proven(store: &Store, number: u32, bytes: &[u8]) -> (JobId, Artefact) {
-    let statement = Statement {
-        format: Statement::FORMAT.into(),
-        record: format!("{number:064x}"),
-        circuit: "cd".repeat(32),
-        model_certificate: None,
-        weights: None,
-        quantisation: "none".into(),
-        tokenizer: None,
-        template: None,
-        prompt: None,
-        output: None,
-        decode: None,
-        features: None,
-    };
-    let request = Request {
-        record: format!("record-{number}"),
-        statement,
-        backend: "ezkl".into(),
-        rule: None,
-        deadline: None,
-        priority: 0,
-        limits: crate::Limits::default(),
-        webhook: None,
-        evidence: None,
-    };
-    let id = store.queue.submit(request, NOW).unwrap().job.id;
+    let id = store.queue.submit(request(number), NOW).unwrap().job.id;
     store.queue.lease("w", &["ezkl"], NOW).unwrap().unwrap();
     let artefact = Artefact {
         digest: hex::encode(sha256(bytes)),

@@ -3,25 +3,14 @@ use colophon_receipt::proof::Statement;
 use std::collections::HashMap;
 
 const SECOND: u64 = 1_000_000;
-const NOW: u64 = 1_790_000_000 * SECOND;
+pub(crate) const NOW: u64 = 1_790_000_000 * SECOND;
 
-fn request(number: u32) -> Request {
+pub(crate) fn request(number: u32) -> Request {
+    let mut record = [0; 32];
+    record[28..].copy_from_slice(&number.to_be_bytes());
     Request {
         record: format!("record-{number}"),
-        statement: Statement {
-            format: Statement::FORMAT.into(),
-            record: format!("{number:064x}"),
-            circuit: "cd".repeat(32),
-            model_certificate: None,
-            weights: None,
-            quantisation: "none".into(),
-            tokenizer: None,
-            template: None,
-            prompt: None,
-            output: None,
-            decode: None,
-            features: None,
-        },
+        statement: Statement::about(&record, &"cd".repeat(32), "none"),
         backend: "ezkl".into(),
         rule: None,
         deadline: None,

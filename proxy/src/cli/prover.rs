@@ -3,12 +3,13 @@
 use super::serve::LogArgs;
 use super::term;
 use crate::erase::Access;
-use crate::proofs::Provers;
+use crate::files;
 use crate::proofs::remote::Remote;
+use crate::proofs::{Provers, goes_on, tell};
 use anyhow::Context as _;
 use clap::Args;
-use colophon_provers::worker::{Ended, Worker};
-use colophon_provers::{Backend, Job, Progress};
+use colophon_provers::Backend;
+use colophon_provers::worker::Worker;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// How often an idle worker asks for a job.
 const IDLE: Duration = Duration::from_secs(2);
 /// A token file is never longer.
-const MAX_TOKEN: u64 = 4096;
+const MAX_TOKEN: usize = 4096;
 
 #[derive(Debug, Args)]
 pub(super) struct ProverArgs {
@@ -63,9 +64,7 @@ pub(super) async fn run(args: ProverArgs) -> anyhow::Result<ExitCode> {
     let backends: Vec<Arc<dyn Backend>> = provers.backends().collect();
     let worker = Worker::new(Arc::new(source), backends, folder);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    let mut watch = |job: &Job, progress: &Progress| {
-        tracing::debug!(job = %job.id, stage = progress.stage, percent = progress.percent, "a proof goes on");
-    };
+    let mut watch = goes_on;
     loop {
         // Dropped in the middle of a job, it ends the prover, and the job goes to another when its lease is over.
         let ran = tokio::select! {
@@ -96,27 +95,10 @@ pub(super) async fn run(args: ProverArgs) -> anyhow::Result<ExitCode> {
 
 fn source(args: &ProverArgs, name: String) -> anyhow::Result<Remote> {
     if let (Some(url), Some(file)) = (&args.url, &args.token_file) {
-        let context = || format!("--token-file {}", file.display());
-        let size = std::fs::metadata(file).with_context(context)?.len();
-        anyhow::ensure!(size <= MAX_TOKEN, "--token-file {} is too long", file.display());
-        let token = std::fs::read_to_string(file).with_context(context)?;
+        let token = files::read_text(file, MAX_TOKEN).context("--token-file")?;
         return Remote::new(url, token.trim(), name, args.ca.as_deref());
     }
     let data = args.data.clone().unwrap_or_else(|| PathBuf::from("./colophon-data"));
     let access = Access::load(&data).context("no `colophon serve` has used this data folder")?;
     Remote::new(&format!("http://{}", access.address), &access.token, name, None)
-}
-
-fn tell(job: &Job, ended: &Ended) {
-    let record = &job.request.record;
-    match ended {
-        Ended::Proven(artefact) => {
-            let (bytes, cpu) = (artefact.bytes, artefact.cpu_seconds);
-            tracing::info!(job = %job.id, record, bytes, cpu_seconds = cpu, "proven");
-        }
-        Ended::Failed(failure) => {
-            tracing::warn!(job = %job.id, record, why = failure.message, "a try to prove came to nothing")
-        }
-        Ended::Gone => tracing::warn!(job = %job.id, record, "a job was withdrawn, or is another worker's"),
-    }
 }

@@ -192,9 +192,7 @@ impl Proving {
         self: &Arc<Self>,
         work: impl FnOnce(&colophon_provers::local::Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Box<Answer>> {
-        let store = self.store.clone();
-        let done = tokio::task::spawn_blocking(move || work(&store)).await;
-        done.map_err(internal)?.map_err(|error| store_refusal(&error))
+        self.store.beside(work).await.map_err(|error| store_refusal(&error))
     }
 
     async fn told_counts(self: &Arc<Self>) -> Result<Answer, Box<Answer>> {

@@ -47,18 +47,13 @@ impl Proving {
         Ok(Request {
             record: id_text(record),
             statement: Statement {
-                format: Statement::FORMAT.into(),
-                record: hex::encode(leaf_hash(&receipt.record.leaf.0)),
-                circuit: circuit.circuit.clone(),
-                model_certificate: None,
                 weights: circuit.model.clone(),
-                quantisation: circuit.quantisation.clone(),
-                tokenizer: None,
-                template: None,
-                prompt: None,
-                output: None,
-                decode: None,
                 features: Some(features::of(names, &receipt.record.fields)?),
+                ..Statement::about(
+                    &leaf_hash(&receipt.record.leaf.0),
+                    &circuit.circuit,
+                    &circuit.quantisation,
+                )
             },
             backend: prover.backend.name().to_owned(),
             rule: Some(rule),

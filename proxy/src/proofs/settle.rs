@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::facts::parse_id;
 use colophon_ledger::{CameOf, Ledger, Lookup, SettleError};
 use colophon_policies::OnMiss;
+use colophon_provers::local::Store;
 use colophon_provers::{Artefact, Job, JobId, State};
 use colophon_receipt::proof::Proof;
 use colophon_receipt::receipt::Bytes;
@@ -29,23 +30,15 @@ impl Proving {
                 self.sweep().await;
                 swept = Instant::now();
             }
-            let (store, now) = (self.store.clone(), ledger.now());
-            let ended = tokio::task::spawn_blocking(move || {
+            let now = ledger.now();
+            let ended = self.store.beside(move |store| {
                 store.queue.tidy(now)?;
-                store.queue.unlogged(AT_ONCE)
-            })
-            .await;
-            let jobs = match ended {
-                Ok(Ok(jobs)) => jobs,
-                Ok(Err(error)) => {
-                    tracing::error!(%error, "the queue of proofs cannot be read");
-                    Vec::new()
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the queue of proofs cannot be read");
-                    Vec::new()
-                }
-            };
+                Ok(store.queue.unlogged(AT_ONCE)?)
+            });
+            let jobs = ended.await.unwrap_or_else(|error| {
+                tracing::error!(%error, "the queue of proofs cannot be read");
+                Vec::new()
+            });
             let full = jobs.len() == AT_ONCE;
             let mut logged = Vec::new();
             for job in jobs {
@@ -90,13 +83,11 @@ impl Proving {
     /// # Errors
     /// What of them is still there.
     pub async fn forget_erased(&self, ledger: &Ledger) -> anyhow::Result<()> {
-        let store = self.store.clone();
-        let records = tokio::task::spawn_blocking(move || store.queue.records()).await??;
+        let records = self.store.beside(|store| Ok(store.queue.records()?)).await?;
         for (job, record) in records {
             let Some(record) = parse_id(&record) else { continue };
             if matches!(ledger.lookup(&record).await?, Lookup::Erased(_)) {
-                let store = self.store.clone();
-                tokio::task::spawn_blocking(move || store.forget(job)).await??;
+                self.store.beside(move |store| store.forget(job)).await?;
             }
         }
         Ok(())
@@ -104,29 +95,24 @@ impl Proving {
 
     /// Forgets a job and its artefact. False where something of them is still there.
     async fn forget(&self, id: JobId) -> bool {
-        let store = self.store.clone();
-        match tokio::task::spawn_blocking(move || store.forget(id)).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
+        match self.store.beside(move |store| store.forget(id)).await {
+            Ok(()) => true,
+            Err(error) => {
                 tracing::error!(job = %id, %error, "a job about an erased record cannot be forgotten yet");
                 false
             }
-            Err(_) => false,
         }
     }
 
     /// Deletes artefacts of jobs that are remembered no more.
     async fn sweep(&self) {
-        let store = self.store.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.sweep()).await {
+        if let Err(error) = self.store.beside(Store::sweep).await {
             tracing::error!(%error, "old artefacts cannot be deleted; it is tried again");
         }
     }
 
     async fn note(&self, logged: Vec<JobId>) {
-        let store = self.store.clone();
-        let noted = tokio::task::spawn_blocking(move || store.queue.logged(&logged)).await;
-        if let Ok(Err(error)) = noted {
+        if let Err(error) = self.store.beside(move |store| Ok(store.queue.logged(&logged)?)).await {
             // They are looked at again, which changes nothing.
             tracing::error!(%error, "the queue of proofs cannot be written");
         }
@@ -202,9 +188,8 @@ impl Proving {
     /// # Errors
     /// It cannot be read now: what is wrong may pass.
     async fn proof(&self, job: &Job, artefact: &Artefact) -> Result<Option<Proof>, String> {
-        let (store, id, proven) = (self.store.clone(), job.id, artefact.clone());
-        let read = tokio::task::spawn_blocking(move || store.artefact(id, &proven)).await;
-        let bytes = match read.map_err(|error| error.to_string())? {
+        let (id, proven) = (job.id, artefact.clone());
+        let bytes = match self.store.beside(move |store| store.artefact(id, &proven)).await {
             Ok(bytes) => bytes,
             Err(error) if error.is_for_good() => {
                 tracing::error!(%error, "an artefact is lost: the log says that nothing was done");

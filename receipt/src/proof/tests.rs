@@ -1,20 +1,8 @@
 use super::*;
 
 pub(crate) fn statement() -> Statement {
-    Statement {
-        format: Statement::FORMAT.into(),
-        record: "ab".repeat(32),
-        circuit: "cd".repeat(32),
-        model_certificate: None,
-        weights: None,
-        quantisation: "none".into(),
-        tokenizer: None,
-        template: None,
-        prompt: None,
-        output: None,
-        decode: None,
-        features: Some(BTreeMap::from([("b".into(), 2), ("a".into(), -1)])),
-    }
+    let features = Some(BTreeMap::from([("b".into(), 2), ("a".into(), -1)]));
+    Statement { features, ..Statement::about(&[0xab; 32], &"cd".repeat(32), "none") }
 }
 
 #[test]

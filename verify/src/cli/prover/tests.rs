@@ -5,13 +5,7 @@ fn command(script: &str) -> ProverCommand {
 }
 
 fn statement() -> Statement {
-    serde_json::from_value(json!({
-        "format": Statement::FORMAT,
-        "record": "ab".repeat(32),
-        "circuit": "cd".repeat(32),
-        "quantisation": "none",
-    }))
-    .unwrap()
+    Statement::about(&[0xab; 32], &"cd".repeat(32), "none")
 }
 
 fn asked(script: &str) -> Result<Accepted, NotProven> {
