@@ -5,7 +5,7 @@
 //! An answer is kept as [`Told`], together with the nonce that was asked and the collateral it was judged by, so that a
 //! reader can judge it again.
 
-use crate::document::{Document, MAX_BYTES};
+use crate::document::{Attested, Document, MAX_BYTES};
 use crate::evidence::{Bundle, base64_bytes};
 use crate::{Collateral, Evidence, Keyset, Question, Refusal, Report, verify_bundle};
 use colophon_receipt::merkle::Hash;
@@ -75,6 +75,12 @@ pub struct Known {
     pub keyset: Keyset,
     /// Of each piece of evidence.
     pub reports: Vec<Report>,
+}
+
+impl From<Attested> for Known {
+    fn from(attested: Attested) -> Known {
+        Known { keyset: attested.keyset, reports: attested.reports }
+    }
 }
 
 /// What an answer claims: a quote, what its report data has to be, and the TLS keys that this binds.
@@ -163,8 +169,7 @@ pub fn verify_kept(bytes: &[u8], more: &Collateral, question: &Question<'_>) -> 
     if let Ok(told) = Told::read(bytes) {
         return told.verify(more, question);
     }
-    let attested = Document::read(bytes)?.verify(more, question)?;
-    Ok(Known { keyset: attested.keyset, reports: attested.reports })
+    Document::read(bytes)?.verify(more, question).map(Known::from)
 }
 
 /// Bytes in hexadecimal, with or without `0x`.

@@ -289,7 +289,7 @@ async fn proved(
     let answer = upstream.send_on(Some(reserved), head, body, Instant::now()).await?;
     let session = answer.extensions().get::<Arc<Session>>().cloned();
     flight.signed = session.clone().map(|session| {
-        let mut signing = Signing::new(session, &sent);
+        let mut signing = Signing::new(session, sent);
         signing.answered(answer.status().as_u16(), answer.headers());
         Box::new(signing)
     });

@@ -88,7 +88,7 @@ impl Facts {
             received_at,
             started: Instant::now(),
             method: parts.method.clone(),
-            query_component: format!("?{}", parts.uri.query().unwrap_or_default()),
+            query_component: query_component(&parts.uri),
             uri: parts.uri.clone(),
             authority,
             content_type: get(header::CONTENT_TYPE),
@@ -116,10 +116,7 @@ impl Facts {
 
     /// The path as received.
     pub fn path(&self) -> &str {
-        match self.uri.path() {
-            "" => "/",
-            path => path,
-        }
+        path_component(&self.uri)
     }
 
     /// Whether a bypass may let it go on: never where evidence of the upstream is asked for.
@@ -201,6 +198,19 @@ impl Facts {
             draw: self.sampled.how.map(|how| how.as_str().into()),
         }
     }
+}
+
+/// `@path` of RFC 9421.
+pub(crate) fn path_component(uri: &Uri) -> &str {
+    match uri.path() {
+        "" => "/",
+        path => path,
+    }
+}
+
+/// `@query` of RFC 9421: `?` and the query.
+pub(crate) fn query_component(uri: &Uri) -> String {
+    format!("?{}", uri.query().unwrap_or_default())
 }
 
 /// A header's value as a record keeps it.

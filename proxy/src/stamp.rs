@@ -26,8 +26,10 @@ pub const CLIENT_NONCE: HeaderName = HeaderName::from_static("colophon-client-no
 pub const TAIL: HeaderName = HeaderName::from_static("colophon-tail");
 /// RFC 9530.
 pub const CONTENT_DIGEST: HeaderName = HeaderName::from_static("content-digest");
-const SIGNATURE: HeaderName = HeaderName::from_static("signature");
-const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
+/// RFC 9421: the signatures.
+pub const SIGNATURE: HeaderName = HeaderName::from_static("signature");
+/// RFC 9421: what they cover.
+pub const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 
 /// What the trailers of a signed or committed stream are called.

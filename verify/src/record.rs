@@ -52,6 +52,12 @@ impl Record {
     pub(crate) fn is_withheld(&self, number: u8) -> bool {
         self.withheld.contains(&number)
     }
+
+    /// The body whose digest is withheld, so that a signature over it cannot be compared.
+    pub(crate) fn withheld_body(&self) -> Option<&'static str> {
+        let number = [REQUEST_BODY, RESPONSE_BODY].into_iter().find(|number| self.is_withheld(*number))?;
+        Some(fields::name(number))
+    }
 }
 
 /// Makes the checks `record-leaf`, `record-id` and `fields`. Without a leaf there is no record.

@@ -306,7 +306,7 @@ impl Demand {
         if speaks == Speaks::Colophon {
             // It brings its collateral along: what is kept is the document as it came, and has to be good by itself.
             let attested = Document::read(&answer)?.verify(&Collateral::default(), question)?;
-            return Ok((Known { keyset: attested.keyset, reports: attested.reports }, answer));
+            return Ok((attested.into(), answer));
         }
         let collateral = match &self.collateral {
             Some(path) => read_collateral(path).map_err(|error| Refusal::Collateral(format!("{error:#}")))?,

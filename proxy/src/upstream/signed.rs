@@ -3,7 +3,8 @@
 //! take this proxy's word for which machine answered (DESIGN section 8).
 
 use super::attested::Session;
-use crate::stamp::{CLIENT_NONCE, CONTENT_DIGEST, REQUEST_DIGEST};
+use crate::facts::{path_component, query_component};
+use crate::stamp::{CLIENT_NONCE, CONTENT_DIGEST, REQUEST_DIGEST, SIGNATURE, SIGNATURE_INPUT};
 use colophon_receipt::Hash;
 use colophon_signer::PublicKey;
 use colophon_signer::httpsig::{
@@ -14,8 +15,6 @@ use colophon_verify::CLOCK_TOLERANCE;
 use http::header::{HeaderMap, HeaderName};
 use std::sync::Arc;
 
-const SIGNATURE: HeaderName = HeaderName::from_static("signature");
-const SIGNATURE_INPUT: HeaderName = HeaderName::from_static("signature-input");
 /// A signature base is never longer: its longest part is a path.
 pub const MAX_BASE: usize = 16 << 10;
 
@@ -45,10 +44,7 @@ pub struct Recorded {
 #[derive(Debug)]
 pub struct Signing {
     session: Arc<Session>,
-    method: String,
-    path: String,
-    query: String,
-    nonce: Option<String>,
+    sent: SentHead,
     status: String,
     headers: HeaderMap,
     trailers: HeaderMap,
@@ -56,10 +52,9 @@ pub struct Signing {
 
 impl Signing {
     /// Of a request with this head.
-    pub(crate) fn new(session: Arc<Session>, head: &SentHead) -> Signing {
-        let SentHead { method, path, query, nonce } = head.clone();
+    pub(crate) fn new(session: Arc<Session>, sent: SentHead) -> Signing {
         let (status, headers, trailers) = (String::new(), HeaderMap::new(), HeaderMap::new());
-        Signing { session, method, path, query, nonce, status, headers, trailers }
+        Signing { session, sent, status, headers, trailers }
     }
 
     /// The answer's head, as it came.
@@ -124,10 +119,10 @@ impl Signing {
     /// The value of a component: derived from the request as it was sent, or a header of the answer.
     fn value(&self, covered: &CoveredComponent) -> Option<String> {
         match (covered.name.as_str(), covered.req) {
-            ("@method", true) => Some(self.method.clone()),
-            ("@path", true) => Some(self.path.clone()),
-            ("@query", true) => Some(self.query.clone()),
-            (name, true) if name == CLIENT_NONCE.as_str() => self.nonce.clone(),
+            ("@method", true) => Some(self.sent.method.clone()),
+            ("@path", true) => Some(self.sent.path.clone()),
+            ("@query", true) => Some(self.sent.query.clone()),
+            (name, true) if name == CLIENT_NONCE.as_str() => self.sent.nonce.clone(),
             ("@status", false) => Some(self.status.clone()),
             (name, false) => {
                 let part = if covered.tr { &self.trailers } else { &self.headers };
@@ -150,14 +145,10 @@ pub(crate) struct SentHead {
 impl SentHead {
     /// Of the request as it goes to the server.
     pub(crate) fn of(parts: &http::request::Parts) -> SentHead {
-        let path = match parts.uri.path() {
-            "" => "/",
-            path => path,
-        };
         SentHead {
             method: parts.method.as_str().to_owned(),
-            path: path.to_owned(),
-            query: format!("?{}", parts.uri.query().unwrap_or_default()),
+            path: path_component(&parts.uri).to_owned(),
+            query: query_component(&parts.uri),
             nonce: text(&parts.headers, &CLIENT_NONCE),
         }
     }

@@ -6,7 +6,7 @@
 use colophon_attest::told::{Known, verify_kept};
 use colophon_attest::{Collateral, Question, Report, Source};
 use colophon_receipt::Level;
-use colophon_receipt::fields::{self, REQUEST_BODY, RESPONSE_BODY, Upstream, UpstreamSigned};
+use colophon_receipt::fields::{Upstream, UpstreamSigned};
 use colophon_receipt::merkle::sha256;
 use colophon_receipt::receipt::Receipt;
 use colophon_receipt::record::id_text;
@@ -54,7 +54,7 @@ pub(crate) fn check(
     let attested = evidence(receipt, named, stamps, trust, at, checks);
     let signature = record.and_then(|record| Some((record, record.opened.upstream_signed.as_ref()?)));
     let signed = match (signature, &attested) {
-        (Some((record, signature)), Some(attested)) => match withheld(record) {
+        (Some((record, signature)), Some(attested)) => match record.withheld_body() {
             Some(what) => {
                 checks.skip(
                     UPSTREAM_SIGNATURE,
@@ -126,12 +126,6 @@ fn evidence(
         ),
     }
     judged.ok()
-}
-
-/// The body without whose digest the signature cannot be checked, nor refused.
-fn withheld(record: &Record) -> Option<&'static str> {
-    let number = [REQUEST_BODY, RESPONSE_BODY].into_iter().find(|number| record.is_withheld(*number))?;
-    Some(fields::name(number))
 }
 
 /// That a key of the evidence signed the bodies that the record has, about when the record says.

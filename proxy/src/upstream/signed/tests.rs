@@ -47,7 +47,7 @@ fn signing(keys: &[&Ed25519Key], nonce: Option<&str>) -> Signing {
     }
     let (parts, ()) = request.body(()).unwrap().into_parts();
     let keys = keys.iter().map(|key| key.public_key().0).collect();
-    Signing::new(Arc::new(Session::of_keys(keys)), &SentHead::of(&parts))
+    Signing::new(Arc::new(Session::of_keys(keys)), SentHead::of(&parts))
 }
 
 /// The base as it was signed.
