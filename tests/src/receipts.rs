@@ -127,15 +127,34 @@ impl Fetched {
     ///
     /// # Panics
     /// When it gives no JSON.
-    pub fn report(&self, trust: &[u8]) -> (i32, serde_json::Value) {
+    pub fn report(&self, trust: &[u8], more: &[&str]) -> (i32, serde_json::Value) {
+        self.report_by(Command::new(paths::program("colophon-verify")), trust, more)
+    }
+
+    /// The same by `colophon verify`, with the trust file that the proxy at this address publishes.
+    ///
+    /// # Panics
+    /// When it gives no JSON.
+    pub fn report_by_colophon(&self, from: SocketAddr, more: &[&str]) -> (i32, serde_json::Value) {
+        let trust = client::get(from, "/.well-known/colophon/keys").body;
+        self.report_by(crate::colophon::command(&["verify"]), &trust, more)
+    }
+
+    /// The same by whichever program, with its first words.
+    ///
+    /// # Panics
+    /// When it gives no JSON.
+    pub fn report_by(&self, mut command: Command, trust: &[u8], more: &[&str]) -> (i32, serde_json::Value) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (receipt, trusted) = (folder.path().join("receipt"), folder.path().join("trust"));
         fs::write(&receipt, &self.json).expect("a file in the temporary folder");
         fs::write(&trusted, trust).expect("a file in the temporary folder");
-        let mut command = Command::new(paths::program("colophon-verify"));
-        command.arg(receipt).arg("--trust").arg(trusted).arg("--json");
+        command.arg(receipt).arg("--trust").arg(trusted).arg("--json").args(more);
         let output = process::run(&mut command, PATIENCE);
-        (output.status.code().unwrap_or(-1), serde_json::from_slice(&output.stdout).expect("a report"))
+        let report = serde_json::from_slice(&output.stdout);
+        let report =
+            report.unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+        (output.status.code().unwrap_or(-1), report)
     }
 
     /// It verifies with these bodies; and with a flipped byte in either it does not.

@@ -7,7 +7,7 @@ use colophon_receipt::fields::{self, DecisionField, Failure};
 use colophon_receipt::level::{Level, Outcome};
 
 use crate::certs::{Authority, Issued};
-use crate::client::{get, send};
+use crate::client::send;
 use crate::colophon::Colophon;
 use crate::proving::{Asked, Proving, answer, document, now};
 use crate::receipts::Fetched;
@@ -137,20 +137,14 @@ pub fn inside(scene: &Scene, upstream: &str) -> Colophon {
 }
 
 /// The receipt of an answer with the upstream's evidence, and what `verify` says of it where simulated evidence is allowed.
-pub fn judged(scene: &Scene, colophon: &Colophon, response: &Message) -> (Fetched, serde_json::Value) {
+pub fn judged(colophon: &Colophon, response: &Message) -> (Fetched, serde_json::Value) {
     let receipt = crate::wait_for(crate::PATIENCE, || {
         let receipt = Fetched::of(response, colophon.listen());
         receipt.receipt().upstream_evidence.is_some().then_some(receipt)
     });
     let receipt = receipt.expect("a receipt with the upstream's evidence");
-    let path = |name: &str| scene.folder.path().join(name).display().to_string();
-    let (file, trust) = (path("judged.receipt"), path("judged.trust"));
-    std::fs::write(&file, &receipt.json).unwrap();
-    std::fs::write(&trust, get(colophon.listen(), "/.well-known/colophon/keys").body).unwrap();
-    let args = ["verify", &file, "--trust", &trust, "--at", "now", "--allow-simulated", "--json"];
-    let (_, said) = crate::colophon::run(&args);
-    let report = serde_json::Deserializer::from_str(&said).into_iter::<serde_json::Value>().next();
-    (receipt, report.and_then(Result::ok).unwrap_or_else(|| panic!("{said}")))
+    let (_, report) = receipt.report_by_colophon(colophon.listen(), &["--at", "now", "--allow-simulated"]);
+    (receipt, report)
 }
 
 /// What became of a check.

@@ -154,6 +154,22 @@ impl Life<'_> {
     }
 }
 
+/// What `read` reads of the answer to a request with this body; nothing once the proxy is gone.
+fn answer<'a>(
+    client: &mut Asker<'a>,
+    body: &str,
+    read: impl FnOnce(&mut Asker<'a>) -> Message,
+) -> Option<Message> {
+    client.send(&post_bytes(CHAT, "", body));
+    let response = read(client);
+    assert_no_hang(&response, body);
+    if response.start.is_empty() {
+        return None;
+    }
+    assert_eq!(response.status(), 200, "{}", response.text());
+    Some(response)
+}
+
 /// Asks again and again until the proxy is gone, counting the answers that are whole.
 fn load(life: &Life<'_>, kind: &'static str) -> Vec<Got> {
     let mut got = Vec::new();
@@ -163,13 +179,7 @@ fn load(life: &Life<'_>, kind: &'static str) -> Vec<Got> {
             break;
         }
         let body = format!("{{\"{kind}\":{number}}}");
-        client.send(&post_bytes(CHAT, "", &body));
-        let response = client.wire.response("POST");
-        assert_no_hang(&response, &body);
-        if response.start.is_empty() {
-            break;
-        }
-        assert_eq!(response.status(), 200, "{}", response.text());
+        let Some(response) = answer(&mut client, &body, |client| client.wire.response("POST")) else { break };
         let whole = response.end == End::Complete;
         got.push((body, response));
         if !whole && kind == "broken" {
@@ -199,13 +209,7 @@ fn beat(life: &Life<'_>) -> Vec<Got> {
         }
         let Some(mut client) = life.connect() else { break };
         let body = format!("{{\"beat\":{number}}}");
-        client.send(&post_bytes(CHAT, "", &body));
-        let response = client.wire.response("POST");
-        assert_no_hang(&response, &body);
-        if response.start.is_empty() {
-            break;
-        }
-        assert_eq!(response.status(), 200, "{}", response.text());
+        let Some(response) = answer(&mut client, &body, |client| client.wire.response("POST")) else { break };
         if response.end == End::Complete {
             life.pulse.beat();
         }
@@ -221,13 +225,8 @@ fn leave(life: &Life<'_>) -> Vec<Got> {
     for number in 0.. {
         let Some(mut client) = life.connect() else { break };
         let body = format!("{{\"endless\":\"left {number}\"}}");
-        client.send(&post_bytes(CHAT, "", &body));
-        let mut response = client.wire.response_head();
-        assert_no_hang(&response, &body);
-        if response.start.is_empty() {
-            break;
-        }
-        assert_eq!(response.status(), 200, "{}", response.text());
+        let head = answer(&mut client, &body, |client| client.wire.response_head());
+        let Some(mut response) = head else { break };
         // After no event, in the middle of one, or later.
         client.wire.response_prefix(&mut response, number * 7 % 60);
         assert_no_hang(&response, &body);

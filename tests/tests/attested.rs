@@ -1,7 +1,7 @@
 //! Proxies that prove themselves: evidence about the key that signs, made anew while it is in use.
 
 use colophon_receipt::level::Level;
-use colophon_tests::client::{self, get, post, send};
+use colophon_tests::client::{self, post, send};
 use colophon_tests::colophon::{Colophon, run};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::tsa::{P256, Tsa};
@@ -18,17 +18,6 @@ fn model() -> Upstream {
 fn date_now(colophon: &Colophon) {
     let request = b"POST /timestamp HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(send(colophon.admin(), request).status(), 200);
-}
-
-/// What `verify` says of a receipt, as JSON.
-fn verified(colophon: &Colophon, receipt: &Fetched, more: &[&str]) -> (i32, serde_json::Value) {
-    let path = |name: &str| colophon.folder().join(name).display().to_string();
-    let (file, trust) = (path("a.receipt"), path("trust.json"));
-    std::fs::write(&file, &receipt.json).unwrap();
-    std::fs::write(&trust, get(colophon.listen(), "/.well-known/colophon/keys").body).unwrap();
-    let (code, said) = run(&[&["verify", &file, "--trust", &trust, "--json"], more].concat());
-    let report = serde_json::Deserializer::from_str(&said).into_iter::<serde_json::Value>().next();
-    (code, report.and_then(Result::ok).unwrap_or_else(|| panic!("{said}")))
 }
 
 #[test]
@@ -51,20 +40,22 @@ fn evidence_is_renewed_beside_the_requests_and_receipts_say_between_which_times_
     date_now(&colophon);
     wait_for(PATIENCE, || (renewed() > before).then_some(())).expect("a newer token renews it");
     let dated = Fetched::of(&answer, colophon.listen());
-    let (code, report) = verified(&colophon, &dated, &["--allow-simulated"]);
+    let (code, report) = dated.report_by_colophon(colophon.listen(), &["--allow-simulated"]);
     assert_eq!((code, &report["verified_level"]), (0, &"sign".into()), "{report:#}");
     let evidence = &report["evidence"];
     assert_eq!((&evidence["renewed"], &evidence["source"]), (&true.into(), &"operator_asserted".into()));
     let time = |name: &str| evidence[name].as_u64().unwrap_or_else(|| panic!("{report:#}"));
     assert!(time("after") <= time("before") && time("before") - time("after") < 120_000_000, "{report:#}");
-    let (_, said) = run(&["verify", &colophon.folder().join("a.receipt").display().to_string()]);
+    let file = colophon.folder().join("a.receipt");
+    std::fs::write(&file, &dated.json).unwrap();
+    let (_, said) = run(&["verify", &file.display().to_string()]);
     assert!(said.contains("attestation"), "{said}");
-    assert_eq!(verified(&colophon, &dated, &[]).0, 1, "simulated, and nobody allowed that");
+    assert_eq!(dated.report_by_colophon(colophon.listen(), &[]).0, 1, "simulated, and nobody allowed that");
     // The document may be anybody's; which one counts, the log says.
     let mut bent = dated.receipt();
     bent.key_evidence.as_mut().unwrap().document.0.push(b' ');
     let bent = Fetched::parse(bent.to_json().unwrap());
-    assert_eq!(verified(&colophon, &bent, &["--allow-simulated"]).0, 1);
+    assert_eq!(bent.report_by_colophon(colophon.listen(), &["--allow-simulated"]).0, 1);
     let age = colophon.metric("colophon_attestation_age_seconds").unwrap();
     assert!((0.0..60.0).contains(&age), "{age}");
     assert_eq!(colophon.metric("colophon_attestation_failed_total"), Some(0.0));

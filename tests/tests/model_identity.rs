@@ -11,7 +11,7 @@ use colophon_tests::models::Bench;
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::Message;
-use colophon_tests::{PATIENCE, colophon, pause, process, wait_for};
+use colophon_tests::{PATIENCE, colophon, pause, wait_for};
 use serde_json::{Value, json};
 
 /// A model server that answers everything, as the model asked for.
@@ -72,13 +72,7 @@ fn trust(colophon: &Colophon, folder: &Path, authority: Option<&Path>, require: 
 
 /// `colophon verify --json`: its exit code and the report.
 fn verify(fetched: &Fetched, trust: &Path, more: &[&str]) -> (i32, Value) {
-    let receipt = trust.with_file_name("receipt.json");
-    fs::write(&receipt, &fetched.json).unwrap();
-    let files = [receipt.to_str().unwrap(), "--trust", trust.to_str().unwrap(), "--json"];
-    let output = process::run(&mut colophon::command(&[&["verify"], &files[..], more].concat()), PATIENCE);
-    let report = serde_json::from_slice(&output.stdout);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    (output.status.code().unwrap(), report.unwrap_or_else(|error| panic!("{error}: {said}")))
+    fetched.report_by(colophon::command(&["verify"]), &fs::read(trust).unwrap(), more)
 }
 
 fn check<'a>(report: &'a Value, name: &str) -> &'a Value {

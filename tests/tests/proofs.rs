@@ -2,7 +2,6 @@
 //! it, and a reader's own program looks at the proof in the receipt.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use colophon_receipt::evidence::{EvidenceLeaf, Verdict};
@@ -17,7 +16,7 @@ use colophon_tests::provers::{SCRIPT, Scripted, circuit, policy, trusting};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::Message;
-use colophon_tests::{PATIENCE, paths, pause, process, wait_for};
+use colophon_tests::{PATIENCE, pause, wait_for};
 use serde_json::Value;
 
 const ANSWER: &str =
@@ -55,19 +54,9 @@ fn verdict(receipt: &Receipt) -> Verdict {
 }
 
 /// `colophon-verify --json` with a trust file that names the circuit: exit code and report.
-fn verify(colophon: &Colophon, receipt: &[u8], named: &str, more: &[&str]) -> (Option<i32>, Value) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let save = |name: &str, bytes: &[u8]| {
-        fs::write(folder.path().join(name), bytes).expect("a file");
-        folder.path().join(name)
-    };
+fn verify(colophon: &Colophon, receipt: &Fetched, named: &str, more: &[&str]) -> (i32, Value) {
     let keys = get(colophon.listen(), "/.well-known/colophon/keys").body;
-    let trust = save("trust.json", &trusting(&keys, "the classifier", named));
-    let mut command = Command::new(paths::program("colophon-verify"));
-    command.arg(save("receipt.json", receipt)).arg("--trust").arg(trust).arg("--json").args(more);
-    let output = process::run(&mut command, PATIENCE);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    (output.status.code(), serde_json::from_str(&said).unwrap_or_else(|_| said.into()))
+    receipt.report(&trusting(&keys, "the classifier", named), more)
 }
 
 fn detail<'a>(report: &'a Value, check: &str) -> (&'a str, &'a str) {
@@ -96,17 +85,17 @@ fn a_rule_asks_for_a_proof_and_the_receipt_has_it_later() {
     assert_eq!(part.proof.statement.features.expect("some")["prompt_tokens"], 23);
 
     // The reader without a program of its own, with one, and with another circuit in the trust file.
-    let (code, report) = verify(&colophon, &receipt.json, &circuit(), &[]);
-    assert_eq!((code, report["verified_level"].as_str()), (Some(0), Some("sign")), "{report:#}");
+    let (code, report) = verify(&colophon, &receipt, &circuit(), &[]);
+    assert_eq!((code, report["verified_level"].as_str()), (0, Some("sign")), "{report:#}");
     assert!(detail(&report, "proof").1.contains("--prover-cmd"), "{report:#}");
     let command = scripted.command();
     let with = ["--prover-cmd", command.as_str()];
-    let (code, report) = verify(&colophon, &receipt.json, &circuit(), &with);
-    assert_eq!((code, report["verified_level"].as_str()), (Some(0), Some("zk")), "{report:#}");
+    let (code, report) = verify(&colophon, &receipt, &circuit(), &with);
+    assert_eq!((code, report["verified_level"].as_str()), (0, Some("zk")), "{report:#}");
     assert_eq!((&report["proof"]["verified"], &report["draw"]["evidence"]), (&true.into(), &"holds".into()));
     assert!(report["not_proven"].to_string().contains("neither the answer's truth"), "{report:#}");
-    let (code, report) = verify(&colophon, &receipt.json, &"ee".repeat(32), &with);
-    assert_eq!((code, report["verified_level"].as_str()), (Some(0), Some("sign")), "{report:#}");
+    let (code, report) = verify(&colophon, &receipt, &"ee".repeat(32), &with);
+    assert_eq!((code, report["verified_level"].as_str()), (0, Some("sign")), "{report:#}");
     assert!(detail(&report, "proof").1.contains("does not name it"), "{report:#}");
 
     // What is logged stays, and the log is sound.
@@ -168,8 +157,8 @@ fn what_a_rule_refuses_after_a_miss_is_served_again_once_a_proof_was_made() {
     assert_eq!(parts.len(), 2, "that it was missed stays in the log");
     assert!(parts[0].proof.is_none() && parts[1].proof.is_some());
     let command_line = scripted.command();
-    let (code, report) = verify(&colophon, &later.json, &circuit(), &["--prover-cmd", command_line.as_str()]);
-    assert_eq!((code, report["verified_level"].as_str()), (Some(0), Some("zk")), "{report:#}");
+    let (code, report) = verify(&colophon, &later, &circuit(), &["--prover-cmd", command_line.as_str()]);
+    assert_eq!((code, report["verified_level"].as_str()), (0, Some("zk")), "{report:#}");
     // The same again is the same job.
     let (code, again) = command(&colophon, &["proof", "submit", &id, "--json"]);
     let (_, shown) = command(&colophon, &["proof", "show", &id, "--json"]);

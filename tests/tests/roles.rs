@@ -384,7 +384,7 @@ fn a_statement_that_comes_late_is_dated_when_it_came() {
             (!fetched.receipt().anchors.is_empty()).then_some(fetched)
         });
         let fetched = dated.expect("a dated receipt");
-        let (code, report) = fetched.report(&trust);
+        let (code, report) = fetched.report(&trust, &[]);
         assert_eq!((code, &report["result"]), (0, &"trusted".into()), "{report:#}");
         (fetched.leaf.completed_at, report["time"]["upper"].as_u64().unwrap())
     };

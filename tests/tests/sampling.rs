@@ -93,18 +93,8 @@ fn chat(colophon: &Colophon) -> Message {
 }
 
 /// `colophon-verify --json` on a receipt, with the proxy's trust file: its exit code and its report.
-fn verify(colophon: &Colophon, receipt: &Fetched, more: &[&str]) -> (Option<i32>, serde_json::Value) {
-    let folder = tempfile::tempdir().expect("a folder");
-    let save = |name: &str, bytes: &[u8]| {
-        fs::write(folder.path().join(name), bytes).expect("a file");
-        folder.path().join(name)
-    };
-    let trust = save("trust.json", &get(colophon.listen(), "/.well-known/colophon/keys").body);
-    let mut command = Command::new(paths::program("colophon-verify"));
-    command.arg(save("receipt.json", &receipt.json)).arg("--trust").arg(trust).arg("--json").args(more);
-    let output = process::run(&mut command, PATIENCE);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    (output.status.code(), serde_json::from_str(&said).unwrap_or_else(|_| said.into()))
+fn verify(colophon: &Colophon, receipt: &Fetched, more: &[&str]) -> (i32, serde_json::Value) {
+    receipt.report(&get(colophon.listen(), "/.well-known/colophon/keys").body, more)
 }
 
 /// `colophon log check --json`.
@@ -132,7 +122,7 @@ fn a_later_round_draws_and_anybody_recomputes_it() {
     assert_eq!(other.leaf.draw, None, "another rule's");
     // Before the round: nobody can say, the operator included.
     let (code, report) = verify(&colophon, &early[0], &["--drand-chain", &rounds.chain()]);
-    assert!(code == Some(0) && report["draw"]["drawn"].is_null(), "{report:#}");
+    assert!(code == 0 && report["draw"]["drawn"].is_null(), "{report:#}");
     assert_eq!(report["draw"]["operator_influenced"], true);
     // Whoever has the round can, from the receipt as it is.
     let own = rounds.folder.path().join("own.json");
@@ -140,9 +130,9 @@ fn a_later_round_draws_and_anybody_recomputes_it() {
     let own = own.display().to_string();
     let (code, report) = verify(&colophon, &early[0], &["--drand-chain", &rounds.chain(), "--round", &own]);
     let is = drawn(&randomness(), &leaf_hash(&early[0].receipt().record.leaf.0), 1 << 63);
-    assert_eq!((code, &report["draw"]["drawn"]), (Some(0), &is.into()), "{report:#}");
+    assert_eq!((code, &report["draw"]["drawn"]), (0, &is.into()), "{report:#}");
     // Of quicknet's own schedule it is another round.
-    assert_eq!(verify(&colophon, &early[0], &["--round", &own]).0, Some(1));
+    assert_eq!(verify(&colophon, &early[0], &["--round", &own]).0, 1);
     assert!(colophon.metric("colophon_draws_waiting").is_some_and(|waiting| waiting > 0.0));
     // A kill and a restart lose nothing that waits.
     colophon.kill();
@@ -164,7 +154,7 @@ fn a_later_round_draws_and_anybody_recomputes_it() {
         assert!(found.iter().all(|leaf| leaf.subject == hash && leaf.verdict == Verdict::NotDone));
         count += found.len();
         let (code, report) = verify(&colophon, &receipt, &["--drand-chain", &rounds.chain()]);
-        assert_eq!((code, &report["draw"]["drawn"]), (Some(0), &is.into()), "{report:#}");
+        assert_eq!((code, &report["draw"]["drawn"]), (0, &is.into()), "{report:#}");
         assert_eq!(report["draw"]["operator_influenced"], true, "no timestamp shows otherwise");
         let said = if is { serde_json::Value::from("not-done") } else { serde_json::Value::Null };
         assert_eq!(report["draw"]["evidence"], said);
@@ -227,7 +217,7 @@ fn a_local_draw_is_made_at_once_and_says_whose_it_is() {
                 });
                 let receipt = came.expect("its evidence leaf, without any round");
                 let (code, report) = verify(&colophon, &receipt, &[]);
-                assert_eq!((code, &report["draw"]["evidence"]), (Some(0), &"not-done".into()), "{report:#}");
+                assert_eq!((code, &report["draw"]["evidence"]), (0, &"not-done".into()), "{report:#}");
                 assert_eq!(report["draw"]["operator_influenced"], true);
             }
         }

@@ -117,13 +117,13 @@ fn a_receipt_of_a_running_proxy_says_after_when_and_before_when() {
         fetched.receipt().beacon.is_some().then_some((answer, fetched))
     });
     let (answer, early) = beacon.expect("no statement names a timestamp");
-    let (code, found) = early.report(&trust(&colophon, 2));
+    let (code, found) = early.report(&trust(&colophon, 2), &[]);
     assert_eq!((code, &found["time"]["upper"]), (3, &serde_json::Value::Null), "{found:#}");
 
     let (status, said) = date_now(&colophon);
     assert_eq!((status, said["dated"].as_array().map(Vec::len)), (200, Some(2)), "{said}");
     let dated = Fetched::of(&answer, colophon.listen());
-    let (code, found) = dated.report(&trust(&colophon, 2));
+    let (code, found) = dated.report(&trust(&colophon, 2), &[]);
     assert_eq!((code, &found["result"]), (0, &"trusted".into()), "{found:#}");
     let (lower, upper) = (found["time"]["lower"].as_u64().unwrap(), found["time"]["upper"].as_u64().unwrap());
     assert!(lower <= upper && upper - lower < 120_000_000, "{lower} {upper}");
@@ -199,8 +199,8 @@ fn a_tsa_that_is_wrong_slow_or_down_is_counted_and_disturbs_nobody() {
     }
     let fetched = Fetched::of(&answer, colophon.listen());
     assert_eq!(fetched.receipt().anchors.len(), 1);
-    assert_eq!(fetched.report(&trust(&colophon, 1)).0, 0);
-    assert_eq!(fetched.report(&trust(&colophon, 2)).0, 3);
+    assert_eq!(fetched.report(&trust(&colophon, 1), &[]).0, 0);
+    assert_eq!(fetched.report(&trust(&colophon, 2), &[]).0, 3);
     // While one hangs, answers and receipts come as ever.
     bad.mood(Mood::Slow);
     let admin = colophon.admin();
@@ -225,7 +225,7 @@ fn without_a_tsa_there_is_no_time_and_settings_are_judged_at_the_start() {
     assert_eq!(date_now(&colophon).0, 409);
     let fetched = Fetched::of(&ask(&colophon), colophon.listen());
     assert!(fetched.receipt().beacon.is_none() && fetched.receipt().anchors.is_empty());
-    let (_, found) = fetched.report(&trust(&colophon, 0));
+    let (_, found) = fetched.report(&trust(&colophon, 0), &[]);
     assert_eq!(found["time"]["source"], "No independent time.");
     let tsa = Tsa::new(P256);
     let (root, key) = (tsa.path("root.pem"), tsa.path("root.key"));

@@ -37,7 +37,7 @@ fn others_are_asked_in_their_own_form_and_their_evidence_is_kept_with_its_nonce(
     let colophon = scene.proxy(policy(&[("enclave", &server.url(), &speaking("aci"))]), &flags);
     let response = ask(&colophon);
     assert_eq!((response.status(), &*response.body), (200, REPLY), "{}", response.text());
-    let (receipt, report) = judged(&scene, &colophon, &response);
+    let (receipt, report) = judged(&colophon, &response);
     let upstream = Upstream::read(receipt.field(fields::UPSTREAM).unwrap()).unwrap();
     assert_eq!(upstream.bound.as_deref(), Some("spki"));
     assert_eq!(report["upstream"]["source"], "operator_asserted", "{report:#}");
@@ -76,7 +76,7 @@ fn a_certificate_with_a_quote_about_its_key_is_asked_nothing() {
     let colophon = scene.proxy(policy(&[("enclave", &server.url(), &speaking("ra-tls"))]), &flags);
     let response = ask(&colophon);
     assert_eq!((response.status(), &*response.body), (200, REPLY), "{}", response.text());
-    let (receipt, report) = judged(&scene, &colophon, &response);
+    let (receipt, report) = judged(&colophon, &response);
     let upstream = Upstream::read(receipt.field(fields::UPSTREAM).unwrap()).unwrap();
     assert_eq!((upstream.bound.as_deref(), server.asked()), (Some("spki"), 0));
     assert_eq!(report["upstream"]["simulated"], true, "{report:#}");

@@ -85,7 +85,6 @@ fn a_receipt_carries_the_upstreams_evidence_which_is_judged_on_its_own() {
 
 #[test]
 fn a_receipt_carries_the_proxys_own_evidence_and_simulated_evidence_counts_for_sign_at_most() {
-    let scene = Scene::new();
     let model = colophon_tests::upstream::Upstream::answering(answer(REPLY));
     let policy = "apiVersion: colophon.dev/v1alpha1\nkind: ProvenancePolicy\nmetadata: {name: t}\nspec: {rules: [{name: all, level: tee, failurePolicy: Fail}]}\n";
     let colophon = Colophon::start(&model.url(), |options| {
@@ -95,17 +94,8 @@ fn a_receipt_carries_the_proxys_own_evidence_and_simulated_evidence_counts_for_s
     let response = ask(&colophon);
     assert_eq!(response.status(), 200, "{}", response.text());
     let receipt = Fetched::of(&response, colophon.listen());
-    let path = |name: &str| scene.folder.path().join(name).display().to_string();
-    std::fs::write(path("receipt.json"), receipt.receipt().to_json().unwrap()).unwrap();
-    std::fs::write(path("trust.json"), get(colophon.listen(), "/.well-known/colophon/keys").body).unwrap();
-    let verify = |more: &[&str]| {
-        let (receipt, trust) = (path("receipt.json"), path("trust.json"));
-        let args = [&["verify", &receipt, "--trust", &trust, "--at", "now", "--json"], more].concat();
-        let (code, said) = colophon_tests::colophon::run(&args);
-        // What it says on stderr follows.
-        let report = serde_json::Deserializer::from_str(&said).into_iter::<serde_json::Value>().next();
-        (code, report.and_then(Result::ok).unwrap_or_else(|| panic!("{said}")))
-    };
+    let verify =
+        |more: &[&str]| receipt.report_by_colophon(colophon.listen(), &[&["--at", "now"], more].concat());
     let (code, refused) = verify(&[]);
     assert_eq!((code, &refused["result"]), (1, &"bad".into()), "{refused:#}");
     let (code, allowed) = verify(&["--allow-simulated"]);
@@ -171,7 +161,7 @@ fn an_attested_colophon_signs_both_digests_of_an_answer_and_of_a_stream_and_the_
     for (response, body, tag) in answers {
         assert_eq!((response.status(), &*response.body), (200, body), "{}", response.text());
         assert_eq!(response.header("trailer"), None, "what it asked for is not the client's");
-        let (receipt, report) = judged(&scene, &colophon, &response);
+        let (receipt, report) = judged(&colophon, &response);
         let signed =
             receipt.field(fields::UPSTREAM_SIGNED).unwrap_or_else(|| panic!("no signature with {tag}"));
         let signed = UpstreamSigned::read(signed).unwrap();
@@ -197,7 +187,7 @@ fn an_upstream_that_signs_nothing_is_the_proxys_word() {
     let server = scene.server(|asked| Some(good(asked)));
     let colophon =
         scene.proxy(policy(&[("enclave", &server.url(), &takes_simulated())]), &["--allow-simulated"]);
-    let (receipt, report) = judged(&scene, &colophon, &ask(&colophon));
+    let (receipt, report) = judged(&colophon, &ask(&colophon));
     assert!(receipt.field(fields::UPSTREAM_SIGNED).is_none());
     assert_eq!(status_of(&report, "upstream-signature"), None);
     assert_eq!((&report["upstream"]["signed"], &report["verified_level"]), (&false.into(), &"sign".into()));
@@ -250,7 +240,7 @@ fn a_signature_over_something_else_than_was_recorded_is_not_kept_and_the_receipt
             scene.proxy(policy(&[("enclave", &server.url(), &takes_simulated())]), &["--allow-simulated"]);
         let response = ask(&colophon);
         assert_eq!(response.status(), status, "{what}: {}", response.text());
-        let (receipt, report) = judged(&scene, &colophon, &response);
+        let (receipt, report) = judged(&colophon, &response);
         assert_eq!(receipt.field(fields::UPSTREAM_SIGNED).is_some(), kept, "{what}");
         assert_ne!(report["result"], "bad", "{what}: {report:#}");
         assert_eq!(report["upstream"]["signed"], kept, "{what}: {report:#}");

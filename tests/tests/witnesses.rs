@@ -11,7 +11,7 @@ use colophon_tests::colophon::Colophon;
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::witness::{Witness, make_key, vkey};
-use colophon_tests::{PATIENCE, client, paths, process, wait_for};
+use colophon_tests::{PATIENCE, client, wait_for};
 
 const ORIGIN: &str = "log.example/w/1";
 
@@ -58,14 +58,8 @@ fn until_cosigned(colophon: &Colophon, keys: &[&str], count: usize) {
 }
 
 /// `colophon-verify --json` against a trust file: exit code and report.
-fn verify(folder: &Path, receipt: &[u8], trust: &str) -> (Option<i32>, serde_json::Value) {
-    let (receipt_file, trust_file) = (folder.join("receipt.json"), folder.join("trust.json"));
-    fs::write(&receipt_file, receipt).unwrap();
-    fs::write(&trust_file, trust).unwrap();
-    let mut command = Command::new(paths::program("colophon-verify"));
-    command.arg(&receipt_file).arg("--trust").arg(&trust_file).args(["--at", "now", "--json"]);
-    let output = process::run(&mut command, PATIENCE);
-    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+fn verify(receipt: &Fetched, trust: &str) -> (i32, serde_json::Value) {
+    receipt.report(trust.as_bytes(), &["--at", "now"])
 }
 
 fn trust(log: &str, policy: &str, witnesses: &[&str], count: usize) -> String {
@@ -95,15 +89,15 @@ fn two_witnesses_and_a_quorum() {
     until_cosigned(&colophon, &keys, 2);
     assert_eq!(published(&colophon, "cosigned", &keys), published(&colophon, "checkpoint", &keys));
     let receipt = Fetched::of(&answer, colophon.listen());
-    let (code, report) = verify(folder.path(), &receipt.json, &trust(&log, &policy, &[], 2));
-    assert_eq!(code, Some(0), "{report:#}");
+    let (code, report) = verify(&receipt, &trust(&log, &policy, &[], 2));
+    assert_eq!(code, 0, "{report:#}");
     assert!(report["uniqueness"].as_str().unwrap().contains("witness.example/a"), "{report:#}");
     assert_eq!(report["witnesses"].as_array().unwrap().len(), 2);
     // A reader who knows neither of them is told no more than before.
-    let (code, report) = verify(folder.path(), &receipt.json, &trust(&log, "quorum none\n", &[], 0));
-    assert_eq!((code, report["uniqueness"].as_str().unwrap().starts_with("none")), (Some(0), true));
-    let (code, _) = verify(folder.path(), &receipt.json, &trust(&log, "quorum none\n", &keys[..1], 2));
-    assert_eq!(code, Some(3));
+    let (code, report) = verify(&receipt, &trust(&log, "quorum none\n", &[], 0));
+    assert_eq!((code, report["uniqueness"].as_str().unwrap().starts_with("none")), (0, true));
+    let (code, _) = verify(&receipt, &trust(&log, "quorum none\n", &keys[..1], 2));
+    assert_eq!(code, 3);
     assert_eq!(colophon.metric("colophon_witness_contradicts{witness=\"witness.example/a\"}"), Some(0.0));
     assert!(colophon.metric("colophon_witness_quorum_size").unwrap() > 0.0);
 
@@ -123,12 +117,12 @@ fn two_witnesses_and_a_quorum() {
     assert!(a.process().wait(PATIENCE).success());
     let late = client::post(colophon.listen(), "/v1/completions", "{}");
     let receipt = Fetched::of(&late, colophon.listen());
-    let (code, report) = verify(folder.path(), &receipt.json, &trust(&log, &policy, &[], 0));
-    assert_eq!(code, Some(3), "{report:#}");
+    let (code, report) = verify(&receipt, &trust(&log, &policy, &[], 0));
+    assert_eq!(code, 3, "{report:#}");
     a.restart();
     until_cosigned(&colophon, &keys, 2);
     let receipt = Fetched::of(&late, colophon.listen());
-    assert_eq!(verify(folder.path(), &receipt.json, &trust(&log, &policy, &[], 0)).0, Some(0));
+    assert_eq!(verify(&receipt, &trust(&log, &policy, &[], 0)).0, 0);
 
     // What was cosigned is there after a restart without any witness.
     a.process().kill();
@@ -136,7 +130,7 @@ fn two_witnesses_and_a_quorum() {
     assert!(colophon.stop().success());
     colophon.restart();
     let old = Fetched::of(&answer, colophon.listen());
-    assert_eq!(verify(folder.path(), &old.json, &trust(&log, &policy, &[], 2)).0, Some(0));
+    assert_eq!(verify(&old, &trust(&log, &policy, &[], 2)).0, 0);
 }
 
 #[test]
@@ -168,7 +162,7 @@ fn witnesses_that_lie_hang_or_flood_hold_nobody_up() {
     Fetched::of(&answer, colophon.listen());
     until_cosigned(&colophon, &[good.vkey()], 1);
     let receipt = Fetched::of(&answer, colophon.listen());
-    assert_eq!(verify(folder.path(), &receipt.json, &trust(&log, &policy, &[], 1)).0, Some(0));
+    assert_eq!(verify(&receipt, &trust(&log, &policy, &[], 1)).0, 0);
     for (name, _) in bent {
         let failed = wait_for(PATIENCE, || {
             let failed = colophon.metric(&format!("colophon_witness_failed_total{{witness=\"{name}\"}}"))?;

@@ -42,8 +42,8 @@ fn plan(announced: fn(&mut Announcement)) -> Plan {
     Plan { announced, level: Level::Tee, anchors: vec![(tsa(), AFTER)], ..Plan::default() }
 }
 
-/// The measurement of the simulated machine, or another.
-fn spec(made: &Made, known: bool) -> String {
+/// A trust file with the root of a TSA, and in the member `policy` the measurement of the simulated machine, or another.
+pub(super) fn trusting(made: &Made, tsa: &Tsa, policy: &str, known: bool) -> Trust {
     let (quote, collateral) = colophon_attest::simulate::Simulation::new("colophon").tdx(
         [0; 64],
         NOW / 1_000_000,
@@ -53,16 +53,17 @@ fn spec(made: &Made, known: bool) -> String {
     let question = Question { at: NOW / 1_000_000, simulated: Some(&roots), ..Question::default() };
     let report = colophon_attest::verify(&quote, &collateral, &question).unwrap();
     let mr_td = if known { report.measurements["mr_td"].as_str() } else { "00" };
-    let root = BASE64_STANDARD.encode(&tsa().root.certificate);
+    let root = BASE64_STANDARD.encode(&tsa.root.certificate);
     let spec =
         format!(r#"{{"gpu":"off","platforms":{{"tdx":{{"referenceValues":{{"mr_td":["{mr_td}"]}}}}}}}}"#);
     let file = made.trust_file("{}").replace(r#""tsa_roots":[]"#, &format!(r#""tsa_roots":["{root}"]"#));
-    format!(r#"{},"attestation":{spec}}}"#, file.strip_suffix('}').unwrap())
+    let file = format!(r#"{},"{policy}":{spec}}}"#, file.strip_suffix('}').unwrap());
+    Trust::from_json(file.as_bytes()).unwrap()
 }
 
 fn run(plan: &Plan, allow: bool, known: bool) -> Verified {
     let made = plan.make();
-    let mut trust = Trust::from_json(spec(&made, known).as_bytes()).unwrap();
+    let mut trust = trusting(&made, &tsa(), "attestation", known);
     trust.allow_simulated = allow;
     verify(&made.file(), Some(&trust), &Bodies::default(), None)
 }
@@ -100,7 +101,7 @@ fn nothing_lets_simulated_evidence_pass_as_hardware() {
         for known in [false, true] {
             for allow in [false, true] {
                 let made = plan(good).make();
-                let mut trust = Trust::from_json(spec(&made, known).as_bytes()).unwrap();
+                let mut trust = trusting(&made, &tsa(), "attestation", known);
                 trust.allow_simulated = allow;
                 for trust in [Some(&trust), None] {
                     let report = verify(&made.file(), trust, &Bodies::default(), at);
@@ -122,15 +123,21 @@ fn a_record_that_claims_no_tee_is_not_made_bad_by_evidence_that_is_refused() {
     assert!(report.evidence.is_none());
 }
 
+/// `attestation` fails, for this reason, and nothing else does.
 #[track_caller]
-fn refused(announced: fn(&mut Announcement), known: bool, why: &str) {
-    let report = run(&plan(announced), true, known);
+fn assert_refused(report: &Verified, why: &str) {
     let failed: Vec<_> = report.failed().map(|check| (check.name, check.detail.clone())).collect();
     assert!(
         failed.len() == 1 && failed[0].0 == checks::ATTESTATION && failed[0].1.contains(why),
         "{failed:?}"
     );
     assert!(report.evidence.is_none() && report.verified_level.is_none());
+}
+
+#[track_caller]
+fn refused(announced: fn(&mut Announcement), known: bool, why: &str) {
+    let report = run(&plan(announced), true, known);
+    assert_refused(&report, why);
 }
 
 #[test]
@@ -218,12 +225,7 @@ fn renewed_evidence_says_more_narrowly_when_the_key_was_there() {
 #[track_caller]
 fn renewed_refused(document: fn([u8; 32]) -> Vec<u8>, bend: fn(&mut EvidenceLeaf), why: &str) {
     let report = run(&Plan { key_evidence: Some((document, bend)), ..plan(good) }, true, true);
-    let failed: Vec<_> = report.failed().map(|check| (check.name, check.detail.clone())).collect();
-    assert!(
-        failed.len() == 1 && failed[0].0 == checks::ATTESTATION && failed[0].1.contains(why),
-        "{failed:?}"
-    );
-    assert!(report.evidence.is_none() && report.verified_level.is_none());
+    assert_refused(&report, why);
 }
 
 #[test]
@@ -240,7 +242,7 @@ fn renewed_evidence_that_the_log_does_not_hold_for_this_key_makes_a_receipt_bad(
     renewed_refused(|key| document(key, AFTER + 1_000_000), |_| {}, "later than the timestamp");
     // Also where the record claims no tee: the part would vouch for nothing.
     let made = Plan { level: Level::Sign, key_evidence: Some((renewed, |_| {})), ..plan(good) }.make();
-    let mut trust = Trust::from_json(spec(&made, true).as_bytes()).unwrap();
+    let mut trust = trusting(&made, &tsa(), "attestation", true);
     trust.allow_simulated = true;
     let bent = |bend: fn(&mut KeyEvidencePart)| {
         let mut receipt = made.receipt.clone();

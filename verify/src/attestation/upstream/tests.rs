@@ -1,10 +1,12 @@
 use super::*;
+use crate::attestation::tests::trusting;
 use crate::testing::{NOW, Plan, Signing, key};
 use crate::{Bodies, Report as Verified, Status, Verdict, checks, verify};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use colophon_attest::Keyset;
 use colophon_attest::attester::Attester;
-use colophon_attest::{Keyset, SimulatedRoots};
+use colophon_receipt::fields::{self, REQUEST_BODY, RESPONSE_BODY};
 use colophon_signer::Ed25519Key;
 use colophon_signer::httpsig::{Component, Params, signature_base};
 use colophon_signer::rfc3161::testing::Tsa;
@@ -59,20 +61,7 @@ fn good() -> (String, Vec<u8>) {
 
 fn run(plan: &Plan) -> Verified {
     let made = plan.make();
-    let (quote, collateral) = colophon_attest::simulate::Simulation::new("colophon").tdx(
-        [0; 64],
-        NOW / 1_000_000,
-        Default::default(),
-    );
-    let roots = SimulatedRoots::of_seed("colophon");
-    let question = Question { at: NOW / 1_000_000, simulated: Some(&roots), ..Question::default() };
-    let mr_td = &colophon_attest::verify(&quote, &collateral, &question).unwrap().measurements["mr_td"];
-    let root = BASE64_STANDARD.encode(&Tsa::new(1, NOW).root.certificate);
-    let file = made.trust_file("{}").replace(r#""tsa_roots":[]"#, &format!(r#""tsa_roots":["{root}"]"#));
-    let spec =
-        format!(r#"{{"gpu":"off","platforms":{{"tdx":{{"referenceValues":{{"mr_td":["{mr_td}"]}}}}}}}}"#);
-    let file = format!(r#"{},"upstream_attestation":{spec}}}"#, file.strip_suffix('}').unwrap());
-    let mut trust = Trust::from_json(file.as_bytes()).unwrap();
+    let mut trust = trusting(&made, &Tsa::new(1, NOW), "upstream_attestation", true);
     trust.allow_simulated = true;
     verify(&made.file(), Some(&trust), &Bodies::default(), None)
 }
