@@ -224,6 +224,7 @@ fn a_reader_sees_who_certified_the_model_and_whether_that_counts() {
     // Of a person.
     let path = trust(&colophon, colophon.folder(), Some(&authority), true);
     let receipt = path.with_file_name("receipt.json");
+    fs::write(&receipt, &fetched.json).unwrap();
     let (receipt, path) = (receipt.to_str().unwrap(), path.to_str().unwrap());
     let (_, said) = colophon::run(&["verify", receipt, "--trust", path, given[0], given[1]]);
     assert!(
