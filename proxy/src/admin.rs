@@ -3,7 +3,7 @@
 use crate::accept::next_connection;
 use crate::app::App;
 use crate::proofs::api;
-use crate::{bypass, erase};
+use crate::{bypass, erase, health};
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// An admin request has to be whole within this time.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves until `stop`. `token` permits to erase and to break the glass.
 pub async fn serve(app: Arc<App>, listener: TcpListener, token: Arc<str>, stop: CancellationToken) {
@@ -64,35 +64,13 @@ async fn answer(app: &App, token: &str, request: Request<Incoming>) -> Response<
     if request.uri().path() == "/timestamp" {
         return timestamp(app, request.method()).await;
     }
-    if *request.method() != Method::GET && *request.method() != Method::HEAD {
+    if !health::is_read(request.method()) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
     }
-    match request.uri().path() {
-        "/livez" | "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" if app.draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-        // Under `Ignore` answers go on without a WAL, counted: to be unready would make of that an outage.
-        "/readyz"
-            if app.policy.load().policy.may_refuse()
-                && !app.ledger.healthy()
-                && app.ledger.bypassing().is_none() =>
-        {
-            text(StatusCode::SERVICE_UNAVAILABLE, "the ledger cannot keep records\n")
-        }
-        "/readyz" if !app.upstream.reachable().await => {
-            text(StatusCode::SERVICE_UNAVAILABLE, "the upstream cannot be reached\n")
-        }
-        "/readyz" => text(StatusCode::OK, "ready\n"),
-        "/metrics" => match app.metrics.encode() {
-            Ok(metrics) => {
-                let mut response = text(StatusCode::OK, metrics);
-                let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-                response
-            }
-            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "metrics cannot be written\n"),
-        },
-        _ => text(StatusCode::NOT_FOUND, "served here: /livez /readyz /metrics, and POST /timestamp\n"),
-    }
+    let known = health::of(app, request.uri().path()).await;
+    known.unwrap_or_else(|| {
+        text(StatusCode::NOT_FOUND, "served here: /livez /readyz /metrics, and POST /timestamp\n")
+    })
 }
 
 /// Has the newest checkpoint dated now: receipts of everything logged before can then be fetched with its timestamps.
@@ -111,7 +89,7 @@ async fn timestamp(app: &App, method: &Method) -> Response<Full<Bytes>> {
     response
 }
 
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub(crate) fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response

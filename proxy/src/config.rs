@@ -155,6 +155,13 @@ pub struct ListenOptions {
     /// Address for health, readiness and metrics
     #[arg(long, env = "COLOPHON_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:4181")]
     pub admin: SocketAddr,
+    /// Address for /livez, /readyz and /metrics alone, and for whether the upstream answers: for a cluster's probes and
+    /// scrapers, which the operator's side is not for
+    #[arg(long, env = "COLOPHON_HEALTH", value_name = "ADDR")]
+    pub health: Option<SocketAddr>,
+    /// Path of the upstream whose status GET /upstream/PATH on --health tells, unrecorded; several times if need be
+    #[arg(id = "probe_path", long = "probe-path", env = "COLOPHON_PROBE_PATH", value_name = "PATH", value_delimiter = ',', value_parser = probe_path)]
+    pub probe_paths: Vec<String>,
     /// YAML file that says how callers and their tenants are known: API keys, JWTs, client certificates
     #[arg(long, env = "COLOPHON_CALLERS", value_name = "FILE")]
     pub callers: Option<PathBuf>,
@@ -170,6 +177,13 @@ pub struct ListenOptions {
         requires = "tls_cert"
     )]
     pub tls_key: Option<PathBuf>,
+}
+
+fn probe_path(path: &str) -> Result<String, String> {
+    match path.starts_with('/') && path.parse::<http::uri::PathAndQuery>().is_ok() {
+        true => Ok(path.to_owned()),
+        false => Err("a path begins with a slash, as /health does".into()),
+    }
 }
 
 /// Where log, batches and openings are kept.

@@ -20,6 +20,7 @@ pub mod facts;
 mod files;
 pub mod forward;
 pub mod head;
+mod health;
 pub mod in_flight;
 pub mod inspect;
 mod jwks;

@@ -6,7 +6,7 @@
 use crate::accept::next_connection;
 use crate::config::{LedgerOptions, LogRoleOptions};
 use crate::erase::Access;
-use crate::serve::{ServeOptions, bind, default_state, log_key, timestamping, witnessing};
+use crate::serve::{ServeOptions, bind, bind_health, default_state, log_key, timestamping, witnessing};
 use crate::tls::ServerCertificate;
 use anyhow::Context as _;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -43,6 +43,8 @@ use tokens::{Caller, Tokens};
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest leaf, and room for what is around it.
 const MAX_POST: usize = 70 * 1024;
+/// Connections to `--health` at once.
+const HEALTH_CONNECTIONS: u32 = 64;
 /// Requests under way at the end may take so long.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -104,6 +106,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let acceptor = acceptor(options, role, !tokens.is_empty() || accounts.is_some())?;
     let listener = bind("--listen", options.listen.listen).await?;
     let admin = bind("--admin", options.listen.admin).await?;
+    let health = bind_health(&options.listen).await?;
     let (service, task, tsa_roots) = open(options, &options.ledger).await?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let shared = Arc::new(Shared {
@@ -115,12 +118,25 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         admin_token: Access::create_for_log(&options.ledger.data, admin.local_addr()?)?.token,
     });
     let (listen_at, admin_at) = (listener.local_addr()?, admin.local_addr()?);
+    let health_at = health.as_ref().map(TcpListener::local_addr).transpose()?;
     let most = options.limits.max_connections;
     tasks.spawn(accept(shared.clone(), listener, acceptor, most, answer_log, stop.clone(), tasks.clone()));
+    if let Some(health) = health {
+        let shared = shared.clone();
+        tasks.spawn(accept(
+            shared,
+            health,
+            None,
+            HEALTH_CONNECTIONS,
+            answer_health,
+            stop.clone(),
+            tasks.clone(),
+        ));
+    }
     tasks.spawn(accept(shared, admin, None, most, answer_admin, stop.clone(), tasks.clone()));
     let running = Running { listen: listen_at, admin: admin_at, service, task, stop, tasks };
     if let Some(path) = &options.ready_file {
-        crate::serve::write_ready(path, running.listen, running.admin)?;
+        crate::serve::write_ready(path, running.listen, running.admin, health_at)?;
     }
     Ok(running)
 }
@@ -277,12 +293,24 @@ fn answer_admin(
     if request.uri().path() == "/revoke" && request.method() == Method::POST {
         return Box::pin(revoke(shared, request));
     }
+    answer_health(shared, request, false)
+}
+
+/// What `--health` serves, and `--admin` too.
+fn answer_health(
+    shared: &Shared,
+    request: Request<Incoming>,
+    _: bool,
+) -> futures_util::future::BoxFuture<'_, Response<Full<Bytes>>> {
     let (status, body) = match request.uri().path() {
         "/livez" | "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
         "/readyz" if shared.service.is_running() => (StatusCode::OK, "ready\n".to_owned()),
         "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "the log's task has ended\n".to_owned()),
         "/metrics" => (StatusCode::OK, metrics(&shared.service)),
-        _ => (StatusCode::NOT_FOUND, "served here: /livez /readyz /metrics, POST /revoke\n".to_owned()),
+        _ => (
+            StatusCode::NOT_FOUND,
+            "served here: /livez /readyz /metrics; POST /revoke on --admin\n".to_owned(),
+        ),
     };
     let kind = match request.uri().path() {
         "/metrics" => "application/openmetrics-text; version=1.0.0; charset=utf-8",

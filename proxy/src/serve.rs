@@ -20,7 +20,7 @@ use crate::post::HttpPost;
 use crate::proofs::{ProofOptions, Provers, Proving};
 use crate::reload::PolicyFile;
 use crate::tls::ServerCertificate;
-use crate::{accept, admin};
+use crate::{accept, admin, health};
 use anyhow::Context as _;
 use clap::Args;
 use colophon_ledger::anchor::Timestamping;
@@ -94,7 +94,7 @@ pub struct ServeOptions {
     /// Longest wait for exchanges under way after SIGTERM
     #[arg(long, env = "COLOPHON_DRAIN_TIMEOUT", value_name = "TIME", default_value = "25s", value_parser = duration)]
     pub drain_timeout: Duration,
-    /// File to write once everything listens: {"listen": "…", "admin": "…", "pid": …}
+    /// File to write once everything listens: {"listen": "…", "admin": "…", "health": …, "pid": …}
     #[arg(long, env = "COLOPHON_READY_FILE", value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
 }
@@ -107,6 +107,8 @@ pub struct Running {
     pub listen: SocketAddr,
     /// Where operators look.
     pub admin: SocketAddr,
+    /// Where probes and scrapers look, if anywhere else.
+    pub health: Option<SocketAddr>,
     keeper: Keeper,
     stop: CancellationToken,
     admin_stop: CancellationToken,
@@ -157,6 +159,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let evidence = attesting.clone().map(|by| KeyAttesting { by, every });
     let listener = bind("--listen", options.listen.listen).await?;
     let admin_listener = bind("--admin", options.listen.admin).await?;
+    let health_listener = bind_health(&options.listen).await?;
     let timestamps = timestamping(&options.timestamp)?;
     let escalation = proving.clone().map(|proving| proving as Arc<dyn Escalation>);
     let drawing = Drawing { escalation, ..drawing(&options.drand)? };
@@ -195,6 +198,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let running = Running {
         listen: listener.local_addr()?,
         admin: admin_listener.local_addr()?,
+        health: health_listener.as_ref().map(TcpListener::local_addr).transpose()?,
         keeper,
         stop: stop.clone(),
         admin_stop: admin_stop.clone(),
@@ -210,7 +214,11 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         model.begin(&app).await;
     }
     app.tasks.spawn(accept::accept(app.clone(), listener, acceptor, stop.clone()));
-    app.tasks.spawn(admin::serve(app.clone(), admin_listener, access.token.into(), admin_stop));
+    app.tasks.spawn(admin::serve(app.clone(), admin_listener, access.token.into(), admin_stop.clone()));
+    if let Some(listener) = health_listener {
+        let paths = options.listen.probe_paths.clone().into();
+        app.tasks.spawn(health::serve(app.clone(), listener, paths, admin_stop));
+    }
     if let Some(proving) = &proving {
         proving.begin(&app, &stop);
     }
@@ -230,7 +238,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         app.tasks.spawn(file.follow(running.policy.clone(), stop));
     }
     if let Some(path) = &options.ready_file {
-        write_ready(path, running.listen, running.admin)?;
+        write_ready(path, running.listen, running.admin, running.health)?;
     }
     Ok(running)
 }
@@ -277,10 +285,16 @@ impl Running {
     }
 }
 
-pub(crate) fn write_ready(path: &Path, listen: SocketAddr, admin: SocketAddr) -> anyhow::Result<()> {
+pub(crate) fn write_ready(
+    path: &Path,
+    listen: SocketAddr,
+    admin: SocketAddr,
+    health: Option<SocketAddr>,
+) -> anyhow::Result<()> {
     let ready = serde_json::json!({
         "listen": listen.to_string(),
         "admin": admin.to_string(),
+        "health": health.map(|health| health.to_string()),
         "pid": std::process::id(),
     });
     let part = path.with_extension("part");
@@ -294,6 +308,14 @@ pub fn policy(path: Option<&Path>) -> anyhow::Result<Policy> {
     match path {
         None => Ok(Policy::builtin()),
         Some(path) => Ok(PolicyFiles::read_lasting(path)?.parse()?),
+    }
+}
+
+/// `--health`, if there is one.
+pub(crate) async fn bind_health(options: &ListenOptions) -> anyhow::Result<Option<TcpListener>> {
+    match options.health {
+        Some(address) => bind("--health", address).await.map(Some),
+        None => Ok(None),
     }
 }
 

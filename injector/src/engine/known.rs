@@ -1,0 +1,237 @@
+//! The engines that are known: how to tell them, and the options and variables that say where they listen.
+
+use serde_json::{Value, json};
+
+use crate::inject::Refusal;
+use crate::value::{array, items, name, text, words};
+
+/// Where engines listen once Colophon is in front of them.
+const LOOPBACK: &str = "127.0.0.1";
+
+/// An engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Vllm,
+    Tgi,
+    LlamaCpp,
+    Sglang,
+}
+
+/// What its documentation says of it.
+struct Facts {
+    /// Words of a command line, one of which has to be there where a command is given.
+    programs: &'static [&'static str],
+    /// Last parts of image names.
+    images: &'static [&'static str],
+    /// Where it listens if nothing else is said.
+    port: u16,
+    port_options: &'static [&'static str],
+    port_variable: Option<&'static str>,
+    host_option: &'static str,
+    /// Options by which it serves TLS, or a Unix socket.
+    others: &'static [&'static str],
+}
+
+const VLLM: Facts = Facts {
+    programs: &["vllm", "vllm.entrypoints.openai.api_server"],
+    images: &["vllm-openai", "vllm-openai-rocm", "vllm-cpu-release-repo", "vllm"],
+    port: 8000,
+    port_options: &["--port"],
+    port_variable: None,
+    host_option: "--host",
+    others: &["--ssl-keyfile", "--ssl-certfile", "--uds"],
+};
+
+const TGI: Facts = Facts {
+    programs: &["text-generation-launcher", "tgi-entrypoint.sh"],
+    images: &["text-generation-inference"],
+    // The image sets PORT=80; the program's own default is 3000.
+    port: 80,
+    port_options: &["--port", "-p"],
+    port_variable: Some("PORT"),
+    host_option: "--hostname",
+    others: &[],
+};
+
+const LLAMA_CPP: Facts = Facts {
+    programs: &["llama-server"],
+    images: &["llama.cpp"],
+    port: 8080,
+    port_options: &["--port"],
+    port_variable: Some("LLAMA_ARG_PORT"),
+    host_option: "--host",
+    others: &["--ssl-key-file", "--ssl-cert-file"],
+};
+
+const SGLANG: Facts = Facts {
+    programs: &["sglang.launch_server", "sglang"],
+    // Its image starts nothing by itself: see `of`.
+    images: &[],
+    port: 30_000,
+    port_options: &["--port"],
+    port_variable: None,
+    host_option: "--host",
+    others: &["--ssl-keyfile", "--ssl-certfile"],
+};
+
+const ALL: [Kind; 4] = [Kind::Vllm, Kind::Tgi, Kind::LlamaCpp, Kind::Sglang];
+
+impl Kind {
+    /// What a container runs: by its command where it has one, else by its image.
+    pub(crate) fn of(container: &Value) -> Option<Kind> {
+        let command = words(container, "command");
+        let line = [command.clone(), words(container, "args")].concat();
+        // Scripts are one word: engines in them are found, so that it can be said why they are not moved.
+        let runs = |program: &str| {
+            line.iter()
+                .flat_map(|word| word.split_whitespace())
+                .any(|word| word.rsplit('/').next() == Some(program))
+        };
+        let by_line = ALL.into_iter().find(|kind| kind.facts().programs.iter().any(|program| runs(program)));
+        match by_line {
+            None if command.is_empty() => {
+                let image = text(container, "image")?;
+                ALL.into_iter().find(|kind| kind.is_image(image.into()))
+            }
+            found => found,
+        }
+    }
+
+    fn is_image(self, image: Image<'_>) -> bool {
+        let known = self.facts().images.contains(&image.last);
+        // llama.cpp has one image of many programs, told apart by tags.
+        known && (self != Kind::LlamaCpp || image.tag.is_some_and(|tag| tag.starts_with("server")))
+    }
+
+    fn facts(self) -> &'static Facts {
+        match self {
+            Kind::Vllm => &VLLM,
+            Kind::Tgi => &TGI,
+            Kind::LlamaCpp => &LLAMA_CPP,
+            Kind::Sglang => &SGLANG,
+        }
+    }
+
+    pub(crate) fn default_port(self) -> u16 {
+        self.facts().port
+    }
+
+    /// The option by which it serves something that a proxy in front cannot speak, if there is one.
+    pub(crate) fn serves_tls(self, container: &Value) -> Option<&'static str> {
+        let line = [words(container, "command"), words(container, "args")].concat();
+        let given = |option: &&&str| line.iter().any(|word| is_option(word, option));
+        self.facts().others.iter().find(given).copied()
+    }
+
+    /// The port that options or variables name, the last one said.
+    pub(crate) fn port(self, container: &Value) -> Result<Option<u16>, Refusal> {
+        let mut said: Option<String> = None;
+        for list in ["command", "args"] {
+            let line = words(container, list);
+            for option in self.facts().port_options {
+                said = values(&line, option).last().map(|(_, value)| (*value).to_owned()).or(said);
+            }
+        }
+        if said.is_none()
+            && let Some(variable) = self.facts().port_variable
+        {
+            said = self.variable(container, variable)?;
+        }
+        let Some(said) = said else { return Ok(None) };
+        let resolved = match said.strip_prefix("$(").and_then(|rest| rest.strip_suffix(')')) {
+            Some(variable) => self.variable(container, variable)?.unwrap_or_default(),
+            None => said.clone(),
+        };
+        let port = resolved.parse::<u16>().ok().filter(|port| *port > 0);
+        port.map(Some).ok_or_else(|| {
+            Refusal(format!("the port of `{}` is \"{said}\", which is no number", name(container)))
+        })
+    }
+
+    /// A variable's value, where it is plain text.
+    fn variable(self, container: &Value, variable: &str) -> Result<Option<String>, Refusal> {
+        let found = items(container, "env").iter().rfind(|entry| text(entry, "name") == Some(variable));
+        match found {
+            None => Ok(None),
+            Some(entry) if entry.get("value").is_some() => Ok(text(entry, "value").map(str::to_owned)),
+            Some(_) => Err(Refusal(format!(
+                "the variable {variable} of `{}` comes from elsewhere: write its port as an option",
+                name(container)
+            ))),
+        }
+    }
+
+    /// Tells it to listen on that port of loopback.
+    pub(crate) fn move_to(self, container: &mut Value, port: u16) {
+        let facts = self.facts();
+        let mut told = false;
+        for option in facts.port_options {
+            told |= set(container, option, &port.to_string());
+        }
+        if !told {
+            append(container, facts.port_options.first().unwrap_or(&"--port"), &port.to_string());
+        }
+        if !set(container, facts.host_option, LOOPBACK) {
+            append(container, facts.host_option, LOOPBACK);
+        }
+    }
+}
+
+/// An image's name, taken apart.
+struct Image<'a> {
+    /// The last part of the repository's path.
+    last: &'a str,
+    tag: Option<&'a str>,
+}
+
+impl<'a> From<&'a str> for Image<'a> {
+    fn from(image: &'a str) -> Image<'a> {
+        let name = image.split('@').next().unwrap_or(image);
+        let last = name.rsplit('/').next().unwrap_or(name);
+        match last.split_once(':') {
+            Some((last, tag)) => Image { last, tag: Some(tag) },
+            None => Image { last, tag: None },
+        }
+    }
+}
+
+fn is_option(word: &str, option: &str) -> bool {
+    word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+}
+
+/// The values of an option, `--a b` or `--a=b`, and the places of the words that hold them.
+fn values<'a>(line: &'a [String], option: &str) -> Vec<(usize, &'a str)> {
+    let mut found = Vec::new();
+    for (at, word) in line.iter().enumerate().filter(|(_, word)| is_option(word, option)) {
+        match word.split_once('=') {
+            Some((_, value)) => found.push((at, value)),
+            None => found.extend(line.get(at + 1).map(|value| (at + 1, value.as_str()))),
+        }
+    }
+    found
+}
+
+/// Gives an option another value wherever it is given. Returns whether it was.
+fn set(container: &mut Value, option: &str, value: &str) -> bool {
+    let mut done = false;
+    for list in ["command", "args"] {
+        let line = words(container, list);
+        for (at, _) in values(&line, option) {
+            let joined = is_option(&line[at], option);
+            if let Some(word) = container.get_mut(list).and_then(|list| list.get_mut(at)) {
+                *word = if joined { json!(format!("{option}={value}")) } else { json!(value) };
+                done = true;
+            }
+        }
+    }
+    done
+}
+
+/// Adds an option to the end of what is given.
+fn append(container: &mut Value, option: &str, value: &str) {
+    let command_only = !words(container, "command").is_empty() && words(container, "args").is_empty();
+    let list = if command_only { "command" } else { "args" };
+    if let Some(line) = array(container, list) {
+        line.extend([json!(option), json!(value)]);
+    }
+}
