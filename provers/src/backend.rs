@@ -1,5 +1,6 @@
 //! Who proves: one trait, and who there is.
 
+pub mod certified;
 pub mod exec;
 mod usage;
 
@@ -39,6 +40,10 @@ pub struct Verified {
     pub cpu_seconds: f64,
     /// Where the parameters of this circuit come from, as in [`Capabilities::setup`].
     pub setup: Option<String>,
+    /// SHA-256 of the verifying key that it looked with, lower-case hexadecimal.
+    pub circuit: Option<String>,
+    /// SHA-256 of the structured reference string that it looked with, likewise.
+    pub srs: Option<String>,
 }
 
 /// What a backend is given.
@@ -89,6 +94,9 @@ pub enum BackendError {
     /// What it calls a proof is none.
     #[error("the prover lied: its own verifier does not accept what it proved: {0}")]
     Lied(String),
+    /// It is not under what the model certificate names.
+    #[error("refused: {0}")]
+    Uncertified(String),
 }
 
 impl BackendError {
@@ -101,6 +109,7 @@ impl BackendError {
             BackendError::Malformed(_) => "malformed",
             BackendError::Unusable(_) => "unusable",
             BackendError::Lied(_) => "lied",
+            BackendError::Uncertified(_) => "uncertified",
         }
     }
 

@@ -159,7 +159,8 @@ async fn log_file(app: &App, file: &str) -> Response<ResponseBody> {
 /// The file of a model certificate, by its digest: what it says is for its reader to check.
 fn model(app: &App, digest: &str) -> Response<ResponseBody> {
     let digest = hex::decode(digest).ok().and_then(|bytes| colophon_receipt::Hash::try_from(bytes).ok());
-    match digest.and_then(|digest| app.model.file(&digest)) {
+    let of_circuit = |digest: &_| app.proving.as_ref().and_then(|proving| proving.certificate(digest));
+    match digest.and_then(|digest| app.model.file(&digest).or_else(|| of_circuit(&digest))) {
         Some(file) => body("application/json", file),
         None => problem(
             StatusCode::NOT_FOUND,

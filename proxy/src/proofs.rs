@@ -3,20 +3,23 @@
 
 pub mod api;
 mod build;
+mod circuit;
 mod config;
 pub mod remote;
 mod settle;
 
-pub use config::{Circuit, ProofOptions, Prover, Provers, SANDBOX};
+pub use circuit::{Certificate, Circuit};
+pub use config::{ProofOptions, Prover, Provers, SANDBOX};
 
 use crate::app::App;
+use bytes::Bytes;
 use colophon_ledger::{DrawnRecord, Escalation, Lookup};
 use colophon_policies::{Actions, Decision, OnMiss, Policy, Refusal};
 use colophon_provers::local::{Local, Store, StoreError};
 use colophon_provers::worker::{Ended, Worker};
 use colophon_provers::{Backend, Counts, Job, Progress, QueueConfig, QueueError};
-use colophon_receipt::Level;
 use colophon_receipt::record::id_text;
+use colophon_receipt::{Hash, Level};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use prometheus_client::metrics::counter::Counter;
@@ -124,6 +127,11 @@ impl Proving {
         {
             decision.refusal = Some(Refusal::Unavailable(Level::Zk));
         }
+    }
+
+    /// The file of a model certificate that names a circuit of a prover here.
+    pub fn certificate(&self, digest: &Hash) -> Option<Bytes> {
+        self.provers.certificate(digest)
     }
 
     /// How many jobs are where.

@@ -8,8 +8,10 @@
 
 pub mod authority;
 pub mod certificate;
+mod circuit;
 pub mod manifest;
 
 pub use authority::{Authority, AuthorityError, AuthorityFile, ModelRevocation, Standing};
 pub use certificate::{CertificateError, ModelCertificate, Terms};
+pub use circuit::Circuit;
 pub use manifest::{Difference, Manifest, ManifestError};

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::PathBuf;
 
+use colophon_receipt::merkle::sha256;
 use serde_json::json;
 
 /// Proves by writing down the record and the features, and verifies by comparing them.
 pub const SCRIPT: &str = r#"
 read -r call
+digest() { sha256sum < "$(dirname "$0")/circuit/$1" | cut -c 1-64; }
 said=$(expr "$call" : '.*"features":\({[^}]*}\)').$(expr "$call" : '.*"record":"\([0-9a-f]*\)"')
 case $call in
 *'"op":"prove"'*)
@@ -16,7 +18,8 @@ case $call in
     echo '{"result":{}}' ;;
 *'"op":"verify"'*)
     if [ "$(cat artefact)" = "$said" ]; then
-        echo '{"result":{"accepted":true,"setup":"ceremony","claims":{"score":[1]}}}'
+        looked="\"circuit\":\"$(digest vk)\",\"srs\":\"$(digest srs)\""
+        echo "{\"result\":{\"accepted\":true,\"setup\":\"ceremony\",$looked,\"claims\":{\"score\":[1]}}}"
     else
         echo '{"error":{"refused":true,"message":"it proves something else"}}'
     fi ;;
@@ -24,9 +27,20 @@ case $call in
 esac
 "#;
 
+/// The model of the script's circuit.
+pub const MODEL: &[u8] = b"weights of the script";
+/// Its verifying key.
+const KEY: &[u8] = b"verifying key of the script";
+/// Its structured reference string.
+const SRS: &[u8] = b"structured reference string of the script";
+
 /// The digest of the script's circuit.
 pub fn circuit() -> String {
-    "cd".repeat(32)
+    digest(KEY)
+}
+
+fn digest(bytes: &[u8]) -> String {
+    hex::encode(sha256(bytes))
 }
 
 /// A folder with the circuit and a file for `--provers` whose prover `script` runs this text.
@@ -45,11 +59,18 @@ impl Scripted {
             "format": "colophon-ezkl-circuit-v1",
             "name": "script",
             "circuit": circuit(),
+            "model": digest(MODEL),
+            "settings": digest(b"{}"),
+            "srs": digest(SRS),
+            "setup": "ceremony",
             "quantisation": "none",
             "features": ["status", "prompt_tokens", "response_size"],
         });
         let directory = folder.path().join("circuit");
         fs::create_dir(&directory).expect("a folder");
+        for (name, bytes) in [("vk", KEY), ("srs", SRS), ("settings.json", b"{}")] {
+            fs::write(directory.join(name), bytes).expect("a file of the circuit");
+        }
         fs::write(directory.join("circuit.json"), circuit.to_string()).expect("the circuit");
         let scripted = Scripted { folder };
         fs::write(scripted.script(), format!("#!/bin/sh\n{script}")).expect("the script");
@@ -63,6 +84,22 @@ impl Scripted {
     /// The file for `--provers`.
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("provers.yaml")
+    }
+
+    /// The circuit directory.
+    pub fn circuit(&self) -> PathBuf {
+        self.folder.path().join("circuit")
+    }
+
+    /// Writes another SRS, and a description that says so.
+    ///
+    /// # Panics
+    /// When nothing can be written.
+    pub fn other_srs(&self) {
+        fs::write(self.circuit().join("srs"), b"another").expect("the SRS");
+        let path = self.circuit().join("circuit.json");
+        let text = fs::read_to_string(&path).expect("the circuit");
+        fs::write(&path, text.replace(&digest(SRS), &digest(b"another"))).expect("the circuit");
     }
 
     /// The script: what it says is what the next call runs.

@@ -1,6 +1,7 @@
 //! The EZKL adapter (`examples/provers/ezkl`) on a classifier that is trained and compiled here: proofs by the real
 //! prover in the sandbox, and everything that must not be taken for one.
 
+use colophon_provers::backend::certified::{Certified, Names};
 use colophon_provers::backend::exec::Exec;
 use colophon_provers::backend::{Backend as _, BackendError, Poll, Task};
 use colophon_provers::sandbox::Sandbox;
@@ -14,6 +15,7 @@ use colophon_tests::{PATIENCE, paths, process, wait_for};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 /// Two classifiers of the same shape, compiled: the second one has other weights.
 struct Circuits {
@@ -182,6 +184,32 @@ async fn a_classifiers_score_is_proven_for_its_record_and_for_nothing_else() {
         "another number of public inputs",
     )
     .await;
+
+    // Held to a certificate that names its files, it counts; to one with another SRS it does not, nor over changed files.
+    let described = &circuits.described[0];
+    let of = |member: &str| described[member].as_str().expect("text").to_owned();
+    let named = Statement { weights: Some(of("model")), ..statement.clone() };
+    let names =
+        Names { certificate: "ef".repeat(32), circuit: of("circuit"), model: of("model"), srs: of("srs") };
+    let (certified, _) = prove(&prover, named.clone()).await.expect("a proof");
+    let held = |names: Names| Certified { backend: Arc::new(circuits.prover()), names };
+    let (task, _folder) = task(named);
+    let verified = held(names.clone()).verify(&task, &certified).await.expect("it is one");
+    assert_eq!(verified.srs, Some(names.srs.clone()));
+    match held(Names { srs: "00".repeat(32), ..names.clone() }).verify(&task, &certified).await {
+        Err(BackendError::Uncertified(why)) => assert!(why.contains("another SRS"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    let srs = circuits.folder.path().join("circuits/classifier/srs");
+    let mut bytes = std::fs::read(&srs).expect("the SRS");
+    bytes[100] ^= 1;
+    std::fs::write(&srs, &bytes).expect("the SRS");
+    match held(names).verify(&task, &certified).await {
+        Err(BackendError::Lied(why)) => assert!(why.contains("the file srs of the circuit"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    bytes[100] ^= 1;
+    std::fs::write(&srs, &bytes).expect("the SRS");
 
     let unknown = Statement { circuit: "00".repeat(32), ..statement.clone() };
     assert!(

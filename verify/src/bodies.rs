@@ -36,6 +36,8 @@ pub struct Bodies {
     pub policy: Option<Vec<u8>>,
     /// The file of the model certificate that the record names.
     pub model: Option<Vec<u8>>,
+    /// The file of the model certificate that a proof's statement names, where that is another.
+    pub circuit: Option<Vec<u8>>,
     /// The round of public randomness that the statement names.
     pub round: Option<Round>,
     /// Its chain, if not quicknet.

@@ -68,6 +68,10 @@ pub struct VerifyArgs {
     /// `python3 prover.py --circuits DIR`; split at spaces
     #[arg(long, value_name = "COMMAND")]
     pub prover_cmd: Option<String>,
+    /// The model certificate that a proof in the receipt names, if it is another than the record's: the proof has to be under
+    /// the circuit, the model and the SRS that it names
+    #[arg(long, value_name = "FILE")]
+    pub circuit_cert: Option<PathBuf>,
     /// Let proofs count whose parameters were made by who could forge them: for tests
     #[arg(long)]
     pub allow_local_setup: bool,
@@ -134,6 +138,7 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
         args.response.as_ref(),
         args.policy.as_ref(),
         args.model_cert.as_ref(),
+        args.circuit_cert.as_ref(),
         args.request_message.as_ref(),
         args.message.as_ref(),
         args.round.as_ref(),
@@ -163,14 +168,15 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
             Some(command) => Some(Arc::new(ProverCommand::new(command)?)),
             None => None,
         },
-        model: args
-            .model_cert
-            .as_deref()
-            .map(|path| read(path, certificate::MAX_BYTES + 1, "the model certificate"))
-            .transpose()?,
+        model: read_certificate(&args.model_cert, "the model certificate")?,
+        circuit: read_certificate(&args.circuit_cert, "the circuit's certificate")?,
         policy: args.policy.as_deref().map(|path| read(path, MAX_POLICY, "the policy")).transpose()?,
     };
     Ok(crate::verify(&receipt, trust.as_ref(), &bodies, args.at))
+}
+
+fn read_certificate(path: &Option<PathBuf>, what: &str) -> Result<Option<Vec<u8>>, String> {
+    path.as_deref().map(|path| read(path, certificate::MAX_BYTES + 1, what)).transpose()
 }
 
 /// The round of randomness, if one was named.

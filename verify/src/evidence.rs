@@ -7,10 +7,9 @@ use colophon_receipt::receipt::{EvidencePart, MAX_EVIDENCE, Receipt};
 use colophon_receipt::statement::Statement;
 use colophon_signer::cose::Sign1;
 
-use crate::Bodies;
 use crate::checks::{Checks, EVIDENCE};
 use crate::log::{self, Announced, LogProof, LogSide, same_tree};
-use crate::proof::{self, ZkSide};
+use crate::proof::{self, Reader, ZkSide};
 use crate::record::Record;
 use crate::report::Draw;
 use crate::text::time;
@@ -21,14 +20,14 @@ pub(crate) fn check(
     receipt: &Receipt,
     record: Option<&Record>,
     log: &LogSide,
-    trust: Option<&Trust>,
-    bodies: &Bodies,
+    reader: &Reader<'_>,
     draw: &mut Option<Draw>,
     checks: &mut Checks,
 ) -> Option<ZkSide> {
     if receipt.evidence.is_empty() {
         return None;
     }
+    let trust = reader.trust;
     let (Some(record), Some(statement)) = (record, &log.statement) else {
         checks.skip(EVIDENCE, "needs the record leaf and its statement");
         return None;
@@ -70,7 +69,7 @@ pub(crate) fn check(
     }
     let proven = leaves.iter().zip(&receipt.evidence);
     let proven = proven.filter_map(|((leaf, _), part)| Some((part.proof.as_ref()?, leaf)));
-    proof::check(proven, record, &receipt.record.fields, trust, bodies, checks)
+    proof::check(proven, record, &receipt.record.fields, reader, checks)
 }
 
 fn all(

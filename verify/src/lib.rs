@@ -42,7 +42,7 @@ use copies::CopySide;
 use http::HttpSide;
 use log::LogSide;
 use model::ModelSide;
-use proof::ZkSide;
+use proof::{Reader, ZkSide};
 use record::Record;
 use report::{Keys, LogPosition};
 
@@ -70,7 +70,8 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     let upstream = attestation::check_upstream(&receipt, record.as_ref(), &stamps, trust, at, &mut checks);
     let mut late = Checks::default();
     let mut draw = draw::check(&receipt, record.as_ref(), &log, &stamps, bodies, &mut late);
-    let zk = evidence::check(&receipt, record.as_ref(), &log, trust, bodies, &mut draw, &mut late);
+    let reader = Reader { stamps: &stamps, trust, bodies };
+    let zk = evidence::check(&receipt, record.as_ref(), &log, &reader, &mut draw, &mut late);
     check_level(record.as_ref(), &http, tee.as_ref(), upstream.as_ref(), zk.as_ref(), &mut checks);
     let rule = policy::check(record.as_ref(), bodies, &mut checks);
     checks.0.append(&mut late.0);

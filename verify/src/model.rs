@@ -88,10 +88,11 @@ pub(crate) fn check(
     }
 }
 
-type Judged<'a> = Result<(&'a Authority, String), (Option<&'a Authority>, String, &'static str)>;
+/// The authority that vouches for a certificate, and how; else why none does, and the standing in a word.
+pub(crate) type Judged<'a> = Result<(&'a Authority, String), (Option<&'a Authority>, String, &'static str)>;
 
 /// Whether the certificate counted when the record was made.
-fn judge<'a>(
+pub(crate) fn judge<'a>(
     certificate: &ModelCertificate,
     at: u64,
     stamps: &TimeSide,

@@ -7,11 +7,14 @@ use colophon_receipt::proof::{Proof, Statement};
 use colophon_receipt::receipt::{Field, ProofPart};
 
 use crate::Bodies;
+use crate::anchors::TimeSide;
 use crate::checks::{Checks, PROOF};
 use crate::record::Record;
 use crate::report;
 use crate::text::{quoted, shown};
 use crate::trust::Trust;
+
+mod certificate;
 
 /// Who looks at artefacts for the reader.
 pub trait ProofVerifier: Send + Sync {
@@ -29,6 +32,8 @@ pub struct Accepted {
     pub setup: Option<String>,
     /// What the proof shows beside the statement, such as a score.
     pub claims: Option<serde_json::Value>,
+    /// SHA-256 of the structured reference string that it looked with, lower-case hexadecimal.
+    pub srs: Option<String>,
 }
 
 /// Why an artefact is not accepted.
@@ -38,6 +43,14 @@ pub enum NotProven {
     Refused(String),
     /// Nobody can say: the reader's program could not be run, or has not this circuit.
     Unknown(String),
+}
+
+/// What the reader has besides the receipt.
+pub(crate) struct Reader<'a> {
+    /// When the record was made, by others.
+    pub(crate) stamps: &'a TimeSide,
+    pub(crate) trust: Option<&'a Trust>,
+    pub(crate) bodies: &'a Bodies,
 }
 
 /// What came of it.
@@ -53,11 +66,10 @@ pub(crate) fn check<'a>(
     proven: impl Iterator<Item = (&'a ProofPart, &'a EvidenceLeaf)>,
     record: &Record,
     fields: &[Field],
-    trust: Option<&Trust>,
-    bodies: &Bodies,
+    reader: &Reader<'_>,
     checks: &mut Checks,
 ) -> Option<ZkSide> {
-    let judged = proven.map(|(part, leaf)| judge(part, leaf, record, fields, trust, bodies));
+    let judged = proven.map(|(part, leaf)| judge(part, leaf, record, fields, reader));
     let mut judged = match judged.collect::<Result<Vec<_>, String>>() {
         Ok(judged) => judged,
         Err(why) => {
@@ -81,17 +93,22 @@ fn judge(
     leaf: &EvidenceLeaf,
     record: &Record,
     fields: &[Field],
-    trust: Option<&Trust>,
-    bodies: &Bodies,
+    reader: &Reader<'_>,
 ) -> Result<(String, ZkSide), String> {
+    let Reader { trust, bodies, .. } = *reader;
     is_of(part, leaf, record, fields)?;
+    let certified = certificate::of(&part.proof.statement, record.leaf.completed_at, reader)?;
     let proof = &part.proof;
     let circuit = &proof.statement.circuit;
     let known = trust.and_then(|trust| trust.circuits.iter().find(|known| known.circuit == *circuit));
     let mut side = ZkSide {
         report: report::Proof {
             circuit: shown(circuit),
-            name: known.map(|known| shown(&known.name)),
+            name: known
+                .map(|known| shown(&known.name))
+                .or_else(|| certified.named.as_ref().map(|named| shown(&named.name))),
+            certificate: proof.statement.model_certificate.as_deref().map(shown),
+            certified_by: certified.by.clone(),
             prover: shown(&proof.prover),
             hides: proof.hides,
             setup: proof.setup.as_deref().map(shown),
@@ -113,14 +130,22 @@ fn judge(
         Err(NotProven::Refused(why)) => Err(format!("your prover program refuses it: {why}")),
         Err(NotProven::Unknown(why)) => Ok((format!("your prover program cannot say: {why}"), side)),
         Ok(accepted) => {
+            let has_srs = certified.has_srs(accepted.srs.as_deref())?;
             // Only the reader's own word makes the parameters a ceremony's; the operator's is shown.
-            let ceremony = accepted.setup.as_deref() == Some("ceremony");
-            let setup = accepted.setup.or_else(|| proof.setup.clone());
+            let ceremony = accepted.setup.as_deref() == Some("ceremony") && certified.allows_ceremony();
+            let setup = match certified.allows_ceremony() {
+                true => accepted.setup.or_else(|| proof.setup.clone()),
+                false => certified.named.as_ref().map(|named| named.setup.clone()),
+            };
             let local = setup.as_deref() == Some("local");
             side.report.setup = setup.as_deref().map(shown);
             side.report.claims = accepted.claims;
             let holds = format!("the {kind} proof by {prover} holds for the circuit {circuit}");
-            let what = if !ceremony && !trust.is_some_and(|trust| trust.allow_local_setup) {
+            let what = if !has_srs {
+                format!(
+                    "{holds}, but your prover program does not say with which SRS it looked, and the model certificate names one"
+                )
+            } else if !ceremony && !trust.is_some_and(|trust| trust.allow_local_setup) {
                 let whose = match local {
                     true => "its parameters are local",
                     false => "your prover program does not say that its parameters are a ceremony's",
@@ -130,13 +155,18 @@ fn judge(
                 )
             } else if let Some(known) = known {
                 side.verified = true;
-                side.report.verified = true;
                 format!("{holds}, which your trust file names {}", quoted(known.name.as_bytes()))
+            } else if let (Some(by), Some(named)) = (&certified.by, &certified.named) {
+                side.verified = true;
+                let name = quoted(named.name.as_bytes());
+                format!("{holds}, which is {name} of the model that \"{by}\" certified")
             } else {
+                let why = certified.why.map(|why| format!("; {why}")).unwrap_or_default();
                 format!(
-                    "{holds}, but your trust file does not name it (circuits): anybody can make a circuit that says anything"
+                    "{holds}, but your trust file does not name it (circuits): anybody can make a circuit that says anything{why}"
                 )
             };
+            side.report.verified = side.verified;
             Ok((what, side))
         }
     }

@@ -244,8 +244,12 @@ impl Upstream {
 pub struct Proof {
     /// SHA-256 of the verifying key: the commitment to the model, in hexadecimal.
     pub circuit: String,
-    /// What the trust file calls it.
+    /// What the trust file calls it, else the model certificate.
     pub name: Option<String>,
+    /// SHA-256 of the model certificate that the statement names, in hexadecimal.
+    pub certificate: Option<String>,
+    /// The authority of the trust file that certified the circuit, by the reader's copy of that certificate.
+    pub certified_by: Option<String>,
     /// Name and version of the prover, by the operator's word.
     pub prover: String,
     /// Whether the proof hides its private inputs, by the operator's word. Otherwise it is succinct, and no zero-knowledge proof.
@@ -254,7 +258,8 @@ pub struct Proof {
     pub setup: Option<String>,
     /// How the proven model differs from the one it was made of, by the operator's word.
     pub quantisation: String,
-    /// Whether it holds, by the reader's own prover program, for a circuit of the trust file.
+    /// Whether it holds, by the reader's own prover program, for a circuit of the trust file, or of a
+    /// certificate by one of its authorities.
     pub verified: bool,
     /// What it shows beside its statement, such as a score, as the reader's own prover program reads it.
     pub claims: Option<serde_json::Value>,

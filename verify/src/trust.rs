@@ -22,7 +22,7 @@ pub struct Trust {
     witnesses: Vec<VerifierKey>,
     policy: Option<TlogPolicy>,
     revoked: Vec<Revoked>,
-    models: Vec<Authority>,
+    pub(crate) models: Vec<Authority>,
     /// Roots of time stamping authorities, and what they revoked.
     pub tsa_roots: Roots,
     /// What a receipt has to come with to be trusted.

@@ -107,8 +107,12 @@ fn proven(case: &Case) -> Vec<String> {
         let proof = &zk.report;
         let name = proof.name.as_deref().unwrap_or_default();
         let claims = proof.claims.as_ref().map(|claims| format!(" It shows: {}.", shown(claims.to_string())));
+        let whose = match &proof.certified_by {
+            Some(by) => format!("that \"{by}\" certified"),
+            None => "that your trust file names".to_owned(),
+        };
         list.push(format!(
-            "The small model that your trust file names \"{name}\" ({}), quantised, made the decision in the proof about this record: by \
+            "The small model {whose} \"{name}\" ({}), quantised, made the decision in the proof about this record: by \
              your own prover program, for the numbers that follow from the record's fields.{}",
             proof.circuit,
             claims.unwrap_or_default()

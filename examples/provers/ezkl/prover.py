@@ -12,7 +12,7 @@ import json
 import os
 import sys
 
-from circuit import FORMAT, SCALE, binding, element, statement_digest
+from circuit import FORMAT, SCALE, binding, element, sha256_file, statement_digest
 
 PROTOCOL = "colophon-prover-v1"
 # What a proof of a small model is, many times over.
@@ -87,11 +87,20 @@ def prove(statement, directory):
     return {}
 
 
+def whole(path, described):
+    """The files that verification looks with are those that the description names."""
+    for name, member in [("vk", "circuit"), ("srs", "srs"), ("settings.json", "settings")]:
+        digest = sha256_file(os.path.join(path, name))
+        if digest != described[member]:
+            raise Unknown(f"the file {name} of the circuit {described['name']} is {digest}, not {described[member]}")
+
+
 def verify(statement, directory):
     import ezkl
 
     path, described = circuit_of(statement, directory)
     file = lambda name: os.path.join(path, name)
+    whole(path, described)
     if os.path.getsize("artefact") > MAX_ARTEFACT:
         raise Refused("the artefact is too large")
     try:
@@ -119,6 +128,8 @@ def verify(statement, directory):
         "accepted": bool(accepted),
         "claims": {"score": [value / (1 << scale) for value in score]},
         "setup": described["setup"],
+        "circuit": described["circuit"],
+        "srs": described["srs"],
     }
 
 

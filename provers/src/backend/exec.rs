@@ -126,8 +126,9 @@ impl Backend for Exec {
         })?;
         match result.get("accepted") {
             Some(serde_json::Value::Bool(true)) => {
-                let setup = result.get("setup").and_then(serde_json::Value::as_str).map(str::to_owned);
-                Ok(Verified { cpu_seconds, setup })
+                let said = |name: &str| result.get(name)?.as_str().map(str::to_owned);
+                let (setup, circuit, srs) = (said("setup"), said("circuit"), said("srs"));
+                Ok(Verified { cpu_seconds, setup, circuit, srs })
             }
             Some(serde_json::Value::Bool(false)) => Err(BackendError::Lied("not accepted".into())),
             _ => Err(BackendError::Malformed("`verify` ended without `accepted`".into())),

@@ -4,12 +4,13 @@ mod check;
 
 use super::term;
 use crate::model::{read_authority, read_certificate, read_folder};
+use crate::proofs;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use colophon_receipt::revocation::Reason;
 use colophon_signer::ec::EcKey;
 use colophon_signer::model::manifest::{GIT, is_name};
-use colophon_signer::model::{Authority, ModelCertificate, ModelRevocation, Terms};
+use colophon_signer::model::{Authority, Circuit, Manifest, ModelCertificate, ModelRevocation, Terms};
 use colophon_verify::cli::parse_time;
 use colophon_verify::time;
 use serde_json::json;
@@ -68,6 +69,10 @@ pub(super) struct CertifyArgs {
     /// Follow links to files within DIR instead of refusing them
     #[arg(long)]
     allow_symlinks: bool,
+    /// A circuit directory made of a file of the model: proofs about the model have to be under its verifying key and its
+    /// structured reference string. More than once if need be
+    #[arg(long, value_name = "DIR")]
+    circuit: Vec<PathBuf>,
     /// File to write
     #[arg(short, long, value_name = "FILE", default_value = "model.cert.json")]
     output: PathBuf,
@@ -141,6 +146,7 @@ fn certify(args: &CertifyArgs) -> anyhow::Result<ExitCode> {
         Terms::new(&args.name, &args.version, &issuer, args.from, args.from.saturating_add(args.days * DAY))?;
     let read =
         read_folder(&args.folder, &ignored(args)?, args.allow_symlinks, None, &AtomicBool::new(false))?;
+    let terms = terms.with_circuits(circuits(args, &read.manifest)?)?;
     let file = ModelCertificate::issue(&read.manifest, terms, &key)?;
     // Nobody should find a certificate that this program would refuse.
     let certificate = ModelCertificate::parse(&file)?;
@@ -163,9 +169,40 @@ fn certify(args: &CertifyArgs) -> anyhow::Result<ExitCode> {
         println!("issuer      {}", term::safe_line(&issuer));
         if let Some(terms) = &certificate.terms {
             println!("valid       {} to {}", time(terms.not_before), time(terms.not_after));
+            print_circuits(terms);
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What the certificate says of circuits: their files are those that their descriptions name, made of a file of the model.
+fn circuits(args: &CertifyArgs, manifest: &Manifest) -> anyhow::Result<Vec<Circuit>> {
+    let mut circuits = Vec::new();
+    for directory in &args.circuit {
+        let circuit = proofs::Circuit::read(directory).and_then(|circuit| circuit.described(directory));
+        let circuit = circuit.with_context(|| format!("--circuit {}", directory.display()))?;
+        anyhow::ensure!(
+            manifest.files().iter().any(|(_, digest)| hex::encode(digest) == circuit.model),
+            "--circuit {}: it was made of a model with the digest {}, and no file of {} is that",
+            directory.display(),
+            circuit.model,
+            args.folder.display()
+        );
+        circuits.push(circuit);
+    }
+    Ok(circuits)
+}
+
+/// The circuits that terms name, for people.
+fn print_circuits(terms: &Terms) {
+    for circuit in &terms.circuits {
+        let local = match circuit.setup.as_str() {
+            "ceremony" => "",
+            _ => ", forgeable by its maker",
+        };
+        let (name, setup) = (term::safe_line(&circuit.name), term::safe_line(&circuit.setup));
+        println!("circuit     {name}: vk {}, srs {}, setup {setup}{local}", circuit.circuit, circuit.srs);
+    }
 }
 
 /// What is no part of the model: Git's files, what was named, and the certificate itself.

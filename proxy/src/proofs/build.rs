@@ -47,6 +47,7 @@ impl Proving {
         Ok(Request {
             record: id_text(record),
             statement: Statement {
+                model_certificate: circuit.certificate.clone(),
                 weights: circuit.model.clone(),
                 features: Some(features::of(names, &receipt.record.fields)?),
                 ..Statement::about(

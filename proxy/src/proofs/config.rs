@@ -1,11 +1,15 @@
 //! The file of `--provers`: who proves, what, and what may be spent on it.
 
+use super::circuit::{Certificate, Circuit};
 use crate::files;
 use anyhow::Context as _;
+use bytes::Bytes;
 use clap::Args;
+use colophon_provers::backend::certified::Certified;
 use colophon_provers::backend::exec::Exec;
 use colophon_provers::sandbox::Sandbox;
 use colophon_provers::{Backend, Budget, Limits};
+use colophon_receipt::Hash;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,8 +20,6 @@ use std::sync::Arc;
 const MAX_BYTES: usize = 1 << 20;
 /// Workers of one process, at most.
 const MAX_WORKERS: usize = 64;
-/// The format of a circuit's description that is known.
-const CIRCUIT: &str = "colophon-ezkl-circuit-v1";
 /// The hidden word by which this program becomes a prover's sandbox.
 pub const SANDBOX: &str = "prover-sandbox";
 
@@ -44,23 +46,10 @@ pub struct Prover {
     pub backend: Arc<dyn Backend>,
     /// Its circuit.
     pub circuit: Circuit,
+    /// The model certificate that names the circuit.
+    pub certificate: Option<Certificate>,
     /// What one try may use.
     pub limits: Limits,
-}
-
-/// What of a circuit's description goes into statements.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Circuit {
-    format: String,
-    /// SHA-256 of the verifying key: the commitment to the model.
-    pub circuit: String,
-    /// SHA-256 of the model's file.
-    #[serde(default)]
-    pub model: Option<String>,
-    /// How the circuit differs from the model.
-    pub quantisation: String,
-    /// What it is shown, by name and in order.
-    pub features: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +72,8 @@ struct ProverPart {
     name: String,
     program: Vec<String>,
     circuit: PathBuf,
+    model_cert: Option<PathBuf>,
+    model_authority: Option<PathBuf>,
     #[serde(default)]
     limits: LimitsPart,
 }
@@ -137,6 +128,12 @@ impl Provers {
         Ok(Provers { all, workers: file.workers, budgets })
     }
 
+    /// The file of a model certificate that names a circuit here.
+    pub fn certificate(&self, digest: &Hash) -> Option<Bytes> {
+        let all = self.all.iter().filter_map(|prover| prover.certificate.as_ref());
+        all.filter(|known| known.digest == *digest).map(|known| known.file.clone()).next()
+    }
+
     /// All of them.
     pub fn backends(&self) -> impl Iterator<Item = Arc<dyn Backend>> {
         self.all.iter().map(|prover| prover.backend.clone())
@@ -168,9 +165,25 @@ impl ProverPart {
             program: self.program.iter().map(|word| here(word)).collect(),
             sandbox: Sandbox { shim: vec![shim.into_os_string(), SANDBOX.into()], network: false },
         };
+        let mut backend: Arc<dyn Backend> = Arc::new(exec);
+        let directory = folder.join(self.circuit);
+        let mut circuit = Circuit::read(&directory)?;
+        let authority = self.model_authority.map(|path| folder.join(path));
+        anyhow::ensure!(
+            authority.is_none() || self.model_cert.is_some(),
+            "`modelAuthority` without `modelCert`"
+        );
+        let certificate = match self.model_cert {
+            Some(file) => Some(circuit.certified(&directory, &folder.join(file), authority.as_deref())?),
+            None => None,
+        };
+        if let Some(certificate) = &certificate {
+            backend = Arc::new(Certified { backend, names: certificate.names.clone() });
+        }
         Ok(Prover {
-            backend: Arc::new(exec),
-            circuit: Circuit::read(&folder.join(self.circuit))?,
+            backend,
+            circuit,
+            certificate,
             limits: Limits {
                 cpu_seconds: self.limits.cpu_seconds.unwrap_or(defaults.cpu_seconds),
                 seconds: self.limits.seconds.unwrap_or(defaults.seconds),
@@ -179,25 +192,6 @@ impl ProverPart {
                 artefact: defaults.artefact,
             },
         })
-    }
-}
-
-impl Circuit {
-    /// Reads the description in a circuit directory.
-    ///
-    /// # Errors
-    /// There is none, or its format is not known.
-    pub fn read(directory: &Path) -> anyhow::Result<Circuit> {
-        let path = directory.join("circuit.json");
-        let circuit: Circuit = serde_json::from_slice(&files::read(&path, MAX_BYTES)?)
-            .with_context(|| format!("{} is no circuit's description", path.display()))?;
-        anyhow::ensure!(
-            circuit.format == CIRCUIT,
-            "{}: the format `{}` is not known; it has to be {CIRCUIT}",
-            path.display(),
-            circuit.format
-        );
-        Ok(circuit)
     }
 }
 

@@ -5,6 +5,7 @@
 use colophon_receipt::merkle::{Hash, sha256};
 use serde::{Deserialize, Serialize};
 
+use super::circuit::Circuit;
 use super::manifest::{Manifest, ManifestError};
 use crate::dsse::{Envelope, IN_TOTO, Signature, pae};
 use crate::ec::{EcError, EcKey, EcPublicKey};
@@ -13,6 +14,8 @@ use crate::ec::{EcError, EcKey, EcPublicKey};
 pub const MAX_BYTES: usize = 32 << 20;
 /// Names, versions and issuers are not longer, in bytes.
 pub const MAX_TEXT: usize = 256;
+/// A certificate does not name more circuits.
+pub const MAX_CIRCUITS: usize = 64;
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
@@ -34,6 +37,9 @@ pub struct Terms {
     pub not_before: u64,
     /// Valid until then, µs.
     pub not_after: u64,
+    /// Circuits of the model: a proof about it has to be under one of these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub circuits: Vec<Circuit>,
 }
 
 /// Why a file is no certificate.
@@ -165,12 +171,26 @@ impl Terms {
             issuer: issuer.into(),
             not_before,
             not_after,
+            circuits: Vec::new(),
         };
         terms.check()?;
         Ok(terms)
     }
 
+    /// The same with circuits of the model.
+    ///
+    /// # Errors
+    /// [`CertificateError::Terms`]: one of them is none, is there twice, or they are too many.
+    pub fn with_circuits(self, circuits: Vec<Circuit>) -> Result<Terms, CertificateError> {
+        let terms = Terms { circuits, ..self };
+        terms.check()?;
+        Ok(terms)
+    }
+
     fn check(&self) -> Result<(), CertificateError> {
+        let twice = |(at, circuit): (usize, &Circuit)| {
+            self.circuits.iter().take(at).any(|known| known.circuit == circuit.circuit)
+        };
         let long = |text: &String| text.is_empty() || text.len() > MAX_TEXT;
         match () {
             () if self.format != TERMS => Err(CertificateError::Terms("of another format or version")),
@@ -179,6 +199,13 @@ impl Terms {
             }
             () if self.not_after <= self.not_before => {
                 Err(CertificateError::Terms("the validity ends before it begins"))
+            }
+            () if self.circuits.len() > MAX_CIRCUITS => Err(CertificateError::Terms("more than 64 circuits")),
+            () if !self.circuits.iter().all(Circuit::is_sound) => Err(CertificateError::Terms(
+                "a circuit has texts of 1 to 256 bytes and SHA-256 digests in lower-case hexadecimal",
+            )),
+            () if self.circuits.iter().enumerate().any(twice) => {
+                Err(CertificateError::Terms("one circuit is there twice"))
             }
             () => Ok(()),
         }
@@ -281,6 +308,11 @@ impl ModelCertificate {
         }
         terms.as_ref().map_or(Ok(()), Terms::check)?;
         Ok(ModelCertificate { subject: subject.name.clone(), hint: key.hint, manifest, terms, envelope })
+    }
+
+    /// What it says of the circuit with this verifying key (SHA-256, lower-case hexadecimal).
+    pub fn circuit(&self, verifying_key: &str) -> Option<&Circuit> {
+        self.terms.as_ref()?.circuits.iter().find(|known| known.circuit == verifying_key)
     }
 
     /// What records and revocations call it: SHA-256 of the signed statement.

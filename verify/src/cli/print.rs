@@ -89,6 +89,9 @@ impl Printer {
             let kind = if proof.hides { "" } else { "succinct, hides nothing; " };
             let setup = proof.setup.as_deref().unwrap_or("none");
             self.fact("", &format!("{kind}setup: {setup}; {}; by {}", proof.quantisation, proof.prover));
+            if let Some(by) = &proof.certified_by {
+                self.fact("", &format!("certified by \"{by}\""));
+            }
             if let Some(claims) = &proof.claims {
                 self.fact("", &format!("it shows {}", crate::text::shown(claims.to_string())));
             }

@@ -131,10 +131,11 @@ fn judge(said: &[u8]) -> Result<Accepted, NotProven> {
     }
     let result = last.get("result");
     match result.and_then(|result| result.get("accepted")) {
-        Some(Value::Bool(true)) => Ok(Accepted {
-            setup: result.and_then(|result| result.get("setup")?.as_str()).map(str::to_owned),
-            claims: result.and_then(|result| result.get("claims")).cloned(),
-        }),
+        Some(Value::Bool(true)) => {
+            let text = |name| result.and_then(|result| result.get(name)?.as_str()).map(str::to_owned);
+            let claims = result.and_then(|result| result.get("claims")).cloned();
+            Ok(Accepted { setup: text("setup"), srs: text("srs"), claims })
+        }
         Some(Value::Bool(false)) => Err(NotProven::Refused("not accepted".into())),
         _ => unknown("it ended without a result"),
     }

@@ -7,6 +7,8 @@ use colophon_receipt::Hash;
 use colophon_receipt::evidence::{EvidenceLeaf, Verdict as Came, asked_id};
 use colophon_receipt::proof::{MAX_ARTEFACT, Proof, Statement};
 use colophon_receipt::receipt::ProofPart;
+use colophon_signer::ec::EcKey;
+use colophon_signer::model::{Authority, Manifest, ModelCertificate, Terms};
 use std::sync::Arc;
 
 const SALT: [u8; 16] = [7; 16];
@@ -17,13 +19,23 @@ type Bend = (fn(&mut Proof), fn(&mut EvidenceLeaf));
 /// Accepts one artefact, as a prover's own verifier would.
 struct Only(&'static [u8], Option<&'static str>);
 
+/// The same, saying which SRS it looked with.
+struct With(Option<&'static str>, &'static str);
+
+impl ProofVerifier for With {
+    fn verify(&self, statement: &Statement, artefact: &[u8]) -> Result<Accepted, NotProven> {
+        let accepted = Only(b"artefact", Some(self.1)).verify(statement, artefact)?;
+        Ok(Accepted { srs: self.0.map(|byte| byte.repeat(32)), ..accepted })
+    }
+}
+
 impl ProofVerifier for Only {
     fn verify(&self, statement: &Statement, artefact: &[u8]) -> Result<Accepted, NotProven> {
         if statement.circuit != circuit() {
             return Err(NotProven::Unknown("no such circuit here".into()));
         }
         match artefact == self.0 {
-            true => Ok(Accepted { setup: self.1.map(str::to_owned), claims: None }),
+            true => Ok(Accepted { setup: self.1.map(str::to_owned), ..Accepted::default() }),
             false => Err(NotProven::Refused("it proves another score".into())),
         }
     }
@@ -137,7 +149,9 @@ fn each_proof_of_a_receipt_is_checked() {
         let record = crate::record::check(&made.receipt.record, &mut checks).unwrap();
         let proven = parts.iter().map(|part| (*part, &leaf));
         let fields = &made.receipt.record.fields;
-        let side = crate::proof::check(proven, &record, fields, Some(&trust), &bodies, &mut checks);
+        let reader =
+            crate::proof::Reader { stamps: &Default::default(), trust: Some(&trust), bodies: &bodies };
+        let side = crate::proof::check(proven, &record, fields, &reader, &mut checks);
         side.is_some_and(|side| side.verified)
     };
     assert!(came(&[&whole]) && came(&[&whole, &whole]));
@@ -283,4 +297,110 @@ fn what_was_asked_for_needs_no_draw() {
     // About another record it is that one's.
     let report = seen(&made_of(Plan::default(), |_| {}, |_| {}));
     refused_by(&report, &[checks::EVIDENCE]);
+}
+
+/// A certificate that names the circuit of these tests, its authority, and a receipt whose proof names the certificate.
+struct CertifiedProof {
+    made: Made,
+    authority: Authority,
+    file: Vec<u8>,
+}
+
+fn certificate(key: &EcKey, byte: &str) -> Vec<u8> {
+    let named = colophon_signer::model::Circuit {
+        name: "certified".into(),
+        circuit: byte.repeat(32),
+        model: "0d".repeat(32),
+        settings: "02".repeat(32),
+        srs: "05".repeat(32),
+        setup: "ceremony".into(),
+        quantisation: "fixed point".into(),
+    };
+    let files = vec![("model.onnx".to_owned(), [0x0d; 32])];
+    let manifest = Manifest::of(files, Vec::new(), false).unwrap();
+    // The records of the plans are of 1970, for all that is known here.
+    let terms = Terms::new("tiny", "1", "Model Lab", 0, u64::MAX).unwrap();
+    ModelCertificate::issue(&manifest, terms.with_circuits(vec![named]).unwrap(), key).unwrap()
+}
+
+thread_local! {
+    static NAMED: std::cell::RefCell<String> = const { std::cell::RefCell::new(String::new()) };
+}
+
+fn certified(byte: &str, bend: fn(&mut Proof)) -> CertifiedProof {
+    let key = EcKey::generate().unwrap();
+    let authority = Authority::new("Model Lab", &key.public_key().unwrap()).unwrap();
+    let file = certificate(&key, byte);
+    NAMED.set(hex::encode(ModelCertificate::parse(&file).unwrap().digest()));
+    thread_local! {
+        static MORE: std::cell::Cell<Option<fn(&mut Proof)>> = const { std::cell::Cell::new(None) };
+    }
+    MORE.set(Some(bend));
+    let name = |proof: &mut Proof| {
+        proof.statement.model_certificate = Some(NAMED.with_borrow(String::clone));
+        proof.statement.weights = Some("0d".repeat(32));
+        MORE.get().unwrap()(proof);
+    };
+    CertifiedProof { made: made(name, |_| {}), authority, file }
+}
+
+impl CertifiedProof {
+    /// By a reader who trusts the authority and names no circuit.
+    fn seen_with(&self, file: Option<&[u8]>, prover: With) -> Report {
+        let mut trust = self.made.trust();
+        trust.models = vec![self.authority.clone()];
+        let circuit = file.map(<[u8]>::to_vec);
+        let bodies = Bodies { prover: Some(Arc::new(prover)), circuit, ..Bodies::default() };
+        verify(&self.made.file(), Some(&trust), &bodies, None)
+    }
+}
+
+#[test]
+fn a_circuit_of_a_certificate_by_an_authority_of_the_reader_counts() {
+    let case = certified("cd", |_| {});
+    let report = case.seen_with(Some(&case.file), With(Some("05"), "ceremony"));
+    assert_eq!((report.result, report.verified_level), (Verdict::Trusted, Some(Level::Zk)), "{report:#?}");
+    let shown = report.proof.as_ref().unwrap();
+    assert_eq!(
+        (shown.name.as_deref(), shown.certified_by.as_deref()),
+        (Some("certified"), Some("Model Lab"))
+    );
+    assert!(report.proven.iter().any(|line| line.contains("that \"Model Lab\" certified")), "{report:#?}");
+    // Without the certificate nobody vouches for the circuit, nor where another authority signed it.
+    counts_for_no_more(&case.seen_with(None, With(Some("05"), "ceremony")), "--circuit-cert");
+    let mut trust = case.made.trust();
+    let other = EcKey::generate().unwrap().public_key().unwrap();
+    trust.models = vec![Authority::new("Model Lab", &other).unwrap()];
+    let prover = Some(Arc::new(With(Some("05"), "ceremony")) as Arc<dyn ProofVerifier>);
+    let bodies = Bodies { prover, circuit: Some(case.file.clone()), ..Bodies::default() };
+    let report = verify(&case.made.file(), Some(&trust), &bodies, None);
+    counts_for_no_more(&report, "no model authority of your trust file");
+    // The certificate's word on the parameters bounds the program's.
+    counts_for_no_more(&case.seen_with(Some(&case.file), With(Some("05"), "local")), "--allow-local-setup");
+}
+
+#[test]
+fn a_proof_under_another_key_model_srs_or_certificate_is_refused_by_name() {
+    let good = certified("cd", |_| {});
+    let by = |case: &CertifiedProof, srs| case.seen_with(Some(&case.file), With(srs, "ceremony"));
+    refused_because(&by(&good, Some("06")), "another SRS");
+    counts_for_no_more(&by(&good, None), "does not say with which SRS");
+    refused_because(&by(&certified("ee", |_| {}), Some("05")), "another verifying key");
+    let model = certified("cd", |proof| proof.statement.weights = Some("0e".repeat(32)));
+    refused_because(&by(&model, Some("05")), "another model: the statement has 0e0e");
+    let none = certified("cd", |proof| proof.statement.weights = None);
+    refused_because(&by(&none, Some("05")), "another model: the statement has none");
+    let quantised = certified("cd", |proof| proof.statement.quantisation = "other".into());
+    refused_because(&by(&quantised, Some("05")), "another quantisation");
+    // A certificate that the statement does not name, and a file that is none.
+    let other = certificate(&EcKey::generate().unwrap(), "cd");
+    let report = good.seen_with(Some(&other[..]), With(Some("05"), "ceremony"));
+    // Of equal content the signed statement is the same, whoever signed: nobody vouches for it then.
+    counts_for_no_more(&report, "no model authority of your trust file");
+    let other = certificate(&EcKey::generate().unwrap(), "ee");
+    refused_because(
+        &good.seen_with(Some(&other[..]), With(Some("05"), "ceremony")),
+        "another model certificate",
+    );
+    refused_because(&good.seen_with(Some(b"{}"), With(Some("05"), "ceremony")), "your certificate");
 }

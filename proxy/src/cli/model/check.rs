@@ -1,5 +1,6 @@
 //! `colophon model check`.
 
+use super::print_circuits;
 use crate::cli::term;
 use crate::model::identity::refusal;
 use crate::model::{compare, read_authority, read_certificate};
@@ -69,6 +70,7 @@ fn print(certificate: &ModelCertificate, verdict: &str, refused: Option<&str>, d
             println!("version     {}", shown(&terms.version));
             println!("issuer      {}", shown(&terms.issuer));
             println!("valid       {} to {}", time(terms.not_before), time(terms.not_after));
+            print_circuits(terms);
         }
         None => println!(
             "issuer      not said: a plain Model Signing signature, which has no version and never expires"
@@ -104,7 +106,7 @@ fn print_json(
 ) {
     let terms = certificate.terms.as_ref().map(|terms| {
         json!({"version": terms.version, "issuer": terms.issuer, "not_before": terms.not_before,
-               "not_after": terms.not_after})
+               "not_after": terms.not_after, "circuits": terms.circuits})
     });
     let report = json!({
         "verdict": verdict,

@@ -205,3 +205,62 @@ fn files_are_ordered_by_the_parts_of_their_paths() {
     // As strings, `a-` and `a.txt` go before `a/b`.
     assert_eq!(names, ["B", "a/b", "a-", "a.txt", "é"]);
 }
+
+fn circuit(byte: &str) -> Circuit {
+    Circuit {
+        name: "classifier".into(),
+        circuit: byte.repeat(32),
+        model: "01".repeat(32),
+        settings: "02".repeat(32),
+        srs: "03".repeat(32),
+        setup: "local".into(),
+        quantisation: "fixed point, scale 7".into(),
+    }
+}
+
+#[test]
+fn circuits_are_part_of_what_is_signed() {
+    let key = EcKey::generate().unwrap();
+    let terms = terms().with_circuits(vec![circuit("aa"), circuit("bb")]).unwrap();
+    let file = ModelCertificate::issue(&manifest(&[("a", 1)]), terms, &key).unwrap();
+    let read = ModelCertificate::parse(&file).unwrap();
+    assert_eq!(read.circuit(&"bb".repeat(32)), Some(&circuit("bb")));
+    assert_eq!(read.circuit(&"cc".repeat(32)), None);
+    let without = ModelCertificate::parse(&issued().1).unwrap();
+    assert_eq!(without.circuit(&"aa".repeat(32)), None);
+    // Another SRS without another signature is another statement.
+    let changed = |member: &str, value: serde_json::Value| {
+        resigned(&file, &key, |statement| {
+            statement["predicate"]["colophon"]["circuits"][0][member] = value;
+        })
+    };
+    let other = ModelCertificate::parse(&changed("srs", "04".repeat(32).into())).unwrap();
+    assert_ne!(other.digest(), read.digest());
+    for (member, value, why) in [
+        ("srs", "04".into(), "SHA-256 digests"),
+        ("model", "AA".repeat(32), "SHA-256 digests"),
+        ("name", String::new(), "texts of 1 to 256 bytes"),
+        ("quantisation", "x".repeat(257), "texts of 1 to 256 bytes"),
+        ("circuit", "bb".repeat(32), "one circuit is there twice"),
+        ("more", "x".into(), "unknown field"),
+    ] {
+        let said = ModelCertificate::parse(&changed(member, value.into())).unwrap_err().to_string();
+        assert!(said.contains(why), "{member}: {said}");
+    }
+}
+
+#[test]
+fn what_differs_between_circuits_has_a_name() {
+    let own = circuit("aa");
+    assert_eq!(own.differs_from(&Circuit { name: "other".into(), ..own.clone() }), None);
+    for (other, what) in [
+        (circuit("bb"), "another verifying key"),
+        (Circuit { srs: "09".repeat(32), ..own.clone() }, "another SRS"),
+        (Circuit { model: "09".repeat(32), ..own.clone() }, "another model"),
+        (Circuit { settings: "09".repeat(32), ..own.clone() }, "other settings"),
+        (Circuit { setup: "ceremony".into(), ..own.clone() }, "another setup"),
+        (Circuit { quantisation: "none".into(), ..own.clone() }, "another quantisation"),
+    ] {
+        assert_eq!(own.differs_from(&other), Some(what));
+    }
+}

@@ -17,9 +17,10 @@ fn the_program_finds_the_artefact_and_the_statement() {
     let script = r#"read -r call; case $call in *'"op":"verify"'*abab*) ;; *) exit 1 ;; esac
         [ "$(cat artefact)" = 'the artefact' ] || exit 1
         echo '{"progress":{"stage":"x","percent":1}}'
-        echo '{"result":{"accepted":true,"setup":"local","claims":{"score":[1.5]}}}'"#;
+        echo '{"result":{"accepted":true,"setup":"local","srs":"05","claims":{"score":[1.5]}}}'"#;
     let accepted = asked(script).unwrap();
-    assert_eq!(accepted, Accepted { setup: Some("local".into()), claims: Some(json!({"score": [1.5]})) });
+    let claims = Some(json!({"score": [1.5]}));
+    assert_eq!(accepted, Accepted { setup: Some("local".into()), claims, srs: Some("05".into()) });
 }
 
 #[test]
