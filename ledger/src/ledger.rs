@@ -14,7 +14,7 @@ mod settle;
 mod ticket;
 
 pub use keeper::Keeper;
-pub use settle::{CameOf, SettleError};
+pub use settle::{CameOf, Prepared, SettleError};
 pub use ticket::{Done, Finishing, Open, Ticket, Unfinished};
 
 pub(crate) use book::Pending;

@@ -47,7 +47,7 @@ pub use draws::{DrawCounts, Drawing, DrawnRecord, Escalation, LeaveDrawn, RoundF
 pub use erase::{Erase, EraseError, ErasureReport};
 pub use head::SignedHead;
 pub use ledger::{
-    CameOf, Config, Counts, Done, Finishing, Keeper, Ledger, LedgerError, Open, PolicyNotChanged,
+    CameOf, Config, Counts, Done, Finishing, Keeper, Ledger, LedgerError, Open, PolicyNotChanged, Prepared,
     SettleError, Stores, Ticket, Unfinished,
 };
 pub use lookup::archive::Archive;

@@ -8,6 +8,10 @@ use std::str::FromStr;
 
 /// Tries before a job has failed.
 pub(crate) const TRIES: u32 = 3;
+/// Tries to tell a webhook before that is given up.
+pub const WEBHOOK_TRIES: u32 = 6;
+/// Pause before the second of them, µs; each further one is four times as long: the last is half an hour after the first.
+pub(crate) const WEBHOOK_BACKOFF: u64 = 5_000_000;
 /// Longest name of a backend, a rule, a worker or a webhook, bytes.
 const MAX_NAME: usize = 512;
 
@@ -240,9 +244,28 @@ pub struct Job {
     /// Whether the log says what came of it, where it is to say that.
     #[serde(default)]
     pub logged: bool,
+    /// How far its webhook was told of its end, where it has one.
+    #[serde(default)]
+    pub told: Told,
+}
+
+/// How far a webhook was told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// Tries made.
+    pub tries: u32,
+    /// Not before this time (µs) it is tried again.
+    pub next: u64,
+    /// Whether it was told, or given up on.
+    pub done: bool,
 }
 
 impl Job {
+    /// Whether its webhook is still to be told of its end.
+    pub fn is_untold(&self) -> bool {
+        self.state.has_ended() && self.request.webhook.is_some() && !self.told.done
+    }
+
     /// Whether the log is still to say what came of it.
     pub fn is_unlogged(&self) -> bool {
         self.state.has_ended() && self.request.evidence.is_some() && !self.logged

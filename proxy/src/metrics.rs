@@ -91,6 +91,8 @@ impl Metrics {
             registry.register("proofs_missed", help, counted.missed.clone());
             let help = "Records that became no job: over budget, late, or with nothing to prove";
             registry.register("proofs_declined", help, counted.declined.clone());
+            let help = "Jobs of whose end a webhook was told in vain, to the last try";
+            registry.register("proof_webhooks_given_up", help, counted.untold.clone());
             let help = "CPU seconds of tries by this process's workers that were proven";
             registry.register("proof_cpu_seconds", help, counted.cpu_seconds.clone());
             registry.register_collector(Box::new(ProofCollector(proving)));

@@ -174,12 +174,14 @@ fn about(app: &App) -> Response<ResponseBody> {
     let (head, policy) = (app.ledger.head(), app.policy.load());
     let model =
         app.model.now().map(|bound| json!({"name": bound.name, "certificate": hex::encode(bound.digest)}));
+    let shard = app.ledger.shard();
     let about = json!({
         "program": "colophon",
         "version": env!("CARGO_PKG_VERSION"),
         "notice": receipt::NOTICE,
         "log": {"origin": head.checkpoint.origin, "size": head.checkpoint.size},
-        "shard": app.ledger.shard().name,
+        "shard": shard.name,
+        "key": {"id": hex::encode(shard.key_id), "public": hex::encode(shard.public_key.as_bytes())},
         "policy": {"name": policy.policy.name(), "digest": hex::encode(policy.digest)},
         "durability": app.ledger.durability().as_str(),
         "model": model,

@@ -2,11 +2,14 @@
 //! log says what came of it (DESIGN section 9). Nothing here is on the way of an exchange but one look at a flag.
 
 pub mod api;
+mod asker;
 mod build;
 mod circuit;
 mod config;
+mod http;
 pub mod remote;
 mod settle;
+mod webhook;
 
 pub use circuit::{Certificate, Circuit};
 pub use config::{ProofOptions, Prover, Provers, SANDBOX};
@@ -18,12 +21,12 @@ use colophon_policies::{Actions, Decision, OnMiss, Policy, Refusal};
 use colophon_provers::local::{Local, Store, StoreError};
 use colophon_provers::worker::{Ended, Worker};
 use colophon_provers::{Backend, Counts, Job, Progress, QueueConfig, QueueError};
-use colophon_receipt::record::id_text;
+use colophon_receipt::record::{RecordId, id_text};
 use colophon_receipt::{Hash, Level};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use prometheus_client::metrics::counter::Counter;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
@@ -47,6 +50,8 @@ pub struct Counted {
     pub missed: Counter,
     /// Records of rules that became no job: over budget, late, or with nothing to prove.
     pub declined: Counter,
+    /// Jobs of whose end a webhook was told in vain, to the last try.
+    pub untold: Counter,
     /// CPU seconds of tries that were proven.
     pub cpu_seconds: Counter<f64, AtomicU64>,
 }
@@ -57,6 +62,8 @@ pub struct Proving {
     provers: Provers,
     folder: PathBuf,
     app: OnceLock<Weak<App>>,
+    /// Evidence that jobs of an earlier life are about, and that the log does not have yet.
+    left: HashSet<RecordId>,
     /// Wakes whoever logs what came of jobs.
     ended: Notify,
     /// Wakes a worker.
@@ -82,17 +89,43 @@ impl Proving {
         if released > 0 {
             tracing::warn!(jobs = released, "proofs that the life before had begun are begun again");
         }
+        let left = store.queue.unsettled()?.iter().filter_map(|id| settle::evidence_id(id)).collect();
         Ok(Arc::new(Proving {
             store,
             provers,
             folder,
             app: OnceLock::new(),
+            left,
             ended: Notify::new(),
             work: Notify::new(),
             failing: Mutex::default(),
             any_failing: AtomicBool::new(false),
             counted: Counted::default(),
         }))
+    }
+
+    /// The queue that an earlier life has left in the data folder, where there are no provers now: what its jobs came to is logged,
+    /// and the others wait for a worker elsewhere, a start with provers, or their deadline. `None` where nothing waits.
+    ///
+    /// # Errors
+    /// As of [`Proving::open`].
+    pub fn open_left(data: &Path) -> anyhow::Result<Option<Arc<Proving>>> {
+        if !data.join(FOLDER).try_exists()? {
+            return Ok(None);
+        }
+        let proving = Proving::open(Provers::none(), data)?;
+        let counts = proving.counts()?;
+        let waiting = counts.ready + counts.delayed + counts.leased;
+        if waiting == 0 && proving.left.is_empty() {
+            return Ok(None);
+        }
+        tracing::warn!(
+            waiting,
+            unlogged = proving.left.len(),
+            "an earlier life has left proofs to be made, and there is no --provers: each waits for a start with --provers or a \
+             `colophon prover` until its deadline; then the log says that nothing was done"
+        );
+        Ok(Some(proving))
     }
 
     /// Whether every rule of the policy that asks for a proof has a prover here.
@@ -112,6 +145,7 @@ impl Proving {
     pub fn begin(self: &Arc<Self>, app: &Arc<App>, stop: &CancellationToken) {
         let _ = self.app.set(Arc::downgrade(app));
         app.tasks.spawn(self.clone().log_what_came(app.ledger.clone(), stop.clone()));
+        app.tasks.spawn(self.clone().tell_webhooks(Arc::downgrade(app), stop.clone()));
         app.tasks.spawn(self.clone().forget_erased_before(app.ledger.clone(), stop.clone()));
         for number in 0..self.provers.workers {
             app.tasks.spawn(self.clone().work(number, stop.clone()));
@@ -210,6 +244,8 @@ impl Proving {
         let job = self.job(&policy.policy, &receipt, &drawn.record, drawn.evidence, None);
         let request = match job {
             Ok(request) => request,
+            // A job of an earlier life is about it: what comes of that is logged, or that its deadline passed.
+            Err(_) if self.left.contains(&drawn.evidence) => return Ok(true),
             Err(why) => return Ok(self.declined(&drawn, None, &why.to_string())),
         };
         let rule = request.rule.clone();

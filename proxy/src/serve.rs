@@ -146,8 +146,11 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
             .with_context(|| format!("--data {}", options.ledger.data.display()))?;
     }
     let data = std::path::absolute(&options.ledger.data)?;
-    let proving =
-        provers.map(|provers| Proving::open(provers, &data)).transpose().context("the queue of proofs")?;
+    let proving = match provers {
+        Some(provers) => Proving::open(provers, &data).map(Some),
+        None => Proving::open_left(&data),
+    };
+    let proving = proving.context("the queue of proofs")?;
     let enforcing = Enforcing::new(&options.upstream, &options.attest, proving.clone(), tasks.clone());
     let in_force = enforcing.in_force(policy)?;
     let policy = &in_force.policy;

@@ -3,8 +3,17 @@
 use std::fs;
 use std::path::PathBuf;
 
+use colophon_receipt::evidence::{EvidenceLeaf, Verdict};
 use colophon_receipt::merkle::sha256;
+use colophon_receipt::receipt::Receipt;
 use serde_json::json;
+
+use crate::client::{get, post};
+use crate::colophon::{self, Colophon};
+use crate::receipts::Fetched;
+use crate::upstream::Upstream;
+use crate::wire::Message;
+use crate::{PATIENCE, wait_for};
 
 /// Proves by writing down the record and the features, and verifies by comparing them.
 pub const SCRIPT: &str = r#"
@@ -102,6 +111,17 @@ impl Scripted {
         fs::write(&path, text.replace(&digest(SRS), &digest(b"another"))).expect("the circuit");
     }
 
+    /// Has the proofs made elsewhere, at `url`; the script only verifies.
+    ///
+    /// # Panics
+    /// When nothing can be written.
+    pub fn elsewhere(&self, url: &str) {
+        fs::write(self.folder.path().join("token"), "a token\n").expect("the token");
+        let provers = fs::read_to_string(self.file()).expect("the provers");
+        let elsewhere = format!("  url: {url}\n  tokenFile: ./token\n  verifier: [");
+        fs::write(self.file(), provers.replace("  program: [", &elsewhere)).expect("the provers");
+    }
+
     /// The script: what it says is what the next call runs.
     pub fn script(&self) -> PathBuf {
         self.folder.path().join("prover.sh")
@@ -140,4 +160,62 @@ pub fn trusting(keys: &[u8], name: &str, circuit: &str) -> Vec<u8> {
     let mut trust: serde_json::Value = serde_json::from_slice(keys).expect("JSON");
     trust["circuits"] = json!([{"name": name, "circuit": circuit}]);
     serde_json::to_vec(&trust).expect("JSON")
+}
+
+/// A model server with one answer, which says how many tokens it took.
+pub fn upstream() -> Upstream {
+    let answer =
+        r#"{"id":"x","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#;
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:";
+    Upstream::answering(format!("{head} {}\r\n\r\n{answer}", answer.len()))
+}
+
+/// A proxy whose rule `decided` asks the script for a proof of each chat.
+pub fn start(upstream: &Upstream, scripted: &Scripted, rule: &str) -> Colophon {
+    Colophon::start(&upstream.url(), |options| {
+        options.policy = Some(policy("script", rule));
+        options.arg(&["--provers", &scripted.file().display().to_string()]);
+    })
+}
+
+/// A chat's answer.
+pub fn chat(colophon: &Colophon) -> Message {
+    post(colophon.listen(), "/v1/chat/completions", r#"{"model":"m","messages":[]}"#)
+}
+
+/// The receipt once it has evidence.
+///
+/// # Panics
+/// When none comes.
+pub fn settled(colophon: &Colophon, answer: &Message) -> Fetched {
+    let found = wait_for(PATIENCE * 2, || {
+        let receipt = Fetched::of(answer, colophon.listen());
+        (!receipt.receipt().evidence.is_empty()).then_some(receipt)
+    });
+    found.unwrap_or_else(|| {
+        panic!("no evidence; {}\n{}", get(colophon.admin(), "/metrics").text(), colophon.log())
+    })
+}
+
+/// What the first evidence leaf of a receipt says.
+///
+/// # Panics
+/// When there is none.
+pub fn verdict(receipt: &Receipt) -> Verdict {
+    EvidenceLeaf::decode(&receipt.evidence[0].leaf.0).expect("an evidence leaf").verdict
+}
+
+/// The record's id, as the answer names it.
+///
+/// # Panics
+/// When it names none.
+pub fn record(answer: &Message) -> String {
+    let header = answer.header("colophon-record").expect("a record");
+    header.split('"').nth(1).expect("a quoted id").to_owned()
+}
+
+/// Runs `colophon …` on the data folder of a proxy: exit code, and what it said.
+pub fn command(colophon: &Colophon, args: &[&str]) -> (i32, String) {
+    let data = colophon.data().display().to_string();
+    colophon::run_within(PATIENCE * 4, &[args, &["--data", data.as_str()]].concat(), &[])
 }

@@ -3,15 +3,15 @@
 
 use std::fs;
 
-use colophon_receipt::evidence::{EvidenceLeaf, Verdict};
-use colophon_tests::client::{get, post};
-use colophon_tests::colophon::{self, Colophon};
+use colophon_receipt::evidence::Verdict;
+use colophon_tests::client::get;
+use colophon_tests::colophon::Colophon;
 use colophon_tests::models::Bench;
-use colophon_tests::provers::{MODEL, SCRIPT, Scripted, circuit, policy};
+use colophon_tests::provers::{
+    MODEL, SCRIPT, Scripted, chat, circuit, command, record, settled, start, upstream, verdict,
+};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
-use colophon_tests::wire::Message;
-use colophon_tests::{PATIENCE, wait_for};
 use serde_json::Value;
 
 /// A certified model with a circuit made of one of its files, and the script that proves.
@@ -38,18 +38,11 @@ impl Case {
         );
         fs::write(scripted.file(), provers.replace("  circuit: circuit\n", &certificate))
             .expect("the provers");
-        let answer =
-            r#"{"id":"x","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#;
-        let head =
-            format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}", answer.len());
-        Case { bench, scripted, upstream: Upstream::answering(format!("{head}\r\n\r\n{answer}")) }
+        Case { bench, scripted, upstream: upstream() }
     }
 
     fn start(&self) -> Colophon {
-        Colophon::start(&self.upstream.url(), |options| {
-            options.policy = Some(policy("script", "    deadline: 1h"));
-            options.arg(&["--provers", &self.scripted.file().display().to_string()]);
-        })
+        start(&self.upstream, &self.scripted, "    deadline: 1h")
     }
 
     /// What it says when it does not start.
@@ -73,21 +66,6 @@ impl Case {
     }
 }
 
-/// A chat's answer, and its receipt once it has evidence.
-fn settled(colophon: &Colophon) -> (Message, Fetched) {
-    let answer = post(colophon.listen(), "/v1/chat/completions", r#"{"model":"m","messages":[]}"#);
-    assert_eq!(answer.status(), 200, "{}", answer.text());
-    let found = wait_for(PATIENCE * 2, || {
-        let receipt = Fetched::of(&answer, colophon.listen());
-        (!receipt.receipt().evidence.is_empty()).then_some(receipt)
-    });
-    (answer, found.unwrap_or_else(|| panic!("no evidence\n{}", colophon.log())))
-}
-
-fn verdict(receipt: &Fetched) -> Verdict {
-    EvidenceLeaf::decode(&receipt.receipt().evidence[0].leaf.0).expect("an evidence leaf").verdict
-}
-
 fn proof_check(report: &Value) -> String {
     let checks = report["checks"].as_array().expect("checks");
     let check = checks.iter().find(|check| check["name"] == "proof").unwrap_or_else(|| panic!("{report:#}"));
@@ -98,8 +76,8 @@ fn proof_check(report: &Value) -> String {
 fn a_proof_counts_under_the_key_the_model_and_the_srs_that_the_certificate_names() {
     let case = Case::new();
     let mut colophon = case.start();
-    let (_, receipt) = settled(&colophon);
-    assert_eq!(verdict(&receipt), Verdict::Holds, "{}", colophon.log());
+    let receipt = settled(&colophon, &chat(&colophon));
+    assert_eq!(verdict(&receipt.receipt()), Verdict::Holds, "{}", colophon.log());
     let statement = receipt.receipt().evidence[0].proof.clone().expect("a proof").proof.statement;
     let digest = case.bench.digest();
     assert_eq!(statement.model_certificate.as_deref(), Some(digest.as_str()));
@@ -138,12 +116,9 @@ fn a_proof_counts_under_the_key_the_model_and_the_srs_that_the_certificate_names
     case.scripted.other_srs();
     let (code, report) = case.verify(&colophon, &receipt, &["--circuit-cert", &file]);
     assert!(code == 1 && proof_check(&report).contains("another SRS"), "{report:#}");
-    let (answer, refused) = settled(&colophon);
-    assert_eq!(verdict(&refused), Verdict::NotDone);
-    let header = answer.header("colophon-record").expect("a record");
-    let id = header.split('"').nth(1).expect("a quoted id");
-    let data = colophon.data().display().to_string();
-    let (_, said) = colophon::run(&["proof", "show", id, "--data", &data]);
+    let answer = chat(&colophon);
+    assert_eq!(verdict(&settled(&colophon, &answer).receipt()), Verdict::NotDone);
+    let (_, said) = command(&colophon, &["proof", "show", &record(&answer)]);
     assert!(said.contains("failed: refused: another SRS"), "{said}");
     assert!(colophon.stop().success());
     let said = case.refused();

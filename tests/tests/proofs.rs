@@ -4,54 +4,21 @@
 use std::fs;
 use std::time::Duration;
 
-use colophon_receipt::evidence::{EvidenceLeaf, Verdict};
+use colophon_receipt::evidence::Verdict;
 use colophon_receipt::fields::{self, DecisionField};
 use colophon_receipt::level::Level;
-use colophon_receipt::receipt::Receipt;
-use colophon_tests::client::{get, post};
+use colophon_tests::client::get;
 use colophon_tests::colophon::{self, Colophon};
 use colophon_tests::faults::{Fault, Faults};
 use colophon_tests::fleet::Fleet;
-use colophon_tests::provers::{SCRIPT, Scripted, circuit, policy, trusting};
+use colophon_tests::provers::{
+    SCRIPT, Scripted, chat, circuit, command, policy, record, settled, start, trusting, upstream, verdict,
+};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::Message;
 use colophon_tests::{PATIENCE, pause, wait_for};
 use serde_json::Value;
-
-const ANSWER: &str =
-    r#"{"id":"x","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":3,"total_tokens":10}}"#;
-
-fn upstream() -> Upstream {
-    let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length:";
-    Upstream::answering(format!("{head} {}\r\n\r\n{ANSWER}", ANSWER.len()))
-}
-
-fn start(upstream: &Upstream, scripted: &Scripted, rule: &str) -> Colophon {
-    Colophon::start(&upstream.url(), |options| {
-        options.policy = Some(policy("script", rule));
-        options.arg(&["--provers", &scripted.file().display().to_string()]);
-    })
-}
-
-fn chat(colophon: &Colophon) -> Message {
-    post(colophon.listen(), "/v1/chat/completions", r#"{"model":"m","messages":[]}"#)
-}
-
-/// The receipt once it has evidence.
-fn settled(colophon: &Colophon, answer: &Message) -> Fetched {
-    let found = wait_for(PATIENCE * 2, || {
-        let receipt = Fetched::of(answer, colophon.listen());
-        (!receipt.receipt().evidence.is_empty()).then_some(receipt)
-    });
-    found.unwrap_or_else(|| {
-        panic!("no evidence; {}\n{}", get(colophon.admin(), "/metrics").text(), colophon.log())
-    })
-}
-
-fn verdict(receipt: &Receipt) -> Verdict {
-    EvidenceLeaf::decode(&receipt.evidence[0].leaf.0).expect("an evidence leaf").verdict
-}
 
 /// `colophon-verify --json` with a trust file that names the circuit: exit code and report.
 fn verify(colophon: &Colophon, receipt: &Fetched, named: &str, more: &[&str]) -> (i32, Value) {
@@ -120,17 +87,6 @@ case $call in
 *) echo '{"result":{"prover":"liar 1","circuits":[],"hides":false}}' ;;
 esac
 "#;
-
-/// The record's id, as the answer names it.
-fn record(answer: &Message) -> String {
-    let header = answer.header("colophon-record").expect("a record");
-    header.split('"').nth(1).expect("a quoted id").to_owned()
-}
-
-fn command(colophon: &Colophon, args: &[&str]) -> (i32, String) {
-    let data = colophon.data().display().to_string();
-    colophon::run_within(PATIENCE * 4, &[args, &["--data", data.as_str()]].concat(), &[])
-}
 
 #[test]
 fn what_a_rule_refuses_after_a_miss_is_served_again_once_a_proof_was_made() {
@@ -290,19 +246,29 @@ fn a_stop_does_not_wait_for_a_log_that_is_away() {
     assert_eq!(verdict(&settled(&colophon, &answer).receipt()), Verdict::Holds);
 }
 
+/// A proxy without workers, the answer to a chat whose proof waits in its queue, and a kill.
+fn left_waiting(upstream: &Upstream, scripted: &Scripted, rule: &str) -> (Colophon, Message) {
+    let mut colophon = start(upstream, scripted, rule);
+    let answer = chat(&colophon);
+    let ready = "colophon_proof_jobs{state=\"ready\"}";
+    assert!(wait_for(PATIENCE, || (colophon.metric(ready) == Some(1.0)).then_some(())).is_some());
+    colophon.kill();
+    (colophon, answer)
+}
+
+fn with_a_worker(scripted: &Scripted) {
+    let file = fs::read_to_string(scripted.file()).expect("the provers");
+    fs::write(scripted.file(), file.replace("workers: 0", "workers: 1")).expect("the provers");
+}
+
 #[test]
 fn a_queue_that_is_lost_is_made_anew_and_without_provers_the_log_says_not_done() {
     for provers in [true, false] {
         let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, "workers: 0\n"));
-        let mut colophon = start(&upstream, &scripted, "    deadline: 1h");
-        let answer = chat(&colophon);
-        let ready = "colophon_proof_jobs{state=\"ready\"}";
-        assert!(wait_for(PATIENCE, || (colophon.metric(ready) == Some(1.0)).then_some(())).is_some());
-        colophon.kill();
+        let (mut colophon, answer) = left_waiting(&upstream, &scripted, "    deadline: 1h");
+        fs::remove_dir_all(colophon.data().join("proofs")).expect("the queue");
         if provers {
-            fs::remove_dir_all(colophon.data().join("proofs")).expect("the queue");
-            let file = fs::read_to_string(scripted.file()).expect("the provers");
-            fs::write(scripted.file(), file.replace("workers: 0", "workers: 1")).expect("the provers");
+            with_a_worker(&scripted);
         } else {
             colophon.options().args.clear();
         }
@@ -311,6 +277,33 @@ fn a_queue_that_is_lost_is_made_anew_and_without_provers_the_log_says_not_done()
         let expected = if provers { Verdict::Holds } else { Verdict::NotDone };
         assert_eq!((verdict(&receipt), receipt.evidence.len()), (expected, 1));
     }
+}
+
+#[test]
+fn a_start_without_provers_keeps_the_jobs_that_wait_until_their_deadline() {
+    let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, "workers: 0\n"));
+    let (mut colophon, answer) = left_waiting(&upstream, &scripted, "    deadline: 1h");
+    let arguments = std::mem::take(&mut colophon.options().args);
+    colophon.restart();
+    assert!(colophon.log().contains("an earlier life has left proofs to be made"), "{}", colophon.log());
+    // Longer than the log looks for what is drawn, twice over.
+    pause(Duration::from_secs(12));
+    assert_eq!(colophon.metric("colophon_proof_jobs{state=\"ready\"}"), Some(1.0));
+    assert!(Fetched::of(&answer, colophon.listen()).receipt().evidence.is_empty(), "{}", colophon.log());
+    colophon.kill();
+    with_a_worker(&scripted);
+    colophon.options().args = arguments;
+    colophon.restart();
+    assert_eq!(verdict(&settled(&colophon, &answer).receipt()), Verdict::Holds);
+
+    // With a deadline that comes meanwhile, the log says that nothing was done.
+    let scripted = Scripted::new(SCRIPT, "workers: 0\n");
+    let (mut colophon, answer) = left_waiting(&upstream, &scripted, "    deadline: 20s");
+    colophon.options().args.clear();
+    colophon.restart();
+    assert!(colophon.log().contains("an earlier life has left proofs to be made"), "{}", colophon.log());
+    assert_eq!(verdict(&settled(&colophon, &answer).receipt()), Verdict::NotDone);
+    assert_eq!(colophon.metric("colophon_proofs_missed_total"), Some(1.0));
 }
 
 #[test]

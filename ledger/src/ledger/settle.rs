@@ -41,16 +41,27 @@ pub enum SettleError {
     Closed,
 }
 
+/// A leaf that is still to be logged.
+#[derive(Debug)]
+pub struct Prepared(Settled);
+
+impl Prepared {
+    /// The id that the leaf will have.
+    pub fn evidence(&self) -> RecordId {
+        self.0.id
+    }
+}
+
 impl Ledger {
-    /// Keeps a proof and logs the leaf that commits to it, or the one that nothing was done; each once, however often it is called
-    /// with the same id. The first proof that is kept for an id stays. Returns when the leaf is logged.
+    /// Keeps a proof, and gives the leaf that commits to it, or the one that nothing was done; `None` where the log says what came of
+    /// it already, or is to say nothing. The first proof that is kept for an id stays, however often it is called with the same.
     ///
     /// # Errors
     /// [`SettleError`]. After an error of storage it may be called again.
-    pub async fn settle(&self, came: CameOf) -> Result<(), SettleError> {
+    pub async fn prepare(&self, came: CameOf) -> Result<Option<Prepared>, SettleError> {
         let CameOf { record, subject, evidence, proof } = came;
         if is_known(self, &evidence).await? {
-            return Ok(());
+            return Ok(None);
         }
         let leaf = match proof {
             Some(proof) => {
@@ -61,10 +72,29 @@ impl Ledger {
             None => Settled::not_done(evidence, subject, Level::Zk),
         };
         // Of what nobody drew, the log does not say that it was not done.
-        if leaf.verdict == Verdict::NotDone && is_asked(&evidence, &subject, Level::Zk) {
+        let says = leaf.verdict != Verdict::NotDone || !is_asked(&evidence, &subject, Level::Zk);
+        Ok(says.then_some(Prepared(leaf)))
+    }
+
+    /// Logs leaves, in one statement; no id may be among them twice. Returns when they are logged.
+    ///
+    /// # Errors
+    /// [`SettleError::Closed`]: it is not known whether they are.
+    pub async fn log_prepared(&self, leaves: Vec<Prepared>) -> Result<(), SettleError> {
+        if leaves.is_empty() {
             return Ok(());
         }
-        self.log_evidence(vec![leaf]).await.then_some(()).ok_or(SettleError::Closed)
+        let leaves = leaves.into_iter().map(|leaf| leaf.0).collect();
+        self.log_evidence(leaves).await.then_some(()).ok_or(SettleError::Closed)
+    }
+
+    /// Both, for one.
+    ///
+    /// # Errors
+    /// As of [`Ledger::prepare`] and [`Ledger::log_prepared`].
+    pub async fn settle(&self, came: CameOf) -> Result<(), SettleError> {
+        let leaf = self.prepare(came).await?;
+        self.log_prepared(leaf.into_iter().collect()).await
     }
 
     /// Keeps a proof under the key of its record's opening. Returns the commitment to the one that is kept.

@@ -1,11 +1,12 @@
 //! Where each job stands in the file. A live job is in `JOBS` and in exactly one of `READY`, `DELAYED` and `LEASED`, an
 //! ended one in `JOBS` and `ENDED`, and in `UNLOGGED` as long as the log is to say what came of it; one with a deadline is in `DEADLINES` while it lives. Keys sort as they are needed.
 
-use super::QueueError;
+use super::{Mark, QueueError};
 use crate::budget::{self, Spent};
-use crate::job::{Job, JobId, State};
+use crate::job::{Job, JobId, State, Told};
 use colophon_receipt::merkle::sha256;
 use redb::{ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 type Bytes = &'static [u8];
@@ -25,6 +26,8 @@ pub(super) const DEADLINES: Definition = TableDefinition::new("deadlines");
 pub(super) const ENDED: Definition = TableDefinition::new("ended");
 /// ended at (8), id: of what the log is still to say.
 pub(super) const UNLOGGED: Definition = TableDefinition::new("unlogged");
+/// not before (8), id: of whose end a webhook is still to be told.
+pub(super) const UNTOLD: Definition = TableDefinition::new("untold");
 /// hour (8), rule → what was spent.
 pub(super) const SPENT: Definition = TableDefinition::new("spent");
 
@@ -38,6 +41,7 @@ pub(super) struct Changes<'t> {
     deadlines: Table<'t, Bytes, Bytes>,
     ended: Table<'t, Bytes, Bytes>,
     unlogged: Table<'t, Bytes, Bytes>,
+    untold: Table<'t, Bytes, Bytes>,
     spent: Table<'t, Bytes, Bytes>,
 }
 
@@ -48,7 +52,7 @@ enum By {
     Lease,
     Deadline,
     End,
-    Unlogged,
+    Untold,
 }
 
 impl<'t> Changes<'t> {
@@ -62,6 +66,7 @@ impl<'t> Changes<'t> {
             deadlines: writing.open_table(DEADLINES)?,
             ended: writing.open_table(ENDED)?,
             unlogged: writing.open_table(UNLOGGED)?,
+            untold: writing.open_table(UNTOLD)?,
             spent: writing.open_table(SPENT)?,
         })
     }
@@ -114,6 +119,7 @@ impl<'t> Changes<'t> {
         let place = Place::of(job);
         let deadline = job.request.deadline.filter(|_| !job.state.has_ended()).map(|at| timed(at, job.id));
         let unlogged = job.is_unlogged().then(|| timed(ended_at(job), job.id));
+        let untold = job.is_untold().then(|| timed(job.told.next, job.id));
         let mut write = || -> Result<(), redb::StorageError> {
             self.jobs.insert(&job.id.0[..], &bytes[..])?;
             match &place {
@@ -124,6 +130,9 @@ impl<'t> Changes<'t> {
             };
             if let Some(key) = &unlogged {
                 self.unlogged.insert(&key[..], &[][..])?;
+            }
+            if let Some(key) = &untold {
+                self.untold.insert(&key[..], &[][..])?;
             }
             if let Some(key) = &deadline {
                 self.deadlines.insert(&key[..], &[][..])?;
@@ -145,6 +154,7 @@ impl<'t> Changes<'t> {
                 Place::Ended(key) => {
                     self.ended.remove(&key[..])?;
                     self.unlogged.remove(&key[..])?;
+                    self.untold.remove(&timed(job.told.next, job.id)[..])?;
                 }
             }
             if let Some(key) = &deadline {
@@ -159,6 +169,7 @@ impl<'t> Changes<'t> {
         self.take(&job)?;
         job.state = state;
         job.ended_at = Some(now);
+        job.told = Told { next: now, ..Told::default() };
         self.put(&job)?;
         Ok(job)
     }
@@ -185,8 +196,15 @@ impl<'t> Changes<'t> {
         self.before(By::End, before, most)
     }
 
-    pub(super) fn unlogged(&self, most: usize) -> Result<Vec<Job>, QueueError> {
-        self.before(By::Unlogged, u64::MAX, most)
+    /// Those behind a place in the order of their ends.
+    pub(super) fn unlogged(&self, after: Mark, most: usize) -> Result<Vec<Job>, QueueError> {
+        let after = timed(after.0, after.1);
+        let range = (Bound::Excluded(&after[..]), Bound::Unbounded);
+        self.jobs_of(self.unlogged.range::<&[u8]>(range), most)
+    }
+
+    pub(super) fn untold(&self, now: u64, most: usize) -> Result<Vec<Job>, QueueError> {
+        self.before(By::Untold, now, most)
     }
 
     /// Jobs whose time in a table is not after `now`.
@@ -196,12 +214,21 @@ impl<'t> Changes<'t> {
             By::Lease => &self.leased,
             By::Deadline => &self.deadlines,
             By::End => &self.ended,
-            By::Unlogged => &self.unlogged,
+            By::Untold => &self.untold,
         };
         let mut end = now.to_be_bytes().to_vec();
         end.extend([0xff; 17]);
+        self.jobs_of(table.range(..&end[..]), most)
+    }
+
+    /// The jobs that keys of a time table lead to.
+    fn jobs_of(
+        &self,
+        range: Result<redb::Range<'_, Bytes, Bytes>, redb::StorageError>,
+        most: usize,
+    ) -> Result<Vec<Job>, QueueError> {
         let mut jobs = Vec::new();
-        for entry in table.range(..&end[..]).map_err(|e| self.storage(e))?.take(most) {
+        for entry in range.map_err(|e| self.storage(e))?.take(most) {
             let (key, _) = entry.map_err(|e| self.storage(e))?;
             let id = id_at_end(key.value());
             jobs.extend(id.map(|id| self.job(id)).transpose()?.flatten());

@@ -237,23 +237,23 @@ fn what_the_log_is_to_say_is_kept_until_it_says_it() {
     let wanted = |number| Request { evidence: Some("0".repeat(32)), ..request(number) };
     let ids: Vec<JobId> = (1..=3).map(|number| queue.submit(wanted(number), NOW).unwrap().job.id).collect();
     let other = queue.submit(request(4), NOW).unwrap().job.id;
-    assert_eq!(queue.unlogged(9).unwrap(), []);
+    assert_eq!(queue.unlogged(Mark::default(), 9).unwrap(), []);
     queue.cancel(ids[2], NOW).unwrap();
     queue.cancel(other, NOW).unwrap();
     let leased = queue.lease("w", &["ezkl"], NOW).unwrap().unwrap().job.id;
     assert_eq!(leased, ids[0]);
     queue.proven(leased, "w", artefact(), NOW + 1).unwrap();
     queue.open().unwrap();
-    let unlogged: Vec<JobId> = queue.unlogged(9).unwrap().iter().map(|job| job.id).collect();
+    let unlogged: Vec<JobId> = queue.unlogged(Mark::default(), 9).unwrap().iter().map(|job| job.id).collect();
     assert_eq!(unlogged, [ids[2], ids[0]]);
     // Long after: what was said is forgotten, what was not is kept.
     queue.logged(&[ids[2], other]).unwrap();
     queue.tidy(NOW + 9 * SECOND).unwrap();
     assert!(queue.get(ids[2]).unwrap().is_none() && queue.get(other).unwrap().is_none());
-    assert_eq!(queue.unlogged(9).unwrap().len(), 1);
+    assert_eq!(queue.unlogged(Mark::default(), 9).unwrap().len(), 1);
     assert!(queue.get(ids[0]).unwrap().is_some());
     queue.logged(&[ids[0]]).unwrap();
-    assert_eq!(queue.unlogged(9).unwrap(), []);
+    assert_eq!(queue.unlogged(Mark::default(), 9).unwrap(), []);
     assert!(queue.get(ids[0]).unwrap().unwrap().logged);
     queue.forget(ids[0]).unwrap();
     assert!(queue.get(ids[0]).unwrap().is_none());
@@ -337,7 +337,7 @@ fn what_the_log_waits_for_is_said_by_the_id_of_its_draw_and_begins_nothing_anew(
     queue.lease("w", &["ezkl"], NOW).unwrap().unwrap();
     queue.failed(id, "w", failure("refused"), false, 1.0, NOW).unwrap();
     assert!(matches!(queue.take_on(with("drawn"), NOW).unwrap().job.state, State::Failed(_)));
-    assert_eq!(queue.unlogged(9).unwrap().len(), 1);
+    assert_eq!(queue.unlogged(Mark::default(), 9).unwrap().len(), 1);
     // Once it is, there may be one.
     queue.logged(&[id]).unwrap();
     assert!(!queue.take_on(with("drawn"), NOW).unwrap().existed);
@@ -346,7 +346,7 @@ fn what_the_log_waits_for_is_said_by_the_id_of_its_draw_and_begins_nothing_anew(
     queue.proven(id, "w", artefact(), NOW).unwrap();
     queue.logged(&[id]).unwrap();
     queue.take_on(with("later"), NOW).unwrap();
-    let open = queue.unlogged(9).unwrap();
+    let open = queue.unlogged(Mark::default(), 9).unwrap();
     assert_eq!((open.len(), open[0].request.evidence.as_deref()), (1, Some("later")));
 }
 
@@ -360,10 +360,70 @@ fn an_idle_queue_writes_nothing() {
     queue.logged(&[id]).unwrap();
     let before = std::fs::read(here.path()).unwrap();
     assert!(queue.tidy(NOW + SECOND).unwrap().is_empty());
-    assert!(queue.unlogged(9).unwrap().is_empty());
+    assert!(queue.unlogged(Mark::default(), 9).unwrap().is_empty());
     assert!(queue.lease("w", &["ezkl"], NOW + SECOND).unwrap().is_none());
     queue.logged(&[]).unwrap();
     assert!(std::fs::read(here.path()).unwrap() == before);
     queue.tidy(NOW + 8 * 86_400 * SECOND).unwrap();
     assert_eq!(queue.get(id).unwrap(), None);
+}
+
+/// Ends a job that the log and a webhook are to be told of.
+fn ended(queue: &Here, number: u32, now: u64) -> JobId {
+    let evidence = Some(format!("{number:032x}"));
+    let webhook = Some("https://hooks.example/x".into());
+    let id = queue.submit(Request { evidence, webhook, ..request(number) }, now).unwrap().job.id;
+    queue.cancel(id, now).unwrap();
+    id
+}
+
+#[test]
+fn what_cannot_be_logged_holds_up_nothing_behind_it() {
+    let mut queue = Here::new(QueueConfig::default());
+    let ids: Vec<JobId> = (0..600).map(|number| ended(&queue, number, NOW + u64::from(number))).collect();
+    // Nothing is ever logged of the first 256; those behind are seen all the same, each once in a turn.
+    let (mut after, mut seen) = (Mark::default(), Vec::new());
+    loop {
+        let jobs = queue.unlogged(after, 256).unwrap();
+        let Some(last) = jobs.last() else { break };
+        after = Mark::of(last);
+        seen.extend(jobs.iter().map(|job| job.id));
+    }
+    assert_eq!(seen, ids);
+    queue.logged(&ids[256..]).unwrap();
+    // One that ends later is behind the place where the turn has ended; the next turn begins anew.
+    let late = ended(&queue, 600, NOW + 600);
+    let jobs = queue.unlogged(after, 256).unwrap();
+    assert_eq!(jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [late]);
+    assert_eq!(queue.unlogged(Mark::default(), 999).unwrap().len(), 257);
+    assert_eq!(queue.unsettled().unwrap().len(), 257);
+    queue.open().unwrap();
+    assert_eq!(queue.unlogged(Mark::default(), 999).unwrap().len(), 257);
+}
+
+#[test]
+fn a_webhook_is_told_once_or_a_bounded_number_of_times_in_vain() {
+    let mut queue = Here::new(QueueConfig::default());
+    let (heard, deaf) = (ended(&queue, 1, NOW), ended(&queue, 2, NOW));
+    // Of a job without a webhook, or one that has not ended, nobody is told.
+    queue.submit(request(3), NOW).unwrap();
+    queue.cancel(queue.submit(request(4), NOW).unwrap().job.id, NOW).unwrap();
+    let due = |queue: &Here, now| -> Vec<JobId> {
+        queue.untold(now, 9).unwrap().iter().map(|job| job.id).collect()
+    };
+    assert_eq!(due(&queue, NOW).len(), 2);
+    assert_eq!(queue.told(heard, true, NOW).unwrap(), None);
+    queue.open().unwrap();
+    let mut now = NOW;
+    for pause in [5, 20, 80, 320, 1280] {
+        assert_eq!(due(&queue, now), [deaf]);
+        assert_eq!(queue.told(deaf, false, now).unwrap(), None);
+        assert_eq!(due(&queue, now + pause * SECOND - 1), []);
+        now += pause * SECOND;
+    }
+    assert_eq!(queue.told(deaf, false, now).unwrap().map(|job| job.id), Some(deaf), "the last try");
+    assert_eq!(due(&queue, u64::MAX), []);
+    assert_eq!(queue.told(deaf, false, now).unwrap(), None);
+    // Nothing of it touches what the log is to be told.
+    assert_eq!(queue.unlogged(Mark::default(), 9).unwrap().len(), 2);
 }

@@ -54,6 +54,9 @@ pub(super) struct SubmitArgs {
     /// Higher goes first
     #[arg(long, value_name = "0-255", default_value_t = 0)]
     priority: u8,
+    /// Where its end is told, by a signed POST; under a URL that the provers' file allows
+    #[arg(long, value_name = "URL")]
+    webhook: Option<String>,
     #[command(flatten)]
     at: Where,
 }
@@ -76,6 +79,7 @@ pub(super) async fn run(command: ProofCommand) -> anyhow::Result<ExitCode> {
                 deadline: args.deadline,
                 priority: args.priority,
                 limits: None,
+                webhook: args.webhook,
             };
             let access = access(&args.at)?;
             let job = job(send(&access, Method::POST, "", serde_json::to_vec(&ask)?).await?)?;

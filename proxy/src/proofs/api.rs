@@ -2,7 +2,7 @@
 //! `keys/admin`, as `/erase` does: statements say things of records.
 //!
 //! ```text
-//! POST   /v1/proofs                 {"record", "backend"?, "deadline"?, "priority"?, "limits"?}   202, or 200 where it has ended
+//! POST   /v1/proofs                 {"record", "backend"?, "deadline"?, "priority"?, "limits"?, "webhook"?}   202, or 200 where it has ended
 //! GET    /v1/proofs                 how many jobs are where
 //! GET    /v1/proofs/ID              a job; ID may be a record's id
 //! GET    /v1/proofs/ID/artefact     what was proven
@@ -65,6 +65,9 @@ pub struct Ask {
     /// What one try may use, at most what the prover's settings say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// Where its end is told; under a URL that the provers' file allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<String>,
 }
 
 /// A worker elsewhere asks for a job.
@@ -213,6 +216,13 @@ impl Proving {
         // Who asks says until when; a rule's deadline may long have passed.
         wanted.deadline = ask.deadline;
         wanted.priority = ask.priority;
+        if let Some(url) = ask.webhook {
+            if !self.provers.webhooks.as_ref().is_some_and(|webhooks| webhooks.allows(&url)) {
+                let why = "`webhook`: not under a URL that --provers allows (`webhook: {allow: […]}`)";
+                return Err(refusal(StatusCode::BAD_REQUEST, why));
+            }
+            wanted.webhook = Some(url);
+        }
         if let Some(asked) = ask.limits {
             let most = wanted.limits;
             wanted.limits = Limits {

@@ -61,7 +61,7 @@ impl Proving {
             deadline: Some(leaf.completed_at.saturating_add(deadline)),
             priority: 0,
             limits: prover.limits,
-            webhook: None,
+            webhook: self.provers.webhooks.as_ref().and_then(|webhooks| webhooks.url.clone()),
             evidence: Some(hex::encode(evidence)),
         })
     }

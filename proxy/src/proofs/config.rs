@@ -1,6 +1,9 @@
 //! The file of `--provers`: who proves, what, and what may be spent on it.
 
+use super::asker::Asker;
 use super::circuit::{Certificate, Circuit};
+use super::http::Http;
+use super::webhook::{WebhookPart, Webhooks};
 use crate::files;
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -18,6 +21,8 @@ use std::sync::Arc;
 
 /// A file is never longer.
 const MAX_BYTES: usize = 1 << 20;
+/// A token's file is never longer.
+const MAX_TOKEN: usize = 4096;
 /// Workers of one process, at most.
 const MAX_WORKERS: usize = 64;
 /// The hidden word by which this program becomes a prover's sandbox.
@@ -37,6 +42,7 @@ pub struct Provers {
     pub(super) all: Vec<Prover>,
     pub(super) workers: usize,
     pub(super) budgets: BTreeMap<String, Budget>,
+    pub(super) webhooks: Option<Webhooks>,
 }
 
 /// One prover with what it proves.
@@ -60,6 +66,7 @@ struct File {
     workers: usize,
     #[serde(default)]
     budgets: BTreeMap<String, BudgetPart>,
+    webhook: Option<WebhookPart>,
 }
 
 fn one() -> usize {
@@ -70,7 +77,12 @@ fn one() -> usize {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct ProverPart {
     name: String,
-    program: Vec<String>,
+    /// Proves and verifies; of a prover elsewhere: `verifier`.
+    program: Option<Vec<String>>,
+    url: Option<String>,
+    token_file: Option<PathBuf>,
+    ca: Option<PathBuf>,
+    verifier: Option<Vec<String>>,
     circuit: PathBuf,
     model_cert: Option<PathBuf>,
     model_authority: Option<PathBuf>,
@@ -95,6 +107,11 @@ struct BudgetPart {
 }
 
 impl Provers {
+    /// Nobody.
+    pub(super) fn none() -> Provers {
+        Provers { all: Vec::new(), workers: 0, budgets: BTreeMap::new(), webhooks: None }
+    }
+
     /// Reads the file and the descriptions of the circuits that it names. What begins with `./` or `../` is from the file's folder.
     ///
     /// # Errors
@@ -125,7 +142,8 @@ impl Provers {
             cpu_seconds_per_hour: part.cpu_seconds_per_hour,
         };
         let budgets = file.budgets.into_iter().map(|(rule, part)| (rule, budget(part))).collect();
-        Ok(Provers { all, workers: file.workers, budgets })
+        let webhooks = file.webhook.map(|part| part.read(folder)).transpose().context("`webhook`")?;
+        Ok(Provers { all, workers: file.workers, budgets, webhooks })
     }
 
     /// The file of a model certificate that names a circuit here.
@@ -150,22 +168,31 @@ impl Provers {
 }
 
 impl ProverPart {
-    fn read(self, folder: &Path) -> anyhow::Result<Prover> {
-        let here = |word: &str| -> OsString {
-            match word.starts_with("./") || word.starts_with("../") {
-                true => folder.join(word).into_os_string(),
-                false => word.into(),
+    /// Who proves: a program here, or somebody elsewhere with a verifier here.
+    fn backend(&self, folder: &Path) -> anyhow::Result<Arc<dyn Backend>> {
+        let elsewhere = self.token_file.is_some() || self.ca.is_some() || self.verifier.is_some();
+        match (&self.program, &self.url, &self.verifier) {
+            (Some(program), None, None) if !elsewhere => {
+                Ok(Arc::new(exec(&self.name, program, folder).context("`program`")?))
             }
-        };
-        anyhow::ensure!(!self.program.is_empty(), "`program` is empty");
-        let shim = std::env::current_exe().context("this program's own file cannot be found")?;
-        let defaults = Limits::default();
-        let exec = Exec {
-            name: self.name,
-            program: self.program.iter().map(|word| here(word)).collect(),
-            sandbox: Sandbox { shim: vec![shim.into_os_string(), SANDBOX.into()], network: false },
-        };
-        let mut backend: Arc<dyn Backend> = Arc::new(exec);
+            (None, Some(url), Some(verifier)) => {
+                let token = |path: &PathBuf| files::read_text(&folder.join(path), MAX_TOKEN);
+                let token = self.token_file.as_ref().map(token).transpose().context("`tokenFile`")?;
+                let ca = self.ca.as_ref().map(|path| folder.join(path));
+                let server =
+                    Asker::new(url, token.as_deref().map(str::trim), ca.as_deref()).context("`url`")?;
+                let verifier = exec(&self.name, verifier, folder).context("`verifier`")?;
+                Ok(Arc::new(Http { server, verifier }))
+            }
+            _ => anyhow::bail!(
+                "either `program`, or `url` (with `tokenFile` and `ca` if need be) and `verifier`, a program that looks at what comes \
+                 from there"
+            ),
+        }
+    }
+
+    fn read(self, folder: &Path) -> anyhow::Result<Prover> {
+        let (mut backend, defaults) = (self.backend(folder)?, Limits::default());
         let directory = folder.join(self.circuit);
         let mut circuit = Circuit::read(&directory)?;
         let authority = self.model_authority.map(|path| folder.join(path));
@@ -193,6 +220,23 @@ impl ProverPart {
             },
         })
     }
+}
+
+/// A program in the sandbox. A word that begins with `./` or `../` is from the file's folder.
+fn exec(name: &str, program: &[String], folder: &Path) -> anyhow::Result<Exec> {
+    let here = |word: &String| -> OsString {
+        match word.starts_with("./") || word.starts_with("../") {
+            true => folder.join(word).into_os_string(),
+            false => word.into(),
+        }
+    };
+    anyhow::ensure!(!program.is_empty(), "it is empty");
+    let shim = std::env::current_exe().context("this program's own file cannot be found")?;
+    Ok(Exec {
+        name: name.to_owned(),
+        program: program.iter().map(here).collect(),
+        sandbox: Sandbox { shim: vec![shim.into_os_string(), SANDBOX.into()], network: false },
+    })
 }
 
 #[cfg(test)]

@@ -3,13 +3,14 @@
 use super::Proving;
 use crate::app::App;
 use crate::facts::parse_id;
-use colophon_ledger::{CameOf, Ledger, Lookup, SettleError};
+use colophon_ledger::{CameOf, Ledger, Lookup, Prepared, SettleError};
 use colophon_policies::OnMiss;
 use colophon_provers::local::Store;
-use colophon_provers::{Artefact, Job, JobId, State};
+use colophon_provers::{Artefact, Job, JobId, Mark, State};
 use colophon_receipt::proof::Proof;
 use colophon_receipt::receipt::Bytes;
 use colophon_receipt::record::RecordId;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -18,45 +19,52 @@ use tokio_util::sync::CancellationToken;
 const EVERY: Duration = Duration::from_secs(2);
 /// How often artefacts are deleted whose jobs are remembered no more.
 const SWEEP: Duration = Duration::from_secs(3600);
-/// Jobs looked at together.
+/// How often what could not be settled is looked at again.
+const AGAIN: Duration = Duration::from_secs(10);
+/// Jobs looked at together, and leaves of one statement at most.
 const AT_ONCE: usize = 256;
+
+/// What of a job is to be done about the log now.
+enum Next {
+    /// This leaf is to be logged; with whether something was proven.
+    Log(Prepared, bool),
+    /// Nothing more: the log says it, or is to say nothing. With whether something was proven, where the log says it.
+    Settled(Option<bool>),
+    /// It cannot be done now.
+    Later,
+}
 
 impl Proving {
     /// Until `stop`: has the ledger log what came of each job.
     pub(super) async fn log_what_came(self: Arc<Self>, ledger: Ledger, stop: CancellationToken) {
-        let mut swept = Instant::now();
+        let (mut swept, mut begun) = (Instant::now(), Instant::now());
+        let mut after = Mark::default();
         loop {
             if swept.elapsed() >= SWEEP {
                 self.sweep().await;
                 swept = Instant::now();
             }
+            if begun.elapsed() >= AGAIN {
+                (begun, after) = (Instant::now(), Mark::default());
+            }
             let now = ledger.now();
             let ended = self.store.beside(move |store| {
                 store.queue.tidy(now)?;
-                Ok(store.queue.unlogged(AT_ONCE)?)
+                Ok(store.queue.unlogged(after, AT_ONCE)?)
             });
             let jobs = ended.await.unwrap_or_else(|error| {
                 tracing::error!(%error, "the queue of proofs cannot be read");
                 Vec::new()
             });
             let full = jobs.len() == AT_ONCE;
-            let mut logged = Vec::new();
-            for job in jobs {
-                if stop.is_cancelled() {
-                    break;
-                }
-                // It waits for the log, which may be away for longer than a stop may take. The next life asks again.
-                let settled = tokio::select! {
-                    settled = self.settle(&ledger, &job) => settled,
-                    () = stop.cancelled() => break,
-                };
-                if settled {
-                    logged.push(job.id);
-                }
+            // What cannot be settled now is looked at in the next turn, and holds up nothing behind it.
+            after = jobs.last().map_or(after, Mark::of);
+            // It waits for the log, which may be away for longer than a stop may take. The next life asks again.
+            tokio::select! {
+                () = self.settle(&ledger, jobs) => {}
+                () = stop.cancelled() => return,
             }
-            let some = !logged.is_empty();
-            self.note(logged).await;
-            if full && some {
+            if full {
                 continue;
             }
             tokio::select! {
@@ -65,6 +73,38 @@ impl Proving {
                 () = stop.cancelled() => return,
             }
         }
+    }
+
+    /// Has the log say what came of these jobs, in one statement.
+    async fn settle(&self, ledger: &Ledger, jobs: Vec<Job>) {
+        let (mut leaves, mut said, mut done) = (Vec::new(), Vec::new(), Vec::new());
+        let mut ids = BTreeSet::new();
+        for job in jobs {
+            match self.prepare(ledger, &job).await {
+                // Two jobs may be about one draw, where its circuit became another: the log says it once.
+                Next::Log(leaf, proven) if ids.insert(leaf.evidence()) => {
+                    leaves.push(leaf);
+                    said.push((job, proven));
+                }
+                Next::Log(..) | Next::Later => {}
+                Next::Settled(said_so) => {
+                    said_so.into_iter().for_each(|proven| self.said(&job, proven));
+                    done.push(job.id);
+                }
+            }
+        }
+        match ledger.log_prepared(leaves).await {
+            Ok(()) => {
+                for (job, proven) in said {
+                    self.said(&job, proven);
+                    done.push(job.id);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what came of proofs is not logged yet; it is tried again");
+            }
+        }
+        self.note(done).await;
     }
 
     /// Forgets what is of records that were erased while this process did not run.
@@ -118,35 +158,37 @@ impl Proving {
         }
     }
 
-    /// True where nothing more is to be said about the job.
-    async fn settle(&self, ledger: &Ledger, job: &Job) -> bool {
+    async fn prepare(&self, ledger: &Ledger, job: &Job) -> Next {
         let (Some(record), Some(evidence)) = (parse_id(&job.request.record), evidence(job)) else {
-            return true;
+            return Next::Settled(None);
         };
-        let Ok(subject) = job.request.statement.record() else { return true };
+        let Ok(subject) = job.request.statement.record() else { return Next::Settled(None) };
         let proof = match &job.state {
             State::Proven(artefact) => match self.proof(job, artefact).await {
                 Ok(proof) => proof,
                 Err(error) => {
                     tracing::error!(job = %job.id, error, "an artefact cannot be read now; it is tried again");
-                    return false;
+                    return Next::Later;
                 }
             },
             _ => None,
         };
         let proven = proof.is_some();
-        match ledger.settle(CameOf { record, subject, evidence, proof }).await {
-            Ok(()) => self.said(job, proven),
+        match ledger.prepare(CameOf { record, subject, evidence, proof }).await {
+            Ok(Some(leaf)) => Next::Log(leaf, proven),
+            Ok(None) => Next::Settled(Some(proven)),
             Err(SettleError::NoRecord) => {
                 tracing::info!(job = %job.id, "its record was erased: the log says nothing of it");
-                return self.forget(job.id).await;
+                match self.forget(job.id).await {
+                    true => Next::Settled(None),
+                    false => Next::Later,
+                }
             }
             Err(error) => {
                 tracing::warn!(job = %job.id, %error, "what came of a proof is not logged yet; it is tried again");
-                return false;
+                Next::Later
             }
         }
-        true
     }
 
     fn said(&self, job: &Job, proven: bool) {
@@ -217,6 +259,11 @@ impl Proving {
 }
 
 fn evidence(job: &Job) -> Option<RecordId> {
+    evidence_id(job.request.evidence.as_deref()?)
+}
+
+/// An evidence leaf's id, as jobs have it.
+pub(super) fn evidence_id(text: &str) -> Option<RecordId> {
     let mut id = RecordId::default();
-    hex::decode_to_slice(job.request.evidence.as_deref()?, &mut id).ok().map(|()| id)
+    hex::decode_to_slice(text, &mut id).ok().map(|()| id)
 }

@@ -16,8 +16,7 @@ fn decision(rule: &str, on_miss: OnMiss) -> Decision {
 #[test]
 fn after_a_miss_a_rule_is_held_as_long_as_the_policy_in_force_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let provers = Provers { all: Vec::new(), workers: 0, budgets: std::collections::BTreeMap::new() };
-    let proving = Proving::open(provers, folder.path()).unwrap();
+    let proving = Proving::open(Provers::none(), folder.path()).unwrap();
     let refused = |rule, on_miss| {
         let mut decision = decision(rule, on_miss);
         proving.hold(&mut decision);

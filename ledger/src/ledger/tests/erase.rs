@@ -352,10 +352,12 @@ async fn what_was_proven_of_a_record_is_kept_once_and_goes_with_it() {
     assert_eq!(made.evidence.len(), 1);
     assert_eq!(made.evidence[0].proof.as_ref().unwrap().proof.artefact.0, b"first");
     assert_eq!(ledger.0.vault.proofs_of(&ids[1]).await.unwrap(), [evidence]);
+    assert_eq!(ledger.0.vault.proven().await.unwrap(), [ids[1]]);
 
     ledger.erase(Erase::Record(ids[1])).await.unwrap();
     assert!(erased(&ledger, &ids[1]).await.is_some());
     assert!(ledger.0.vault.proofs_of(&ids[1]).await.unwrap().is_empty());
+    assert!(!ledger.0.vault.proven().await.unwrap().contains(&ids[1]));
     // Nothing is kept of it any more.
     let late = ledger.settle(came([7; 16], b"late")).await;
     assert!(matches!(late, Err(SettleError::NoRecord)), "{late:?}");
