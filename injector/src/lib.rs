@@ -12,9 +12,11 @@ pub mod patch;
 mod ports;
 mod probes;
 mod quantity;
+pub mod review;
 pub mod settings;
 mod sidecar;
 mod value;
+pub mod webhook;
 
 pub use inject::{Injection, Refusal, When, inject};
 pub use settings::Settings;

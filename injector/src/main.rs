@@ -1,27 +1,32 @@
-//! `colophon-injector`: `--file` prints a manifest with Colophon in it.
+//! `colophon-injector`: `--file` prints a manifest with Colophon in it, `--listen` serves the webhook.
 //!
 //! Exit codes: 0 done, 1 a Pod asks for Colophon and cannot have it, 2 wrong usage or a file that cannot be read.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum};
+use clap::{ArgGroup, Parser, ValueEnum};
+use colophon_injector::webhook::{self, ServeOptions};
 use colophon_injector::{Settings, manifest};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Put Colophon beside model servers in Kubernetes.
 #[derive(Parser)]
-#[command(name = "colophon-injector", version)]
+#[command(name = "colophon-injector", version, group = ArgGroup::new("what").required(true).args(["file", "listen"]))]
 struct Cli {
     /// Print this manifest (YAML or JSON, `-` is standard input) with Colophon in its Pods and templates, and end
     #[arg(long, value_name = "FILE")]
-    file: PathBuf,
+    file: Option<PathBuf>,
     /// YAML file that says which image, log, stores and policy sidecars have
     #[arg(long, env = "COLOPHON_INJECTOR_SETTINGS", value_name = "FILE")]
     settings: PathBuf,
     /// How the manifest is printed
     #[arg(long, short, value_name = "FORMAT", default_value = "yaml")]
     output: Output,
+    #[command(flatten)]
+    serve: ServeOptions,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -34,19 +39,20 @@ enum Output {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match filter(&cli) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("colophon-injector: {error:#}");
-            ExitCode::from(2)
-        }
-    }
+    let done = match &cli.file {
+        Some(file) => filter(&cli, file),
+        None => serve(&cli),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("colophon-injector: {error:#}");
+        ExitCode::from(2)
+    })
 }
 
-fn filter(cli: &Cli) -> anyhow::Result<ExitCode> {
+fn filter(cli: &Cli, file: &Path) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(&cli.settings)?;
-    let text = manifest::read(&cli.file)?;
-    let mut objects = manifest::parse(&text).with_context(|| cli.file.display().to_string())?;
+    let text = manifest::read(file)?;
+    let mut objects = manifest::parse(&text).with_context(|| file.display().to_string())?;
     let all = match manifest::transform(&mut objects, &settings) {
         Ok(all) => all,
         Err(error) => {
@@ -76,4 +82,22 @@ fn json(mut objects: Vec<serde_json::Value>) -> anyhow::Result<String> {
         _ => serde_json::json!({"apiVersion": "v1", "kind": "List", "items": objects}),
     };
     Ok(serde_json::to_string_pretty(&all)?)
+}
+
+#[tokio::main]
+async fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
+    tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
+    let settings = Settings::load(&cli.settings)?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stop = CancellationToken::new();
+    let served = webhook::serve(&cli.serve, settings, stop.clone());
+    tokio::pin!(served);
+    tokio::select! {
+        ended = served.as_mut() => return ended.map(|()| ExitCode::SUCCESS),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    stop.cancel();
+    served.await?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -8,6 +8,7 @@ use crate::patience::{PatientTimer, within};
 use crate::response_body::{ResponseBody, ResponseBodyError};
 use crate::upstream::attested::EXPORTER;
 use bytes::Bytes;
+use colophon_listen::next_connection;
 use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -36,9 +37,6 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 /// Longest wait for an HTTP/2 peer's goodbye when nothing is under way.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// After a failed accept (most often: no file descriptors) the listener rests for this long.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
-
 /// Accepts until `stop`; connections then finish what they have begun.
 pub async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<TlsAcceptor>, stop: CancellationToken) {
     let places = Arc::new(Semaphore::new(app.limits.max_connections as usize));
@@ -56,26 +54,6 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<TlsAccepto
             // Dropping the connection ends its exchanges, each with a record.
             let _ = unless(&app.kill, connection(&app, stream, tls, stop, place)).await;
         });
-    }
-}
-
-/// The next connection, or none once `stop` is cancelled. `what` names it where it cannot be accepted.
-pub(crate) async fn next_connection(
-    listener: &TcpListener,
-    what: &str,
-    stop: &CancellationToken,
-) -> Option<TcpStream> {
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => return Some(stream),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept {what}");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            () = stop.cancelled() => return None,
-        }
     }
 }
 

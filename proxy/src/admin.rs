@@ -1,10 +1,10 @@
 //! The operator's side: health, readiness, metrics and timestamps on demand, on an address of their own.
 
-use crate::accept::next_connection;
 use crate::app::App;
 use crate::proofs::api;
 use crate::{bypass, erase, health};
 use bytes::Bytes;
+use colophon_listen::next_connection;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;

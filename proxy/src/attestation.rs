@@ -5,11 +5,12 @@
 
 use crate::config::AttestOptions;
 use crate::files;
-use crate::tls::ServerCertificate;
+use crate::upstream::attested::spki_sha256;
 use anyhow::Context as _;
 use colophon_attest::attester::Attester;
 use colophon_attest::{Collateral, Document, Keyset, Question, SimulatedRoots, aci, collateral};
 use colophon_ledger::KeyEvidence;
+use colophon_listen::ServerCertificate;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,7 +99,7 @@ impl Attesting {
         token: Option<Vec<u8>>,
         exporter: Option<Exporter>,
     ) -> Result<Document, String> {
-        let spki = self.certificate.as_ref().and_then(|certificate| certificate.spki_sha256());
+        let spki = self.certificate.as_ref().and_then(|certificate| spki_sha256(&certificate.leaf()?));
         let keyset =
             Keyset::new(vec![shard_key], spki.into_iter().collect(), exporter.map(|exporter| exporter.0));
         let collateral = self.read_collateral().map_err(|error| format!("{error:#}"))?;

@@ -1,11 +1,11 @@
 //! What a cluster's probes and scrapers may see: `/livez`, `/readyz`, `/metrics`, and whether the upstream answers. On an
 //! address of its own (`--health`), so that nothing else of the operator's side is reachable with it.
 
-use crate::accept::next_connection;
 use crate::admin::{HEADER_TIMEOUT, text};
 use crate::app::App;
 use crate::request_body::RequestBody;
 use bytes::Bytes;
+use colophon_listen::next_connection;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;

@@ -3,17 +3,16 @@
 //! Posts need a bearer token or a client certificate; the log's files are anybody's to read, as in every log. Nothing of
 //! an exchange comes here but its batch's root in a signed statement.
 
-use crate::accept::next_connection;
 use crate::config::{LedgerOptions, LogRoleOptions};
 use crate::erase::Access;
 use crate::serve::{ServeOptions, bind, bind_health, default_state, log_key, timestamping, witnessing};
-use crate::tls::ServerCertificate;
 use anyhow::Context as _;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use colophon_ledger::log::{Log, LogConfig};
 use colophon_ledger::remote::{Accepted, ENTRIES, Refused, SHARDS};
 use colophon_ledger::{LogService, Refusal, ServiceTask};
+use colophon_listen::{ServerCertificate, next_connection};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -103,7 +102,10 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
          --tls-key"
     );
     anyhow::ensure!(options.log_url.urls.is_empty(), "--role log keeps the log itself: no --log-url");
-    let acceptor = acceptor(options, role, !tokens.is_empty() || accounts.is_some())?;
+    let certificate = certificate(options, role)?;
+    let by_token = !tokens.is_empty() || accounts.is_some();
+    let acceptor =
+        certificate.as_ref().map(|certificate| acceptor(certificate, role, by_token)).transpose()?;
     let listener = bind("--listen", options.listen.listen).await?;
     let admin = bind("--admin", options.listen.admin).await?;
     let health = bind_health(&options.listen).await?;
@@ -121,6 +123,9 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let health_at = health.as_ref().map(TcpListener::local_addr).transpose()?;
     let most = options.limits.max_connections;
     tasks.spawn(accept(shared.clone(), listener, acceptor, most, answer_log, stop.clone(), tasks.clone()));
+    if let Some(certificate) = certificate {
+        tasks.spawn(certificate.follow(stop.clone()));
+    }
     if let Some(health) = health {
         let shared = shared.clone();
         tasks.spawn(accept(
@@ -192,25 +197,31 @@ async fn open(
     Ok((service.0, service.1, roots.map(|root| BASE64_STANDARD.encode(root)).collect()))
 }
 
-fn acceptor(
+fn certificate(
     options: &ServeOptions,
     role: &LogRoleOptions,
-    by_token: bool,
-) -> anyhow::Result<Option<TlsAcceptor>> {
-    let certificate = match (&options.listen.tls_cert, &options.listen.tls_key) {
-        (Some(chain), Some(key)) => ServerCertificate::load(chain, key)?,
+) -> anyhow::Result<Option<Arc<ServerCertificate>>> {
+    match (&options.listen.tls_cert, &options.listen.tls_key) {
+        (Some(chain), Some(key)) => ServerCertificate::load(chain, key).map(Some),
         (None, None) => {
             anyhow::ensure!(role.client_ca.is_none(), "--log-client-ca needs --tls-cert and --tls-key");
-            return Ok(None);
+            Ok(None)
         }
         _ => anyhow::bail!("--tls-cert and --tls-key go together"),
-    };
+    }
+}
+
+fn acceptor(
+    certificate: &Arc<ServerCertificate>,
+    role: &LogRoleOptions,
+    by_token: bool,
+) -> anyhow::Result<TlsAcceptor> {
     let config = match &role.client_ca {
         // Whoever has a token needs no certificate, and readers need neither.
         Some(ca) => certificate.server_config_for(ca, by_token).context("--log-client-ca")?,
         None => certificate.server_config(None)?,
     };
-    Ok(Some(TlsAcceptor::from(config)))
+    Ok(TlsAcceptor::from(config))
 }
 
 /// One request, and whether a verified certificate came with its connection.

@@ -19,7 +19,6 @@ use crate::policy_files::PolicyFiles;
 use crate::post::HttpPost;
 use crate::proofs::{ProofOptions, Provers, Proving};
 use crate::reload::PolicyFile;
-use crate::tls::ServerCertificate;
 use crate::{accept, admin, health};
 use anyhow::Context as _;
 use clap::Args;
@@ -28,6 +27,7 @@ use colophon_ledger::{
     Drawing, Escalation, Keeper, Kek, KeyAttesting, Ledger, LogAt, PolicyText, Remote, RoundFiles,
     RoundSource, Stores, Witnessing,
 };
+use colophon_listen::ServerCertificate;
 use colophon_policies::Policy;
 use colophon_receipt::receipt::MAX_ANCHORS;
 use colophon_signer::drand::Chain;
@@ -44,8 +44,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How often the listener's certificate files are looked at.
-const CERTIFICATE_EVERY: Duration = Duration::from_secs(10);
 /// A file of certificates, or of a drand chain, is never longer.
 const MAX_FILE: usize = 1 << 20;
 
@@ -226,7 +224,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         proving.begin(&app, &stop);
     }
     if let Some(certificate) = certificate {
-        app.tasks.spawn(watch_certificate(certificate, stop.clone()));
+        app.tasks.spawn(certificate.follow(stop.clone()));
     }
     if let Some(callers) = callers {
         app.tasks.spawn(callers.follow(running.callers.clone(), stop.clone()));
@@ -254,7 +252,7 @@ impl Running {
         self.callers.notify_one();
         self.model.notify_one();
         if let Some(certificate) = &self.certificate {
-            reload(certificate);
+            certificate.reload_and_say();
         }
     }
 
@@ -594,23 +592,6 @@ fn host_name() -> String {
     let name: String =
         name.trim().chars().filter(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).take(63).collect();
     if name.is_empty() { "colophon".into() } else { name }
-}
-
-async fn watch_certificate(certificate: Arc<ServerCertificate>, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(CERTIFICATE_EVERY) => reload(&certificate),
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
-fn reload(certificate: &ServerCertificate) {
-    match certificate.reload() {
-        Ok(true) => tracing::info!("the listener has a new certificate"),
-        Ok(false) => {}
-        Err(error) => tracing::error!(error = format!("{error:#}"), "the old certificate stays in force"),
-    }
 }
 
 #[cfg(test)]

@@ -51,6 +51,21 @@ impl Authority {
         self.signed(params)
     }
 
+    /// As [`issue`](Authority::issue), of which nobody should take any more: it ended in 2001.
+    pub fn issue_expired(&self, name: &str) -> Issued {
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        let mut params = CertificateParams::new(names).expect("names");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+        self.signed(params)
+    }
+
+    /// The CA's certificate in PEM.
+    pub fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
     /// A client's certificate whose only name is this URI, such as a SPIFFE id.
     pub fn issue_uri(&self, uri: &str) -> Issued {
         let mut params = CertificateParams::default();

@@ -12,6 +12,7 @@ pub mod colophon;
 pub mod elsewhere;
 pub mod faults;
 pub mod fleet;
+pub mod injector;
 pub mod llama;
 pub mod log;
 pub mod models;

@@ -11,9 +11,10 @@ use crate::shell::{cargo, run, target};
 /// When set-up, the build or a test fails.
 pub(crate) fn run_tests(full: bool, args: &[String]) -> Result<()> {
     let skipped = setup::run(full)?;
-    // The whole-process tests start these two; `cargo test` alone would not build another package's programs.
-    eprintln!("build: colophon and colophon-verify");
-    run(cargo().args(["build", "--package", "colophon", "--package", "colophon-verify", "--bins"]))?;
+    // The whole-process tests start these; `cargo test` alone would not build another package's programs.
+    let programs = ["colophon", "colophon-verify", "colophon-injector"];
+    eprintln!("build: {}", programs.join(", "));
+    run(cargo().arg("build").args(programs.iter().flat_map(|name| ["--package", name])).arg("--bins"))?;
     let mut tests = cargo();
     tests.args(["test", "--workspace"]).args(args).env("COLOPHON_SETUP", target().join("setup"));
     if full {

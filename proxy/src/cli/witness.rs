@@ -2,13 +2,13 @@
 
 use super::serve::LogArgs;
 use super::term;
-use crate::accept::next_connection;
 use crate::files;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
 use colophon_ledger::cosigner::{Cosigner, CosignerConfig, Reply};
 use colophon_ledger::witness::protocol::{ADD_CHECKPOINT, MAX_REQUEST};
+use colophon_listen::next_connection;
 use colophon_signer::KeySource;
 use colophon_signer::note::VerifierKey;
 use colophon_signer::policy::{self, TlogPolicy};

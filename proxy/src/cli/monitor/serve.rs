@@ -1,8 +1,8 @@
 //! The monitor's metrics, over HTTP.
 
-use crate::accept::next_connection;
 use bytes::Bytes;
 use colophon_ledger::monitor::{LogMonitor, Round};
+use colophon_listen::next_connection;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;

@@ -1,0 +1,168 @@
+//! The webhook's server: AdmissionReviews over TLS, with bounds on everything that others choose.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use colophon_listen::{ServerCertificate, next_connection};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::review::{Mode, answer};
+use crate::settings::Settings;
+
+/// A review is never longer: an API server takes objects of 3 MiB, and an update has the old one too.
+const MAX_REVIEW: usize = 8 << 20;
+/// Reviews held in memory at once.
+const REVIEWS: usize = 16;
+/// Connections at once. API servers keep theirs open.
+const CONNECTIONS: usize = 256;
+/// A handshake, a head and a body have to be whole within this time each. API servers wait 10 s for an answer at most.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest wait for what is under way at the end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Where and as whom it is served.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ServeOptions {
+    /// Serve the webhook on this address
+    #[arg(long, value_name = "ADDR", requires_all = ["tls_cert", "tls_key"])]
+    pub listen: Option<SocketAddr>,
+    /// PEM file of the webhook's certificate chain, re-read when it changes
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of its key
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// File to write once it listens: {"listen": "…", "pid": …}
+    #[arg(long, value_name = "FILE")]
+    pub ready_file: Option<PathBuf>,
+}
+
+struct Shared {
+    settings: Settings,
+    reviews: Semaphore,
+}
+
+/// Serves until `stop`, then finishes what is under way.
+///
+/// # Errors
+/// The certificate cannot be read, or the address not be listened on.
+pub async fn serve(
+    options: &ServeOptions,
+    settings: Settings,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let (Some(address), Some(chain), Some(key)) = (options.listen, &options.tls_cert, &options.tls_key)
+    else {
+        anyhow::bail!("--listen, --tls-cert and --tls-key go together");
+    };
+    let certificate = ServerCertificate::load(chain, key)?;
+    let mut config = certificate.server_config(None)?.as_ref().clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(address).await.with_context(|| format!("--listen {address}"))?;
+    let address = listener.local_addr()?;
+    let tasks = TaskTracker::new();
+    tasks.spawn(certificate.follow(stop.clone()));
+    if let Some(path) = &options.ready_file {
+        let ready = serde_json::json!({"listen": address.to_string(), "pid": std::process::id()});
+        let part = path.with_extension("part");
+        std::fs::write(&part, ready.to_string())
+            .and_then(|()| std::fs::rename(&part, path))
+            .with_context(|| format!("--ready-file {}", path.display()))?;
+    }
+    tracing::info!(listen = %address, image = settings.image, "the webhook serves");
+    let shared = Arc::new(Shared { settings, reviews: Semaphore::new(REVIEWS) });
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Ok(place) = places.clone().acquire_owned().await {
+        let Some(stream) = next_connection(&listener, "a connection", &stop).await else { break };
+        let (shared, acceptor, stop) = (shared.clone(), acceptor.clone(), stop.clone());
+        tasks.spawn(async move {
+            connection(shared, stream, acceptor, stop).await;
+            drop(place);
+        });
+    }
+    tasks.close();
+    // What is still under way then has waited for longer than any API server does.
+    let _ = tokio::time::timeout(DRAIN, tasks.wait()).await;
+    Ok(())
+}
+
+async fn connection(shared: Arc<Shared>, stream: TcpStream, acceptor: TlsAcceptor, stop: CancellationToken) {
+    let _ = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(READ_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
+        Err(_) => return tracing::debug!("no TLS handshake in time"),
+    };
+    let service = service_fn(move |request| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(respond(&shared, request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(READ_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let mode = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/livez" | "/readyz") => return text(StatusCode::OK, "ok\n"),
+        (&Method::POST, "/mutate/required") => Mode::Required,
+        (&Method::POST, "/mutate/enabled") => Mode::Enabled,
+        (_, "/livez" | "/readyz" | "/mutate/required" | "/mutate/enabled") => {
+            return text(StatusCode::METHOD_NOT_ALLOWED, "POST to /mutate/…, GET of /livez\n");
+        }
+        _ => return text(StatusCode::NOT_FOUND, "served here: POST /mutate/required, /mutate/enabled\n"),
+    };
+    let Ok(_held) = shared.reviews.acquire().await else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "it ends\n");
+    };
+    let body = Limited::new(request.into_body(), MAX_REVIEW).collect();
+    let body = match tokio::time::timeout(READ_TIMEOUT, body).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            return text(StatusCode::PAYLOAD_TOO_LARGE, format!("a review has {MAX_REVIEW} bytes at most\n"));
+        }
+        Ok(Err(_)) => return text(StatusCode::BAD_REQUEST, "the review did not come whole\n"),
+        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the review did not come in time\n"),
+    };
+    match answer(&body, &shared.settings, mode) {
+        Ok(review) => {
+            let mut response = Response::new(Full::new(review.into()));
+            response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a malformed review");
+            text(StatusCode::BAD_REQUEST, format!("{error}\n"))
+        }
+    }
+}
+
+fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
