@@ -103,46 +103,50 @@ struct Metadata {
     name: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Spec {
     #[serde(default)]
     gpu: Gpu,
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_age: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     max_collateral_age: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     speaks: Speaks,
     platforms: BTreeMap<Platform, PlatformSpec>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct PlatformSpec {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     reference_values: BTreeMap<String, Vec<String>>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     tcb: TcbSpec,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     issuers: Vec<String>,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Default, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct TcbSpec {
+    #[serde(skip_serializing_if = "Option::is_none")]
     statuses: Option<Vec<TcbStatus>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     grace: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     rejected_advisories: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     minimum: BTreeMap<String, u64>,
 }
 
-impl Policy {
-    /// Reads a policy.
-    ///
-    /// # Errors
-    /// [`PolicyError`] says what is wrong, and where.
-    pub fn from_yaml(text: &str) -> Result<Policy, PolicyError> {
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl File {
+    fn read(text: &str) -> Result<File, PolicyError> {
         if text.len() > MAX_BYTES {
             return Err(PolicyError::TooLong);
         }
@@ -156,7 +160,29 @@ impl Policy {
         if file.api_version != API_VERSION || file.kind != KIND {
             return Err(PolicyError::Kind);
         }
+        Ok(file)
+    }
+}
+
+impl Policy {
+    /// Reads a policy.
+    ///
+    /// # Errors
+    /// [`PolicyError`] says what is wrong, and where.
+    pub fn from_yaml(text: &str) -> Result<Policy, PolicyError> {
+        let file = File::read(text)?;
         Policy::compile(file.metadata.name, file.spec)
+    }
+
+    /// The `spec` of a policy, as it stands in other files: [`Policy::from_spec`] reads it.
+    ///
+    /// # Errors
+    /// As [`Policy::from_yaml`].
+    pub fn spec_of(text: &str) -> Result<serde_json::Value, PolicyError> {
+        let file = File::read(text)?;
+        let spec = serde_json::to_value(&file.spec).map_err(|error| PolicyError::Value(error.to_string()))?;
+        Policy::compile(file.metadata.name, file.spec)?;
+        Ok(spec)
     }
 
     fn compile(name: String, spec: Spec) -> Result<Policy, PolicyError> {
@@ -190,6 +216,12 @@ impl Policy {
     /// In which form whoever is asked says it.
     pub fn speaks(&self) -> Speaks {
         self.speaks
+    }
+
+    /// The same for a server that says it in another form.
+    #[must_use]
+    pub fn with_speaks(self, speaks: Speaks) -> Policy {
+        Policy { speaks, ..self }
     }
 
     /// The rules for Intel's TCB. TDX's come first; a policy for both has the same for both, or two files.

@@ -8,11 +8,13 @@ use crate::files;
 use crate::upstream::attested::spki_sha256;
 use anyhow::Context as _;
 use colophon_attest::attester::Attester;
-use colophon_attest::{Collateral, Document, Keyset, Question, SimulatedRoots, aci, collateral};
+use colophon_attest::{
+    Collateral, Document, Keyset, Policy, Question, Report, SimulatedRoots, Source, aci, collateral,
+};
 use colophon_ledger::KeyEvidence;
 use colophon_listen::ServerCertificate;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -35,6 +37,8 @@ pub struct Attesting {
     turns: Semaphore,
     /// The roots of its own simulation, if it is one.
     simulated: Option<SimulatedRoots>,
+    /// The newest evidence about the shard's key.
+    newest: Mutex<Option<Vec<u8>>>,
 }
 
 /// Why a challenge gets no evidence.
@@ -68,6 +72,7 @@ impl Attesting {
             collateral: options.collateral.clone(),
             certificate,
             turns: Semaphore::new(AT_ONCE),
+            newest: Mutex::default(),
         };
         attesting.read_collateral().context("--attest-collateral")?;
         Ok(Some(Arc::new(attesting)))
@@ -90,6 +95,27 @@ impl Attesting {
         let made = tokio::task::spawn_blocking(make).await;
         let made = made.unwrap_or_else(|error| Err(error.to_string()));
         made.map(|document| document.to_json()).map_err(Unanswered::Failed)
+    }
+
+    /// How it is known that this machine is one of those that a policy's `spec` speaks of, by the newest evidence about the
+    /// shard's key: `hardware_proven`, unless it is simulated. Blocks.
+    ///
+    /// # Errors
+    /// Why it is not known.
+    pub fn is_one_of(&self, spec: &serde_json::Value) -> Result<Source, String> {
+        let policy = Policy::from_spec("the model certificate", spec).map_err(|error| error.to_string())?;
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let reports = self.judge(&newest.ok_or("there is no evidence yet")?, Some(&policy))?;
+        Ok(reports.iter().map(|report| report.source).min().unwrap_or(Source::OperatorAsserted))
+    }
+
+    /// Verifies a document of its own at this time.
+    fn judge(&self, document: &[u8], policy: Option<&Policy>) -> Result<Vec<Report>, String> {
+        let at = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+        let question = Question { at, policy, simulated: self.simulated.as_ref(), ..Question::default() };
+        let document = Document::read(document).map_err(|refusal| refusal.to_string())?;
+        let verified = document.verify(&Collateral::default(), &question);
+        verified.map(|attested| attested.reports).map_err(|refusal| refusal.to_string())
     }
 
     fn document(
@@ -121,14 +147,12 @@ pub(crate) fn read_collateral(path: &Path) -> anyhow::Result<Collateral> {
 impl KeyEvidence for Attesting {
     fn of_key(&self, key: &[u8; 32], token: Option<Vec<u8>>) -> Result<Vec<u8>, String> {
         let nonce = token.as_deref().map(|token| hex::encode(aci::epoch_nonce(token)));
-        Ok(self.document(*key, nonce, token, None)?.to_json())
+        let document = self.document(*key, nonce, token, None)?.to_json();
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(document.clone());
+        Ok(document)
     }
 
     fn check(&self, document: &[u8]) -> Result<(), String> {
-        let at = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
-        let question = Question { at, simulated: self.simulated.as_ref(), ..Question::default() };
-        let document = Document::read(document).map_err(|refusal| refusal.to_string())?;
-        let verified = document.verify(&Collateral::default(), &question);
-        verified.map(drop).map_err(|refusal| format!("it does not verify: {refusal}"))
+        self.judge(document, None).map(drop).map_err(|refusal| format!("it does not verify: {refusal}"))
     }
 }

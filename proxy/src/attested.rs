@@ -4,11 +4,13 @@ use crate::app::PolicyInForce;
 use crate::config::{AttestOptions, HostHeader, UpstreamOptions};
 use crate::forward::{Demanding, ForwardError, Upstream};
 use crate::metrics::UpstreamEvidence;
+use crate::model::vouched::Demanded;
 use crate::proofs::Proving;
+use colophon_attest::SimulatedRoots;
 use colophon_attest::simulate::DEFAULT_SEED;
-use colophon_attest::{Policy as Demanded, SimulatedRoots};
-use colophon_policies::{Honours, Policy, PolicyError};
+use colophon_policies::{Honours, Policy, PolicyError, Upstream as Named};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -17,15 +19,12 @@ use tokio_util::task::TaskTracker;
 ///
 /// # Errors
 /// The first `attestation` that is no attestation policy's `spec`.
-pub(crate) fn demands(policy: &Policy) -> Result<Vec<(Arc<str>, Demanded)>, PolicyError> {
+pub(crate) fn demands(policy: &Policy) -> Result<Vec<(&Named, Demanded)>, PolicyError> {
     let mut demands = Vec::new();
     for upstream in policy.upstreams() {
         let Some(spec) = &upstream.attestation else { continue };
-        let demanded = Demanded::from_spec(&upstream.name, spec);
-        demands.push((
-            upstream.name.as_str().into(),
-            demanded.map_err(|error| upstream.wrong(&error.to_string()))?,
-        ));
+        let demanded = Demanded::read(&upstream.name, spec);
+        demands.push((upstream, demanded.map_err(|error| upstream.wrong(&error))?));
     }
     Ok(demands)
 }
@@ -34,6 +33,8 @@ pub(crate) fn demands(policy: &Policy) -> Result<Vec<(Arc<str>, Demanded)>, Poli
 pub struct Enforcing {
     upstream: UpstreamOptions,
     attest: AttestOptions,
+    /// Whose model certificates count.
+    authority: Option<PathBuf>,
     simulated: Option<Arc<SimulatedRoots>>,
     proving: Option<Arc<Proving>>,
     tasks: TaskTracker,
@@ -49,6 +50,7 @@ impl Enforcing {
     pub fn new(
         upstream: &UpstreamOptions,
         attest: &AttestOptions,
+        authority: Option<&Path>,
         proving: Option<Arc<Proving>>,
         tasks: TaskTracker,
     ) -> Enforcing {
@@ -61,6 +63,7 @@ impl Enforcing {
             upstream: UpstreamOptions { host: HostHeader::Upstream, http2: false, ..upstream.clone() },
             simulated: attest.allow_simulated.then(roots),
             attest: attest.clone(),
+            authority: authority.map(Path::to_owned),
             proving,
             tasks,
             evidence: UpstreamEvidence::default(),
@@ -78,13 +81,16 @@ impl Enforcing {
     /// One of them cannot be one.
     pub fn in_force(&self, policy: Policy) -> anyhow::Result<PolicyInForce> {
         let mut servers = BTreeMap::new();
-        for (name, demanded) in demands(&policy)? {
-            let Some(known) = policy.upstreams().iter().find(|known| *known.name == *name) else { continue };
+        for (known, demanded) in demands(&policy)? {
+            let name: Arc<str> = known.name.as_str().into();
+            let resolved = demanded.resolve(&self.attest.upstream_model_cert, self.authority.as_deref());
+            let (values, vouched) = resolved.map_err(|error| known.wrong(&format!("{error:#}")))?;
             let options = UpstreamOptions { url: known.url.clone(), ..self.upstream.clone() };
             self.evidence.known(&name);
             let demand = Demanding {
                 name: name.clone(),
-                policy: demanded,
+                policy: values,
+                vouched,
                 simulated: self.simulated.clone(),
                 evidence: self.evidence.clone(),
             };

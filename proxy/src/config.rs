@@ -108,6 +108,16 @@ pub struct AttestOptions {
     /// Collateral for evidence of upstreams that are no Colophons, which comes without any; read each time
     #[arg(long, env = "COLOPHON_UPSTREAM_COLLATERAL", value_name = "FILE")]
     pub upstream_collateral: Option<PathBuf>,
+    /// A model certificate that says what an upstream's evidence has to be: the policy names it by its digest
+    /// (`modelCertificate`). It counts by --model-authority, which is read each time. More than once if need be
+    #[arg(
+        long,
+        env = "COLOPHON_UPSTREAM_MODEL_CERT",
+        value_name = "FILE",
+        value_delimiter = ',',
+        requires = "model_authority"
+    )]
+    pub upstream_model_cert: Vec<PathBuf>,
     /// How long evidence of an upstream counts; it is renewed after half of that
     #[arg(id = "attest_lease", long = "attest-lease", env = "COLOPHON_ATTEST_LEASE", value_name = "TIME", default_value = "5m", value_parser = duration)]
     pub lease: Duration,

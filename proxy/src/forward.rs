@@ -4,6 +4,7 @@ use crate::config::{AttestOptions, HostHeader, UpstreamOptions};
 use crate::exchange::content_length;
 use crate::head;
 use crate::metrics::UpstreamEvidence;
+use crate::model::vouched::Vouched;
 use crate::request_body::{RequestBody, RequestBodyError};
 use crate::tls;
 use crate::upstream::attested::Demand;
@@ -40,6 +41,8 @@ pub(crate) struct Demanding {
     /// Its name in the policy.
     pub(crate) name: Arc<str>,
     pub(crate) policy: colophon_attest::Policy,
+    /// The model certificate that this stands in.
+    pub(crate) vouched: Option<Vouched>,
     /// Roots of simulations that count, for tests.
     pub(crate) simulated: Option<Arc<SimulatedRoots>>,
     pub(crate) evidence: UpstreamEvidence,
@@ -82,14 +85,24 @@ impl Upstream {
     pub(crate) fn attested(
         options: &UpstreamOptions,
         attest: &AttestOptions,
-        Demanding { name, policy, simulated, evidence }: Demanding,
+        Demanding { name, policy, vouched, simulated, evidence }: Demanding,
         tasks: TaskTracker,
     ) -> anyhow::Result<Upstream> {
         let demand = |authority: &Authority| {
             let authority = authority.clone();
             let (lease, timeout) = (attest.lease, attest.timeout);
             let collateral = attest.upstream_collateral.clone();
-            Arc::new(Demand { name, authority, policy, simulated, collateral, lease, timeout, evidence })
+            Arc::new(Demand {
+                name,
+                authority,
+                policy,
+                vouched,
+                simulated,
+                collateral,
+                lease,
+                timeout,
+                evidence,
+            })
         };
         Upstream::build(options, tls::attested_config(options)?, Some(demand), tasks)
     }

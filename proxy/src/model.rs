@@ -5,18 +5,21 @@ pub mod digests;
 pub mod folder;
 pub mod identity;
 pub mod progress;
+pub(crate) mod vouched;
 
 use crate::files;
 use anyhow::Context as _;
 use cache::Cache;
 use colophon_signer::ec::EcPublicKey;
 use colophon_signer::model::certificate::{self, ModelCertificate};
-use colophon_signer::model::{Authority, Difference, Manifest, authority};
+use colophon_signer::model::{Authority, Difference, Manifest, Standing, authority};
+use colophon_verify::time;
 use digests::Digesting;
 use folder::Stamp;
 use progress::Progress;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A folder that was read.
 #[derive(Debug)]
@@ -106,4 +109,35 @@ pub fn read_authority(path: &Path, issuer: &str) -> anyhow::Result<Authority> {
         _ => Authority::from_json(&file),
     };
     read.with_context(|| path.display().to_string())
+}
+
+/// Why a certificate does not count now, if so, by an authority's file.
+///
+/// # Errors
+/// When that cannot be read, or is none.
+pub fn counts(authority: &Path, certificate: &ModelCertificate) -> anyhow::Result<Option<String>> {
+    let issuer = certificate.terms.as_ref().map_or("the key given", |terms| &terms.issuer);
+    let authority = read_authority(authority, issuer)?;
+    Ok(match authority.signed(certificate) {
+        Err(error) => Some(error.to_string()),
+        Ok(()) => refusal(&authority.standing(certificate, now())),
+    })
+}
+
+/// Why a certificate does not count, if it does not.
+pub fn refusal(standing: &Standing) -> Option<String> {
+    match standing {
+        Standing::Good | Standing::Timeless => None,
+        Standing::NotYet(from) => Some(format!("the certificate is valid only from {} on", time(*from))),
+        Standing::Expired(until) => Some(format!("the certificate expired at {}", time(*until))),
+        Standing::Revoked(revoked) => {
+            Some(format!("the certificate is revoked ({}) from {} on", revoked.reason, time(revoked.from)))
+        }
+    }
+}
+
+/// µs since the epoch.
+pub(crate) fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }

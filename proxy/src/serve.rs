@@ -149,7 +149,9 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         None => Proving::open_left(&data),
     };
     let proving = proving.context("the queue of proofs")?;
-    let enforcing = Enforcing::new(&options.upstream, &options.attest, proving.clone(), tasks.clone());
+    let authority = options.model.model_authority.as_deref();
+    let enforcing =
+        Enforcing::new(&options.upstream, &options.attest, authority, proving.clone(), tasks.clone());
     let in_force = enforcing.in_force(policy)?;
     let policy = &in_force.policy;
     for warning in policy.warnings() {

@@ -58,6 +58,23 @@ impl Bench {
         self.does(&[&certify[..], &["--authority", "authority.json", "-o", "cert.json"], more].concat(), 0)
     }
 
+    /// Certifies the model as `cert.json`, for machines that an attestation policy with this `spec` (YAML) takes. The
+    /// certificate's digest.
+    pub fn certify_for(&self, spec: &str) -> String {
+        let policy = format!(
+            "apiVersion: colophon.dev/v1alpha1\nkind: AttestationPolicy\nmetadata: {{name: t}}\nspec: {spec}\n"
+        );
+        fs::write(self.path("machines.yaml"), policy).unwrap();
+        self.certify(&["--reference-values", "machines.yaml"]);
+        self.digest()
+    }
+
+    /// Takes `cert.json` back.
+    pub fn revoke(&self, reason: &str) {
+        let revoke = ["revoke", "cert.json", "--authority", "authority.json", "--key", "key.pem", "--reason"];
+        self.does(&[&revoke[..], &[reason]].concat(), 0);
+    }
+
     /// Checks the model.
     pub fn check(&self, more: &[&str], code: i32) -> String {
         self.does(

@@ -11,10 +11,12 @@ use colophon_receipt::fields::{self, Upstream};
 use colophon_receipt::level::{Level, Outcome};
 use colophon_receipt::record::RecordLeaf;
 use colophon_tests::client::get;
+use colophon_tests::colophon::{command, run};
+use colophon_tests::models::Bench;
 use colophon_tests::pause;
 use colophon_tests::proving::{Asked, Proving, answer, document, now, takes_simulated};
 use colophon_tests::receipts::Fetched;
-use colophon_tests::scene::{PROMPT, Proof, REPLY, Scene, ask, assert_refused, good, policy, proof};
+use colophon_tests::scene::{PROMPT, Proof, REPLY, Scene, ask, assert_refused, good, judged, policy, proof};
 
 const DAY: u64 = 86_400;
 
@@ -45,6 +47,65 @@ fn a_prompt_goes_to_a_server_that_has_proved_itself_on_that_connection() {
     let received = server.received();
     assert_eq!(received.len(), 3);
     assert!(received.iter().all(|request| request.ends_with(PROMPT.as_bytes())));
+}
+
+/// A policy that names a model certificate instead of reference values: what that says of machines is asked, as long as it
+/// counts.
+#[test]
+fn a_model_certificate_says_what_a_server_has_to_prove() {
+    let (scene, bench) = (Scene::new(), Bench::new());
+    let file = |name: &str| bench.path(name).display().to_string();
+    let (cert, authority) = (file("cert.json"), file("authority.json"));
+    let flags = ["--allow-simulated", "--upstream-model-cert", &cert, "--model-authority", &authority];
+    let named = |digest: &str| format!("{{modelCertificate: \"{digest}\"}}");
+
+    // It speaks of other machines.
+    let digest = bench.certify_for("{gpu: off, platforms: {tdx: {referenceValues: {mr_td: [\"00\"]}}}}");
+    let server = scene.server(|asked| Some(good(asked)));
+    let colophon = scene.proxy(policy(&[("enclave", &server.url(), &named(&digest))]), &flags);
+    assert_refused(&colophon, &ask(&colophon), "another machine");
+    assert!(server.received().is_empty());
+
+    // Of this one.
+    let digest = bench.certify_for(&takes_simulated());
+    let server = scene.server(|asked| Some(good(asked)));
+    let demanded = policy(&[("enclave", &server.url(), &named(&digest))]);
+    let colophon = scene.proxy(demanded.clone(), &[&flags[..], &["--attest-lease", "1s"]].concat());
+    let response = ask(&colophon);
+    assert_eq!(response.status(), 200, "{}", response.text());
+    let (receipt, _) = judged(&colophon, &response);
+    let trust = get(colophon.listen(), "/.well-known/colophon/keys");
+    let mut trust: serde_json::Value = serde_json::from_slice(&trust.body).unwrap();
+    let issuer: serde_json::Value = serde_json::from_slice(&std::fs::read(&authority).unwrap()).unwrap();
+    trust["model_authorities"] = serde_json::json!([issuer]);
+    let report = |more: &[&str]| {
+        let given = [&["--model-cert", &cert, "--at", "now"], more].concat();
+        receipt.report_by(command(&["verify"]), trust.to_string().as_bytes(), &given)
+    };
+    let (code, said) = report(&["--allow-simulated"]);
+    assert_eq!(code, 0, "{said:#}");
+    let (model, compared) = (&said["model"], &said["model"]["upstream_evidence"]);
+    assert_eq!((&compared["matches"], &compared["counts"]), (&true.into(), &false.into()), "{said:#}");
+    assert_eq!((&model["certificate"], &model["shown_by"]), (&serde_json::Value::Null, &"observed".into()));
+
+    // Taken back: it counts for no further proof.
+    bench.revoke("superseded");
+    pause(Duration::from_millis(1500));
+    let before = server.received().len();
+    assert_refused(&colophon, &ask(&colophon), "revoked");
+    assert_eq!(server.received().len(), before);
+    // Nor does a proxy start with it, or without the file.
+    for flags in [&flags[..], &flags[..1]] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.yaml");
+        std::fs::write(&path, &demanded).unwrap();
+        let data = folder.path().join("data");
+        let mut serve = vec!["serve", "--policy", path.to_str().unwrap(), "--data", data.to_str().unwrap()];
+        serve.extend(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        serve.extend(flags);
+        let (code, said) = run(&serve);
+        assert!(code != 0 && (said.contains("revoked") || said.contains("--upstream-model-cert")), "{said}");
+    }
 }
 
 /// Evidence that names the connection, but is of a machine with these faults, made at another time.

@@ -8,6 +8,7 @@ use colophon_receipt::fields::{self, Failure, Model, Operation};
 use colophon_tests::client::{get, post};
 use colophon_tests::colophon::{Colophon, Options};
 use colophon_tests::models::Bench;
+use colophon_tests::proving::takes_simulated;
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::Message;
@@ -124,19 +125,7 @@ fn records_name_the_certificate_while_its_files_are_there() {
     colophon.signal("HUP");
     until_named(&mut colophon, Some(&digest));
     // Taken back by its authority.
-    bench.does(
-        &[
-            "revoke",
-            "cert.json",
-            "--authority",
-            "authority.json",
-            "--key",
-            "key.pem",
-            "--reason",
-            "superseded",
-        ],
-        0,
-    );
+    bench.revoke("superseded");
     until_named(&mut colophon, None);
 
     // Every change has a record of its own.
@@ -174,6 +163,49 @@ fn records_name_the_certificate_while_its_files_are_there() {
     assert!(changes[1].1.contains("\"model-1.safetensors\" has other content"), "{changes:?}");
     assert!(changes[3].1.contains("the API call lora.load"), "{changes:?}");
     assert!(changes[5].1.contains("revoked (superseded)"), "{changes:?}");
+}
+
+/// A proxy inside of a (simulated) trusted machine, and a certificate that speaks of such machines, or of others.
+#[test]
+fn records_say_attested_where_the_certificate_speaks_of_this_machine_and_readers_see_what_shows_it() {
+    let upstream = server();
+    let known = takes_simulated();
+    let other = "{gpu: off, platforms: {tdx: {referenceValues: {mr_td: [\"00\"]}}}}".to_owned();
+    for (machines, known_by) in [(known, "attested"), (other, "configured")] {
+        let bench = Bench::new();
+        let digest = bench.certify_for(&machines);
+        let checked = bench.check(&["--json"], 0);
+        let checked: Value = serde_json::from_str(&checked).unwrap();
+        assert!(checked["terms"]["attestation"]["platforms"]["tdx"].is_object(), "{checked}");
+        assert!(bench.check(&[], 0).contains("mr_td"));
+        let colophon = Colophon::start(&upstream.url(), |options| {
+            serve(&bench, options.sign_all(), &["--attest", "simulated:colophon"]);
+        });
+        let (_, fetched) = ask(&colophon, "tiny");
+        let field = model(&fetched);
+        assert_eq!(field.certificate.map(hex::encode).as_deref(), Some(digest.as_str()));
+        // Simulated evidence is the operator's word, whatever it says.
+        assert_eq!(
+            (field.known_by.as_deref(), field.source.as_deref()),
+            (Some(known_by), Some("operator_asserted")),
+        );
+        let (cert, authority) = (bench.path("cert.json"), bench.path("authority.json"));
+        let trust = trust(&colophon, colophon.folder(), Some(&authority), true);
+        let given = ["--model-cert", cert.to_str().unwrap(), "--at", "now", "--allow-simulated"];
+        let (code, report) = verify(&fetched, &trust, &given);
+        assert_eq!(code, 0, "{report:#}");
+        let said = &report["model"];
+        let matches = known_by == "attested";
+        assert_eq!(
+            (&said["known_by"], &said["shown_by"], &said["evidence"]["matches"], &said["evidence"]["counts"]),
+            (&known_by.into(), &"configured".into(), &matches.into(), &false.into()),
+            "{report:#}"
+        );
+        assert!(!report["proven"].to_string().contains("one of those that this certificate speaks of"));
+        // Not looked at without leave, and so nothing is said of it.
+        let (_, report) = verify(&fetched, &trust, &given[..2]);
+        assert_eq!(report["model"]["evidence"], Value::Null, "{report:#}");
+    }
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -233,19 +265,7 @@ fn a_reader_sees_who_certified_the_model_and_whether_that_counts() {
     );
     assert!(said.contains("\"tiny 1.0\" by \"Model Lab\": good"), "{said}");
     // Revoked: no timestamp says that the record was before.
-    bench.does(
-        &[
-            "revoke",
-            "cert.json",
-            "--authority",
-            "authority.json",
-            "--key",
-            "key.pem",
-            "--reason",
-            "key-compromise",
-        ],
-        0,
-    );
+    bench.revoke("key-compromise");
     let (code, report) = with(Some(&authority), true, &given);
     assert_eq!((code, &report["model"]["standing"]), (3, &"revoked".into()), "{report}");
     assert!(
@@ -376,19 +396,7 @@ fn an_authority_publishes_in_a_log_of_its_own() {
     assert_eq!((code, &report["model"]["standing"]), (0, &"good".into()), "{report}");
 
     // The authority takes it back and publishes that: the next reader knows, and has the receipt to show for it.
-    bench.does(
-        &[
-            "revoke",
-            "cert.json",
-            "--authority",
-            "authority.json",
-            "--key",
-            "key.pem",
-            "--reason",
-            "superseded",
-        ],
-        0,
-    );
+    bench.revoke("superseded");
     publish("authority.json");
     let (file, receipt) = fetch("authority.json");
     let (code, report) = verify(&exchange, &trust(&operator, reader.path(), Some(&file), true), &given);

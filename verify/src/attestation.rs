@@ -4,7 +4,7 @@
 //! What counts for `tee` is decided here and nowhere else: evidence with a chain to a vendor's root, about this very key,
 //! compared with reference values of the trust file, and judged at a time that others vouch for.
 
-use colophon_attest::{Collateral, Document, Question, Report, SimulatedRoots, Source, aci};
+use colophon_attest::{Collateral, Document, Policy, Question, Refusal, Report, SimulatedRoots, Source, aci};
 use colophon_receipt::Level;
 use colophon_receipt::evidence::{EvidenceLeaf, Verdict, commitment};
 use colophon_receipt::merkle::sha256;
@@ -31,12 +31,28 @@ pub(crate) struct TeeSide {
     pub(crate) renewed: bool,
     /// The highest level that it can show.
     pub(crate) level: Level,
+    document: Document,
+    /// The time that it was judged at, s.
+    at: u64,
 }
 
 impl TeeSide {
     /// Whether any piece is simulated.
     pub(crate) fn simulated(&self) -> bool {
         self.reports.iter().any(Report::is_simulated)
+    }
+
+    /// What it counts for by other reference values than the trust file's, such as those that a model certificate carries.
+    pub(crate) fn by(&self, policy: &Policy, trust: Option<&Trust>) -> Result<Level, Refusal> {
+        let simulated = simulated_roots(trust);
+        let question = Question {
+            at: self.at,
+            policy: Some(policy),
+            simulated: simulated.as_ref(),
+            ..Question::default()
+        };
+        let attested = self.document.verify(&Collateral::default(), &question)?;
+        Ok(level(&attested.reports, self.after.or(self.before).is_some()))
     }
 
     /// When it was made, in a sentence.
@@ -92,7 +108,7 @@ pub(crate) fn check(
     }
     for judged in judged {
         match judged {
-            Ok(Judged::Good(tee)) => good.push(tee),
+            Ok(Judged::Good(tee)) => good.push(*tee),
             Ok(Judged::Undated) => undated = true,
             Err(why) if claimed >= Some(Level::Tee) => {
                 checks.add(ATTESTATION, Err(why));
@@ -160,7 +176,7 @@ fn simulated_roots(trust: Option<&Trust>) -> Option<SimulatedRoots> {
 }
 
 enum Judged {
-    Good(TeeSide),
+    Good(Box<TeeSide>),
     Undated,
 }
 
@@ -199,14 +215,16 @@ fn judge(
     if !attested.keyset.shard_keys.contains(key) {
         return Err("the evidence is about other keys than the one announced".into());
     }
-    Ok(Judged::Good(TeeSide {
+    Ok(Judged::Good(Box::new(TeeSide {
         source: attested.reports.iter().map(|report| report.source).min().unwrap_or(Source::OperatorAsserted),
         level: level(&attested.reports, after.or(before).is_some()),
         reports: attested.reports,
         after,
         before,
         renewed,
-    }))
+        document,
+        at: question.at,
+    })))
 }
 
 /// The time of the token that the nonce is of, if it is by a TSA of the trust file.

@@ -75,7 +75,8 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     check_level(record.as_ref(), &http, tee.as_ref(), upstream.as_ref(), zk.as_ref(), &mut checks);
     let rule = policy::check(record.as_ref(), bodies, &mut checks);
     checks.0.append(&mut late.0);
-    let model = model::check(record.as_ref(), &stamps, trust, bodies, &mut checks);
+    let model =
+        model::check(record.as_ref(), &stamps, (tee.as_ref(), upstream.as_ref()), trust, bodies, &mut checks);
     let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
     check_time(record.as_ref(), &log, &http, &stamps, at, &mut checks);
     revoked::check(trust, &log, &http, &stamps, &mut checks);

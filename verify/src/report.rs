@@ -274,6 +274,9 @@ pub struct Model {
     pub reported: Option<String>,
     /// `configured`, `observed` or `attested`, by the record.
     pub known_by: Option<String>,
+    /// The same, as far as the receipt shows it: only this counts. `attested` only where dated evidence of hardware about the
+    /// key of the record's statement is as the certificate says, which an authority of the trust file issued.
+    pub shown_by: Option<&'static str>,
     /// Whose word that is, by the record.
     pub source: Option<String>,
     /// Digest of the certificate that the record names, in hexadecimal.
@@ -287,6 +290,22 @@ pub struct Model {
     /// `good`, `expired`, `not-yet-valid`, `revoked` or `unknown-authority`; absent where the reader gave no certificate.
     pub standing: Option<&'static str>,
     /// The same in a sentence.
+    pub detail: Option<String>,
+    /// How the evidence about the statement's key compares with what the certificate says of machines; absent where one of
+    /// them is, or the certificate does not count.
+    pub evidence: Option<Compared>,
+    /// Likewise the evidence of the server that answered.
+    pub upstream_evidence: Option<Compared>,
+}
+
+/// Evidence beside the reference values of a model certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// It is as the certificate says.
+    pub matches: bool,
+    /// Whether it is dated evidence of hardware, beyond matching: simulated evidence is not, nor is any without a time.
+    pub counts: bool,
+    /// Why it does not match.
     pub detail: Option<String>,
 }
 

@@ -6,6 +6,7 @@ use colophon_signer::note::VerifierKey;
 
 use crate::anchors::TimeSide;
 use crate::copies::DECODED;
+use crate::model::ATTESTED;
 use crate::report::{Binding, Check, Verdict};
 use crate::text::{quoted, shown, time};
 use crate::{Case, Side, attestation, checks};
@@ -132,6 +133,13 @@ fn proven(case: &Case) -> Vec<String> {
             part(&model.name),
             part(&model.certificate)
         ));
+        if model.shown_by == Some(ATTESTED) {
+            list.push(
+                "The machine that the statement's key lives in is one of those that this certificate speaks of, by hardware's \
+                 evidence; and the program in it says that it had read the certified files."
+                    .into(),
+            );
+        }
     }
     match case.copies.binding() {
         Binding::Nonce => list.push(
@@ -278,8 +286,12 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
 fn uncertified(case: &Case) -> Option<String> {
     let model = case.model.report.as_ref()?;
     let digest = model.certificate.as_ref()?;
-    let known_by = model.known_by.as_deref().unwrap_or("not said how");
+    let known_by = model.shown_by.unwrap_or("not said how");
     Some(match (&model.detail, case.model.certified) {
+        (_, true) if model.shown_by == Some(ATTESTED) => "That the model server in that machine loaded the certified files: \
+            it does if its measured software does what whoever issued the certificate believes it does. A certificate \
+            vouches for files, not for what was done with them."
+            .to_owned(),
         (_, true) => format!(
             "That the server ran the certified files: that is the operator's word ({known_by}). A certificate vouches for \
              files, not for what was done with them."

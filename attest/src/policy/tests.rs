@@ -22,6 +22,20 @@ fn a_whole_policy_is_read() {
     assert!(policy.platforms[&Platform::Tdx].reference_values["mr_td"].contains("ab0123456789abcdef"));
 }
 
+/// As a model certificate carries it.
+#[test]
+fn its_spec_stands_in_other_files_as_the_same_policy() {
+    for spec in [
+        "  gpu: require\n  maxAge: 24h\n  maxCollateralAge: 30d\n  speaks: aci\n  platforms:\n    tdx:\n      referenceValues: {mr_td: [\"AB0123456789ABCDEF\"]}\n      tcb: {statuses: [UpToDate, SWHardeningNeeded], grace: 90d, rejectedAdvisories: [INTEL-SA-1], minimum: {pce_svn: 11}}\n    token: {issuers: [\"https://a\"]}\n",
+        "  platforms:\n    sev-snp:\n      referenceValues: {measurement: [aa], vmpl: [\"0\"]}\n",
+    ] {
+        let text = format!("{HEAD}spec:\n{spec}");
+        let carried = Policy::spec_of(&text).unwrap();
+        assert_eq!(Policy::from_spec("t", &carried).unwrap(), Policy::from_yaml(&text).unwrap(), "{carried}");
+    }
+    assert!(Policy::spec_of(&format!("{HEAD}spec:\n  platforms:\n    tdx: {{}}\n")).is_err());
+}
+
 #[test]
 fn unknown_keys_are_errors_with_their_place() {
     let reference = "referenceValues: {mr_td: [aa]}";

@@ -3,10 +3,12 @@
 mod check;
 
 use super::term;
+use crate::files;
 use crate::model::{read_authority, read_certificate, read_folder};
 use crate::proofs;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use colophon_attest::{Policy, Speaks, policy};
 use colophon_receipt::revocation::Reason;
 use colophon_signer::ec::EcKey;
 use colophon_signer::model::manifest::{GIT, is_name};
@@ -63,6 +65,10 @@ pub(super) struct CertifyArgs {
     /// Valid for so many days
     #[arg(long, value_name = "DAYS", default_value = "365", value_parser = clap::value_parser!(u64).range(1..=36_500))]
     days: u64,
+    /// What evidence of machines that run this model has to say, signed with the rest: an attestation policy, as
+    /// `attest pin` writes it
+    #[arg(long, value_name = "FILE")]
+    reference_values: Option<PathBuf>,
     /// A file or folder within DIR that is no part of the model; more than once if need be. Git's own are left out always
     #[arg(long, value_name = "PATH")]
     ignore: Vec<String>,
@@ -143,7 +149,8 @@ fn certify(args: &CertifyArgs) -> anyhow::Result<ExitCode> {
         (None, None) => hex::encode(public.id()),
     };
     let terms =
-        Terms::new(&args.name, &args.version, &issuer, args.from, args.from.saturating_add(args.days * DAY))?;
+        Terms::new(&args.name, &args.version, &issuer, args.from, args.from.saturating_add(args.days * DAY))?
+            .with_attestation(args.reference_values.as_deref().map(read_reference_values).transpose()?);
     let read =
         read_folder(&args.folder, &ignored(args)?, args.allow_symlinks, None, &AtomicBool::new(false))?;
     let terms = terms.with_circuits(circuits(args, &read.manifest)?)?;
@@ -170,6 +177,9 @@ fn certify(args: &CertifyArgs) -> anyhow::Result<ExitCode> {
         if let Some(terms) = &certificate.terms {
             println!("valid       {} to {}", time(terms.not_before), time(terms.not_after));
             print_circuits(terms);
+            if let Some(spec) = &terms.attestation {
+                println!("machines    {}", term::safe_line(&spec.to_string()));
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -203,6 +213,15 @@ fn print_circuits(terms: &Terms) {
         let (name, setup) = (term::safe_line(&circuit.name), term::safe_line(&circuit.setup));
         println!("circuit     {name}: vk {}, srs {}, setup {setup}{local}", circuit.circuit, circuit.srs);
     }
+}
+
+/// The `spec` of an attestation policy. How an upstream is asked is no business of a model's authority.
+fn read_reference_values(path: &Path) -> anyhow::Result<serde_json::Value> {
+    let shown = || format!("--reference-values {}", path.display());
+    let text = files::read_text(path, policy::MAX_BYTES).with_context(shown)?;
+    let values = Policy::from_yaml(&text).with_context(shown)?;
+    anyhow::ensure!(values.speaks() == Speaks::default(), "{}: `speaks` does not belong there", shown());
+    Policy::spec_of(&text).with_context(shown)
 }
 
 /// What is no part of the model: Git's files, what was named, and the certificate itself.

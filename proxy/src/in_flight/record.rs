@@ -3,7 +3,6 @@
 use super::{Ending, InFlight, is_event_stream};
 use crate::facts::{MAX_VALUE, bytes, version};
 use crate::head;
-use crate::model::identity::CONFIGURED;
 use crate::observe::ResponseSeen;
 use crate::upstream::signed::{Recorded, Signed};
 use colophon_receipt::fields::{
@@ -75,13 +74,14 @@ impl InFlight {
         let certificate = self.certified.as_ref().filter(|bound| self.app.model.is(bound));
         let certificate =
             certificate.filter(|bound| bound.is_of(said.model.as_deref().or(requested.as_deref())));
-        let known_by = certificate.map(|_| CONFIGURED).or(named.then_some("observed"));
+        let known =
+            certificate.map(|bound| bound.known_by()).or(named.then_some(("observed", "operator_asserted")));
         Model {
             requested,
             reported: said.model.as_deref().map(Cow::Borrowed),
             certificate: certificate.map(|bound| bound.digest),
-            known_by: known_by.map(Cow::Borrowed),
-            source: known_by.map(|_| "operator_asserted".into()),
+            known_by: known.map(|(known_by, _)| known_by.into()),
+            source: known.map(|(_, source)| source.into()),
         }
         .write(fields::MODEL, &mut set);
         fields::write_sampling(&asked.sampling, &mut set);

@@ -9,31 +9,31 @@ use crate::config::ModelOptions;
 use crate::files;
 use crate::model::cache::Cache;
 use crate::model::folder::{self, Stamp};
-use crate::model::{compare, in_words, read_authority, stamps_of};
+use crate::model::{compare, counts, in_words, now, refusal, stamps_of};
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
+use colophon_attest::Source;
 use colophon_ledger::{Done, Open};
 use colophon_receipt::fields::{self, Failure, Model, Operation, Times};
 use colophon_receipt::merkle::sha256;
 use colophon_receipt::record::{FieldSet, RecordId, seal};
 use colophon_receipt::{Hash, Level, Outcome};
 use colophon_signer::model::certificate::{self, ModelCertificate};
-use colophon_signer::model::{Authority, Standing, authority};
-use colophon_verify::time;
+use colophon_signer::model::{Standing, authority};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 /// So many certificates are still handed out after others took their place.
 const KEPT: usize = 16;
-/// How a certificate is known, in records.
-pub const CONFIGURED: &str = "configured";
+/// How a certificate is known by the operator's word alone, in records.
+const CONFIGURED: &str = "configured";
 /// Longest reason in a record, bytes.
 const MAX_REASON: usize = 512;
 
@@ -45,9 +45,22 @@ pub struct Bound {
     /// The model's name.
     pub name: String,
     served_as: Vec<String>,
+    /// What the certificate says of machines that run the model: the `spec` of an attestation policy.
+    machines: Option<serde_json::Value>,
+    /// How this machine is known as one of them, by evidence about the key that signs; nothing where it is not, or was not
+    /// looked at yet.
+    attested: OnceLock<Source>,
 }
 
 impl Bound {
+    /// How the certificate is known, and whose word that is.
+    pub fn known_by(&self) -> (&'static str, &'static str) {
+        match self.attested.get() {
+            Some(source) => ("attested", source.as_str()),
+            None => (CONFIGURED, Source::OperatorAsserted.as_str()),
+        }
+    }
+
     /// Whether it is of the model that an exchange names, as far as names were given.
     pub fn is_of(&self, name: Option<&[u8]>) -> bool {
         self.served_as.is_empty()
@@ -287,6 +300,8 @@ impl Sources {
             digest: certificate.digest(),
             name: certificate.name().to_owned(),
             served_as: self.options.model_served_as.clone(),
+            machines: certificate.terms.as_ref().and_then(|terms| terms.attestation.clone()),
+            attested: OnceLock::new(),
         };
         let seen = Seen { certificate: bound.digest, authority, refused: None, stamps: read.stamps };
         Ok(Judged { bound: Arc::new(bound), file: file.into(), seen })
@@ -308,14 +323,8 @@ impl Sources {
         let Some(path) = &self.options.model_authority else {
             return Ok((None, unverified(certificate)));
         };
-        let issuer = certificate.terms.as_ref().map_or("the key given", |terms| &terms.issuer);
         let digest = sha256(&files::read(path, authority::MAX_BYTES)?);
-        let authority: Authority = read_authority(path, issuer)?;
-        let refused = match authority.signed(certificate) {
-            Err(error) => Some(error.to_string()),
-            Ok(()) => refusal(&authority.standing(certificate, now())),
-        };
-        Ok((Some(digest), refused))
+        Ok((Some(digest), counts(path, certificate)?))
     }
 }
 
@@ -326,18 +335,6 @@ fn unverified(certificate: &ModelCertificate) -> Option<String> {
         now if now < terms.not_before => refusal(&Standing::NotYet(terms.not_before)),
         now if now > terms.not_after => refusal(&Standing::Expired(terms.not_after)),
         _ => None,
-    }
-}
-
-/// Why a certificate does not count, if it does not.
-pub fn refusal(standing: &Standing) -> Option<String> {
-    match standing {
-        Standing::Good | Standing::Timeless => None,
-        Standing::NotYet(from) => Some(format!("the certificate is valid only from {} on", time(*from))),
-        Standing::Expired(until) => Some(format!("the certificate expired at {}", time(*until))),
-        Standing::Revoked(revoked) => {
-            Some(format!("the certificate is revoked ({}) from {} on", revoked.reason, time(revoked.from)))
-        }
     }
 }
 
@@ -353,15 +350,31 @@ impl Drop for Stopping {
 async fn bind(app: &App, before: Option<&Bound>, bound: &Arc<Bound>) {
     let digest = hex::encode(bound.digest);
     app.metrics.model_certified.set(1);
-    let record = note(app, "model.certified", &bound.digest, None).await;
+    attested(app, bound).await;
+    let record = note(app, "model.certified", bound, None).await;
     let (model, replaces) = (&bound.name, before.map(|before| hex::encode(before.digest)));
     app.model.name(bound.clone());
     tracing::info!(model, certificate = digest, replaces, record, "records name this model certificate");
 }
 
+/// Looks whether this machine is one of those that the certificate speaks of, by its own evidence.
+async fn attested(app: &App, bound: &Arc<Bound>) {
+    let (Some(attesting), true) = (app.attesting.clone(), bound.machines.is_some()) else { return };
+    let of = bound.clone();
+    let judged = tokio::task::spawn_blocking(move || {
+        of.machines.as_ref().map(|machines| attesting.is_one_of(machines)).transpose()
+    });
+    match judged.await {
+        Ok(Ok(Some(source))) => drop(bound.attested.set(source)),
+        Ok(Ok(None)) => {}
+        Ok(Err(why)) => tracing::warn!(why, "this machine is none of those that the model certificate names"),
+        Err(error) => tracing::error!(%error, "the model certificate is not compared with the evidence"),
+    }
+}
+
 async fn lapse(app: &App, bound: &Bound, why: &str) {
     app.metrics.model_certified.set(0);
-    let record = note(app, "model.lapsed", &bound.digest, Some(why)).await;
+    let record = note(app, "model.lapsed", bound, Some(why)).await;
     let certificate = hex::encode(bound.digest);
     tracing::error!(
         model = bound.name,
@@ -373,8 +386,8 @@ async fn lapse(app: &App, bound: &Bound, why: &str) {
 }
 
 /// Writes a `model-change` record; its id, for the log line.
-async fn note(app: &App, operation: &'static str, certificate: &Hash, why: Option<&str>) -> Option<String> {
-    match record(app, operation, certificate, why).await {
+async fn note(app: &App, operation: &'static str, bound: &Bound, why: Option<&str>) -> Option<String> {
+    match record(app, operation, bound, why).await {
         Ok(id) => Some(colophon_receipt::record::id_text(&id)),
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), operation, "the record of this change is lost");
@@ -386,13 +399,14 @@ async fn note(app: &App, operation: &'static str, certificate: &Hash, why: Optio
 async fn record(
     app: &App,
     operation: &'static str,
-    certificate: &Hash,
+    bound: &Bound,
     why: Option<&str>,
 ) -> anyhow::Result<RecordId> {
     let ledger = &app.ledger;
     let received = ledger.now();
     let id = ledger.new_id(received / 1000);
     let times = Times { received: Some(received), clock: Some("system".into()), ..Times::default() };
+    let (known_by, source) = bound.known_by();
     let fields = |times: Times<'_>| {
         let mut set = FieldSet::new();
         Operation {
@@ -402,9 +416,9 @@ async fn record(
         }
         .write(fields::OPERATION, &mut set);
         Model {
-            certificate: Some(*certificate),
-            known_by: Some(CONFIGURED.into()),
-            source: Some("operator_asserted".into()),
+            certificate: Some(bound.digest),
+            known_by: Some(known_by.into()),
+            source: Some(source.into()),
             ..Model::default()
         }
         .write(fields::MODEL, &mut set);
@@ -435,10 +449,4 @@ async fn record(
             Ok(id)
         }
     }
-}
-
-/// µs since the epoch.
-fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }

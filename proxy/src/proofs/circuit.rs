@@ -3,7 +3,7 @@
 use crate::files;
 use crate::model::digests::{self, Digesting};
 use crate::model::folder;
-use crate::model::identity::refusal;
+use crate::model::refusal;
 use crate::model::{read_authority, read_certificate};
 use anyhow::Context as _;
 use bytes::Bytes;

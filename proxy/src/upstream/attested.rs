@@ -8,6 +8,7 @@ use super::{Io, NoAnswer, UpstreamBody};
 use crate::attestation::read_collateral;
 use crate::forward::chain;
 use crate::metrics::UpstreamEvidence;
+use crate::model::vouched::Vouched;
 use crate::request_body::RequestBody;
 use bytes::Bytes;
 use colophon_attest::document::MAX_BYTES;
@@ -37,6 +38,8 @@ pub(crate) struct Demand {
     pub(crate) name: Arc<str>,
     pub(crate) authority: Authority,
     pub(crate) policy: Policy,
+    /// The model certificate that this stands in.
+    pub(crate) vouched: Option<Vouched>,
     /// Roots of simulations that count, for tests.
     pub(crate) simulated: Option<Arc<SimulatedRoots>>,
     /// Collateral for evidence that comes without; read each time, since it goes stale.
@@ -263,6 +266,9 @@ impl Demand {
         identity: &Identity,
         asked_at: Instant,
     ) -> Result<Session, Refusal> {
+        if let Some(vouched) = &self.vouched {
+            vouched.counts().map_err(Refusal::Policy)?;
+        }
         let now = jiff::Timestamp::now();
         let question = Question {
             at: u64::try_from(now.as_second()).unwrap_or(0),

@@ -40,6 +40,10 @@ pub struct Terms {
     /// Circuits of the model: a proof about it has to be under one of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub circuits: Vec<Circuit>,
+    /// What evidence of machines that run this model has to say: the `spec` of an attestation policy, which is only carried
+    /// here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attestation: Option<serde_json::Value>,
 }
 
 /// Why a file is no certificate.
@@ -172,6 +176,7 @@ impl Terms {
             not_before,
             not_after,
             circuits: Vec::new(),
+            attestation: None,
         };
         terms.check()?;
         Ok(terms)
@@ -185,6 +190,12 @@ impl Terms {
         let terms = Terms { circuits, ..self };
         terms.check()?;
         Ok(terms)
+    }
+
+    /// The same with what evidence of machines that run the model has to say: an object, the `spec` of an attestation policy.
+    #[must_use]
+    pub fn with_attestation(self, spec: Option<serde_json::Value>) -> Terms {
+        Terms { attestation: spec, ..self }
     }
 
     fn check(&self) -> Result<(), CertificateError> {
@@ -206,6 +217,9 @@ impl Terms {
             )),
             () if self.circuits.iter().enumerate().any(twice) => {
                 Err(CertificateError::Terms("one circuit is there twice"))
+            }
+            () if self.attestation.as_ref().is_some_and(|spec| !spec.is_object()) => {
+                Err(CertificateError::Terms("attestation is an object: the spec of an attestation policy"))
             }
             () => Ok(()),
         }

@@ -4,7 +4,7 @@
 //! the record counts as `tee` where the evidence does, whatever this proxy is (DESIGN section 8).
 
 use colophon_attest::told::{Known, verify_kept};
-use colophon_attest::{Collateral, Question, Report, Source};
+use colophon_attest::{Collateral, Policy, Question, Refusal, Report, Source};
 use colophon_receipt::Level;
 use colophon_receipt::fields::{Upstream, UpstreamSigned};
 use colophon_receipt::merkle::sha256;
@@ -32,9 +32,25 @@ pub(crate) struct UpstreamSide {
     pub(crate) signed: bool,
     /// The highest level that it can show, without this proxy's word.
     pub(crate) level: Level,
+    document: Vec<u8>,
+    /// The time that it was judged at, s.
+    at: u64,
 }
 
 impl UpstreamSide {
+    /// What it counts for by other reference values than the trust file's, its signature aside.
+    pub(crate) fn by(&self, policy: &Policy, trust: Option<&Trust>) -> Result<Level, Refusal> {
+        let simulated = simulated_roots(trust);
+        let question = Question {
+            at: self.at,
+            policy: Some(policy),
+            simulated: simulated.as_ref(),
+            ..Question::default()
+        };
+        let known = verify_kept(&self.document, &Collateral::default(), &question)?;
+        Ok(level(&known.reports, self.before.is_some()))
+    }
+
     /// Whether any piece is simulated.
     pub(crate) fn simulated(&self) -> bool {
         self.reports.iter().any(Report::is_simulated)
@@ -72,12 +88,15 @@ pub(crate) fn check(
     };
     let attested = attested?;
     let before = stamps.upper().map(|stamp| stamp.time);
+    let document = receipt.upstream_evidence.as_ref()?.0.clone();
     Some(UpstreamSide {
         level: shown(level(&attested.reports, before.is_some()), signed),
         source: attested.reports.iter().map(|report| report.source).min().unwrap_or(Source::OperatorAsserted),
         reports: attested.reports,
+        at: before.or(at)? / 1_000_000,
         before,
         signed,
+        document,
     })
 }
 

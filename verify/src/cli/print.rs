@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::Model;
+use crate::report::{Compared, Model};
 use crate::text::time;
 use crate::{Binding, Report, Status, Verdict, checks};
 
@@ -147,6 +147,7 @@ impl Printer {
         let source = model.source.as_ref().map(|source| format!(", {source}")).unwrap_or_default();
         let names = if names.is_empty() { "named in neither request nor answer".to_owned() } else { names };
         self.fact("model", &format!("{names}; known by: {known}{source}"));
+        self.compared("the evidence of the server that answered", model.upstream_evidence.as_ref());
         let Some(digest) = &model.certificate else { return };
         let standing = match (&model.name, &model.issuer, model.standing) {
             (Some(name), issuer, Some(standing)) => {
@@ -157,6 +158,20 @@ impl Printer {
             _ => "not given".to_owned(),
         };
         self.fact("", &format!("certificate {digest}: {standing}"));
+        self.compared("the evidence about the key", model.evidence.as_ref());
+        if let Some(shown) = model.shown_by.filter(|shown| model.known_by.as_deref() != Some(*shown)) {
+            self.fact("", &format!("of \"{known}\" the receipt shows no more than {shown}"));
+        }
+    }
+
+    fn compared(&mut self, what: &str, compared: Option<&Compared>) {
+        let Some(compared) = compared else { return };
+        let how = match (&compared.detail, compared.counts) {
+            (Some(why), _) => format!("is not as the certificate says: {why}"),
+            (None, true) => "is as the certificate says".to_owned(),
+            (None, false) => "is as the certificate says, but no dated evidence of hardware".to_owned(),
+        };
+        self.fact("", &format!("{what} {how}"));
     }
 
     fn list(&mut self, title: &str, mark: &str, style: &str, items: &[String]) {

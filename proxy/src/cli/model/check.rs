@@ -2,8 +2,7 @@
 
 use super::print_circuits;
 use crate::cli::term;
-use crate::model::identity::refusal;
-use crate::model::{compare, read_authority, read_certificate};
+use crate::model::{compare, read_authority, read_certificate, refusal};
 use clap::Args;
 use colophon_signer::model::{Difference, ModelCertificate};
 use colophon_verify::cli::parse_time;
@@ -71,6 +70,9 @@ fn print(certificate: &ModelCertificate, verdict: &str, refused: Option<&str>, d
             println!("issuer      {}", shown(&terms.issuer));
             println!("valid       {} to {}", time(terms.not_before), time(terms.not_after));
             print_circuits(terms);
+            if let Some(spec) = &terms.attestation {
+                println!("machines    {}", shown(&spec.to_string()));
+            }
         }
         None => println!(
             "issuer      not said: a plain Model Signing signature, which has no version and never expires"
@@ -106,7 +108,8 @@ fn print_json(
 ) {
     let terms = certificate.terms.as_ref().map(|terms| {
         json!({"version": terms.version, "issuer": terms.issuer, "not_before": terms.not_before,
-               "not_after": terms.not_after, "circuits": terms.circuits})
+               "not_after": terms.not_after, "circuits": terms.circuits,
+               "attestation": terms.attestation})
     });
     let report = json!({
         "verdict": verdict,

@@ -46,6 +46,26 @@ fn what_is_issued_is_read_again_and_verifies() {
 }
 
 #[test]
+fn what_it_says_of_machines_is_signed_with_the_rest() {
+    let key = EcKey::generate().unwrap();
+    let spec = serde_json::json!({"platforms": {"tdx": {"referenceValues": {"mr_td": ["aa"]}}}});
+    let said = terms().with_attestation(Some(spec.clone()));
+    let manifest = manifest(&[("a", 1)]);
+    let file = ModelCertificate::issue(&manifest, said, &key).unwrap();
+    let read = ModelCertificate::parse(&file).unwrap();
+    read.verify(&key.public_key().unwrap()).unwrap();
+    assert_eq!(read.terms.unwrap().attestation, Some(spec));
+    let other = resigned(&file, &EcKey::generate().unwrap(), |statement| {
+        statement["predicate"]["colophon"]["attestation"]["platforms"]["tdx"]["referenceValues"]["mr_td"]
+            [0] = "bb".into();
+    });
+    let other = ModelCertificate::parse(&other).unwrap();
+    assert_eq!(other.verify(&key.public_key().unwrap()), Err(EcError::Signature));
+    let list = terms().with_attestation(Some(serde_json::json!([])));
+    assert!(matches!(ModelCertificate::issue(&manifest, list, &key), Err(CertificateError::Terms(_))));
+}
+
+#[test]
 fn a_key_is_kept_in_a_file_of_its_owner_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("key.pem");
