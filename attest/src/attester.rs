@@ -5,7 +5,7 @@ use crate::document::{Document, Keyset};
 use crate::evidence::Bundle;
 use crate::generate::GenerateError;
 #[cfg(feature = "generate")]
-use crate::generate::configfs;
+use crate::generate::{configfs, tpm};
 #[cfg(any(test, feature = "simulate"))]
 use crate::simulate::{DEFAULT_SEED, Faults, Simulation};
 use crate::{Collateral, Evidence, Platform, SimulatedRoots};
@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 /// Makes evidence about statements.
 pub enum Attester {
-    /// This machine, which has to be a confidential VM of this platform: `tdx` or `snp`.
+    /// This machine, which has to be of this platform: `tdx`, `snp`, `nitro` or `azure-vtpm`.
     Machine(Platform),
     /// A simulation: `simulated` or `simulated:SEED`. For tests; counts for `sign` at most.
     #[cfg(any(test, feature = "simulate"))]
@@ -27,6 +27,8 @@ impl FromStr for Attester {
         match text {
             "tdx" => return Ok(Attester::Machine(Platform::Tdx)),
             "snp" | "sev-snp" => return Ok(Attester::Machine(Platform::SevSnp)),
+            "nitro" => return Ok(Attester::Machine(Platform::Nitro)),
+            "azure-vtpm" => return Ok(Attester::Machine(Platform::AzureVtpm)),
             _ => {}
         }
         #[cfg(any(test, feature = "simulate"))]
@@ -37,7 +39,9 @@ impl FromStr for Attester {
             }
             _ => {}
         }
-        Err(format!("`{text}` can attest nothing here; give tdx, snp, or simulated:SEED for tests"))
+        Err(format!(
+            "`{text}` can attest nothing here; give tdx, snp, nitro, azure-vtpm, or simulated:SEED for tests"
+        ))
     }
 }
 
@@ -111,7 +115,11 @@ fn machine(
     report_data: [u8; 64],
     gpu_nonce: Option<[u8; 32]>,
 ) -> Result<Vec<Evidence>, GenerateError> {
-    let evidence = configfs::generate(&report_data)?;
+    let evidence = match platform {
+        Platform::Nitro => nitro(report_data)?,
+        Platform::AzureVtpm => tpm::azure::generate(&report_data)?,
+        _ => configfs::generate(&report_data)?,
+    };
     if evidence.platform() != platform {
         let why = format!("this machine is {}, not {platform}", evidence.platform());
         return Err(GenerateError::Unavailable(why));
@@ -119,6 +127,17 @@ fn machine(
     let mut pieces = vec![evidence];
     pieces.extend(gpus(gpu_nonce));
     Ok(pieces)
+}
+
+/// The nonce is in the statement already.
+#[cfg(feature = "nsm")]
+fn nitro(report_data: [u8; 64]) -> Result<Evidence, GenerateError> {
+    crate::generate::nsm::generate(&report_data, &[])
+}
+
+#[cfg(all(feature = "generate", not(feature = "nsm")))]
+fn nitro(_: [u8; 64]) -> Result<Evidence, GenerateError> {
+    Err(GenerateError::Unavailable("this program was built without AWS's library".into()))
 }
 
 #[cfg(not(feature = "generate"))]

@@ -5,6 +5,8 @@
 
 #[cfg(feature = "generate")]
 pub mod configfs;
+#[cfg(feature = "nsm")]
+pub mod nsm;
 #[cfg(feature = "nvml")]
 pub mod nvml;
 #[cfg(feature = "generate")]
@@ -12,8 +14,6 @@ pub mod tpm;
 
 use crate::Platform;
 use serde::Serialize;
-#[cfg(feature = "generate")]
-use std::path::Path;
 
 /// Why there is no evidence.
 #[derive(Debug, thiserror::Error)]
@@ -59,29 +59,33 @@ pub fn abilities() -> Vec<Ability> {
         }
         Err(error) => Ability { platform, able: false, why: error.to_string() },
     };
-    let device = |platform: Platform, path: &str| {
-        let there = Path::new(path).exists();
-        let why = if there {
-            format!("{path} is there, and this program does not ask it yet")
-        } else {
-            format!("there is no {path}")
-        };
-        Ability { platform, able: false, why }
+    let asked = |platform: Platform, looked: Result<(), GenerateError>, how: &str| match looked {
+        Ok(()) => Ability { platform, able: true, why: how.to_owned() },
+        Err(error) => Ability { platform, able: false, why: error.to_string() },
     };
     vec![
         by_provider(Platform::Tdx, configfs::TDX),
         by_provider(Platform::SevSnp, configfs::SEV_SNP),
         gpu(),
-        device(Platform::Nitro, "/dev/nsm"),
-        match tpm::look() {
-            Ok(()) => Ability {
-                platform: Platform::Tpm,
-                able: true,
-                why: format!("{}; counts for sign at most", tpm::DEVICE),
-            },
-            Err(error) => Ability { platform: Platform::Tpm, able: false, why: error.to_string() },
-        },
+        nitro(),
+        asked(Platform::AzureVtpm, tpm::azure::look(), "the HCL report and key of an Azure vTPM"),
+        asked(Platform::Tpm, tpm::look(), &format!("{}; counts for sign at most", tpm::DEVICE)),
     ]
+}
+
+#[cfg(feature = "nsm")]
+fn nitro() -> Ability {
+    let platform = Platform::Nitro;
+    match nsm::look() {
+        Ok(()) => Ability { platform, able: true, why: nsm::DEVICE.to_owned() },
+        Err(error) => Ability { platform, able: false, why: error.to_string() },
+    }
+}
+
+#[cfg(all(feature = "generate", not(feature = "nsm")))]
+fn nitro() -> Ability {
+    let why = "this program was built without AWS's library".to_owned();
+    Ability { platform: Platform::Nitro, able: false, why }
 }
 
 #[cfg(feature = "nvml")]

@@ -81,8 +81,7 @@ impl Simulation {
     }
 
     /// The SubjectPublicKeyInfo of [`ra_tls`](Simulation::ra_tls)'s certificate.
-    #[cfg(test)]
-    pub(crate) fn ra_tls_key(&self) -> Vec<u8> {
+    pub fn ra_tls_key(&self) -> Vec<u8> {
         let made = self.ra_tls("1.2.3.4", vec![0]);
         // Its key follows from seed and name, whatever it holds.
         colophon_signer::x509::Certificate::parse(&made)
@@ -91,8 +90,7 @@ impl Simulation {
     }
 
     /// A certificate with this extension.
-    #[cfg(test)]
-    pub(crate) fn ra_tls(&self, oid: &str, contents: Vec<u8>) -> Vec<u8> {
+    pub fn ra_tls(&self, oid: &str, contents: Vec<u8>) -> Vec<u8> {
         let extensions = [(oid, contents)];
         self.identity("RA-TLS", der::Curve::P256, Certificate::leaf(&extensions), None).certificate
     }

@@ -90,7 +90,7 @@ pub struct UpstreamOptions {
 /// Evidence of trusted execution environments.
 #[derive(Clone, Debug, Args)]
 pub struct AttestOptions {
-    /// Prove where this proxy runs: tdx or snp inside such a confidential VM; simulated:SEED for tests, which proves nothing
+    /// Prove where this proxy runs: tdx, snp or azure-vtpm inside such a confidential VM, nitro inside an enclave; simulated:SEED for tests, which proves nothing
     #[arg(long, env = "COLOPHON_ATTEST", value_name = "WHAT")]
     pub attest: Option<String>,
     /// What goes along with this proxy's evidence: Intel's collateral (JSON), certificates (PEM or DER); read each time

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use colophon_receipt::level::Outcome;
@@ -35,6 +35,8 @@ pub struct Options {
     pub state: Option<PathBuf>,
     /// Variables of its environment.
     pub env: Vec<(String, String)>,
+    /// What it finds as `/etc/hosts`: [`can_have_hosts`] says whether that is possible here.
+    pub hosts: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -46,6 +48,7 @@ impl Default for Options {
             data: None,
             state: None,
             env: Vec::new(),
+            hosts: None,
         }
     }
 }
@@ -277,9 +280,36 @@ fn spawn(folder: &Path, upstream: &str, options: &Options) -> Process {
         command.arg("--policy").arg(file);
     }
     command.args(&options.args);
+    if let Some(hosts) = &options.hosts {
+        command = with_hosts(&command, hosts);
+    }
     command.current_dir(folder).env("RUST_BACKTRACE", "1");
     command.envs(options.env.iter().map(|(name, value)| (name, value)));
     Process::start(&mut command, &folder.join("log"))
+}
+
+/// The same in a mount namespace of its own, with this file as `/etc/hosts`. The process stays the one that is started.
+fn with_hosts(command: &Command, hosts: &Path) -> Command {
+    let mut within = Command::new("unshare");
+    within.args(["--mount", "sh", "-c", "mount --bind \"$0\" /etc/hosts && exec \"$@\""]);
+    within.arg(hosts).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => within.env(name, value),
+            None => within.env_remove(name),
+        };
+    }
+    within
+}
+
+/// Whether a process can be given an `/etc/hosts` of its own: by Linux, to root. Where not, it says so, loudly.
+pub fn can_have_hosts() -> bool {
+    let able = Command::new("unshare").args(["--mount", "true"]).stderr(Stdio::null()).status();
+    let able = able.is_ok_and(|status| status.success());
+    if !able {
+        eprintln!("\n*** skipped: no mount namespace of its own (unshare --mount; it takes root) ***\n");
+    }
+    able
 }
 
 /// `colophon` with arguments, and without what the machine's owner has set for a proxy of their own.

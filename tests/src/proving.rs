@@ -61,8 +61,19 @@ impl Proving {
         prove: impl Fn(&Asked) -> Option<Vec<u8>> + Send + Sync + 'static,
         answer: impl Fn(&mut dyn std::io::Write) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
+        Self::serve_at(([127, 0, 0, 1], 0).into(), issued, config, prove, answer)
+    }
+
+    /// The same at this address.
+    pub fn serve_at(
+        at: SocketAddr,
+        issued: &Issued,
+        config: Arc<ServerConfig>,
+        prove: impl Fn(&Asked) -> Option<Vec<u8>> + Send + Sync + 'static,
+        answer: impl Fn(&mut dyn std::io::Write) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let spki = sha256(Certificate::parse(&issued.certificate).expect("a certificate").spki());
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let listener = TcpListener::bind(at).expect("a free port");
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared {
             received: Mutex::default(),
@@ -122,6 +133,11 @@ impl Proving {
             }
         });
         Self { address, shared }
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// Its URL.

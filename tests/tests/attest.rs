@@ -105,7 +105,7 @@ fn a_machine_says_what_it_can_prove() {
     let shown = said.split("not written: ").next().unwrap_or_default();
     let shown: Value = serde_json::from_str(shown).expect("JSON");
     assert_eq!(shown["nonce"], nonce.as_str());
-    assert_eq!(shown["can_prove"].as_array().unwrap().len(), 5);
+    assert_eq!(shown["can_prove"].as_array().unwrap().len(), 6);
     let generated = shown["attempts"].as_array().unwrap().iter().any(|attempt| attempt["generated"] == true);
     assert_eq!(code, if generated { 0 } else { 1 });
     // An empty bundle would look like evidence of something.

@@ -11,7 +11,7 @@ use colophon_receipt::fields::{self, Upstream};
 use colophon_receipt::level::{Level, Outcome};
 use colophon_receipt::record::RecordLeaf;
 use colophon_tests::client::get;
-use colophon_tests::colophon::{command, run};
+use colophon_tests::colophon::{Colophon, can_have_hosts, command, run};
 use colophon_tests::models::Bench;
 use colophon_tests::pause;
 use colophon_tests::proving::{Asked, Proving, answer, document, now, takes_simulated};
@@ -246,6 +246,45 @@ fn a_backend_that_is_swapped_shows_at_the_next_connection() {
     assert_eq!((server.received().len(), server.connections()), (1, 2));
     swapped.store(false, Ordering::SeqCst);
     assert_eq!(ask(&colophon).status(), 200, "and it is tried again");
+}
+
+/// The system's own resolver leads to another machine: it proves nothing there, or is a machine that does.
+#[test]
+fn a_name_that_moves_to_another_machine_shows_at_the_next_connection() {
+    if !can_have_hosts() {
+        return;
+    }
+    let scene = Scene::new();
+    let reply = answer(REPLY);
+    let reply =
+        String::from_utf8(reply).unwrap().replacen("\r\n", "\r\nconnection: close\r\n", 1).into_bytes();
+    let serve = |last: u8, port: u16, prove: Proof| {
+        let (config, reply) = (scene.issued.server(&["http/1.1"], None), reply.clone());
+        let at = ([127, 0, 0, last], port).into();
+        Proving::serve_at(at, &scene.issued, config, prove, move |to| to.write_all(&reply))
+    };
+    let first = serve(1, 0, proof(|asked| Some(good(asked))));
+    let nothing = answer(b"{}");
+    let second = serve(2, first.port(), proof(move |_| Some(nothing.clone())));
+    let third = serve(3, first.port(), proof(|asked| Some(good(asked))));
+    let hosts = scene.folder.path().join("hosts");
+    // Written in place: what is mounted is this very file.
+    let lead_to = |last: u8| std::fs::write(&hosts, format!("127.0.0.{last} enclave.test\n")).unwrap();
+    lead_to(1);
+    let url = format!("https://enclave.test:{}", first.port());
+    let ca = scene.folder.path().join("ca.pem").display().to_string();
+    let colophon = Colophon::start("http://127.0.0.1:9", |options| {
+        options.policy = Some(policy(&[("enclave", &url, &takes_simulated())]));
+        options.arg(&["--upstream-ca", &ca, "--attest-timeout", "2s", "--allow-simulated"]);
+        options.hosts = Some(hosts.clone());
+    });
+    assert_eq!(ask(&colophon).status(), 200);
+    lead_to(2);
+    assert_refused(&colophon, &ask(&colophon), "moved");
+    assert!(second.received().is_empty() && second.asked() > 0, "it got something but the question");
+    lead_to(3);
+    assert_eq!(ask(&colophon).status(), 200, "it proves itself as well");
+    assert_eq!((first.received().len(), third.received().len(), third.asked()), (1, 1, 1));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Quotes of this machine's TPM 2.0, by its own commands (TCG TPM 2.0 Library, part 3) over `/dev/tpmrm0`: no library is
-//! linked, and four commands are enough.
+//! linked, and a handful of commands is enough.
 //!
 //! The key is a restricted signing key of the null hierarchy: it needs no password, leaves nothing behind in the TPM, and is
 //! another one after each start. Nothing leads from it to a manufacturer, so the evidence counts for `sign` at most, as that of
 //! any software TPM does.
+
+pub mod azure;
 
 use super::GenerateError;
 use crate::bytes::Bytes;
@@ -59,15 +61,26 @@ const SPKI: [u8; 27] = [
 /// # Errors
 /// [`GenerateError`]: no TPM, no permission, or it refused.
 pub fn generate(report_data: &[u8]) -> Result<Evidence, GenerateError> {
-    let mut tpm = open(Path::new(DEVICE))?;
+    let quote = quote(&mut open(Path::new(DEVICE))?, report_data)?;
+    Ok(Evidence::Tpm(with_log(quote)))
+}
+
+/// The same of whatever answers as a TPM does, without this machine's event log: the socket of a software TPM, for example.
+///
+/// # Errors
+/// As [`generate`].
+pub fn generate_by(tpm: &mut (impl Read + Write), report_data: &[u8]) -> Result<Evidence, GenerateError> {
+    quote(tpm, report_data).map(Evidence::Tpm)
+}
+
+/// The same with the firmware's event log. One that does not lead to these PCRs, of another bank for example, shows nothing.
+fn with_log(quote: TpmQuote) -> TpmQuote {
     let log = File::open(EVENT_LOG).and_then(|file| {
         let mut log = Vec::new();
         file.take(MAX_LOG).read_to_end(&mut log).map(|_| log)
     });
-    let quote = quote(&mut tpm, report_data)?;
-    // A log that does not lead to these PCRs, of another bank for example, shows nothing.
-    let with_log = Evidence::Tpm(TpmQuote { event_log: log.ok(), ..quote.clone() });
-    Ok(if judge(&with_log).is_ok() { with_log } else { Evidence::Tpm(quote) })
+    let logged = TpmQuote { event_log: log.ok(), ..quote.clone() };
+    if judge(&Evidence::Tpm(logged.clone())).is_ok() { logged } else { quote }
 }
 
 /// Whether there is a TPM that may be asked.
@@ -96,21 +109,7 @@ fn open(device: &Path) -> Result<File, GenerateError> {
 fn quote(tpm: &mut (impl Read + Write), report_data: &[u8]) -> Result<TpmQuote, GenerateError> {
     let mut tpm = Commands(tpm);
     let (handle, key) = tpm.key()?;
-    let mut made = Err(GenerateError::Busy("the TPM, whose PCRs change,"));
-    for _ in 0..TRIES {
-        let quoted = tpm.quoted(handle, report_data).and_then(|(message, signature)| {
-            let pcrs = tpm.pcrs()?;
-            Ok(TpmQuote { message, signature, key: key.clone(), pcrs, event_log: None })
-        });
-        match quoted {
-            // What was extended between the two would not fit.
-            Ok(quote) if judge(&Evidence::Tpm(quote.clone())).is_err() => {}
-            other => {
-                made = other;
-                break;
-            }
-        }
-    }
+    let made = tpm.settled(handle, &key, report_data);
     let flushed = tpm.command(NO_SESSIONS, FLUSH_CONTEXT, &handle.to_be_bytes());
     made.and_then(|quote| flushed.map(|_| quote))
 }
@@ -205,6 +204,20 @@ impl<T: Read + Write> Commands<'_, T> {
             Ok((handle, spki))
         };
         read().map_err(unreadable)
+    }
+
+    /// A quote by this key with the PCRs that it is over.
+    fn settled(&mut self, handle: u32, key: &[u8], report_data: &[u8]) -> Result<TpmQuote, GenerateError> {
+        for _ in 0..TRIES {
+            let (message, signature) = self.quoted(handle, report_data)?;
+            let quote =
+                TpmQuote { message, signature, key: key.to_vec(), pcrs: self.pcrs()?, event_log: None };
+            // What was extended between the two would not fit.
+            if judge(&Evidence::Tpm(quote.clone())).is_ok() {
+                return Ok(quote);
+            }
+        }
+        Err(GenerateError::Busy("the TPM, whose PCRs change, or are signed by another key,"))
     }
 
     /// What the key signs: the quote and its signature.

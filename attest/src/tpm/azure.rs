@@ -9,6 +9,8 @@ use crate::verify::Question;
 use crate::{Collateral, Platform, Refusal, Report, intel, snp};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+#[cfg(feature = "generate")]
+use rsa::pkcs8::EncodePublicKey as _;
 use rsa::{BoxedUint, RsaPublicKey};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -19,21 +21,22 @@ const SIGNATURE: &[u8; 4] = b"HCLA";
 const HARDWARE_REPORT_LEN: usize = 1184;
 /// Kinds of hardware report.
 const SNP: u32 = 2;
-const TDX: u32 = 4;
+pub(crate) const TDX: u32 = 4;
 /// Hashes of the runtime data.
 const SHA256: u32 = 1;
 /// The name of the attestation key in the runtime data.
 const KEY: &str = "HCLAkPub";
 
 /// An HCL report taken apart.
-struct Hcl<'a> {
+pub(crate) struct Hcl<'a> {
     hardware: &'a [u8],
-    kind: u32,
+    /// Which hardware's report it holds.
+    pub(crate) kind: u32,
     runtime_data: &'a [u8],
 }
 
 impl<'a> Hcl<'a> {
-    fn parse(hcl: &'a [u8]) -> Result<Hcl<'a>, Refusal> {
+    pub(crate) fn parse(hcl: &'a [u8]) -> Result<Hcl<'a>, Refusal> {
         let wrong = |why: &str| Refusal::malformed(WHAT, why);
         let mut bytes = Bytes::new(hcl, WHAT);
         if bytes.array::<4>()? != *SIGNATURE {
@@ -51,7 +54,19 @@ impl<'a> Hcl<'a> {
         Ok(Hcl { hardware, kind, runtime_data })
     }
 
+    /// The key's SubjectPublicKeyInfo, DER.
+    #[cfg(feature = "generate")]
+    pub(crate) fn spki(&self) -> Result<Vec<u8>, Refusal> {
+        let der = self.rsa()?.to_public_key_der();
+        der.map(rsa::pkcs8::Document::into_vec)
+            .map_err(|error| Refusal::malformed("Azure runtime data", error.to_string()))
+    }
+
     fn key(&self) -> Result<Key, Refusal> {
+        Ok(Key::Rsa(Box::new(self.rsa()?)))
+    }
+
+    fn rsa(&self) -> Result<RsaPublicKey, Refusal> {
         #[derive(Deserialize)]
         struct RuntimeData {
             keys: Vec<Jwk>,
@@ -70,9 +85,7 @@ impl<'a> Hcl<'a> {
             let bytes = BASE64_URL_SAFE_NO_PAD.decode(text.unwrap_or_default()).unwrap_or_default();
             BoxedUint::from_be_slice_vartime(&bytes)
         };
-        let key =
-            RsaPublicKey::new(number(key.n), number(key.e)).map_err(|_| wrong("HCLAkPub is no RSA key"))?;
-        Ok(Key::Rsa(Box::new(key)))
+        RsaPublicKey::new(number(key.n), number(key.e)).map_err(|_| wrong("HCLAkPub is no RSA key"))
     }
 }
 

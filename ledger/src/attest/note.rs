@@ -40,3 +40,14 @@ impl Note {
         }
     }
 }
+
+/// The reader on its own, for fuzz targets.
+#[cfg(feature = "testing")]
+pub(crate) mod testing {
+    use super::Note;
+
+    /// Reads a note, and writes what was read.
+    pub fn read_note(bytes: &[u8]) -> Option<Vec<u8>> {
+        Note::read(bytes).ok().map(|note| note.encode())
+    }
+}

@@ -5,14 +5,14 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 
 /// swtpm, a real TPM 2.0 in software, of the test's own.
-struct SoftwareTpm {
+pub(super) struct SoftwareTpm {
     child: Child,
     folder: tempfile::TempDir,
 }
 
 impl SoftwareTpm {
     /// Starts one. Where there is none the test says so, loudly, and has nothing to do.
-    fn start() -> Option<SoftwareTpm> {
+    pub(super) fn start() -> Option<SoftwareTpm> {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name).display().to_string();
         let child = Command::new("swtpm")
@@ -38,7 +38,7 @@ impl SoftwareTpm {
         }
     }
 
-    fn connect(&self) -> UnixStream {
+    pub(super) fn connect(&self) -> UnixStream {
         for _ in 0..500 {
             if let Ok(stream) = UnixStream::connect(self.folder.path().join("tpm")) {
                 stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

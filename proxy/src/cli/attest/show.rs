@@ -5,7 +5,7 @@ use super::{BAD, Bytes, bytes};
 use anyhow::Context as _;
 use clap::Args;
 use colophon_attest::evidence::Bundle;
-use colophon_attest::generate::{Ability, GenerateError, abilities, configfs, nvml, tpm};
+use colophon_attest::generate::{Ability, GenerateError, abilities, configfs, nsm, nvml, tpm};
 use colophon_attest::{Collateral, Evidence, Question, verify};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub(super) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     Ok(if able { ExitCode::SUCCESS } else { ExitCode::from(BAD) })
 }
 
-/// Asks the confidential VM's kernel, every GPU, and the TPM.
+/// Asks the confidential VM's kernel, every GPU, the enclave's module, and the TPM.
 fn attempts(nonce: [u8; 32]) -> Vec<Attempt> {
     let mut report_data = [0; 64];
     report_data[..32].copy_from_slice(&nonce);
@@ -79,6 +79,8 @@ fn attempts(nonce: [u8; 32]) -> Vec<Attempt> {
         ),
         Err(error) => attempts.push(Attempt::of("GPUs (NVML)".into(), Err(error), nonce)),
     }
+    attempts.push(Attempt::of("Nitro enclave (NSM)".into(), nsm::generate(&report_data, &nonce), nonce));
+    attempts.push(Attempt::of("Azure vTPM".into(), tpm::azure::generate(&nonce), nonce));
     // Of qualifying data not every TPM takes more than a digest.
     attempts.push(Attempt::of("TPM 2.0".into(), tpm::generate(&nonce), nonce));
     attempts
