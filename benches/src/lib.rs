@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Bytes of the request body and of the whole answer: what a short chat takes.
+/// Bytes of the request body and of the whole answer, where nothing else is said: what a short chat takes.
 pub const BODY_BYTES: usize = 1536;
 
 /// What asks the upstream for a stream: `Accept` with this value.
@@ -38,14 +38,26 @@ pub async fn terminated() -> anyhow::Result<()> {
 /// A chat request whose body is [`BODY_BYTES`] long.
 #[must_use]
 pub fn request_body() -> String {
+    request_body_of(BODY_BYTES)
+}
+
+/// A chat request whose body has so many bytes, if it can be as short as that.
+#[must_use]
+pub fn request_body_of(bytes: usize) -> String {
     let head =
         r#"{"model":"bench-7b","temperature":0.7,"max_tokens":256,"messages":[{"role":"user","content":""#;
-    padded(head, r#""}]}"#)
+    padded(head, r#""}]}"#, bytes)
 }
 
 /// A chat completion of [`BODY_BYTES`].
 #[must_use]
 pub fn answer_body() -> String {
+    answer_body_of(BODY_BYTES)
+}
+
+/// A chat completion of so many bytes, if it can be as short as that.
+#[must_use]
+pub fn answer_body_of(bytes: usize) -> String {
     let head = concat!(
         r#"{"id":"chatcmpl-0123456789abcdef0123456789abcdef","object":"chat.completion","created":1790000000,"#,
         r#""model":"bench-7b","choices":[{"index":0,"message":{"role":"assistant","content":""#,
@@ -54,7 +66,7 @@ pub fn answer_body() -> String {
         r#"","refusal":null,"tool_calls":[]},"logprobs":null,"finish_reason":"stop","stop_reason":null}],"#,
         r#""usage":{"prompt_tokens":310,"total_tokens":566,"completion_tokens":256,"prompt_tokens_details":null}}"#,
     );
-    padded(head, tail)
+    padded(head, tail, bytes)
 }
 
 /// One event of a streamed chat completion.
@@ -74,9 +86,9 @@ pub fn chunk(number: usize) -> String {
 /// The end of a streamed chat completion.
 pub const LAST_CHUNK: &str = "data: [DONE]\n\n";
 
-fn padded(head: &str, tail: &str) -> String {
+fn padded(head: &str, tail: &str, bytes: usize) -> String {
     const TEXT: &str = "The note at the end of a book says who made it, where and when. ";
-    let room = BODY_BYTES.saturating_sub(head.len() + tail.len());
+    let room = bytes.saturating_sub(head.len() + tail.len());
     let text: String = TEXT.chars().cycle().take(room).collect();
     format!("{head}{text}{tail}")
 }

@@ -4,6 +4,7 @@ use super::*;
 fn bodies_have_the_size_that_the_tables_name() {
     assert_eq!(request_body().len(), BODY_BYTES);
     assert_eq!(answer_body().len(), BODY_BYTES);
+    assert_eq!((request_body_of(1 << 20).len(), answer_body_of(1 << 16).len()), (1 << 20, 1 << 16));
 }
 
 #[test]

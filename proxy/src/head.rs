@@ -1,7 +1,7 @@
 //! Message heads: what is hop-by-hop and what the upstream may not say in our name (RFC 9110 section 7.6.1).
 
+use colophon_receipt::merkle;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use sha2::{Digest, Sha256};
 
 /// Headers that concern one connection only. `Trailer` is not among them: it names what follows end to end.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -168,18 +168,16 @@ fn split_members(value: &[u8]) -> Vec<&[u8]> {
 
 /// SHA-256 over `name: value\n` lines: names in lower case and ascending, the lines of one name in the order received.
 pub fn digest(headers: &HeaderMap) -> [u8; 32] {
-    let mut names: Vec<&HeaderName> = headers.keys().collect();
-    names.sort_unstable_by_key(|name| name.as_str());
-    let mut hasher = Sha256::new();
-    for name in names {
-        for value in headers.get_all(name) {
-            hasher.update(name.as_str());
-            hasher.update(b": ");
-            hasher.update(value.as_bytes());
-            hasher.update(b"\n");
+    // Lines of one name come together, in the order received, and a stable sort keeps them so.
+    let mut lines: Vec<(&HeaderName, &HeaderValue)> = headers.iter().collect();
+    lines.sort_by_key(|(name, _)| name.as_str());
+    let mut text = Vec::with_capacity(32 * lines.len());
+    for (name, value) in lines {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\n"] {
+            text.extend_from_slice(part);
         }
     }
-    hasher.finalize().into()
+    merkle::sha256(&text)
 }
 
 #[cfg(test)]

@@ -10,34 +10,52 @@ pub type Hash = [u8; 32];
 
 /// `SHA-256(bytes)`.
 pub fn sha256(bytes: &[u8]) -> Hash {
-    Sha256::digest(bytes).into()
+    sha256_of([bytes])
 }
 
-/// The hash of one leaf, `H(0x00 ‖ leaf)`.
-pub fn leaf_hash(leaf: &[u8]) -> Hash {
-    Sha256::new().chain_update([0x00]).chain_update(leaf).finalize().into()
-}
-
-/// The hash of an inner node, `H(0x01 ‖ left ‖ right)`.
+/// `SHA-256(part ‖ part ‖ …)`.
 ///
-/// Its 65 bytes are padded here and go straight to the compression function: most of a record's hashes are these.
-pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
-    let mut blocks = [0; 128];
-    blocks[0] = 0x01;
-    blocks[1..33].copy_from_slice(left);
-    blocks[33..65].copy_from_slice(right);
+/// What fits in two blocks is padded here and goes straight to the compression function: most of what is hashed for a
+/// record is as short as that, and the buffer of a running hash would cost half as much again as the hash.
+#[inline]
+pub fn sha256_of<const N: usize>(parts: [&[u8]; N]) -> Hash {
+    let len = parts.iter().map(|part| part.len()).sum::<usize>();
+    if len > SHORT {
+        return parts.iter().fold(Sha256::new(), |hash, part| hash.chain_update(part)).finalize().into();
+    }
+    let mut blocks = [0; 2 * BLOCK];
+    let mut at = 0;
+    for part in parts {
+        blocks[at..at + part.len()].copy_from_slice(part);
+        at += part.len();
+    }
     // FIPS 180-4 section 5.1.1: a one bit, zeros, the length in bits.
-    blocks[65] = 0x80;
-    blocks[126..].copy_from_slice(&(65u16 * 8).to_be_bytes());
+    blocks[at] = 0x80;
+    let padded = if at + 1 + 8 <= BLOCK { BLOCK } else { 2 * BLOCK };
+    blocks[padded - 8..padded].copy_from_slice(&(8 * len as u64).to_be_bytes());
     let mut state = SHA256_START;
-    let (blocks, _) = blocks.as_chunks::<64>();
-    compress256(&mut state, blocks);
+    compress256(&mut state, blocks[..padded].as_chunks::<BLOCK>().0);
     let mut hash = Hash::default();
     for (out, word) in hash.as_chunks_mut::<4>().0.iter_mut().zip(state) {
         *out = word.to_be_bytes();
     }
     hash
 }
+
+/// The hash of one leaf, `H(0x00 ‖ leaf)`.
+pub fn leaf_hash(leaf: &[u8]) -> Hash {
+    sha256_of([&[0x00], leaf])
+}
+
+/// The hash of an inner node, `H(0x01 ‖ left ‖ right)`.
+pub fn node_hash(left: &Hash, right: &Hash) -> Hash {
+    sha256_of([&[0x01], left, right])
+}
+
+/// Bytes of a block of SHA-256.
+const BLOCK: usize = 64;
+/// With a one bit and the length, so many bytes fill two.
+const SHORT: usize = 2 * BLOCK - 9;
 
 /// FIPS 180-4 section 5.3.3.
 const SHA256_START: [u32; 8] =

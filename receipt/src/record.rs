@@ -3,7 +3,6 @@
 use crate::cbor::{CborError, MapReader, Value};
 use crate::level::{Level, Outcome};
 use crate::merkle::{self, Hash};
-use sha2::{Digest, Sha256};
 
 /// The number of an exchange: UUIDv7 bytes.
 pub type RecordId = [u8; 16];
@@ -39,12 +38,7 @@ pub fn salt(seed: &Seed, number: u8) -> Salt {
 
 /// `salt_2k ‖ salt_2k+1`.
 fn salt_pair(seed: &Seed, k: u8) -> Hash {
-    let mut input = [0; SALT_DOMAIN.len() + 34];
-    let (domain, rest) = input.split_at_mut(SALT_DOMAIN.len());
-    domain.copy_from_slice(SALT_DOMAIN);
-    rest[..32].copy_from_slice(seed);
-    rest[32..].copy_from_slice(&u16::from(k).to_be_bytes());
-    merkle::sha256(&input)
+    merkle::sha256_of([SALT_DOMAIN, seed, &u16::from(k).to_be_bytes()])
 }
 
 fn half(pair: &Hash, number: u8) -> Salt {
@@ -56,7 +50,7 @@ fn half(pair: &Hash, number: u8) -> Salt {
 
 /// The leaf hash of a field: `H(0x00 ‖ salt ‖ cbor([number, value]))`.
 pub fn field_hash(salt: &Salt, encoded: &[u8]) -> Hash {
-    Sha256::new().chain_update([0x00]).chain_update(salt).chain_update(encoded).finalize().into()
+    merkle::sha256_of([&[0x00], salt, encoded])
 }
 
 /// The fields of one record, each as `cbor([number, value])`, in ascending number, one after the other.

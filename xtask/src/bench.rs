@@ -15,6 +15,7 @@ mod receipts;
 mod report;
 mod rounds;
 mod servers;
+mod shapes;
 mod tee;
 
 use std::fs;
@@ -68,6 +69,8 @@ enum Other {
     Peers(peers::PeersArgs),
     /// Measures what answering at `tee` adds to `sign`: with a warm lease, and on the first request
     Tee(tee::TeeArgs),
+    /// Measures other traffic: large bodies, many idle connections, HTTP/2, TLS, a thousand streams
+    Shapes(shapes::ShapesArgs),
     /// Counts instructions a request (valgrind) and fails where they have grown since they were last written down
     Quick(instructions::QuickArgs),
 }
@@ -80,6 +83,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     match &args.other {
         Some(Other::Peers(peers)) => return peers::run(peers),
         Some(Other::Tee(tee)) => return tee::run(tee),
+        Some(Other::Shapes(shapes)) => return shapes::run(shapes),
         Some(Other::Quick(quick)) => return instructions::run(quick),
         None if args.ledger => return ledger::bench(args),
         None => {}

@@ -1,4 +1,4 @@
-//! A model server that thinks of nothing: the same 1.5 KB chat completion at once, or a stream of events at a steady
+//! A model server that thinks of nothing: the same chat completion (1.5 KB) at once, or a stream of events at a steady
 //! pace where `Accept` asks for one.
 
 use std::convert::Infallible;
@@ -10,7 +10,9 @@ use std::time::Duration;
 use anyhow::Result;
 use bytes::Bytes;
 use clap::Parser;
-use colophon_benches::{EVENT_STREAM, LAST_CHUNK, answer_body, chunk, listen, request_body, terminated};
+use colophon_benches::{
+    BODY_BYTES, EVENT_STREAM, LAST_CHUNK, answer_body_of, chunk, listen, request_body_of, terminated,
+};
 use http::header::{ACCEPT, CONTENT_TYPE, SERVER};
 use http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -33,6 +35,9 @@ struct Args {
     /// Milliseconds between them
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..10_000))]
     every_ms: u64,
+    /// Bytes of the request body and of a whole answer
+    #[arg(long, default_value_t = BODY_BYTES)]
+    body_bytes: usize,
     /// Prints the request body of the run, for other clients to send, and ends
     #[arg(long)]
     print_request: bool,
@@ -49,13 +54,13 @@ struct Answers {
 async fn main() -> Result<()> {
     let args = Args::parse();
     if args.print_request {
-        println!("{}", request_body());
+        println!("{}", request_body_of(args.body_bytes));
         return Ok(());
     }
     let mut chunks: Vec<Bytes> = (0..args.chunks).map(|number| chunk(number).into()).collect();
     chunks.push(LAST_CHUNK.into());
     let every = Duration::from_millis(args.every_ms);
-    let answers = Arc::new(Answers { whole: answer_body().into(), chunks, every });
+    let answers = Arc::new(Answers { whole: answer_body_of(args.body_bytes).into(), chunks, every });
     let listener = listen().await?;
     let tasks = TaskTracker::new();
     let accept = async {

@@ -26,11 +26,27 @@ pub(super) fn ensure_wrk() -> Result<()> {
         return Ok(());
     }
     step("wrk, from the distribution", || {
-        run_quietly(Command::new("apt-get").args(["install", "--yes", "--no-install-recommends", "wrk"]))
-            .map(|_| ())
-            .context("the load generator wrk is needed: apt-get install wrk")
+        apt("wrk").context("the load generator wrk is needed: apt-get install wrk")
     })
 }
+
+/// h2load, the same way.
+pub(super) fn ensure_h2load() -> Result<()> {
+    if answers("h2load", "--version") {
+        return Ok(());
+    }
+    step("h2load, from the distribution", || {
+        apt("nghttp2-client").context("the load generator h2load is needed: apt-get install nghttp2-client")
+    })
+}
+
+fn apt(package: &str) -> Result<()> {
+    run_quietly(Command::new("apt-get").args(["install", "--yes", "--no-install-recommends", package]))
+        .map(drop)
+}
+
+/// The request's body, for those that read it from a file.
+const REQUEST: &str = "request.json";
 
 /// The script that tells wrk what to send, and what to say at the end.
 pub(super) fn write_script(folder: &Path, body: &str) -> Result<()> {
@@ -49,6 +65,7 @@ end
 "#
     );
     fs::write(folder.join("post.lua"), script)?;
+    fs::write(folder.join(REQUEST), body)?;
     Ok(())
 }
 
@@ -72,7 +89,19 @@ pub(super) fn wrk_with(
     connections: usize,
     time: Duration,
 ) -> Result<Load> {
-    let url = format!("http://{server}/v1/chat/completions");
+    wrk_at(folder, cores, &format!("http://{server}"), headers, connections, time)
+}
+
+/// The same at a server that is given by its URL's beginning, `https://…` say.
+pub(super) fn wrk_at(
+    folder: &Path,
+    cores: &[usize],
+    server: &str,
+    headers: &[String],
+    connections: usize,
+    time: Duration,
+) -> Result<Load> {
+    let url = format!("{server}/v1/chat/completions");
     let mut command = Command::new("taskset");
     command.args(["-c", &list(cores), "wrk", "--threads", "1"]);
     command.args(["--connections", &connections.to_string()]);
@@ -89,6 +118,33 @@ pub(super) fn wrk_with(
         bail!("{server}: {errors} errors in {requests} requests");
     }
     Ok(Load { requests, seconds: micros / 1e6, p50_us, p99_us })
+}
+
+/// POSTs for `time` over HTTP/2, with so many streams at once on each connection. Returns (requests, seconds).
+pub(super) fn h2load(
+    folder: &Path,
+    cores: &[usize],
+    server: SocketAddr,
+    (connections, streams): (usize, usize),
+    time: Duration,
+) -> Result<(f64, f64)> {
+    let seconds = time.as_secs().max(1);
+    let mut command = Command::new("taskset");
+    command.args(["-c", &list(cores), "h2load", "--threads", "1"]);
+    command.args(["-c", &connections.to_string(), "-m", &streams.to_string(), "-D", &seconds.to_string()]);
+    command.args(["-H", "content-type: application/json", "-d"]).arg(folder.join(REQUEST));
+    let out = run_quietly(command.arg(format!("http://{server}/v1/chat/completions")))?;
+    // "requests: 9 total, … 9 succeeded, 0 failed, …" and "status codes: 9 2xx, …"
+    let before = |word: &str| -> Option<f64> {
+        let (before, _) = out.split_once(&format!(" {word}"))?;
+        before.rsplit([' ', ',']).next()?.parse().ok()
+    };
+    let counts = before("succeeded").zip(before("failed")).zip(before("2xx"));
+    let ((succeeded, failed), good) = counts.with_context(|| format!("h2load said: {out}"))?;
+    if failed > 0.0 || good < succeeded || succeeded == 0.0 {
+        bail!("{server}: {failed} of {succeeded} requests failed, {good} were answered with a 2xx");
+    }
+    Ok((succeeded, seconds as f64))
 }
 
 /// Reads `streams` streams at once, `repeat` times. Returns how many events came.

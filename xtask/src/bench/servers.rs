@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::machine::{self, Machine};
 use super::{RELEASE, http, program_of};
-use crate::shell::{end, pause};
+use crate::shell::{end, pause, run_quietly};
 
 /// A contender listens within this time, or the run fails.
 const START: Duration = Duration::from_secs(60);
@@ -252,8 +252,27 @@ pub(super) fn pinned_to(cores: &[usize], program: &Path) -> Command {
     command
 }
 
+/// Makes `cert.pem` and `key.pem` for the loopback in the folder.
+pub(super) fn certificate(folder: &Path) -> Result<()> {
+    let mut openssl = Command::new("openssl");
+    openssl.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "2",
+    ]);
+    openssl.args(["-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1"]);
+    openssl.args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"]).arg(folder.join("key.pem"));
+    run_quietly(openssl.arg("-out").arg(folder.join("cert.pem"))).map(drop).context("openssl is needed")
+}
+
 /// `Fail`: an exchange whose record cannot be kept shall not look fast.
-fn policy_text(level: &str) -> String {
+pub(super) fn policy_text(level: &str) -> String {
     format!(
         "apiVersion: colophon.dev/v1alpha1\nkind: ProvenancePolicy\nmetadata: {{name: bench-{level}}}\n\
          spec:\n  defaults: {{level: commit, failurePolicy: Fail}}\n  clientMayRaiseTo: sign\n  rules:\n  \

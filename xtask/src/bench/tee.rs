@@ -13,7 +13,7 @@ use clap::Args;
 
 use super::machine::Machine;
 use super::rounds::{Spread, write_request_of};
-use super::servers::{Server, pinned_to};
+use super::servers::{Server, certificate, pinned_to};
 use super::{Folder, RELEASE, build, http, load, program};
 use crate::shell::{pause, run_quietly};
 
@@ -88,22 +88,7 @@ struct Scene {
 impl Scene {
     fn set(folder: &Path, machine: &Machine) -> Result<Scene> {
         let file = |name: &str| folder.join(name).display().to_string();
-        let mut openssl = Command::new("openssl");
-        openssl.args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "2",
-        ]);
-        openssl.args(["-subj", "/CN=bench", "-addext", "subjectAltName=IP:127.0.0.1"]);
-        openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-        openssl.args(["-keyout", &file("key.pem"), "-out", &file("cert.pem")]);
-        run_quietly(&mut openssl).context("openssl is needed")?;
+        certificate(folder)?;
         let upstream = pinned_to(&machine.load_cores, &program("fixed-upstream"));
         let upstream = Server::announced("direct", upstream)?;
         let mut inner = pinned_to(&machine.load_cores, &program("colophon"));

@@ -1,0 +1,288 @@
+//! `cargo xtask bench shapes`: what the usual run does not show. Large bodies, many idle connections, HTTP/2, TLS, a
+//! thousand streams at once. Whether some shape of traffic costs out of proportion is the question, so each is compared
+//! with `pass` of the same shape.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+
+use super::machine::{self, Machine};
+use super::report::{between, spread};
+use super::rounds::{CONNECTIONS, SETTLE, Spread};
+use super::servers::{Server, certificate, pinned_to, policy_text};
+use super::{Folder, RELEASE, build, load, program};
+use crate::shell::{pause, root, run_quietly};
+
+/// Connections that only wait.
+const IDLE: usize = 10_000;
+/// Streams that are read at once.
+const STREAMS: usize = 1_000;
+/// Connections and streams on each, over HTTP/2.
+const HTTP2: (usize, usize) = (4, 100);
+/// Everything is compared with the first.
+const LEVELS: [&str; 3] = ["pass", "commit", "sign"];
+
+/// What can be told to the run.
+#[derive(Args)]
+pub(crate) struct ShapesArgs {
+    /// Seconds of each measurement under load
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Rounds: every level is measured once in each
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=50))]
+    rounds: u64,
+    /// Measures the release builds that are there
+    #[arg(long)]
+    no_build: bool,
+    /// Measures and prints, and leaves docs/PERFORMANCE.md as it is
+    #[arg(long)]
+    no_write: bool,
+}
+
+/// A shape of traffic.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    /// As everywhere else: what the others are to be seen beside.
+    Usual,
+    /// Bodies of so many bytes, both ways.
+    Bodies(usize),
+    /// As usual, while [`IDLE`] more connections are open.
+    BesideIdle,
+    Http2,
+    Tls,
+}
+
+impl Shape {
+    const ALL: [Shape; 6] = [
+        Shape::Usual,
+        Shape::Bodies(64 << 10),
+        Shape::Bodies(1 << 20),
+        Shape::BesideIdle,
+        Shape::Http2,
+        Shape::Tls,
+    ];
+
+    fn title(self) -> String {
+        match self {
+            Shape::Usual => "1.5 KB up and down".into(),
+            Shape::Bodies(bytes) => format!("{} KB up and down", bytes >> 10),
+            Shape::BesideIdle => format!("1.5 KB, beside {IDLE} idle connections"),
+            Shape::Http2 => format!("1.5 KB, HTTP/2, {} streams on each of {} connections", HTTP2.1, HTTP2.0),
+            Shape::Tls => "1.5 KB, TLS 1.3".into(),
+        }
+    }
+
+    fn body_bytes(self) -> usize {
+        if let Shape::Bodies(bytes) = self { bytes } else { 1536 }
+    }
+}
+
+/// One level under one shape, in one round.
+#[derive(Clone, Copy)]
+struct Turn {
+    per_second: f64,
+    cpu_us: f64,
+}
+
+/// Measures, prints and writes the table.
+///
+/// # Errors
+/// When a load generator cannot be had, a contender fails, or an answer was not a 200.
+pub(super) fn run(args: &ShapesArgs) -> Result<()> {
+    load::ensure_wrk()?;
+    load::ensure_h2load()?;
+    if !args.no_build {
+        build(RELEASE)?;
+    }
+    let machine = Machine::look()?;
+    let mut text = format!(
+        "Machine: {}.\n{} rounds of {} s, {CONNECTIONS} connections where nothing else is said. Requests a second, CPU µs a \
+         request, and the latter's ratio to `pass` under the same shape.\n\n| |{}\n|---|{}\n",
+        machine.line(),
+        args.rounds,
+        args.seconds,
+        LEVELS.map(|level| format!(" `{level}` | CPU | of `pass` |")).concat(),
+        "---:|".repeat(3 * LEVELS.len()),
+    );
+    for shape in Shape::ALL {
+        let turns = measure(shape, &machine, args)?;
+        row(shape, &turns, &mut text);
+    }
+    text.push('\n');
+    text.push_str(&memory(&machine)?);
+    println!("{text}");
+    if !args.no_write {
+        let path = root().join("docs/PERFORMANCE.md");
+        let document = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        fs::write(&path, between(&document, "shapes", &text)?).with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
+fn row(shape: Shape, turns: &[Vec<Turn>], text: &mut String) {
+    let _ = write!(text, "| {} |", shape.title());
+    let base = turns.first().map_or(&[][..], Vec::as_slice);
+    for own in turns {
+        let per_second = Spread::of(own.iter().map(|turn| turn.per_second)).median;
+        let cpu = Spread::of(own.iter().map(|turn| turn.cpu_us)).median;
+        let ratio = Spread::of(own.iter().zip(base).map(|(own, base)| own.cpu_us / base.cpu_us));
+        let _ = write!(text, " {per_second:.0} | {cpu:.1} | {} |", spread(ratio, 2));
+    }
+    text.push('\n');
+}
+
+/// What stands on the stage while something is measured.
+struct Stage {
+    _upstream: Server,
+    servers: Vec<Server>,
+}
+
+impl Stage {
+    fn set(folder: &Path, machine: &Machine, bytes: usize, tls: bool) -> Result<Stage> {
+        let bytes = bytes.to_string();
+        let upstream = program("fixed-upstream");
+        let mut ask = std::process::Command::new(&upstream);
+        let request = run_quietly(ask.args(["--print-request", "--body-bytes", &bytes]))?;
+        load::write_script(folder, request.trim())?;
+        if tls {
+            certificate(folder)?;
+        }
+        let mut upstream = pinned_to(&machine.load_cores, &upstream);
+        upstream.args(["--body-bytes", &bytes]);
+        let upstream = Server::announced("direct", upstream)?;
+        let start = |level| {
+            let mut command = pinned_to(&[machine.proxy_core], &program("colophon"));
+            command.args(["serve", "--upstream", &format!("http://{}", upstream.listen)]);
+            if tls {
+                command.arg("--tls-cert").arg(folder.join("cert.pem"));
+                command.arg("--tls-key").arg(folder.join("key.pem"));
+            }
+            Server::serving(command, level, &folder.join(level), &policy_text(level))
+        };
+        let servers = LEVELS.into_iter().map(start).collect::<Result<_>>()?;
+        Ok(Stage { _upstream: upstream, servers })
+    }
+}
+
+/// All turns of each level.
+fn measure(shape: Shape, machine: &Machine, args: &ShapesArgs) -> Result<Vec<Vec<Turn>>> {
+    let folder = Folder::new()?;
+    let stage = Stage::set(&folder.0, machine, shape.body_bytes(), shape == Shape::Tls)?;
+    let mut all = vec![Vec::new(); LEVELS.len()];
+    let mut idle = Vec::new();
+    for server in &stage.servers {
+        turn(shape, &folder.0, machine, server, 1)?;
+    }
+    for round in 0..args.rounds {
+        for place in 0..LEVELS.len() {
+            // Another one begins in each round.
+            let at = (place + round as usize) % LEVELS.len();
+            let (Some(turns), Some(server)) = (all.get_mut(at), stage.servers.get(at)) else { continue };
+            if shape == Shape::BesideIdle {
+                // Anew for each: a server closes those that wait for too long.
+                idle = connected(server.listen)?;
+            }
+            let turn = turn(shape, &folder.0, machine, server, args.seconds)?;
+            drop(std::mem::take(&mut idle));
+            eprintln!(
+                "bench: {}: round {}: {:6}: {:.0}/s, {:.1} µs CPU",
+                shape.title(),
+                round + 1,
+                server.name,
+                turn.per_second,
+                turn.cpu_us
+            );
+            turns.push(turn);
+        }
+    }
+    Ok(all)
+}
+
+fn turn(shape: Shape, folder: &Path, machine: &Machine, server: &Server, seconds: u64) -> Result<Turn> {
+    let (cores, time) = (&machine.load_cores, Duration::from_secs(seconds));
+    let before = machine::cpu_seconds(server.pid())?;
+    let (requests, seconds) = match shape {
+        Shape::Http2 => load::h2load(folder, cores, server.listen, HTTP2, time)?,
+        _ => {
+            let scheme = if shape == Shape::Tls { "https" } else { "http" };
+            let url = format!("{scheme}://{}", server.listen);
+            let load = load::wrk_at(folder, cores, &url, &[], CONNECTIONS, time)?;
+            (load.requests, load.seconds)
+        }
+    };
+    // What follows the answers, a batch's closing say, is paid for by them.
+    pause(SETTLE);
+    let cpu = machine::cpu_seconds(server.pid())? - before;
+    Ok(Turn { per_second: requests / seconds, cpu_us: cpu * 1e6 / requests })
+}
+
+/// Connections that asked once and then wait, as clients with a pool leave them.
+fn connected(server: SocketAddr) -> Result<Vec<TcpStream>> {
+    let request = format!("GET /health HTTP/1.1\r\nHost: {server}\r\n\r\n");
+    let mut answer = vec![0; 16 << 10];
+    (0..IDLE)
+        .map(|number| {
+            let mut connection =
+                TcpStream::connect(server).with_context(|| format!("connection {number}"))?;
+            connection.set_read_timeout(Some(Duration::from_secs(10)))?;
+            connection.write_all(request.as_bytes())?;
+            if connection.read(&mut answer)? == 0 {
+                bail!("connection {number} was closed");
+            }
+            Ok(connection)
+        })
+        .collect()
+}
+
+/// Resident memory at rest, beside idle connections, and with many streams under way.
+fn memory(machine: &Machine) -> Result<String> {
+    let mut text = format!(
+        "| resident memory, MB | at rest | with {IDLE} idle connections | at most with {STREAMS} streams at once |\n\
+         |---|---:|---:|---:|\n"
+    );
+    for at in 0..LEVELS.len() {
+        // A stage for each: memory that one load took may not be given back before the next.
+        let folder = Folder::new()?;
+        let stage = Stage::set(&folder.0, machine, Shape::Usual.body_bytes(), false)?;
+        let Some(server) = stage.servers.get(at) else { continue };
+        let resident = || Ok::<_, anyhow::Error>(machine::resident_kb(server.pid())? as f64 / 1024.0);
+        let at_rest = resident()?;
+        let with_streams = most_resident(server, machine)? as f64 / 1024.0;
+        let idle = connected(server.listen)?;
+        pause(SETTLE);
+        let with_idle = resident()?;
+        drop(idle);
+        let _ = writeln!(
+            text,
+            "| Colophon, `{}` | {at_rest:.0} | {with_idle:.0} | {with_streams:.0} |",
+            server.name
+        );
+    }
+    Ok(text)
+}
+
+/// The most kB that the server had while [`STREAMS`] streams were read.
+fn most_resident(server: &Server, machine: &Machine) -> Result<u64> {
+    let (over, most) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let watch = scope.spawn(|| -> Result<()> {
+            while !over.load(Ordering::Relaxed) {
+                most.fetch_max(machine::resident_kb(server.pid())?, Ordering::Relaxed);
+                pause(Duration::from_millis(10));
+            }
+            Ok(())
+        });
+        let read = load::streams(&machine.load_cores, server.listen, STREAMS, 3);
+        over.store(true, Ordering::Relaxed);
+        watch.join().unwrap_or_else(|_| bail!("cannot watch the memory"))?;
+        read.map(drop)
+    })?;
+    Ok(most.into_inner())
+}
