@@ -131,3 +131,14 @@ fn a_node_is_the_plain_hash_of_its_65_bytes() {
         assert_eq!(node_hash(&left, &right), sha256(&[&[0x01][..], &left, &right].concat()));
     }
 }
+
+#[test]
+fn what_is_padded_here_is_sha_256_of_every_length() {
+    let text: Vec<u8> = (0..300).map(|n| n as u8).collect();
+    for len in 0..text.len() {
+        let (whole, at) = (&text[..len], len / 3);
+        let expected: Hash = Sha256::digest(whole).into();
+        assert_eq!(sha256(whole), expected, "{len}");
+        assert_eq!(sha256_of([&whole[..at], &[], &whole[at..]]), expected, "{len} in parts");
+    }
+}
