@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::model::identity::Identity;
 use crate::proofs::Proving;
 use crate::stamp::LogValue;
+use crate::telemetry::traces::Traces;
 use arc_swap::ArcSwap;
 use colophon_ledger::{Ledger, SignedHead};
 use colophon_policies::Policy;
@@ -45,6 +46,8 @@ pub struct App {
     pub model: Identity,
     /// Counters.
     pub metrics: Metrics,
+    /// Who is sent spans.
+    pub traces: Option<Arc<Traces>>,
     /// Every task that has to end before the process does.
     pub tasks: TaskTracker,
     /// Fires when patience with what is still under way is over.
@@ -80,12 +83,14 @@ impl App {
         enforcing: Enforcing,
         attesting: Option<Arc<Attesting>>,
         proving: Option<Arc<Proving>>,
+        traces: Option<Arc<Traces>>,
     ) -> Arc<App> {
         let head = ledger.head();
         let value = Arc::new(LogValue::new(&head));
-        let metrics = Metrics::new(&ledger, enforcing.evidence(), proving.clone());
+        let metrics = Metrics::new(&ledger, enforcing.evidence(), proving.clone(), traces.as_deref());
         Arc::new(App {
             metrics,
+            traces,
             model: Identity::default(),
             promise: format!(";durability={};mmd={}", ledger.durability().as_str(), mmd.as_secs()),
             ledger,

@@ -196,6 +196,40 @@ fn probe_path(path: &str) -> Result<String, String> {
     }
 }
 
+/// Where spans are sent.
+#[derive(Clone, Debug, Args)]
+pub struct OtlpOptions {
+    /// URL of an OpenTelemetry collector (OTLP over HTTP, protobuf) that gets a span an exchange, without content.
+    /// OTEL_EXPORTER_OTLP_ENDPOINT says the same, and OTEL_EXPORTER_OTLP_HEADERS is sent along
+    #[arg(id = "otlp_endpoint", long = "otlp-endpoint", env = "COLOPHON_OTLP_ENDPOINT", value_name = "URL")]
+    pub endpoint: Option<String>,
+    /// How many of the traces that begin here are sent, 0 to 1; of others, whoever began them has decided
+    #[arg(
+        id = "otlp_sample",
+        long = "otlp-sample",
+        env = "COLOPHON_OTLP_SAMPLE",
+        value_name = "SHARE",
+        default_value_t = 1.0,
+        value_parser = share
+    )]
+    pub sample: f64,
+    /// PEM file of the CAs that may sign the collector's certificate, instead of the system's
+    #[arg(id = "otlp_ca", long = "otlp-ca", env = "COLOPHON_OTLP_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
+impl OtlpOptions {
+    /// Where spans go, if anywhere.
+    pub fn endpoint(&self) -> Option<String> {
+        let of_all = || std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
+        self.endpoint.clone().or_else(of_all).filter(|url| !url.is_empty())
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "a number from 0 to 1".into())
+}
+
 /// Where log, batches and openings are kept.
 #[derive(Clone, Debug, Args)]
 pub struct StoreOptions {

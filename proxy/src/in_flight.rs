@@ -9,6 +9,7 @@ use crate::model::identity::Bound;
 use crate::observe::ResponseSeen;
 use crate::request_body::{self, SharedRequest};
 use crate::stamp::{self, Closing, LogValue, Stamp};
+use crate::telemetry::{Ended, Told};
 use crate::upstream::attested::Session;
 use crate::upstream::signed::{Signing, forget_trailers};
 use colophon_ledger::{Done, Durability, Finishing, Open, Ticket, Unfinished, WalError};
@@ -410,10 +411,10 @@ impl InFlight {
         // Before the fields: reading what the response said ends its reader.
         let outcome = self.outcome(ending);
         let body = self.response.as_ref().map_or(EMPTY_BODY, ResponseSeen::digest);
-        let set = self.fields(ending, completed, &body);
+        let (set, told) = self.fields(ending, completed, &body);
         let draw = self.facts.sampled.leaf;
         let record = seal_sampled(self.facts.id, completed, self.level, outcome, seed, set, draw);
-        Ok(Some(Sealed { record, body, outcome }))
+        Ok(Some(Sealed { record, body, outcome, completed, told }))
     }
 
     fn outcome(&self, ending: &Ending<'_>) -> Outcome {
@@ -433,8 +434,21 @@ impl InFlight {
     fn done(&mut self, sealed: Sealed) -> Option<(Ticket, Done)> {
         let ticket = self.ticket.take()?;
         let signatures = std::mem::take(&mut self.signatures);
-        let Sealed { record, outcome, .. } = sealed;
-        self.app.metrics.finished(self.level, outcome);
+        let Sealed { record, outcome, completed, told, .. } = sealed;
+        let (app, facts) = (&self.app, &self.facts);
+        app.metrics.finished(facts.decision.asked, self.level, outcome);
+        let ended = Ended {
+            api: facts.route.api,
+            outcome,
+            received_at: facts.received_at,
+            first_byte: self.first_byte,
+            completed,
+            told: &told,
+        };
+        app.metrics.gen_ai.ended(&ended);
+        if let Some(traces) = &app.traces {
+            traces.ended(facts, self.level, self.head.as_ref().map_or(0, |head| head.status), &ended);
+        }
         if outcome == Outcome::Complete && self.facts.route.api == Api::ModelChange {
             self.app.model.changed_by_api(&self.facts.route.operation);
         }
@@ -473,6 +487,9 @@ struct Sealed {
     record: colophon_receipt::record::Record,
     body: BodyDigest,
     outcome: Outcome,
+    /// µs.
+    completed: u64,
+    told: Told,
 }
 
 /// Whether a content type is that of server-sent events.

@@ -1,11 +1,14 @@
 //! Prometheus metrics of the process.
 
 use crate::proofs::Proving;
+use crate::telemetry::meters::Meters;
+use crate::telemetry::traces::Traces;
 use colophon_ledger::anchor::TsaCounts;
 use colophon_ledger::witness::WitnessCounts;
 use colophon_ledger::{KeyEvidenceCounts, Ledger};
 use colophon_receipt::{Level, Outcome};
 use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -22,6 +25,8 @@ pub use upstream_evidence::UpstreamEvidence;
 
 /// Levels that leave a record; `pass` is counted by the ledger.
 const LEVELS: [Level; 3] = [Level::Commit, Level::Sign, Level::Tee];
+/// Levels that a rule can ask for and that leave a record.
+const ASKED: [Level; 4] = [Level::Commit, Level::Sign, Level::Tee, Level::Zk];
 const OUTCOMES: [Outcome; 5] = [
     Outcome::Complete,
     Outcome::ClientAborted,
@@ -33,6 +38,10 @@ const OUTCOMES: [Outcome; 5] = [
 /// Counters that are touched on the hot path are single atomics; labels are put on when they are read.
 pub struct Metrics {
     registry: Registry,
+    /// Names that are everybody's, without our prefix.
+    shared: Registry,
+    /// By the semantic conventions for generative AI.
+    pub gen_ai: Meters,
     /// Exchanges that went on without a WAL frame.
     pub degraded: Counter,
     /// Connections open.
@@ -48,11 +57,20 @@ pub struct Metrics {
     /// 1 while records name a model certificate.
     pub model_certified: Gauge,
     finished: Vec<Vec<Counter>>,
+    /// By level asked, then by level granted.
+    levels: Vec<Vec<Counter>>,
 }
 
 impl Metrics {
     /// Registers everything.
-    pub fn new(ledger: &Ledger, evidence: &UpstreamEvidence, proving: Option<Arc<Proving>>) -> Metrics {
+    pub fn new(
+        ledger: &Ledger,
+        evidence: &UpstreamEvidence,
+        proving: Option<Arc<Proving>>,
+        traces: Option<&Traces>,
+    ) -> Metrics {
+        let mut shared = Registry::default();
+        let gen_ai = Meters::new(&mut shared);
         let mut registry = Registry::with_prefix("colophon");
         let exchanges = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
         let counter = |level: &Level, outcome: &Outcome| {
@@ -67,6 +85,13 @@ impl Metrics {
             "Exchanges that ended, by level granted and outcome",
             exchanges.clone(),
         );
+        let family = Family::<Vec<(&'static str, &'static str)>, Counter>::default();
+        let counter = |asked: &Level, granted: &Level| {
+            family.get_or_create(&vec![("asked", asked.as_str()), ("granted", granted.as_str())]).clone()
+        };
+        let levels = ASKED.iter().map(|asked| LEVELS.iter().map(|granted| counter(asked, granted)).collect());
+        let levels = levels.collect();
+        registry.register("levels", "Exchanges that ended, by level asked and level granted", family.clone());
         let (degraded, connections, receipts) = (Counter::default(), Gauge::default(), Counter::default());
         registry.register("degraded", "Exchanges that went on without a WAL frame", degraded.clone());
         registry.register("connections", "Client connections open", connections.clone());
@@ -83,6 +108,9 @@ impl Metrics {
         let help = "1 while records name a model certificate";
         registry.register("model_certified", help, model_certified.clone());
         evidence.register(&mut registry);
+        if let Some(traces) = traces {
+            traces.register(&mut registry);
+        }
         registry.register_collector(Box::new(LedgerCollector(ledger.clone())));
         if let Some(proving) = proving {
             let counted = &proving.counted;
@@ -99,6 +127,9 @@ impl Metrics {
         }
         Metrics {
             registry,
+            shared,
+            gen_ai,
+            levels,
             degraded,
             connections,
             receipts,
@@ -110,19 +141,24 @@ impl Metrics {
         }
     }
 
-    /// Counts an exchange that ended.
-    pub fn finished(&self, level: Level, outcome: Outcome) {
-        let row = LEVELS.iter().position(|known| *known == level).and_then(|row| self.finished.get(row));
-        let counter = row.and_then(|row| row.get(outcome.code() as usize));
-        if let Some(counter) = counter {
-            counter.inc();
-        }
+    /// Counts an exchange that ended: the level that the policy asked for, the one that was granted.
+    pub fn finished(&self, asked: Level, granted: Level, outcome: Outcome) {
+        let Some(column) = LEVELS.iter().position(|known| *known == granted) else { return };
+        let asked = ASKED.iter().position(|known| *known == asked);
+        let of = |rows: &[Vec<Counter>], row: usize, column: usize| {
+            rows.get(row).and_then(|row| row.get(column)).map(Counter::inc)
+        };
+        of(&self.finished, column, outcome.code() as usize);
+        asked.map(|row| of(&self.levels, row, column));
     }
 
     /// The OpenMetrics text.
     pub fn encode(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        for registry in [&self.registry, &self.shared] {
+            encode_registry(&mut text, registry)?;
+        }
+        encode_eof(&mut text)?;
         Ok(text)
     }
 }

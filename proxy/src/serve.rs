@@ -7,7 +7,7 @@ use crate::callers::Callers;
 use crate::cli::read_policy;
 use crate::config::{
     AttestOptions, DrandOptions, DurabilityMode, LedgerOptions, Limits, ListenOptions, LogRoleOptions,
-    LogUrlOptions, ModelOptions, TimestampOptions, UpstreamOptions, WitnessOptions, duration,
+    LogUrlOptions, ModelOptions, OtlpOptions, TimestampOptions, UpstreamOptions, WitnessOptions, duration,
 };
 use crate::drand::RoundServer;
 use crate::erase::Access;
@@ -19,6 +19,7 @@ use crate::policy_files::PolicyFiles;
 use crate::post::HttpPost;
 use crate::proofs::{ProofOptions, Provers, Proving};
 use crate::reload::PolicyFile;
+use crate::telemetry::traces::Traces;
 use crate::{accept, admin, health};
 use anyhow::Context as _;
 use clap::Args;
@@ -86,6 +87,9 @@ pub struct ServeOptions {
     /// Proofs.
     #[command(flatten)]
     pub proofs: ProofOptions,
+    /// Spans.
+    #[command(flatten)]
+    pub otlp: OtlpOptions,
     /// Limits.
     #[command(flatten)]
     pub limits: Limits,
@@ -184,6 +188,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let (ledger, keeper) = opened?;
     // Whoever has the lock writes it: it is always of the process that runs.
     let access = Access::create(&options.ledger.data, admin_listener.local_addr()?)?;
+    let traces = Traces::start(&options.otlp, &ledger.shard().name)?.map(Arc::new);
     let app = App::new(
         ledger,
         in_force,
@@ -196,6 +201,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         enforcing,
         attesting,
         proving.clone(),
+        traces,
     );
     let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let running = Running {
@@ -281,10 +287,12 @@ impl Running {
             self.app.kill.cancel();
             self.app.tasks.wait().await;
         }
-        self.keeper
-            .close()
-            .await
-            .context("the last batch could not be logged; it is in the WAL and will be at the next start")
+        let closed = self.keeper.close().await;
+        // After the records, of which none may be lost.
+        if let Some(traces) = &self.app.traces {
+            traces.drain().await;
+        }
+        closed.context("the last batch could not be logged; it is in the WAL and will be at the next start")
     }
 }
 

@@ -1,11 +1,11 @@
-//! A strict reader of OpenMetrics 1.0 text, for the types that the proxy has: counters and gauges.
+//! A strict reader of OpenMetrics 1.0 text, for the types that the proxy has: counters, gauges and histograms.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one name stands for.
 #[derive(Debug, Default, PartialEq)]
 pub struct Family {
-    /// `counter` or `gauge`.
+    /// `counter`, `gauge` or `histogram`.
     pub kind: String,
     /// The text after `# HELP`.
     pub help: String,
@@ -46,7 +46,9 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, Family>, String> {
             }
             match keyword {
                 "HELP" => value.clone_into(&mut family.help),
-                "TYPE" if ["counter", "gauge"].contains(&value) => value.clone_into(&mut family.kind),
+                "TYPE" if ["counter", "gauge", "histogram"].contains(&value) => {
+                    value.clone_into(&mut family.kind)
+                }
                 "UNIT" if name.ends_with(&format!("_{value}")) => {}
                 _ => return wrong("neither HELP nor a known TYPE nor the name's UNIT"),
             }
@@ -55,15 +57,20 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, Family>, String> {
         let Some((series, value)) = line.rsplit_once(' ') else { return wrong("not a sample") };
         let (name, labels) = series.split_once('{').map_or((series, None), |(name, rest)| (name, Some(rest)));
         let Some(family) = families.get_mut(&current) else { return wrong("a sample without a family") };
-        let suffix = if family.kind == "counter" { "_total" } else { "" };
-        if name.strip_suffix(suffix) != Some(&current) || family.kind.is_empty() {
+        let suffixes: &[&str] = match family.kind.as_str() {
+            "counter" => &["_total"],
+            "histogram" => &["_bucket", "_sum", "_count"],
+            "gauge" => &[""],
+            _ => &[],
+        };
+        if !suffixes.iter().any(|suffix| name.strip_suffix(suffix) == Some(&current)) {
             return wrong("a sample that is not of the family above");
         }
         if labels.is_some_and(|labels| !are_labels(labels)) {
             return wrong("labels");
         }
         let Ok(value) = value.parse::<f64>() else { return wrong("not a number") };
-        if family.kind == "counter" && !(value.is_finite() && value >= 0.0) {
+        if family.kind != "gauge" && !(value.is_finite() && value >= 0.0) {
             return wrong("a counter below zero");
         }
         if family.samples.insert(series.to_owned(), value).is_some() {

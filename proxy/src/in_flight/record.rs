@@ -4,6 +4,7 @@ use super::{Ending, InFlight, is_event_stream};
 use crate::facts::{MAX_VALUE, bytes, version};
 use crate::head;
 use crate::observe::ResponseSeen;
+use crate::telemetry::Told;
 use crate::upstream::signed::{Recorded, Signed};
 use colophon_receipt::fields::{
     self, Answer, BodyDigest, Context, Failure, Model, Operation, ResponseHead, Semantic, Times, Upstream,
@@ -15,7 +16,12 @@ use std::sync::PoisonError;
 
 impl InFlight {
     /// Gathers what is known now. Reading what the response said ends its reader.
-    pub(super) fn fields(&mut self, ending: &Ending<'_>, completed: u64, body: &BodyDigest) -> FieldSet {
+    pub(super) fn fields(
+        &mut self,
+        ending: &Ending<'_>,
+        completed: u64,
+        body: &BodyDigest,
+    ) -> (FieldSet, Told) {
         let facts = &self.facts;
         let mut set = FieldSet::new();
         let (mut asked, canonical, incomplete, received_body);
@@ -77,7 +83,7 @@ impl InFlight {
         let known =
             certificate.map(|bound| bound.known_by()).or(named.then_some(("observed", "operator_asserted")));
         Model {
-            requested,
+            requested: requested.as_deref().map(Cow::Borrowed),
             reported: said.model.as_deref().map(Cow::Borrowed),
             certificate: certificate.map(|bound| bound.digest),
             known_by: known.map(|(known_by, _)| known_by.into()),
@@ -94,11 +100,14 @@ impl InFlight {
             cache_write: said.usage.cache_write,
         }
         .write(fields::USAGE, &mut set);
+        // For a span; else nobody wants to know.
+        let finish_reasons =
+            self.app.traces.as_ref().map(|_| said.finish_reasons.clone()).unwrap_or_default();
         let (tools, arguments): (Vec<_>, Vec<_>) =
             said.tools.into_iter().map(|(name, arguments)| (name, arguments.to_vec())).unzip();
         let named = tools.iter().any(|name| !name.is_empty());
         Answer {
-            id: said.id.map(Cow::Owned),
+            id: said.id.as_deref().map(Cow::Borrowed),
             finish_reasons: (!said.finish_reasons.is_empty()).then_some(said.finish_reasons),
             system_fingerprint: said.system_fingerprint.map(Cow::Owned),
             error: said.error.map(Cow::Owned),
@@ -162,7 +171,16 @@ impl InFlight {
             UpstreamSigned { base: Some(base.into()), signature: Some(signature.into()) }
                 .write(fields::UPSTREAM_SIGNED, &mut set);
         }
-        set
+        let told = Told {
+            requested: requested.map(Cow::into_owned),
+            reported: said.model,
+            response_id: said.id,
+            finish_reasons,
+            input_tokens: said.usage.prompt,
+            output_tokens: said.usage.completion,
+            streamed,
+        };
+        (set, told)
     }
 }
 

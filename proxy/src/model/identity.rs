@@ -439,7 +439,7 @@ async fn record(
     let completed = ledger.stamp(&mut ticket);
     let set = fields(Times { completed: Some(completed), ..times });
     let record = seal(id, completed, Level::Commit, Outcome::Complete, ledger.new_seed()?, set);
-    app.metrics.finished(Level::Commit, Outcome::Complete);
+    app.metrics.finished(Level::Commit, Level::Commit, Outcome::Complete);
     match ledger.finish(ticket, Done::from(record)) {
         Ok(()) => Ok(id),
         Err(unfinished) => {
