@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::proofs::api;
-use crate::{bypass, erase, health};
+use crate::{bypass, erase, health, status};
 use bytes::Bytes;
 use colophon_listen::next_connection;
 use http::header::{self, HeaderValue};
@@ -64,12 +64,15 @@ async fn answer(app: &App, token: &str, request: Request<Incoming>) -> Response<
     if request.uri().path() == "/timestamp" {
         return timestamp(app, request.method()).await;
     }
+    if request.uri().path() == "/statusz" && health::is_read(request.method()) {
+        return status::answer(app);
+    }
     if !health::is_read(request.method()) {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here\n");
     }
     let known = health::of(app, request.uri().path()).await;
     known.unwrap_or_else(|| {
-        text(StatusCode::NOT_FOUND, "served here: /livez /readyz /metrics, and POST /timestamp\n")
+        text(StatusCode::NOT_FOUND, "served here: /livez /readyz /metrics /statusz, and POST /timestamp\n")
     })
 }
 

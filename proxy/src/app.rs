@@ -10,13 +10,14 @@ use crate::model::identity::Identity;
 use crate::proofs::Proving;
 use crate::stamp::LogValue;
 use crate::telemetry::traces::Traces;
+use crate::tls::ServerCertificate;
 use arc_swap::ArcSwap;
 use colophon_ledger::{Ledger, SignedHead};
 use colophon_policies::Policy;
 use colophon_receipt::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,6 +49,8 @@ pub struct App {
     pub metrics: Metrics,
     /// Who is sent spans.
     pub traces: Option<Arc<Traces>>,
+    /// When this process began, by its clock.
+    pub started: SystemTime,
     /// Every task that has to end before the process does.
     pub tasks: TaskTracker,
     /// Fires when patience with what is still under way is over.
@@ -56,6 +59,15 @@ pub struct App {
     pub draining: AtomicBool,
     /// `Colophon-Log` of the newest checkpoint; made once a checkpoint.
     log_value: ArcSwap<(Arc<SignedHead>, Arc<LogValue>)>,
+}
+
+/// What is there to be watched, or watches, beside the exchanges.
+#[derive(Default)]
+pub struct Watched {
+    /// Who is sent spans.
+    pub traces: Option<Arc<Traces>>,
+    /// The listener's certificate.
+    pub certificate: Option<Arc<ServerCertificate>>,
 }
 
 /// A policy and the digest that records name.
@@ -83,14 +95,15 @@ impl App {
         enforcing: Enforcing,
         attesting: Option<Arc<Attesting>>,
         proving: Option<Arc<Proving>>,
-        traces: Option<Arc<Traces>>,
+        watched: Watched,
     ) -> Arc<App> {
         let head = ledger.head();
         let value = Arc::new(LogValue::new(&head));
-        let metrics = Metrics::new(&ledger, enforcing.evidence(), proving.clone(), traces.as_deref());
+        let metrics = Metrics::new(&ledger, enforcing.evidence(), proving.clone(), &watched);
         Arc::new(App {
             metrics,
-            traces,
+            traces: watched.traces,
+            started: SystemTime::now(),
             model: Identity::default(),
             promise: format!(";durability={};mmd={}", ledger.durability().as_str(), mmd.as_secs()),
             ledger,

@@ -44,6 +44,7 @@ pub mod rolling;
 mod sampling;
 pub mod serve;
 pub mod stamp;
+mod status;
 pub mod telemetry;
 pub mod tls;
 pub mod upgrade;

@@ -1,8 +1,9 @@
 //! Prometheus metrics of the process.
 
+use crate::app::Watched;
 use crate::proofs::Proving;
 use crate::telemetry::meters::Meters;
-use crate::telemetry::traces::Traces;
+use crate::tls::ServerCertificate;
 use colophon_ledger::anchor::TsaCounts;
 use colophon_ledger::witness::WitnessCounts;
 use colophon_ledger::{KeyEvidenceCounts, Ledger};
@@ -59,6 +60,7 @@ pub struct Metrics {
     finished: Vec<Vec<Counter>>,
     /// By level asked, then by level granted.
     levels: Vec<Vec<Counter>>,
+    certificate: Option<Arc<ServerCertificate>>,
 }
 
 impl Metrics {
@@ -67,7 +69,7 @@ impl Metrics {
         ledger: &Ledger,
         evidence: &UpstreamEvidence,
         proving: Option<Arc<Proving>>,
-        traces: Option<&Traces>,
+        watched: &Watched,
     ) -> Metrics {
         let mut shared = Registry::default();
         let gen_ai = Meters::new(&mut shared);
@@ -108,8 +110,11 @@ impl Metrics {
         let help = "1 while records name a model certificate";
         registry.register("model_certified", help, model_certified.clone());
         evidence.register(&mut registry);
-        if let Some(traces) = traces {
+        if let Some(traces) = &watched.traces {
             traces.register(&mut registry);
+        }
+        if let Some(certificate) = watched.certificate.clone() {
+            registry.register_collector(Box::new(CertificateCollector(certificate)));
         }
         registry.register_collector(Box::new(LedgerCollector(ledger.clone())));
         if let Some(proving) = proving {
@@ -130,6 +135,7 @@ impl Metrics {
             shared,
             gen_ai,
             levels,
+            certificate: watched.certificate.clone(),
             degraded,
             connections,
             receipts,
@@ -150,6 +156,11 @@ impl Metrics {
         };
         of(&self.finished, column, outcome.code() as usize);
         asked.map(|row| of(&self.levels, row, column));
+    }
+
+    /// When the listener's certificate ends, s since the epoch.
+    pub fn certificate_ends(&self) -> Option<u64> {
+        self.certificate.as_ref()?.valid_until()
     }
 
     /// The OpenMetrics text.
@@ -237,6 +248,20 @@ fn key_evidence(counts: KeyEvidenceCounts, encoder: &mut DescriptorEncoder<'_>) 
         metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
     }
     Ok(())
+}
+
+/// When the listener's certificate ends, read when asked: it may have been replaced.
+#[derive(Debug)]
+struct CertificateCollector(Arc<ServerCertificate>);
+
+impl Collector for CertificateCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let Some(until) = self.0.valid_until() else { return Ok(()) };
+        let metric = ConstGauge::new(i64::try_from(until).unwrap_or(i64::MAX));
+        let help = "When the certificate that clients see ends, since the epoch";
+        let (name, kind) = ("tls_certificate_not_after_seconds", metric.metric_type());
+        metric.encode(encoder.encode_descriptor(name, help, None, kind)?)
+    }
 }
 
 /// Jobs in the queue of proofs, read when asked.

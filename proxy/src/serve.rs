@@ -1,6 +1,6 @@
 //! One life of the proxy: build, run, drain.
 
-use crate::app::App;
+use crate::app::{App, Watched};
 use crate::attestation::Attesting;
 use crate::attested::Enforcing;
 use crate::callers::Callers;
@@ -201,7 +201,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         enforcing,
         attesting,
         proving.clone(),
-        traces,
+        Watched { traces, certificate: certificate.clone() },
     );
     let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let running = Running {

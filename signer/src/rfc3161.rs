@@ -30,6 +30,11 @@ pub fn subject_name(certificate: &[u8]) -> Option<String> {
     certificate::Certificate::parse(certificate).ok().map(|certificate| certificate.name())
 }
 
+/// The last second in which a certificate (DER) is good, since the epoch; `None` where it is none.
+pub fn valid_until(certificate: &[u8]) -> Option<u64> {
+    certificate::Certificate::parse(certificate).ok().map(|certificate| certificate.not_after)
+}
+
 /// Media type of a request, RFC 3161 section 3.4.
 pub const QUERY_TYPE: &str = "application/timestamp-query";
 /// Media type of an answer.

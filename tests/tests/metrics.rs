@@ -75,3 +75,38 @@ fn metrics_are_open_metrics_and_true() {
         }
     }
 }
+
+#[test]
+fn the_status_page_says_what_runs_and_keeps_its_secrets() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+    let colophon = Colophon::signing(&upstream.url());
+    let fetched = Fetched::of(&post(colophon.listen(), "/v1/chat/completions", "{}"), colophon.listen());
+    let response = get(colophon.admin(), "/statusz");
+    assert_eq!((response.status(), response.header("content-type")), (200, Some("application/json")));
+    let text = response.text();
+    let status: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let receipt: serde_json::Value = serde_json::from_slice(&fetched.json).unwrap();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        (&status["policy"]["name"], &status["policy"]["file_is_wrong"]),
+        (&"sign-all".into(), &false.into())
+    );
+    assert_eq!(status["policy"]["digest"].as_str().map(str::len), Some(64));
+    assert_eq!(status["exchanges"]["recorded"], 1, "{text}");
+    assert_eq!(status["keeps_records"], true);
+    assert_eq!(status["dated"], serde_json::Value::Null);
+    assert!(receipt.to_string().contains(status["log"]["origin"].as_str().unwrap()));
+    assert!(status["log"]["size"].as_u64() >= Some(3), "{text}");
+    for secret in std::fs::read_dir(colophon.data()).unwrap().map(|entry| entry.unwrap().path()) {
+        let Ok(secret) = std::fs::read_to_string(&secret) else { continue };
+        assert!(
+            secret.trim().is_empty() || !text.contains(secret.trim()),
+            "a file of the data folder is in {text}"
+        );
+    }
+    assert_eq!(get(colophon.listen(), "/statusz").status(), 200, "clients get the upstream's own answer");
+    assert_eq!(
+        upstream.received().last().map(|request| request.target().to_owned()),
+        Some("/statusz".into())
+    );
+}

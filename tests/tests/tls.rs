@@ -121,6 +121,8 @@ fn a_new_certificate_is_taken_up_at_sighup() {
     let mut colophon = files.listener(&server.url());
     let mut before = files.connect(&colophon, &["h2"]);
     assert_eq!(before.post(CHAT, "{}").status(), 200);
+    // rcgen's certificates end with the year 4095.
+    assert_eq!(colophon.metric("colophon_tls_certificate_not_after_seconds"), Some(67_090_118_400.0));
     let second = files.ca.issue("the second");
     second.write(&files.path("tls.crt"), &files.path("tls.key"));
     colophon.process().signal("HUP");

@@ -4,6 +4,7 @@
 pub(crate) mod debian;
 mod go;
 mod npm;
+mod prometheus;
 pub(crate) mod python;
 mod softhsm;
 mod swtpm;
@@ -36,6 +37,12 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
             return Err(error);
         }
         skipped.push(format!("quotes of a TPM 2.0 in software (swtpm): {error:#}"));
+    }
+    if let Err(error) = prometheus::ensure() {
+        if full {
+            return Err(error);
+        }
+        skipped.push(format!("alert rules and dashboard in a Prometheus: {error:#}"));
     }
     if full {
         for module in [go::VERSITYGW, go::FAKE_GCS_SERVER, go::TLOG, go::TIMESTAMP_SERVER] {
