@@ -3,10 +3,10 @@
 use crate::app::Watched;
 use crate::proofs::Proving;
 use crate::telemetry::meters::Meters;
-use crate::tls::ServerCertificate;
 use colophon_ledger::anchor::TsaCounts;
 use colophon_ledger::witness::WitnessCounts;
 use colophon_ledger::{KeyEvidenceCounts, Ledger};
+use colophon_listen::ServerCertificate;
 use colophon_receipt::{Level, Outcome};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::{encode_eof, encode_registry};
@@ -160,7 +160,7 @@ impl Metrics {
 
     /// When the listener's certificate ends, s since the epoch.
     pub fn certificate_ends(&self) -> Option<u64> {
-        self.certificate.as_ref()?.valid_until()
+        ends(self.certificate.as_ref()?)
     }
 
     /// The OpenMetrics text.
@@ -256,12 +256,16 @@ struct CertificateCollector(Arc<ServerCertificate>);
 
 impl Collector for CertificateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let Some(until) = self.0.valid_until() else { return Ok(()) };
+        let Some(until) = ends(&self.0) else { return Ok(()) };
         let metric = ConstGauge::new(i64::try_from(until).unwrap_or(i64::MAX));
         let help = "When the certificate that clients see ends, since the epoch";
         let (name, kind) = ("tls_certificate_not_after_seconds", metric.metric_type());
         metric.encode(encoder.encode_descriptor(name, help, None, kind)?)
     }
+}
+
+fn ends(certificate: &ServerCertificate) -> Option<u64> {
+    colophon_signer::rfc3161::valid_until(&certificate.leaf()?)
 }
 
 /// Jobs in the queue of proofs, read when asked.
