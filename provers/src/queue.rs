@@ -180,6 +180,14 @@ impl Queue {
             return Err(QueueError::TooLong(name));
         }
         let id = JobId::for_request(&request)?;
+        // A flood is refused by reading: it takes neither the disk nor the turn of those who write.
+        if self.get(id)?.is_none() {
+            let counts = self.counts()?;
+            let live = counts.ready + counts.delayed + counts.leased;
+            if live >= self.config.max_live {
+                return Err(QueueError::Full(live));
+            }
+        }
         self.change(|tables| {
             if let Some(job) = tables.job(id)? {
                 // Who asks again after a failure wants another try.

@@ -112,3 +112,10 @@ fn tail(text: &str, bytes: usize) -> &str {
     }
     &text[from..]
 }
+
+/// Resident memory of a process, KiB.
+pub fn resident(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
+}

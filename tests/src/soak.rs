@@ -15,6 +15,7 @@ use crate::colophon::{self, Colophon};
 use crate::elsewhere::{Elsewhere, lose_the_machine};
 use crate::log::{self, Head};
 use crate::power::Disk;
+use crate::process::resident;
 use crate::receipts::Fetched;
 use crate::upstream::Upstream;
 use crate::wire::{End, Message};
@@ -384,13 +385,6 @@ fn on_record(colophon: &Colophon, trust: &[u8], got: &[Got], ids: &mut BTreeSet<
     }
     assert_eq!(ids.len() - before, got.len(), "two answers have one record");
     (whole.len(), cut.len())
-}
-
-/// Resident memory of a process, KiB.
-fn resident(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// The last ones take no more memory than the first ones, though the log has grown.

@@ -3,6 +3,7 @@
 use super::*;
 use crate::check::{CheckOptions, check};
 use crate::ledger::keeper::private_name;
+use crate::log::tests::support::Gate;
 use crate::private::Found;
 use crate::private::tests::clear_files;
 use crate::{CameOf, SettleError};
@@ -317,36 +318,32 @@ fn killed_at_any_write_an_erasure_is_finished_once() {
     }
 }
 
+/// What came of a proof about a record that somebody asked for.
+async fn proven(ledger: &Ledger, id: RecordId, artefact: &[u8]) -> CameOf {
+    let made = receipt(ledger, &id).await;
+    let subject = leaf_hash(&made.record.leaf.0);
+    let to = Statement::decode(Sign1::parse(&made.statement.0).unwrap().payload()).unwrap().to;
+    let proof = Proof {
+        format: Proof::FORMAT.into(),
+        statement: colophon_receipt::proof::Statement::about(&subject, &"cd".repeat(32), "none"),
+        prover: "p 1".into(),
+        hides: false,
+        setup: None,
+        artefact: Bytes(artefact.to_vec()),
+    };
+    CameOf { record: id, subject, evidence: asked_id(to, &id, &subject, Level::Zk), proof: Some(proof) }
+}
+
 #[tokio::test]
 async fn what_was_proven_of_a_record_is_kept_once_and_goes_with_it() {
     let (dir, store) = (TempDir::new().unwrap(), memory());
     let (ledger, keeper) = open(slow(&dir), store.clone()).await.unwrap();
     let ids = three(&ledger).await;
-    let made = receipt(&ledger, &ids[1]).await;
-    let subject = leaf_hash(&made.record.leaf.0);
-    let to = Statement::decode(Sign1::parse(&made.statement.0).unwrap().payload()).unwrap().to;
-    let came = |evidence: RecordId, artefact: &[u8]| CameOf {
-        record: ids[1],
-        subject,
-        evidence,
-        proof: Some(Proof {
-            format: Proof::FORMAT.into(),
-            statement: serde_json::from_value(serde_json::json!({
-                "format": "colophon-statement-v1",
-                "record": hex::encode(subject),
-                "circuit": "cd".repeat(32),
-                "quantisation": "none",
-            }))
-            .unwrap(),
-            prover: "p 1".into(),
-            hides: false,
-            setup: None,
-            artefact: Bytes(artefact.to_vec()),
-        }),
-    };
-    let evidence = asked_id(to, &ids[1], &subject, Level::Zk);
-    ledger.settle(came(evidence, b"first")).await.unwrap();
-    ledger.settle(came(evidence, b"second")).await.unwrap();
+    let came = proven(&ledger, ids[1], b"first").await;
+    let evidence = came.evidence;
+    let second = proven(&ledger, ids[1], b"second").await;
+    ledger.settle(came.clone()).await.unwrap();
+    ledger.settle(second).await.unwrap();
     let made = receipt(&ledger, &ids[1]).await;
     verify(&ledger, &made);
     assert_eq!(made.evidence.len(), 1);
@@ -357,12 +354,87 @@ async fn what_was_proven_of_a_record_is_kept_once_and_goes_with_it() {
     ledger.erase(Erase::Record(ids[1])).await.unwrap();
     assert!(erased(&ledger, &ids[1]).await.is_some());
     assert!(ledger.0.vault.proofs_of(&ids[1]).await.unwrap().is_empty());
-    assert!(!ledger.0.vault.proven().await.unwrap().contains(&ids[1]));
+    assert!(ledger.0.vault.proven().await.unwrap().is_empty());
     // Nothing is kept of it any more.
-    let late = ledger.settle(came([7; 16], b"late")).await;
+    let late = ledger.settle(CameOf { evidence: [7; 16], ..came }).await;
     assert!(matches!(late, Err(SettleError::NoRecord)), "{late:?}");
     assert!(ledger.0.vault.proofs_of(&ids[1]).await.unwrap().is_empty());
     assert!(erased(&ledger, &ids[0]).await.is_none());
     keeper.close().await.unwrap();
     assert_eq!(sound(&store).await.1, 1);
+}
+
+#[tokio::test]
+async fn several_proofs_are_logged_by_one_statement() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(slow(&dir), store.clone()).await.unwrap();
+    let ids = three(&ledger).await;
+    let mut leaves = Vec::new();
+    for id in ids {
+        let came = proven(&ledger, id, b"artefact").await;
+        leaves.extend(ledger.prepare(came).await.unwrap());
+    }
+    ledger.log_prepared(leaves).await.unwrap();
+    let statements: HashSet<_> = {
+        let mut of = HashSet::new();
+        for id in ids {
+            let made = receipt(&ledger, &id).await;
+            verify(&ledger, &made);
+            of.insert(made.evidence[0].statement.0.clone());
+            // What is logged is not prepared once more.
+            let again = proven(&ledger, id, b"another").await;
+            assert!(ledger.prepare(again).await.unwrap().is_none());
+        }
+        of
+    };
+    assert_eq!(statements.len(), 1);
+    keeper.close().await.unwrap();
+    assert_eq!(sound(&store).await.1, 0);
+}
+
+#[tokio::test]
+async fn a_tenants_proofs_go_with_its_openings_and_others_stay() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(slow(&dir), store.clone()).await.unwrap();
+    let ids = three(&ledger).await;
+    for id in ids {
+        let came = proven(&ledger, id, b"artefact").await;
+        ledger.settle(came).await.unwrap();
+    }
+    ledger.erase(Erase::Record(ids[0])).await.unwrap();
+    assert_eq!(ledger.0.vault.proven().await.unwrap(), ids[1..]);
+    ledger.erase(Erase::Tenant(b"-".to_vec())).await.unwrap();
+    assert!(ledger.0.vault.proven().await.unwrap().is_empty());
+    let later = exchange(&ledger, 9);
+    settle(&ledger).await;
+    let came = proven(&ledger, later, b"artefact").await;
+    ledger.settle(came).await.unwrap();
+    ledger.erase(Erase::Tenant(b"nobody".to_vec())).await.unwrap();
+    assert_eq!(ledger.0.vault.proven().await.unwrap(), [later]);
+    assert!(receipt(&ledger, &later).await.evidence[0].proof.is_some());
+    keeper.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proof_that_is_kept_while_its_record_is_erased_does_not_stay() {
+    for whole in [false, true] {
+        let dir = TempDir::new().unwrap();
+        let gate = Gate::new(memory());
+        let (ledger, keeper) = open(slow(&dir), gate.clone()).await.unwrap();
+        let ids = three(&ledger).await;
+        let came = proven(&ledger, ids[1], b"artefact").await;
+        // Its record was there when it was looked for, and the proof is about to be written.
+        let held = gate.hold("proof/");
+        let what = if whole { Erase::Tenant(b"-".to_vec()) } else { Erase::Record(ids[1]) };
+        let erasing = async {
+            held.reached.notified().await;
+            ledger.erase(what).await.unwrap();
+            held.go.notify_one();
+        };
+        let (settled, ()) = tokio::join!(ledger.settle(came), erasing);
+        assert!(matches!(settled, Err(SettleError::NoRecord)), "{settled:?}");
+        assert!(ledger.0.vault.proofs_of(&ids[1]).await.unwrap().is_empty());
+        assert!(ledger.0.vault.proven().await.unwrap().is_empty());
+        keeper.close().await.unwrap();
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::path::Path as FsPath;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use colophon_signer::Ed25519Key;
@@ -14,6 +14,8 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+
+use tokio::sync::Notify;
 
 use crate::log::{Log, LogConfig};
 
@@ -134,16 +136,39 @@ impl ObjectStore for FaultStore {
     }
 }
 
-/// Takes no writes while it is shut.
+/// Takes no writes while it is shut, and lets writes of some names wait.
 #[derive(Debug)]
 pub(crate) struct Gate {
     inner: Arc<dyn ObjectStore>,
     shut: AtomicBool,
+    held: Mutex<Option<(&'static str, Arc<Held>)>>,
+}
+
+/// A write that waits.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    /// It has come.
+    pub(crate) reached: Notify,
+    /// It may go on.
+    pub(crate) go: Notify,
 }
 
 impl Gate {
     pub(crate) fn new(inner: Arc<dyn ObjectStore>) -> Arc<Gate> {
-        Arc::new(Gate { inner, shut: AtomicBool::new(false) })
+        Arc::new(Gate { inner, shut: AtomicBool::new(false), held: Mutex::default() })
+    }
+
+    /// Lets the next write of a name with this beginning wait.
+    pub(crate) fn hold(&self, beginning: &'static str) -> Arc<Held> {
+        let held = Arc::new(Held::default());
+        *self.held.lock().unwrap() = Some((beginning, held.clone()));
+        held
+    }
+
+    fn held(&self, name: &Path) -> Option<Arc<Held>> {
+        let mut held = self.held.lock().unwrap();
+        let is = held.as_ref().is_some_and(|(beginning, _)| name.as_ref().contains(beginning));
+        held.take_if(|_| is).map(|(_, held)| held)
     }
 
     pub(crate) fn shut(&self, shut: bool) {
@@ -160,6 +185,10 @@ impl fmt::Display for Gate {
 #[async_trait]
 impl ObjectStore for Gate {
     async fn put_opts(&self, to: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        if let Some(held) = self.held(to) {
+            held.reached.notify_one();
+            held.go.notified().await;
+        }
         match self.shut.load(Ordering::SeqCst) {
             true => Err(broken()),
             false => self.inner.put_opts(to, payload, options).await,
