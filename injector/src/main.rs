@@ -11,6 +11,7 @@ use colophon_injector::webhook::{self, ServeOptions};
 use colophon_injector::{Settings, manifest};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
 
 /// Put Colophon beside model servers in Kubernetes.
 #[derive(Parser)]
@@ -27,6 +28,9 @@ struct Cli {
     output: Output,
     #[command(flatten)]
     serve: ServeOptions,
+    /// What the webhook logs: error, warn, info, debug, or a tracing filter
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    log: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -86,7 +90,8 @@ fn json(mut objects: Vec<serde_json::Value>) -> anyhow::Result<String> {
 
 #[tokio::main]
 async fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
-    tracing_subscriber::fmt().json().with_writer(std::io::stderr).init();
+    let filter = EnvFilter::try_new(&cli.log).with_context(|| format!("--log {}", cli.log))?;
+    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
     let settings = Settings::load(&cli.settings)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();

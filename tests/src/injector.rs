@@ -24,9 +24,17 @@ impl Injector {
     /// # Panics
     /// When it does not listen in time.
     pub fn start(certificate: &Issued, settings: &str) -> Self {
+        Self::start_with(|chain, key| certificate.write(chain, key), settings)
+    }
+
+    /// Serves with what `write` puts into the files of chain and key.
+    ///
+    /// # Panics
+    /// When it does not listen in time.
+    pub fn start_with(write: impl FnOnce(&Path, &Path), settings: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("colophon-").tempdir().expect("a temporary folder");
         let file = |name: &str| folder.path().join(name);
-        certificate.write(&file("tls.crt"), &file("tls.key"));
+        write(&file("tls.crt"), &file("tls.key"));
         fs::write(file("settings.yaml"), settings).expect("the settings");
         let mut command = command();
         command.args(["--listen", "127.0.0.1:0"]);
@@ -74,9 +82,9 @@ pub fn command() -> Command {
 }
 
 /// Prints a manifest with Colophon in it: exit code, stdout, stderr.
-pub fn filter(manifest: &Path, settings: &Path) -> (Option<i32>, String, String) {
+pub fn filter(manifest: &Path, settings: &Path, format: &str) -> (Option<i32>, String, String) {
     let mut command = command();
-    command.arg("--file").arg(manifest).arg("--settings").arg(settings);
+    command.arg("--file").arg(manifest).arg("--settings").arg(settings).args(["--output", format]);
     let out = crate::process::run(&mut command, PATIENCE);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (out.status.code(), text(&out.stdout), text(&out.stderr))

@@ -13,6 +13,7 @@ pub mod elsewhere;
 pub mod faults;
 pub mod fleet;
 pub mod injector;
+pub mod kubernetes;
 pub mod llama;
 pub mod log;
 pub mod models;

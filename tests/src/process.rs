@@ -1,6 +1,7 @@
 //! A child process that never outlives its test, and whose output is kept for the failure message.
 
 use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -79,6 +80,12 @@ impl Drop for Process {
             eprintln!("---- log of {} (pid {}):\n{}----", self.name, self.pid(), tail(&self.log(), 8000));
         }
     }
+}
+
+/// A free address on loopback, for a program that cannot say which it took. Somebody else could take it meanwhile; then
+/// the start fails loudly.
+pub fn free_address() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port")
 }
 
 /// Runs a command to its end.

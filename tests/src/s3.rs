@@ -2,7 +2,7 @@
 //! builds it.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -83,9 +83,7 @@ impl S3 {
                 return None;
             }
         }
-        // Somebody else could take the port meanwhile; then the start fails loudly.
-        let address =
-            TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+        let address = process::free_address();
         let process = spawn(&folder, address, size.is_some());
         let mut server = Self { process, folder, address, small: size.is_some() };
         server.until_ready();

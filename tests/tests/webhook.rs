@@ -99,19 +99,19 @@ fn manifests_are_printed_and_what_cannot_be_done_has_exit_code_one() {
     pod["apiVersion"] = json!("v1");
     pod["kind"] = json!("Pod");
     fs::write(&manifest, pod.to_string()).unwrap();
-    let (code, out, err) = filter(&manifest, &settings);
+    let (code, out, err) = filter(&manifest, &settings, "yaml");
     assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("name: colophon") && err.contains("Colophon is in it"), "{out}{err}");
     fs::write(&manifest, &out).unwrap();
-    let (code, again, err) = filter(&manifest, &settings);
+    let (code, again, err) = filter(&manifest, &settings, "yaml");
     assert_eq!((code, &again), (Some(0), &out), "{err}");
     pod["spec"]["hostNetwork"] = json!(true);
     fs::write(&manifest, pod.to_string()).unwrap();
-    let (code, out, err) = filter(&manifest, &settings);
+    let (code, out, err) = filter(&manifest, &settings, "yaml");
     assert_eq!((code, out.as_str()), (Some(1), ""), "{err}");
     assert!(err.contains("hostNetwork"), "{err}");
     fs::write(&settings, "image: i\nimages: j").unwrap();
-    let (code, _, err) = filter(&manifest, &settings);
+    let (code, _, err) = filter(&manifest, &settings, "yaml");
     assert_eq!(code, Some(2), "{err}");
     assert!(err.contains("images"), "{err}");
 }

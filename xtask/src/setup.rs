@@ -45,7 +45,7 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
         skipped.push(format!("alert rules and dashboard in a Prometheus: {error:#}"));
     }
     if full {
-        for module in [go::VERSITYGW, go::FAKE_GCS_SERVER, go::TLOG, go::TIMESTAMP_SERVER] {
+        for module in [go::VERSITYGW, go::FAKE_GCS_SERVER, go::TLOG, go::TIMESTAMP_SERVER, go::KUBERNETES] {
             go::ensure(&module)?;
         }
         npm::ensure("azurite")?;
@@ -56,6 +56,7 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
         "with others' witness and log checker (litewitness, fsck)",
         "on a real S3 server (versitygw)",
         "on Azure's and Google's interfaces (Azurite, fake-gcs-server)",
+        "on a Kubernetes API server, and of the chart by Helm (kube-apiserver, etcd, helm)",
     ];
     skipped
         .extend(others.map(|what| format!("the tests {what}: they are part of `cargo xtask test --full`")));
