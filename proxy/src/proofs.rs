@@ -7,12 +7,14 @@ mod build;
 mod circuit;
 mod config;
 mod http;
+mod nats;
 pub mod remote;
 mod settle;
 mod webhook;
 
 pub use circuit::{Certificate, Circuit};
 pub use config::{ProofOptions, Prover, Provers, SANDBOX};
+pub use nats::FromNats;
 
 use crate::app::App;
 use bytes::Bytes;
@@ -147,6 +149,9 @@ impl Proving {
         app.tasks.spawn(self.clone().log_what_came(app.ledger.clone(), stop.clone()));
         app.tasks.spawn(self.clone().tell_webhooks(Arc::downgrade(app), stop.clone()));
         app.tasks.spawn(self.clone().forget_erased_before(app.ledger.clone(), stop.clone()));
+        if let Some(nats) = self.provers.nats.clone() {
+            app.tasks.spawn(self.clone().bridge(nats, stop.clone()));
+        }
         for number in 0..self.provers.workers {
             app.tasks.spawn(self.clone().work(number, stop.clone()));
         }

@@ -3,6 +3,7 @@
 
 pub(crate) mod debian;
 mod go;
+mod nats;
 mod npm;
 mod prometheus;
 pub(crate) mod python;
@@ -31,6 +32,12 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
             return Err(error);
         }
         skipped.push(format!("keys in a PKCS#11 token (SoftHSM2): {error:#}"));
+    }
+    if let Err(error) = nats::ensure() {
+        if full {
+            return Err(error);
+        }
+        skipped.push(format!("jobs through a NATS server (nats-server): {error:#}"));
     }
     if let Err(error) = swtpm::ensure() {
         if full {

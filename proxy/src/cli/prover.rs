@@ -9,7 +9,7 @@ use crate::proofs::{Provers, goes_on, tell};
 use anyhow::Context as _;
 use clap::Args;
 use colophon_provers::Backend;
-use colophon_provers::worker::Worker;
+use colophon_provers::worker::{Source, Worker};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -38,6 +38,9 @@ pub(super) struct ProverArgs {
     /// PEM file of the CAs that may sign its certificate, instead of the system's
     #[arg(long, value_name = "FILE", requires = "url")]
     ca: Option<PathBuf>,
+    /// Take jobs from the NATS server that --provers names, instead of the admin side of a `colophon serve`
+    #[arg(long, conflicts_with_all = ["data", "url"])]
+    nats: bool,
     /// Its name among the workers [default: prover/<number of the process>]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -55,14 +58,17 @@ pub(super) async fn run(args: ProverArgs) -> anyhow::Result<ExitCode> {
     args.log.set_up()?;
     let provers = Provers::load(&args.provers)?;
     let name = args.name.clone().unwrap_or_else(|| format!("prover/{}", std::process::id()));
-    let source = source(&args, name)?;
+    let source: Arc<dyn Source> = match args.nats {
+        true => Arc::new(provers.from_nats(name).context("--nats: --provers names no NATS server (`nats`)")?),
+        false => Arc::new(source(&args, name)?),
+    };
     let folder = args
         .work
         .clone()
         .unwrap_or_else(|| std::env::temp_dir().join(format!("colophon-prover-{}", std::process::id())));
     let folder = std::path::absolute(folder)?;
     let backends: Vec<Arc<dyn Backend>> = provers.backends().collect();
-    let worker = Worker::new(Arc::new(source), backends, folder);
+    let worker = Worker::new(source, backends, folder);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut watch = goes_on;
     loop {

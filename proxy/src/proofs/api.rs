@@ -102,6 +102,15 @@ pub struct Proven {
     pub bytes: Base64,
 }
 
+impl Proven {
+    /// Whether the bytes are the artefact that is named.
+    pub(super) fn is_what_it_names(&self) -> bool {
+        let (bytes, named) = (&self.bytes.0, &self.artefact);
+        let digest = hex::encode(colophon_receipt::merkle::sha256(bytes));
+        !bytes.is_empty() && bytes.len() as u64 == named.bytes && digest == named.digest
+    }
+}
+
 /// It came to nothing.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -336,14 +345,14 @@ impl Proving {
                 self.ended.notify_one();
             }
             _ => {
-                let Proven { worker, artefact, bytes } = read(request).await?;
-                let digest = hex::encode(colophon_receipt::merkle::sha256(&bytes.0));
-                if digest != artefact.digest || bytes.0.len() as u64 != artefact.bytes || bytes.0.is_empty() {
+                let proven: Proven = read(request).await?;
+                if !proven.is_what_it_names() {
                     return Err(refusal(
                         StatusCode::BAD_REQUEST,
                         "the bytes are not the artefact that is named",
                     ));
                 }
+                let Proven { worker, artefact, bytes } = proven;
                 let cpu = artefact.cpu_seconds;
                 self.with(move |store| store.proven(id, &worker, artefact, &bytes.0, now)).await?;
                 self.counted.cpu_seconds.inc_by(cpu.max(0.0));

@@ -3,6 +3,7 @@
 use super::asker::Asker;
 use super::circuit::{Certificate, Circuit};
 use super::http::Http;
+use super::nats::{FromNats, Nats, NatsPart};
 use super::webhook::{WebhookPart, Webhooks};
 use crate::files;
 use anyhow::Context as _;
@@ -43,6 +44,7 @@ pub struct Provers {
     pub(super) workers: usize,
     pub(super) budgets: BTreeMap<String, Budget>,
     pub(super) webhooks: Option<Webhooks>,
+    pub(super) nats: Option<Nats>,
 }
 
 /// One prover with what it proves.
@@ -67,6 +69,7 @@ struct File {
     #[serde(default)]
     budgets: BTreeMap<String, BudgetPart>,
     webhook: Option<WebhookPart>,
+    nats: Option<NatsPart>,
 }
 
 fn one() -> usize {
@@ -109,7 +112,7 @@ struct BudgetPart {
 impl Provers {
     /// Nobody.
     pub(super) fn none() -> Provers {
-        Provers { all: Vec::new(), workers: 0, budgets: BTreeMap::new(), webhooks: None }
+        Provers { all: Vec::new(), workers: 0, budgets: BTreeMap::new(), webhooks: None, nats: None }
     }
 
     /// Reads the file and the descriptions of the circuits that it names. What begins with `./` or `../` is from the file's folder.
@@ -143,13 +146,19 @@ impl Provers {
         };
         let budgets = file.budgets.into_iter().map(|(rule, part)| (rule, budget(part))).collect();
         let webhooks = file.webhook.map(|part| part.read(folder)).transpose().context("`webhook`")?;
-        Ok(Provers { all, workers: file.workers, budgets, webhooks })
+        let nats = file.nats.map(|part| part.read(folder)).transpose().context("`nats`")?;
+        Ok(Provers { all, workers: file.workers, budgets, webhooks, nats })
     }
 
     /// The file of a model certificate that names a circuit here.
     pub fn certificate(&self, digest: &Hash) -> Option<Bytes> {
         let all = self.all.iter().filter_map(|prover| prover.certificate.as_ref());
         all.filter(|known| known.digest == *digest).map(|known| known.file.clone()).next()
+    }
+
+    /// Where the worker of this name takes jobs from, if the file names a NATS server.
+    pub fn from_nats(&self, worker: String) -> Option<FromNats> {
+        self.nats.clone().map(|nats| FromNats::new(nats, worker))
     }
 
     /// All of them.

@@ -1,0 +1,154 @@
+//! Jobs for a fleet of workers through a NATS server's JetStream: Debian's `nats-server`, as it is.
+
+use std::env;
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use colophon_receipt::evidence::Verdict;
+use colophon_tests::colophon::{self, Colophon};
+use colophon_tests::process::Process;
+use colophon_tests::provers::{SCRIPT, Scripted, chat, command, record, settled, start, upstream, verdict};
+use colophon_tests::wire::Message;
+use colophon_tests::{PATIENCE, pause, wait_for};
+use serde_json::Value;
+
+/// A server with a folder of its own.
+struct Server {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+    process: Process,
+}
+
+impl Server {
+    /// `None` where it is not installed, which only a full test run does not allow.
+    fn start() -> Option<Server> {
+        if Command::new("nats-server").arg("--version").output().is_err() {
+            assert!(env::var_os("COLOPHON_TEST_FULL").is_none(), "nats-server is not installed");
+            eprintln!("skipped: nats-server is not installed (Debian: apt-get install nats-server)");
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let process = Server::run(&folder, -1);
+        let mut server = Server { folder, address: ([127, 0, 0, 1], 0).into(), process };
+        server.find();
+        Some(server)
+    }
+
+    fn run(folder: &tempfile::TempDir, port: i32) -> Process {
+        let mut command = Command::new("nats-server");
+        command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "--auth", "a token", "-js", "-sd"]);
+        command.arg(folder.path().join("jetstream")).arg("--ports_file_dir").arg(folder.path());
+        Process::start(&mut command, &folder.path().join("log"))
+    }
+
+    /// Where it listens, which it writes down.
+    fn find(&mut self) {
+        let file = self.folder.path().join(format!("nats-server_{}.ports", self.process.pid()));
+        let found = wait_for(PATIENCE, || {
+            let ports: Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+            let address: SocketAddr = ports["nats"][0].as_str()?.strip_prefix("nats://")?.parse().ok()?;
+            TcpStream::connect(address).is_ok().then_some(address)
+        });
+        self.address = found.unwrap_or_else(|| panic!("{}", self.process.log()));
+    }
+
+    /// The next life, on the same port and with the same files.
+    fn restart(&mut self) {
+        self.process = Server::run(&self.folder, self.address.port().into());
+        self.find();
+    }
+
+    /// YAML of the provers' file.
+    fn part(&self, token: &str) -> String {
+        let file = self.folder.path().join(token);
+        fs::write(&file, format!("{token}\n")).expect("the token");
+        format!(
+            "workers: 0\nnats: {{url: 'nats://{}', name: clinic, tokenFile: '{}'}}\n",
+            self.address,
+            file.display()
+        )
+    }
+}
+
+/// A worker of the fleet.
+fn worker(colophon: &Colophon, scripted: &Scripted, name: &str) -> Process {
+    let file = scripted.file().display().to_string();
+    let log = colophon.folder().join(format!("{name}.log"));
+    Process::start(&mut colophon::command(&["prover", "--provers", &file, "--nats", "--name", name]), &log)
+}
+
+/// The job about a record; nothing while there is none.
+fn job(colophon: &Colophon, answer: &Message) -> Value {
+    let (code, said) = command(colophon, &["proof", "show", &record(answer), "--json"]);
+    if code == 0 { serde_json::from_str(&said).expect("a job") } else { Value::Null }
+}
+
+#[test]
+fn a_fleet_proves_what_is_handed_out_and_a_worker_that_dies_loses_its_job_to_another() {
+    let Some(server) = Server::start() else { return };
+    let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, &server.part("a token")));
+    let colophon = start(&upstream, &scripted, "    deadline: 1h");
+    let (mut one, mut two) = (worker(&colophon, &scripted, "one"), worker(&colophon, &scripted, "two"));
+    let answers: Vec<Message> = (0..8).map(|_| chat(&colophon)).collect();
+    for answer in &answers {
+        let receipt = settled(&colophon, answer).receipt();
+        assert_eq!((verdict(&receipt), receipt.evidence.len()), (Verdict::Holds, 1));
+        let job = job(&colophon, answer);
+        assert_eq!((&job["tries"], &job["state"]["prover"]), (&1.into(), &"script 1".into()), "{job:#}");
+    }
+    one.kill();
+    two.kill();
+
+    // In the middle of a proof: the server gives the job to the next one, and the queue here need not know.
+    fs::write(scripted.script(), "#!/bin/sh\nsleep 600").expect("the script");
+    let mut dies = worker(&colophon, &scripted, "dies");
+    let answer = chat(&colophon);
+    let begun = wait_for(PATIENCE, || {
+        (job(&colophon, &answer)["state"]["progress"]["stage"]
+            .as_str()
+            .is_some_and(|stage| !stage.is_empty()))
+        .then_some(())
+    });
+    assert!(begun.is_some(), "{}\n{}", dies.log(), colophon.log());
+    dies.kill();
+    fs::write(scripted.script(), format!("#!/bin/sh\n{SCRIPT}")).expect("the script");
+    let mut heir = worker(&colophon, &scripted, "heir");
+    let proven = wait_for(Duration::from_secs(120), || heir.log().contains("proven").then_some(()));
+    assert!(proven.is_some(), "{}\n{}", heir.log(), colophon.log());
+    let receipt = settled(&colophon, &answer).receipt();
+    assert_eq!((verdict(&receipt), receipt.evidence.len()), (Verdict::Holds, 1));
+    assert_eq!(job(&colophon, &answer)["tries"], 1);
+    heir.kill();
+}
+
+#[test]
+fn a_server_that_goes_away_and_lives_that_end_lose_no_job() {
+    let Some(mut server) = Server::start() else { return };
+    let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, &server.part("a token")));
+    let mut colophon = start(&upstream, &scripted, "    deadline: 1h");
+    let before = chat(&colophon);
+    let handed = wait_for(PATIENCE, || (job(&colophon, &before)["state"]["state"] == "leased").then_some(()));
+    assert!(handed.is_some(), "{}", colophon.log());
+    // The server's life, and then that of the proxy: one has its streams on disk, the other its queue.
+    server.process.kill();
+    let during = chat(&colophon);
+    pause(Duration::from_secs(3));
+    server.restart();
+    colophon.kill();
+    colophon.restart();
+    let mut worker = worker(&colophon, &scripted, "one");
+    for answer in [&before, &during] {
+        let receipt = settled(&colophon, answer).receipt();
+        assert_eq!((verdict(&receipt), receipt.evidence.len()), (Verdict::Holds, 1), "{}", worker.log());
+    }
+    worker.kill();
+
+    // Who has not its token is no worker.
+    let stranger = Scripted::new(SCRIPT, &server.part("another"));
+    let file = stranger.file().display().to_string();
+    let (code, said) =
+        colophon::run_within(PATIENCE * 2, &["prover", "--provers", &file, "--nats", "--once"], &[]);
+    assert!(code == 1 && said.contains("nats://"), "{said}");
+}
