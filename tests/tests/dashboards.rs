@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -170,8 +170,7 @@ fn prometheus(folder: &Path, target: SocketAddr) -> (Process, SocketAddr) {
         chart("rules/colophon.yaml").display()
     );
     fs::write(&config, text).unwrap();
-    // It takes no port 0 that it would tell; this one is free until it listens.
-    let address = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).unwrap();
+    let address = process::free_address();
     let mut command = Command::new("prometheus");
     command.arg(format!("--config.file={}", config.display()));
     command.arg(format!("--storage.tsdb.path={}", folder.join("data").display()));

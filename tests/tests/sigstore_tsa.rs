@@ -1,12 +1,11 @@
 //! Sigstore's time stamping authority dates our checkpoints. Part of `cargo xtask test --full`.
 
-use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 
 use colophon_signer::rfc3161::{Request, Roots, Token, token_of};
 use colophon_tests::client::{post_bytes, send};
 use colophon_tests::colophon::Colophon;
-use colophon_tests::process::Process;
+use colophon_tests::process::{self, Process};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::{PATIENCE, client, paths, wait_for};
@@ -19,9 +18,7 @@ fn sigstores_timestamps_count_as_any_others() {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap();
-    let at: SocketAddr = free.local_addr().unwrap();
-    drop(free);
+    let at = process::free_address();
     let mut command = Command::new(program);
     command.args([
         "serve",

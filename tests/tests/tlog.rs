@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -62,9 +62,7 @@ impl Litewitness {
         let agent = Process::start(agent.arg("-D").arg("-a").arg(&socket), &folder.join("agent.log"));
         assert!(wait_for(PATIENCE, || socket.exists().then_some(())).is_some(), "{}", agent.log());
         succeed(Command::new("ssh-add").arg("-q").arg(&key).env("SSH_AUTH_SOCK", &socket));
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let listen = free.local_addr().unwrap();
-        drop(free);
+        let listen = process::free_address();
         let process = Self::spawn(&folder, program, &fingerprint, listen);
         let vkey = wait_for(PATIENCE, || {
             TcpStream::connect(listen).ok()?;

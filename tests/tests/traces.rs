@@ -1,14 +1,16 @@
 //! Spans to an OpenTelemetry collector: one an exchange, without content, and never at the exchange's cost.
 
 use std::fs;
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use colophon_receipt::level::Outcome;
 use colophon_tests::client::{post_bytes, send};
 use colophon_tests::colophon::Colophon;
+use colophon_tests::process::{self, Process};
 use colophon_tests::upstream::Upstream;
-use colophon_tests::{PATIENCE, paths, process, wait_for};
+use colophon_tests::{PATIENCE, paths, wait_for};
 use serde_json::Value;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -97,6 +99,53 @@ fn each_exchange_is_a_span_without_content() {
     assert_eq!(good["events"][0], "colophon.first_byte");
     assert_eq!((&bad["parent"], &bad["status"]), (&"".into(), &"STATUS_CODE_ERROR".into()));
     assert_eq!(bad["attributes"]["error.type"], "404");
+}
+
+/// OpenTelemetry's own collector takes the spans, and reads in them what was meant.
+#[test]
+fn the_collector_itself_understands_them() {
+    let Some(program) = paths::installed("otelcol/otelcol") else {
+        eprintln!("skipped: no OpenTelemetry collector (cargo xtask test --full)");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.yaml");
+    let address = process::free_address();
+    let text = format!(
+        "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"{address}\"}}}}}}}}\n\
+         exporters: {{debug: {{verbosity: detailed}}}}\n\
+         service:\n  telemetry: {{metrics: {{level: none}}}}\n  \
+           pipelines: {{traces: {{receivers: [otlp], exporters: [debug]}}}}\n"
+    );
+    fs::write(&config, text).unwrap();
+    let mut command = Command::new(program);
+    command.arg(format!("--config=file:{}", config.display()));
+    let collector = Process::start(&mut command, &folder.path().join("log"));
+    let ready = wait_for(PATIENCE, || TcpStream::connect(address).ok());
+    assert!(ready.is_some(), "{}", collector.log());
+    let model = model();
+    let mut colophon = Colophon::start(&model.url(), |options| {
+        options.sign_all().arg(&["--otlp-endpoint", &format!("http://{address}")]);
+    });
+    assert_eq!(ask(&colophon, &format!("traceparent: {SAMPLED}\r\n"), ASKED), 200);
+    let sent = || colophon.metric("colophon_otlp_requests_total").filter(|taken| *taken > 0.0);
+    assert!(wait_for(PATIENCE, sent).is_some(), "{}", collector.log());
+    assert!(colophon.stop().success());
+    let told = |what: &str| wait_for(PATIENCE, || collector.log().contains(what).then_some(()));
+    for expected in [
+        "Trace ID       : 0af7651916cd43dd8448eb211c80319c",
+        "Parent ID      : b7ad6b7169203331",
+        "Name           : chat m",
+        "Kind           : Server",
+        "gen_ai.response.model: Str(m-1)",
+        "gen_ai.usage.output_tokens: Int(7)",
+        "gen_ai.response.finish_reasons: Slice([\"stop\"])",
+        "colophon.level: Str(sign)",
+        "service.name: Str(colophon)",
+    ] {
+        assert!(told(expected).is_some(), "no {expected:?} in {}", collector.log());
+    }
+    assert!(!collector.log().contains("secret"), "content in a span");
 }
 
 #[test]

@@ -52,7 +52,9 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
         skipped.push(format!("alert rules and dashboard in a Prometheus: {error:#}"));
     }
     if full {
-        for module in [go::VERSITYGW, go::FAKE_GCS_SERVER, go::TLOG, go::TIMESTAMP_SERVER, go::KUBERNETES] {
+        for module in
+            [go::VERSITYGW, go::FAKE_GCS_SERVER, go::TLOG, go::TIMESTAMP_SERVER, go::KUBERNETES, go::OTELCOL]
+        {
             go::ensure(&module)?;
         }
         npm::ensure("azurite")?;
@@ -60,6 +62,7 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
     }
     let others = [
         "with Sigstore's timestamp-server",
+        "with an OpenTelemetry collector",
         "with others' witness and log checker (litewitness, fsck)",
         "on a real S3 server (versitygw)",
         "on Azure's and Google's interfaces (Azurite, fake-gcs-server)",

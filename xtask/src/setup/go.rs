@@ -85,6 +85,15 @@ pub(super) const KUBERNETES: Module = Module {
              -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34",
 };
 
+/// An OpenTelemetry collector.
+pub(super) const OTELCOL: Module = Module {
+    folder: "otelcol",
+    what: "an OpenTelemetry collector",
+    packages: &["."],
+    sources: &["main.go"],
+    linked: "-s -w",
+};
+
 /// Builds what is missing or out of date.
 ///
 /// # Errors
