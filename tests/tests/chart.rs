@@ -149,3 +149,20 @@ fn validate(file: &Path, version: &str) -> (Option<i32>, String) {
     let out = process::run(&mut command, PATIENCE);
     (out.status.code(), String::from_utf8_lossy(&out.stdout).into_owned())
 }
+
+#[test]
+fn grafana_gets_the_dashboard_as_it_is() {
+    let Some(helm) = Helm::new("the chart's dashboard") else { return };
+    let chart = chart();
+    let values = chart.join("ci/sidecar-values.yaml");
+    let args =
+        ["template", "rel", text(&chart), "--values", text(&values), "--set", "monitoring.dashboards=true"];
+    let rendered = helm.output(&[&args[..], &["--show-only", "templates/watching.yaml"]].concat());
+    assert!(rendered.contains("grafana_dashboard: \"1\""), "{rendered}");
+    let (_, data) = rendered.split_once("colophon.json: |\n").expect("the file's name");
+    let unindented: String =
+        data.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
+    let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    let file = fs::read_to_string(chart.join("dashboards/colophon.json")).expect("the dashboard");
+    assert_eq!(read(&unindented), read(&file));
+}
