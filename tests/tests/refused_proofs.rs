@@ -240,3 +240,56 @@ fn a_queue_whose_file_is_torn_is_named_and_nothing_is_lost_without_it() {
     let receipt = settled(&colophon, &answer).receipt();
     assert_eq!((verdict(&receipt), receipt.evidence.len()), (Verdict::Holds, 1));
 }
+
+/// Garbles all openings that are kept.
+fn garble_openings(colophon: &Colophon) -> usize {
+    let shards = colophon.data().join("private").join(shard_name(colophon));
+    let mut garbled = 0;
+    for shard in fs::read_dir(&shards).unwrap_or_else(|error| panic!("{}: {error}", shards.display())) {
+        for file in fs::read_dir(shard.expect("a shard").path()).expect("its openings") {
+            fs::write(file.expect("a file").path(), b"garbled").expect("the openings");
+            garbled += 1;
+        }
+    }
+    garbled
+}
+
+/// The name that all shards of a proxy begin with.
+fn shard_name(colophon: &Colophon) -> String {
+    let about = colophon_tests::client::get(colophon.listen(), "/.well-known/colophon/about");
+    let about: Value = serde_json::from_slice(&about.body).expect("JSON");
+    about["shard"].as_str().and_then(|shard| shard.split('/').next()).expect("a shard").to_owned()
+}
+
+#[test]
+fn hundreds_of_proofs_that_cannot_be_logged_hold_up_none_behind_them() {
+    const STUCK: usize = 300;
+    let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, "workers: 0\n"));
+    let mut colophon = start(&upstream, &scripted, "    deadline: 1h");
+    for _ in 0..STUCK {
+        chat(&colophon);
+    }
+    let ready =
+        |colophon: &Colophon| colophon.metric("colophon_proof_jobs{state=\"ready\"}").unwrap_or_default();
+    let all = wait_for(PATIENCE * 2, || (ready(&colophon) == STUCK as f64).then_some(()));
+    assert!(all.is_some(), "{}", ready(&colophon));
+    // What opens their records cannot be read any more: nothing can be kept of them, neither now nor later.
+    let garbled = garble_openings(&colophon);
+    assert!(garbled > 0);
+    colophon.kill();
+    colophon.restart();
+    let prove = || {
+        let worker = Worker::new(&colophon);
+        let job = worker.lease();
+        let target = format!("/v1/proofs/{}/proven", job["id"].as_str().expect("an id"));
+        let bytes = serde_json::to_value(Bytes(b"a proof".to_vec())).expect("base64");
+        let body = json!({"worker": "by hand", "artefact": artefact(b"a proof"), "bytes": bytes});
+        assert_eq!(worker.post(&target, &body).status(), 200);
+    };
+    (0..STUCK).for_each(|_| prove());
+    let answer = chat(&colophon);
+    prove();
+    assert_eq!(verdict(&settled(&colophon, &answer).receipt()), Verdict::Holds);
+    assert_eq!(colophon.metric("colophon_proofs_logged_total"), Some(1.0), "and nothing of the others");
+    assert!(colophon.log().contains("is not logged yet"), "{}", colophon.log());
+}
