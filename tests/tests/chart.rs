@@ -155,8 +155,17 @@ fn grafana_gets_the_dashboard_as_it_is() {
     let Some(helm) = Helm::new("the chart's dashboard") else { return };
     let chart = chart();
     let values = chart.join("ci/sidecar-values.yaml");
-    let args =
-        ["template", "rel", text(&chart), "--values", text(&values), "--set", "monitoring.dashboards=true"];
+    let args = [
+        "template",
+        "rel",
+        text(&chart),
+        "--values",
+        text(&values),
+        "--set",
+        "monitoring.dashboards=true",
+        "--kube-version",
+        "1.34.0",
+    ];
     let rendered = helm.output(&[&args[..], &["--show-only", "templates/watching.yaml"]].concat());
     assert!(rendered.contains("grafana_dashboard: \"1\""), "{rendered}");
     let (_, data) = rendered.split_once("colophon.json: |\n").expect("the file's name");
