@@ -10,6 +10,7 @@ pub(crate) mod vouched;
 use crate::files;
 use anyhow::Context as _;
 use cache::Cache;
+use colophon_provers::local::now;
 use colophon_signer::ec::EcPublicKey;
 use colophon_signer::model::certificate::{self, ModelCertificate};
 use colophon_signer::model::{Authority, Difference, Manifest, Standing, authority};
@@ -19,7 +20,6 @@ use folder::Stamp;
 use progress::Progress;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A folder that was read.
 #[derive(Debug)]
@@ -134,10 +134,4 @@ pub fn refusal(standing: &Standing) -> Option<String> {
             Some(format!("the certificate is revoked ({}) from {} on", revoked.reason, time(revoked.from)))
         }
     }
-}
-
-/// µs since the epoch.
-pub(crate) fn now() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }

@@ -60,6 +60,48 @@ fn others_are_asked_in_their_own_form_and_their_evidence_is_kept_with_its_nonce(
     assert_refused(&colophon, &ask(&colophon), "no collateral");
 }
 
+/// A report of dstack's proxies, version 2: about this TLS key and nonce. Without a key it is of version 1.
+fn dstack_report(nonce: &str, spki: Option<[u8; 32]>) -> Vec<u8> {
+    use colophon_receipt::merkle::sha256;
+    let key = [3; 32];
+    let mut data = [0; 64];
+    data[..32].copy_from_slice(&spki.map_or(key, |spki| sha256(&[key, spki].concat())));
+    data[32..].copy_from_slice(&hex::decode(nonce).unwrap());
+    let quote = hex::encode(colophon_tests::proving::quote(data).0);
+    let mut report = serde_json::json!({"signing_address": hex::encode(key), "intel_quote": quote});
+    if let Some(spki) = spki {
+        report["tls_cert_fingerprint"] = hex::encode(spki).into();
+    }
+    answer(report.to_string().as_bytes())
+}
+
+#[test]
+fn a_dstack_server_binds_its_tls_key_by_version_2_and_by_version_1_gets_nothing() {
+    let scene = Scene::new();
+    let collateral = scene.folder.path().join("collateral.json");
+    std::fs::write(&collateral, colophon_tests::proving::quote([0; 64]).1).unwrap();
+    let flags = ["--allow-simulated", "--upstream-collateral", collateral.to_str().unwrap()];
+    let server = scene.server(|asked| Some(dstack_report(&asked.nonce, Some(asked.spki))));
+    let colophon = scene.proxy(policy(&[("enclave", &server.url(), &speaking("dstack"))]), &flags);
+    let response = ask(&colophon);
+    assert_eq!((response.status(), &*response.body), (200, REPLY), "{}", response.text());
+    let (receipt, report) = judged(&colophon, &response);
+    let upstream = Upstream::read(receipt.field(fields::UPSTREAM).unwrap()).unwrap();
+    assert_eq!((upstream.bound.as_deref(), server.asked()), (Some("spki"), 1));
+    assert_eq!(report["upstream"]["source"], "operator_asserted", "{report:#}");
+
+    for (what, prove) in [
+        ("version 1", proof(|asked| Some(dstack_report(&asked.nonce, None)))),
+        ("another TLS key", proof(|asked| Some(dstack_report(&asked.nonce, Some([1; 32]))))),
+        ("another nonce", proof(|asked| Some(dstack_report(&"00".repeat(32), Some(asked.spki))))),
+    ] {
+        let server = scene.server(prove);
+        let colophon = scene.proxy(policy(&[("enclave", &server.url(), &speaking("dstack"))]), &flags);
+        assert_refused(&colophon, &ask(&colophon), what);
+        assert!(server.asked() == 1 && server.received().is_empty(), "{what}: bytes of the prompt");
+    }
+}
+
 #[test]
 fn a_certificate_with_a_quote_about_its_key_is_asked_nothing() {
     let mut scene = Scene::new();

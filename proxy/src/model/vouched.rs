@@ -92,3 +92,6 @@ impl Vouched {
         refused.map_or(Ok(()), |why| Err(format!("the model certificate with the reference values: {why}")))
     }
 }
+
+#[cfg(test)]
+mod tests;

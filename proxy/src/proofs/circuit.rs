@@ -3,8 +3,7 @@
 use crate::files;
 use crate::model::digests::{self, Digesting};
 use crate::model::folder;
-use crate::model::refusal;
-use crate::model::{read_authority, read_certificate};
+use crate::model::{counts, read_certificate};
 use anyhow::Context as _;
 use bytes::Bytes;
 use colophon_provers::backend::certified::Names;
@@ -123,14 +122,9 @@ impl Circuit {
         authority: Option<&Path>,
     ) -> anyhow::Result<Certificate> {
         let (bytes, certificate) = read_certificate(file)?;
-        let issuer = certificate.terms.as_ref().map_or("the key given", |terms| &terms.issuer);
-        if let Some(path) = authority {
-            let authority = read_authority(path, issuer)?;
-            authority.signed(&certificate)?;
-            let now = colophon_provers::local::now();
-            if let Some(why) = refusal(&authority.standing(&certificate, now)) {
-                anyhow::bail!("{}: {why}", file.display());
-            }
+        let refused = authority.map(|path| counts(path, &certificate)).transpose()?.flatten();
+        if let Some(why) = refused {
+            anyhow::bail!("{}: {why}", file.display());
         }
         let own = self.described(directory)?;
         let Some(named) = certificate.circuit(&own.circuit) else {
