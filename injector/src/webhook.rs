@@ -1,6 +1,5 @@
 //! The webhook's server: AdmissionReviews over TLS, with bounds on everything that others choose.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,13 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use colophon_listen::{ServerCertificate, next_connection};
+use colophon_listen::{ServerCertificate, next_connection, small};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
@@ -80,10 +77,7 @@ pub async fn serve(
     tasks.spawn(certificate.follow(stop.clone()));
     if let Some(path) = &options.ready_file {
         let ready = serde_json::json!({"listen": address.to_string(), "pid": std::process::id()});
-        let part = path.with_extension("part");
-        std::fs::write(&part, ready.to_string())
-            .and_then(|()| std::fs::rename(&part, path))
-            .with_context(|| format!("--ready-file {}", path.display()))?;
+        small::write_ready(path, &ready)?;
     }
     tracing::info!(listen = %address, image = settings.image, "the webhook serves");
     let shared = Arc::new(Shared { settings, reviews: Semaphore::new(REVIEWS) });
@@ -109,20 +103,11 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, acceptor: TlsAccepto
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return tracing::debug!("no TLS handshake in time"),
     };
-    let service = service_fn(move |request| {
+    let answer = |request| {
         let shared = shared.clone();
-        async move { Ok::<_, Infallible>(respond(&shared, request).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(READ_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
+        async move { respond(&shared, request).await }
+    };
+    small::serve(stream, READ_TIMEOUT, stop, answer).await;
 }
 
 async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {

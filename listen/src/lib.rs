@@ -1,6 +1,8 @@
 //! Accepting connections: TLS of rustls with aws-lc-rs, whose certificate is re-read without a restart, and the next
 //! connection until a stop. Shared by the programs that listen.
 
+pub mod small;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

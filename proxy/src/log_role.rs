@@ -12,16 +12,13 @@ use bytes::Bytes;
 use colophon_ledger::log::{Log, LogConfig};
 use colophon_ledger::remote::{Accepted, ENTRIES, Refused, SHARDS};
 use colophon_ledger::{LogService, Refusal, ServiceTask};
-use colophon_listen::{ServerCertificate, next_connection};
+use colophon_listen::{ServerCertificate, next_connection, small};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -280,20 +277,11 @@ async fn serve(
     answer: Answer,
     stop: CancellationToken,
 ) {
-    let service = service_fn(move |request| {
+    let answered = |request| {
         let shared = shared.clone();
-        async move { Ok::<_, Infallible>(answer(&shared, request, certified).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(READ_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
+        async move { answer(&shared, request, certified).await }
+    };
+    small::serve(stream, READ_TIMEOUT, stop, answered).await;
 }
 
 fn answer_admin(

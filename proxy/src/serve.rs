@@ -308,10 +308,7 @@ pub(crate) fn write_ready(
         "health": health.map(|health| health.to_string()),
         "pid": std::process::id(),
     });
-    let part = path.with_extension("part");
-    std::fs::write(&part, ready.to_string())
-        .and_then(|()| std::fs::rename(&part, path))
-        .with_context(|| format!("--ready-file {}", path.display()))
+    colophon_listen::small::write_ready(path, &ready)
 }
 
 /// The policy of a file or a folder, or the built-in one.

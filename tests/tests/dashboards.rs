@@ -22,7 +22,7 @@ const STREAM: &str = "data: {\"id\":\"c\",\"model\":\"m-1\",\"choices\":[{\"inde
                       data: [DONE]\n\n";
 
 /// Names that only processes with certain settings have: witnesses, timestamps, evidence, provers, TLS, a collector.
-const CONDITIONAL: [&str; 12] = [
+const CONDITIONAL: [&str; 13] = [
     "colophon_anchor_age_seconds",
     "colophon_tsa_far_off",
     "colophon_witness_contradicts",
@@ -33,6 +33,7 @@ const CONDITIONAL: [&str; 12] = [
     "colophon_upstream_evidence_refused_total",
     "colophon_proof_jobs",
     "colophon_proofs_missed_total",
+    "colophon_proof_webhooks_given_up_total",
     "colophon_tls_certificate_not_after_seconds",
     "colophon_otlp_failed_total",
 ];

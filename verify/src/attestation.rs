@@ -44,14 +44,9 @@ impl TeeSide {
 
     /// What it counts for by other reference values than the trust file's, such as those that a model certificate carries.
     pub(crate) fn by(&self, policy: &Policy, trust: Option<&Trust>) -> Result<Level, Refusal> {
-        let simulated = simulated_roots(trust);
-        let question = Question {
-            at: self.at,
-            policy: Some(policy),
-            simulated: simulated.as_ref(),
-            ..Question::default()
-        };
-        let attested = self.document.verify(&Collateral::default(), &question)?;
+        let attested = asked_by(self.at, policy, trust, |question| {
+            self.document.verify(&Collateral::default(), question)
+        })?;
         Ok(level(&attested.reports, self.after.or(self.before).is_some()))
     }
 
@@ -168,6 +163,17 @@ fn logged(
     // What dates the record's checkpoint dates this as well, where it is in that very tree.
     let same = log.proof.as_ref().is_some_and(|record| record.checkpoint == proof.checkpoint);
     Ok(stamps.upper().filter(|_| same).map(|stamp| stamp.time))
+}
+
+/// Asks evidence that was judged before once more, by other reference values.
+fn asked_by<T>(
+    at: u64,
+    policy: &Policy,
+    trust: Option<&Trust>,
+    ask: impl FnOnce(&Question<'_>) -> Result<T, Refusal>,
+) -> Result<T, Refusal> {
+    let simulated = simulated_roots(trust);
+    ask(&Question { at, policy: Some(policy), simulated: simulated.as_ref(), ..Question::default() })
 }
 
 fn simulated_roots(trust: Option<&Trust>) -> Option<SimulatedRoots> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use clap::Args;
 use colophon_ledger::cosigner::{Cosigner, CosignerConfig, Reply};
 use colophon_ledger::witness::protocol::{ADD_CHECKPOINT, MAX_REQUEST};
-use colophon_listen::next_connection;
+use colophon_listen::{next_connection, small};
 use colophon_signer::KeySource;
 use colophon_signer::note::VerifierKey;
 use colophon_signer::policy::{self, TlogPolicy};
@@ -16,9 +16,6 @@ use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Body as _, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -119,10 +116,7 @@ fn write_ready(path: &Path, listen: SocketAddr, witness: &Cosigner) -> anyhow::R
         "vkey": witness.vkey().to_string(),
         "pid": std::process::id(),
     });
-    let part = path.with_extension("part");
-    std::fs::write(&part, ready.to_string())
-        .and_then(|()| std::fs::rename(&part, path))
-        .with_context(|| format!("--ready-file {}", path.display()))
+    small::write_ready(path, &ready)
 }
 
 async fn accept(witness: Arc<Cosigner>, listener: TcpListener, stop: CancellationToken, tasks: TaskTracker) {
@@ -139,20 +133,7 @@ async fn accept(witness: Arc<Cosigner>, listener: TcpListener, stop: Cancellatio
 }
 
 async fn serve(witness: Arc<Cosigner>, stream: TcpStream, stop: CancellationToken) {
-    let service = service_fn(move |request| {
-        let witness = witness.clone();
-        async move { Ok::<_, Infallible>(answer(witness, request).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(READ_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
+    small::serve(stream, READ_TIMEOUT, stop, |request| answer(witness.clone(), request)).await;
 }
 
 async fn answer(witness: Arc<Cosigner>, request: Request<Incoming>) -> Response<Full<Bytes>> {

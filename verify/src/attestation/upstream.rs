@@ -13,7 +13,7 @@ use colophon_receipt::record::id_text;
 use colophon_signer::PublicKey;
 use colophon_signer::httpsig::{self, ALG, expand};
 
-use super::{level, named_pieces, simulated_roots};
+use super::{asked_by, level, named_pieces, simulated_roots};
 use crate::CLOCK_TOLERANCE;
 use crate::anchors::TimeSide;
 use crate::checks::{Checks, UPSTREAM_EVIDENCE, UPSTREAM_SIGNATURE};
@@ -40,14 +40,9 @@ pub(crate) struct UpstreamSide {
 impl UpstreamSide {
     /// What it counts for by other reference values than the trust file's, its signature aside.
     pub(crate) fn by(&self, policy: &Policy, trust: Option<&Trust>) -> Result<Level, Refusal> {
-        let simulated = simulated_roots(trust);
-        let question = Question {
-            at: self.at,
-            policy: Some(policy),
-            simulated: simulated.as_ref(),
-            ..Question::default()
-        };
-        let known = verify_kept(&self.document, &Collateral::default(), &question)?;
+        let known = asked_by(self.at, policy, trust, |question| {
+            verify_kept(&self.document, &Collateral::default(), question)
+        })?;
         Ok(level(&known.reports, self.before.is_some()))
     }
 

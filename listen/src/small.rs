@@ -1,0 +1,50 @@
+//! Connections of servers that answer little and seldom: HTTP/1.1, held in memory, ended in order at a stop.
+
+use std::convert::Infallible;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
+
+/// Serves one connection until it ends; at `stop` the answer under way is its last. A request's head has to be whole within
+/// `head`; bodies are for `answer` to bound.
+pub async fn serve<S, A, F>(stream: S, head: Duration, stop: CancellationToken, answer: A)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    A: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<Full<Bytes>>>,
+{
+    let service = service_fn(|request| {
+        let answered = answer(request);
+        async move { Ok::<_, Infallible>(answered.await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(head)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    tokio::select! {
+        _ = connection.as_mut() => return,
+        () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+/// Writes the file of `--ready-file`, whole or not at all.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_ready(path: &Path, ready: &serde_json::Value) -> anyhow::Result<()> {
+    let part = path.with_extension("part");
+    std::fs::write(&part, ready.to_string())
+        .and_then(|()| std::fs::rename(&part, path))
+        .with_context(|| format!("--ready-file {}", path.display()))
+}
