@@ -134,7 +134,15 @@ impl Proving {
     pub fn serves(&self, policy: &Policy) -> bool {
         let mut serves = true;
         for named in policy.provers() {
-            if self.provers.named(named).is_none() {
+            let found = self.provers.named(named);
+            if found.is_some_and(|prover| prover.model.is_some()) {
+                serves = false;
+                tracing::warn!(
+                    prover = named,
+                    "a rule cannot ask for a language model's proof: bodies are not kept; `colophon proof submit` can, with them"
+                );
+            }
+            if found.is_none() {
                 serves = false;
                 let prover = named.unwrap_or("(none named, and there are several)");
                 tracing::warn!(prover, "the policy asks for a prover that --provers does not define");
@@ -246,7 +254,7 @@ impl Proving {
             Lookup::Pending | Lookup::Unknown => return Err("its record is not found yet".into()),
         };
         let policy = app.policy.load_full();
-        let job = self.job(&policy.policy, &receipt, &drawn.record, drawn.evidence, None);
+        let job = self.job(&policy.policy, &receipt, &drawn.record, drawn.evidence, None, None);
         let request = match job {
             Ok(request) => request,
             // A job of an earlier life is about it: what comes of that is logged, or that its deadline passed.

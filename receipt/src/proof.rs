@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 /// Longest canonical form, bytes.
 pub const MAX_STATEMENT: usize = 1 << 20;
+/// The decode rule by which each token is the one with the highest score.
+pub const GREEDY: &str = "greedy";
 /// Longest artefact that a receipt carries, bytes.
 pub const MAX_ARTEFACT: usize = 1 << 20;
 
@@ -44,7 +46,7 @@ pub struct Statement {
     /// Token ids of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Vec<u32>>,
-    /// How ids follow from the model's scores, such as `greedy`.
+    /// How ids follow from the model's scores, such as [`GREEDY`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decode: Option<String>,
     /// What a classifier was shown, by the names that its features have; each is read from the record's opened fields.

@@ -1,19 +1,24 @@
 //! Provers for tests: circuits, files for `--provers`, and a shell script that is as honest as a script can be.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use colophon_receipt::evidence::{EvidenceLeaf, Verdict};
 use colophon_receipt::merkle::sha256;
 use colophon_receipt::receipt::Receipt;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::{get, post};
 use crate::colophon::{self, Colophon};
 use crate::receipts::Fetched;
 use crate::upstream::Upstream;
 use crate::wire::Message;
-use crate::{PATIENCE, wait_for};
+use crate::{PATIENCE, paths, process, wait_for};
+
+/// Training, compiling or proving takes up to a minute of a CPU, which may be shared.
+pub const LONG: Duration = Duration::from_secs(1200);
 
 /// Proves by writing down the record and the features, and verifies by comparing them.
 pub const SCRIPT: &str = r#"
@@ -218,4 +223,37 @@ pub fn record(answer: &Message) -> String {
 pub fn command(colophon: &Colophon, args: &[&str]) -> (i32, String) {
     let data = colophon.data().display().to_string();
     colophon::run_within(PATIENCE * 4, &[args, &["--data", data.as_str()]].concat(), &[])
+}
+
+/// A file of `examples/`.
+pub fn example(name: &str) -> PathBuf {
+    paths::root().join("examples").join(name)
+}
+
+/// Runs a Python program of `examples/` to its end.
+///
+/// # Panics
+/// When it fails.
+pub fn python(script: &str, arguments: &[&Path]) {
+    let mut command = Command::new(paths::python());
+    let out = process::run(command.arg(example(script)).args(arguments), LONG);
+    assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// What others make of the proof in a receipt, exported into `to`: `circuit` is its directory among `circuits`. The contract in an
+/// EVM accepts it, and none whose proof, first or last public input is bent; this returns what else `tests/evm/check.mjs` says.
+///
+/// # Panics
+/// When that is not so, or set-up has not been done.
+pub fn exported(receipt: &Path, circuits: &Path, circuit: &str, to: &Path) -> Value {
+    python("provers/ezkl/export.py", &[receipt, Path::new("--circuits"), circuits, to]);
+    let packages = paths::installed("evm").expect("no packages: run `cargo xtask setup`");
+    let mut command = Command::new("node");
+    command.arg(paths::tests("evm/check.mjs")).arg(to).arg(circuits.join(circuit)).arg(packages);
+    let out = process::run(&mut command, LONG);
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let said: Value = serde_json::from_slice(&out.stdout).expect("JSON");
+    assert_eq!(said["contract"]["accepted"], true, "{said}");
+    assert_eq!(said["contract"]["bent"], json!({"proof": false, "found": false, "bound": false}), "{said}");
+    said
 }

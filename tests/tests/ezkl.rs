@@ -8,7 +8,7 @@ use colophon_provers::sandbox::Sandbox;
 use colophon_provers::{Limits, Statement};
 use colophon_tests::client::{get, post};
 use colophon_tests::colophon::Colophon;
-use colophon_tests::provers::{policy, trusting};
+use colophon_tests::provers::{exported, policy, python, trusting};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::{PATIENCE, paths, process, wait_for};
@@ -27,7 +27,7 @@ impl Circuits {
     fn make() -> Circuits {
         let folder = tempfile::tempdir().expect("a folder");
         let model = folder.path().join("model");
-        python("classifier/train.py", &[&model]);
+        python("classifier/train.py", &[model.as_path()]);
         let mut described = Vec::new();
         for name in ["classifier", "other"] {
             if name == "other" {
@@ -44,7 +44,7 @@ impl Circuits {
                 "--name".into(),
                 name.into(),
             ];
-            python("provers/ezkl/circuit.py", &arguments.iter().collect::<Vec<_>>());
+            python("provers/ezkl/circuit.py", &arguments.iter().map(PathBuf::as_path).collect::<Vec<_>>());
             let text = std::fs::read(into.join("circuit.json")).expect("its description");
             described.push(serde_json::from_slice(&text).expect("JSON"));
         }
@@ -83,13 +83,6 @@ impl Circuits {
             sandbox: Sandbox { shim: vec![paths::program("prover-sandbox").into()], network: false },
         }
     }
-}
-
-fn python(script: &str, arguments: &[&PathBuf]) {
-    let mut command = Command::new(paths::python());
-    let out =
-        command.arg(paths::root().join("examples").join(script)).args(arguments).output().expect("it runs");
-    assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
 /// Another model of the same shape.
@@ -292,6 +285,20 @@ fn a_classifiers_decision_about_a_record_is_proven_the_whole_way() {
     ] {
         assert!(code == Some(0) && said.contains(part), "{part}: {said}");
     }
+    // Others verify it as well: a contract in an EVM, and EZKL's engine for Node and browsers.
+    let said = exported(
+        &folder.join("receipt.json"),
+        &folder.join("circuits"),
+        "classifier",
+        &folder.join("exported"),
+    );
+    let node = &said["node"];
+    assert_eq!(node["good"], true, "{said}");
+    assert!(node["bent"].as_str().is_some_and(|why| why.contains("not satisfied")), "{said}");
+    assert!(node["untyped"].as_str().is_some_and(|why| why.contains("transcript_type")), "{said}");
+    let (bytes, gas) = (&said["contract"]["bytes"], &said["contract"]["gas"]);
+    eprintln!("the contract has {bytes} bytes and takes {gas} gas");
+    assert!(bytes.as_u64().is_some_and(|bytes| bytes <= 24_576), "more than public chains deploy");
     // Its maker could have forged it.
     let (code, said) = verify(&receipt.json, &trust, &[]);
     assert!(

@@ -1,11 +1,13 @@
 //! The reader's own copies, read once and of any size: a raw body, or a saved HTTP/1.x message or `curl -i` output.
 
+use colophon_receipt::canonical::MAX_TEXT;
 use colophon_receipt::fields::BodyDigest;
+use colophon_receipt::merkle::sha256;
 use colophon_signer::drand::{Chain, Round};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
-use crate::proof::ProofVerifier;
+use crate::proof::{ProofVerifier, TokenReader};
 
 use self::chunked::Dechunker;
 pub(crate) use self::saved::SavedHead;
@@ -18,6 +20,8 @@ mod saved;
 const TAIL: usize = 64 << 10;
 /// A saved head is at most this long.
 const MAX_HEAD: usize = 512 << 10;
+/// Of a copy that is no longer all bytes are kept, for what is said in it.
+const MAX_KEPT: usize = MAX_HEAD + MAX_TEXT;
 
 /// What the reader has besides the receipt.
 #[derive(Clone, Default)]
@@ -44,6 +48,8 @@ pub struct Bodies {
     pub chain: Option<Chain>,
     /// Who looks at proofs for the reader.
     pub prover: Option<Arc<dyn ProofVerifier>>,
+    /// Who reads token ids for the reader.
+    pub tokens: Option<Arc<dyn TokenReader>>,
 }
 
 /// The side that a copy belongs to.
@@ -61,6 +67,9 @@ pub struct Body {
     pub(crate) size: u64,
     pub(crate) readings: Vec<Reading>,
     pub(crate) head: Option<SavedHead>,
+    /// Its bytes, and where in them a body may begin; empty where there are too many.
+    kept: Vec<u8>,
+    begins: usize,
 }
 
 /// One way to read a copy.
@@ -79,11 +88,20 @@ impl Body {
         reader.update(bytes);
         reader.finish()
     }
+
+    /// The recorded body, where it is in the copy as it is. Not of one that is de-chunked first, or longer than 1 MiB.
+    pub(crate) fn recorded(&self, recorded: &BodyDigest) -> Option<&[u8]> {
+        let length = usize::try_from(recorded.size).ok()?;
+        let parts = [0, self.begins].into_iter().filter_map(|from| self.kept.get(from..)?.get(..length));
+        parts.into_iter().find(|part| sha256(part) == recorded.digest)
+    }
 }
 
 /// Reads a copy piece by piece; memory stays bounded.
 pub struct BodyReader {
     side: Side,
+    kept: Vec<u8>,
+    begins: usize,
     raw: Tail,
     message: Message,
 }
@@ -100,11 +118,19 @@ enum Message {
 impl BodyReader {
     /// Nothing read yet.
     pub fn new(side: Side) -> BodyReader {
-        BodyReader { side, raw: Tail::default(), message: Message::Head(Vec::new()) }
+        BodyReader {
+            side,
+            kept: Vec::new(),
+            begins: 0,
+            raw: Tail::default(),
+            message: Message::Head(Vec::new()),
+        }
     }
 
     /// Reads on.
     pub fn update(&mut self, bytes: &[u8]) {
+        let room = (MAX_KEPT + 1).saturating_sub(self.kept.len());
+        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
         self.raw.update(bytes);
         match &mut self.message {
             Message::Raw => {}
@@ -121,6 +147,7 @@ impl BodyReader {
                 match SavedHead::parse(self.side, start) {
                     Ok(None) if start.len() <= MAX_HEAD => {}
                     Ok(Some((head, rest))) => {
+                        self.begins = start.len() - rest.len();
                         let (mut plain, mut chunked) = (Tail::default(), Box::new(Dechunker::new()));
                         plain.update(rest);
                         chunked.update(rest);
@@ -163,7 +190,8 @@ impl BodyReader {
             // Nothing is ever appended to a request.
             readings.retain(|reading| reading.comment.is_none());
         }
-        Body { size, readings, head: saved }
+        let kept = if size > MAX_KEPT as u64 { Vec::new() } else { self.kept };
+        Body { size, readings, head: saved, kept, begins: self.begins }
     }
 }
 

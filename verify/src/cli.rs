@@ -14,11 +14,13 @@ use colophon_receipt::receipt::MAX_BYTES;
 use colophon_signer::drand::{Chain, MAX_ROUND, Round};
 use colophon_signer::model::certificate;
 
+use self::model::ModelFolder;
 use self::prover::ProverCommand;
 use crate::text::{line, quoted};
 use crate::{Bodies, Body, BodyReader, Report, Side, Trust, Verdict, checks, trust};
 
 mod folder;
+mod model;
 mod print;
 mod prover;
 
@@ -72,6 +74,10 @@ pub struct VerifyArgs {
     /// the circuit, the model and the SRS that it names
     #[arg(long, value_name = "FILE")]
     pub circuit_cert: Option<PathBuf>,
+    /// The folder of the model that a proof is about, as it was certified: its tokenizer.json and chat template read the token
+    /// ids of your --request and --response
+    #[arg(long, value_name = "DIR")]
+    pub model: Option<PathBuf>,
     /// Let proofs count whose parameters were made by who could forge them: for tests
     #[arg(long)]
     pub allow_local_setup: bool,
@@ -170,6 +176,10 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
         },
         model: read_certificate(&args.model_cert, "the model certificate")?,
         circuit: read_certificate(&args.circuit_cert, "the circuit's certificate")?,
+        tokens: match &args.model {
+            Some(folder) => Some(Arc::new(ModelFolder::open(folder)?)),
+            None => None,
+        },
         policy: args.policy.as_deref().map(|path| read(path, MAX_POLICY, "the policy")).transpose()?,
     };
     Ok(crate::verify(&receipt, trust.as_ref(), &bodies, args.at))

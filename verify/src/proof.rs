@@ -3,11 +3,13 @@
 
 use colophon_receipt::evidence::{EvidenceLeaf, Verdict};
 use colophon_receipt::features;
-use colophon_receipt::proof::{Proof, Statement};
+use colophon_receipt::fields::{BodyDigest, REQUEST_FORWARDED};
+use colophon_receipt::proof::{GREEDY, Proof, Statement};
 use colophon_receipt::receipt::{Field, ProofPart};
 
 use crate::Bodies;
 use crate::anchors::TimeSide;
+use crate::bodies::Body;
 use crate::checks::{Checks, PROOF};
 use crate::record::Record;
 use crate::report;
@@ -51,6 +53,17 @@ pub(crate) struct Reader<'a> {
     pub(crate) stamps: &'a TimeSide,
     pub(crate) trust: Option<&'a Trust>,
     pub(crate) bodies: &'a Bodies,
+}
+
+/// Who says for the reader which token ids belong to a text: the tokenizer and the chat template of a model that the reader holds to be
+/// the certified one.
+pub trait TokenReader: Send + Sync {
+    /// Whether the statement's tokenizer and template are these, its prompt is what they make of the request, and its output is the
+    /// answer.
+    ///
+    /// # Errors
+    /// [`NotProven`] says whether something else follows, or nobody can say.
+    fn check(&self, statement: &Statement, request: &[u8], response: &[u8]) -> Result<(), NotProven>;
 }
 
 /// What came of it.
@@ -99,6 +112,11 @@ fn judge(
     is_of(part, leaf, record, fields)?;
     let certified = certificate::of(&part.proof.statement, record.leaf.completed_at, reader)?;
     let proof = &part.proof;
+    let unread = match tokens(&proof.statement, record, bodies) {
+        Ok(()) => None,
+        Err(NotProven::Refused(why)) => return Err(why),
+        Err(NotProven::Unknown(why)) => Some(why),
+    };
     let circuit = &proof.statement.circuit;
     let known = trust.and_then(|trust| trust.circuits.iter().find(|known| known.circuit == *circuit));
     let mut side = ZkSide {
@@ -113,6 +131,7 @@ fn judge(
             hides: proof.hides,
             setup: proof.setup.as_deref().map(shown),
             quantisation: shown(&proof.statement.quantisation),
+            tokens: proof.statement.output.as_ref().map(Vec::len),
             verified: false,
             claims: None,
         },
@@ -153,6 +172,8 @@ fn judge(
                 format!(
                     "{holds}, but {whose}: whoever made them can forge proofs; refused without --allow-local-setup"
                 )
+            } else if let Some(why) = unread {
+                format!("{holds}, but whether it is about this answer nobody can say: {why}")
             } else if let Some(known) = known {
                 side.verified = true;
                 format!("{holds}, which your trust file names {}", quoted(known.name.as_bytes()))
@@ -195,11 +216,19 @@ fn is_of(part: &ProofPart, leaf: &EvidenceLeaf, record: &Record, fields: &[Field
     if !record.fields_hold {
         return Err("its statement follows from fields that do not hold".into());
     }
-    if statement.prompt.is_some() || statement.output.is_some() {
-        return Err("its statement is about token ids, which this version cannot rebuild".into());
+    let about_tokens = [statement.prompt.is_some(), statement.output.is_some(), statement.decode.is_some()];
+    let by = [statement.tokenizer.is_some(), statement.template.is_some()];
+    if about_tokens.contains(&true) && (about_tokens.contains(&false) || by.contains(&false)) {
+        return Err("its statement has token ids, but not all that says what they are".into());
+    }
+    if statement.decode.as_ref().is_some_and(|rule| rule != GREEDY) {
+        return Err("its statement has a decode rule that this version does not know".into());
     }
     let Some(said) = &statement.features else {
-        return Err("its statement says nothing of the record but its hash".into());
+        return match statement.prompt {
+            Some(_) => Ok(()),
+            None => Err("its statement says nothing of the record but its hash".into()),
+        };
     };
     let own = features::of(said.keys().map(String::as_str), fields).map_err(|error| error.to_string())?;
     for (name, value) in said {
@@ -212,4 +241,35 @@ fn is_of(part: &ProofPart, leaf: &EvidenceLeaf, record: &Record, fields: &[Field
         }
     }
     Ok(())
+}
+
+/// That the statement's token ids, if it has some, are those of the recorded request and answer, which only the reader's copies
+/// have.
+fn tokens(statement: &Statement, record: &Record, bodies: &Bodies) -> Result<(), NotProven> {
+    if statement.prompt.is_none() {
+        return Ok(());
+    }
+    let unknown = |why: &str| Err(NotProven::Unknown(why.to_owned()));
+    let Some(reader) = &bodies.tokens else {
+        return unknown("to read its token ids give --model DIR: the certified model's folder");
+    };
+    if record.leaf.present >> REQUEST_FORWARDED & 1 == 1 {
+        return unknown("the request was not forwarded as it was received");
+    }
+    let opened = &record.opened;
+    // What was said is in the body as decoded, where it was encoded.
+    let request = recorded(&bodies.request, [opened.request_decoded, opened.request_body]);
+    let response = recorded(&bodies.response, [opened.response_decoded, opened.response_body]);
+    let (Some(request), Some(response)) = (request, response) else {
+        return unknown(
+            "it is about token ids: give --request FILE and --response FILE, the recorded bodies",
+        );
+    };
+    reader.check(statement, request, response)
+}
+
+/// The first of these bodies that the reader's copy has.
+fn recorded(copy: &Option<Body>, digests: [Option<BodyDigest>; 2]) -> Option<&[u8]> {
+    let copy = copy.as_ref()?;
+    digests.iter().flatten().find_map(|digest| copy.recorded(digest))
 }

@@ -258,6 +258,8 @@ pub struct Proof {
     pub setup: Option<String>,
     /// How the proven model differs from the one it was made of, by the operator's word.
     pub quantisation: String,
+    /// Tokens of the answer that it is about; absent where it is about a classifier's decision.
+    pub tokens: Option<usize>,
     /// Whether it holds, by the reader's own prover program, for a circuit of the trust file, or of a
     /// certificate by one of its authorities.
     pub verified: bool,

@@ -112,9 +112,17 @@ fn proven(case: &Case) -> Vec<String> {
             Some(by) => format!("that \"{by}\" certified"),
             None => "that your trust file names".to_owned(),
         };
+        let made = match proof.tokens {
+            None => "made the decision in the proof about this record: by your own prover program, for the numbers that follow from the \
+                     record's fields"
+                .to_owned(),
+            Some(tokens) => format!(
+                "gives this answer to this request, by taking the most likely of its tokens each time ({tokens} of them): by your own \
+                 prover program, with the ids that the folder you gave makes of your copies"
+            ),
+        };
         list.push(format!(
-            "The small model {whose} \"{name}\" ({}), quantised, made the decision in the proof about this record: by \
-             your own prover program, for the numbers that follow from the record's fields.{}",
+            "The small model {whose} \"{name}\" ({}), quantised, {made}.{}",
             proof.circuit,
             claims.unwrap_or_default()
         ));
@@ -247,11 +255,17 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
         if !zk.verified {
             list.push("What the proof in this receipt says: see the check `proof`.".into());
         }
-        list.push(
-            "Anything by a proof beyond one small model's decision about this record: neither the answer's truth, nor that a language \
-             model computed it."
-                .into(),
-        );
+        let beyond = match zk.report.tokens {
+            None => {
+                "Anything by a proof beyond one small model's decision about this record: neither the answer's truth, nor that a \
+                 language model computed it."
+            }
+            Some(_) => {
+                "Anything by a proof beyond what one small model, quantised, answers: neither the answer's truth, nor that it was \
+                 computed before it was sent."
+            }
+        };
+        list.push(beyond.into());
         if !zk.report.hides {
             list.push("That the proof hides anything: it is succinct, not zero-knowledge.".into());
         }

@@ -11,6 +11,7 @@ mod load;
 mod machine;
 mod micro;
 mod peers;
+mod proofs;
 mod receipts;
 mod report;
 mod rounds;
@@ -71,6 +72,8 @@ enum Other {
     Tee(tee::TeeArgs),
     /// Measures other traffic: large bodies, many idle connections, HTTP/2, TLS, a thousand streams
     Shapes(shapes::ShapesArgs),
+    /// Measures what proofs cost, and what a rule that asks for them adds to an answer
+    Proofs(proofs::ProofsArgs),
     /// Counts instructions a request (valgrind) and fails where they have grown since they were last written down
     Quick(instructions::QuickArgs),
 }
@@ -84,6 +87,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         Some(Other::Peers(peers)) => return peers::run(peers),
         Some(Other::Tee(tee)) => return tee::run(tee),
         Some(Other::Shapes(shapes)) => return shapes::run(shapes),
+        Some(Other::Proofs(proofs)) => return proofs::run(proofs),
         Some(Other::Quick(quick)) => return instructions::run(quick),
         None if args.ledger => return ledger::bench(args),
         None => {}

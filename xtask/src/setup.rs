@@ -20,6 +20,7 @@ use anyhow::Result;
 pub(crate) fn run(full: bool) -> Result<Vec<String>> {
     python::ensure()?;
     npm::ensure("npm")?;
+    npm::ensure("evm")?;
     let mut skipped = Vec::new();
     if let Err(error) = go::ensure(&go::H2SPEC) {
         if full {

@@ -2,21 +2,25 @@
 
 use super::{get, term};
 use crate::erase::Access;
+use crate::files;
 use crate::proofs::api::Ask;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use colophon_provers::{Job, State};
+use colophon_receipt::receipt::Bytes as Base64;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// How often a job that is waited for is looked at.
 const EVERY: Duration = Duration::from_millis(500);
+/// Two bodies of this length, in base64, are what the admin side takes.
+const MAX_BODY: usize = 720 << 10;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProofCommand {
@@ -48,6 +52,12 @@ pub(super) struct SubmitArgs {
     /// The prover [default: that of the record's rule]
     #[arg(long, value_name = "NAME")]
     prover: Option<String>,
+    /// The body of the recorded request, for a language model's proof; goes with --response
+    #[arg(long, value_name = "FILE", requires = "response")]
+    request: Option<PathBuf>,
+    /// The body of the recorded response
+    #[arg(long, value_name = "FILE", requires = "request")]
+    response: Option<PathBuf>,
     /// The time after which nobody needs it: RFC 3339 or Unix seconds
     #[arg(long, value_name = "TIME", value_parser = colophon_verify::cli::parse_time)]
     deadline: Option<u64>,
@@ -80,6 +90,8 @@ pub(super) async fn run(command: ProofCommand) -> anyhow::Result<ExitCode> {
                 priority: args.priority,
                 limits: None,
                 webhook: args.webhook,
+                request: body(args.request.as_deref())?,
+                response: body(args.response.as_deref())?,
             };
             let access = access(&args.at)?;
             let job = job(send(&access, Method::POST, "", serde_json::to_vec(&ask)?).await?)?;
@@ -96,6 +108,10 @@ pub(super) async fn run(command: ProofCommand) -> anyhow::Result<ExitCode> {
             followed(&access, job, &args.at).await
         }
     }
+}
+
+fn body(path: Option<&Path>) -> anyhow::Result<Option<Base64>> {
+    path.map(|path| files::read(path, MAX_BODY).map(Base64)).transpose()
 }
 
 fn access(at: &Where) -> anyhow::Result<Access> {

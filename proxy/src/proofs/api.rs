@@ -2,7 +2,8 @@
 //! `keys/admin`, as `/erase` does: statements say things of records.
 //!
 //! ```text
-//! POST   /v1/proofs                 {"record", "backend"?, "deadline"?, "priority"?, "limits"?, "webhook"?}   202, or 200 where it has ended
+//! POST   /v1/proofs                 {"record", "backend"?, "deadline"?, "priority"?, "limits"?,
+//!                                    "webhook"?, "request"?, "response"?}                        202, or 200 where it has ended
 //! GET    /v1/proofs                 how many jobs are where
 //! GET    /v1/proofs/ID              a job; ID may be a record's id
 //! GET    /v1/proofs/ID/artefact     what was proven
@@ -13,6 +14,7 @@
 //! POST   /v1/proofs/ID/failed       {"worker", "failure", "again", "cpu_seconds"}
 //! ```
 
+use super::build::Said;
 use super::{Proving, WORKER};
 use crate::app::App;
 use crate::erase::{authorized, json_response, refused};
@@ -68,6 +70,12 @@ pub struct Ask {
     /// Where its end is told; under a URL that the provers' file allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub webhook: Option<String>,
+    /// The recorded request's body: for a language model's proof, as the next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Base64>,
+    /// The recorded response's body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub response: Option<Base64>,
 }
 
 /// A worker elsewhere asks for a job.
@@ -221,7 +229,12 @@ impl Proving {
         if ask.level.as_deref().is_some_and(|level| level != "zk") {
             return Err(refusal(StatusCode::BAD_REQUEST, "only `zk` is proven"));
         }
-        let mut wanted = self.wanted(app, &ask.record, ask.backend.as_deref()).await?;
+        let said = match (ask.request, ask.response) {
+            (Some(request), Some(response)) => Some(Said { request: request.0, response: response.0 }),
+            (None, None) => None,
+            _ => return Err(refusal(StatusCode::BAD_REQUEST, "request and response go together")),
+        };
+        let mut wanted = self.wanted(app, &ask.record, ask.backend.as_deref(), said).await?;
         // Who asks says until when; a rule's deadline may long have passed.
         wanted.deadline = ask.deadline;
         wanted.priority = ask.priority;
@@ -250,7 +263,13 @@ impl Proving {
     }
 
     /// The job that a record and a prover make.
-    async fn wanted(&self, app: &App, record: &str, backend: Option<&str>) -> Result<Wanted, Box<Answer>> {
+    async fn wanted(
+        &self,
+        app: &App,
+        record: &str,
+        backend: Option<&str>,
+        said: Option<Said>,
+    ) -> Result<Wanted, Box<Answer>> {
         let id =
             parse_id(record).ok_or_else(|| refusal(StatusCode::BAD_REQUEST, "a record's id is a UUID"))?;
         let receipt = match app.ledger.lookup(&id).await.map_err(internal)? {
@@ -262,7 +281,7 @@ impl Proving {
         let evidence =
             evidence(&receipt, &id).ok_or_else(|| internal("the receipt of this record cannot be read"))?;
         let policy = app.policy.load_full();
-        self.job(&policy.policy, &receipt, &id, evidence, backend)
+        self.job(&policy.policy, &receipt, &id, evidence, backend, said.as_ref())
             .map_err(|error| refusal(StatusCode::CONFLICT, &error.to_string()))
     }
 
@@ -271,7 +290,7 @@ impl Proving {
         let id = match id.parse::<JobId>() {
             Ok(id) => id,
             Err(_) => {
-                let wanted = self.wanted(app, id, None).await?;
+                let wanted = self.wanted(app, id, None, None).await?;
                 JobId::for_request(&wanted).map_err(internal)?
             }
         };

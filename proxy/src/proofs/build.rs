@@ -1,12 +1,16 @@
 //! From a record to a job: what is to be proven follows from the record and the circuit, and from nothing else.
 
 use super::{DEADLINE, Proving};
+use colophon_chat::{ChatError, Model};
 use colophon_policies::Policy;
 use colophon_provers::{Request, Statement};
-use colophon_receipt::cbor::CborError;
+use colophon_receipt::cbor::{CborError, Value};
 use colophon_receipt::features::{self, FeatureError};
-use colophon_receipt::fields::{DECISION, DecisionField};
-use colophon_receipt::merkle::leaf_hash;
+use colophon_receipt::fields::{
+    BodyDigest, DECISION, DecisionField, REQUEST_BODY, REQUEST_DECODED, REQUEST_FORWARDED, RESPONSE_BODY,
+    RESPONSE_DECODED,
+};
+use colophon_receipt::merkle::{leaf_hash, sha256};
 use colophon_receipt::receipt::{Field, Receipt};
 use colophon_receipt::record::{RecordId, RecordLeaf, decode_field, id_text};
 
@@ -21,10 +25,26 @@ pub(super) enum NoJob {
     Features(#[from] FeatureError),
     #[error("the record cannot be read: {0}")]
     Record(#[from] CborError),
+    #[error(
+        "a language model's proof is about the bodies, which are not kept: they have to be given (`request`, `response`)"
+    )]
+    NoBodies,
+    #[error("the {0} is not the recorded one")]
+    OtherBody(&'static str),
+    #[error("the request was not forwarded as it was received")]
+    Forwarded,
+    #[error(transparent)]
+    Chat(#[from] ChatError),
+}
+
+/// Request and response as they were recorded.
+pub(super) struct Said {
+    pub(super) request: Vec<u8>,
+    pub(super) response: Vec<u8>,
 }
 
 impl Proving {
-    /// The job that proves the circuit's decision about a record: by `backend`, or the prover of the record's rule.
+    /// The job that proves the circuit's decision about a record, or its answer: by `backend`, or the prover of the record's rule.
     pub(super) fn job(
         &self,
         policy: &Policy,
@@ -32,6 +52,7 @@ impl Proving {
         record: &RecordId,
         evidence: RecordId,
         backend: Option<&str>,
+        said: Option<&Said>,
     ) -> Result<Request, NoJob> {
         let leaf = RecordLeaf::decode(&receipt.record.leaf.0)?;
         let rule = rule(receipt)?.ok_or(NoJob::NoRule)?;
@@ -42,20 +63,25 @@ impl Proving {
         };
         let prover = prover.ok_or_else(|| NoJob::NoProver(rule.clone()))?;
         let circuit = &prover.circuit;
-        let names = circuit.features.iter().map(String::as_str);
+        let mut statement = Statement {
+            model_certificate: circuit.certificate.clone(),
+            weights: circuit.model.clone(),
+            ..Statement::about(&leaf_hash(&receipt.record.leaf.0), &circuit.circuit, &circuit.quantisation)
+        };
+        match &prover.model {
+            Some(model) => {
+                tokens(model, receipt, said.ok_or(NoJob::NoBodies)?, &mut statement)?;
+                statement.decode = circuit.decode.clone();
+            }
+            None => {
+                let names = circuit.features.iter().map(String::as_str);
+                statement.features = Some(features::of(names, &receipt.record.fields)?);
+            }
+        }
         let deadline = u64::try_from(actions.deadline.unwrap_or(DEADLINE).as_micros()).unwrap_or(u64::MAX);
         Ok(Request {
             record: id_text(record),
-            statement: Statement {
-                model_certificate: circuit.certificate.clone(),
-                weights: circuit.model.clone(),
-                features: Some(features::of(names, &receipt.record.fields)?),
-                ..Statement::about(
-                    &leaf_hash(&receipt.record.leaf.0),
-                    &circuit.circuit,
-                    &circuit.quantisation,
-                )
-            },
+            statement,
             backend: prover.backend.name().to_owned(),
             rule: Some(rule),
             deadline: Some(leaf.completed_at.saturating_add(deadline)),
@@ -67,15 +93,49 @@ impl Proving {
     }
 }
 
+/// Puts the token ids of the recorded bodies into a statement.
+fn tokens(model: &Model, receipt: &Receipt, said: &Said, statement: &mut Statement) -> Result<(), NoJob> {
+    if opened(receipt, REQUEST_FORWARDED)?.is_some() {
+        return Err(NoJob::Forwarded);
+    }
+    is_recorded(receipt, [REQUEST_BODY, REQUEST_DECODED], &said.request, "request")?;
+    is_recorded(receipt, [RESPONSE_BODY, RESPONSE_DECODED], &said.response, "response")?;
+    let ids = model.ids(&said.request, &said.response)?;
+    statement.tokenizer = Some(model.tokenizer_digest.clone());
+    statement.template = Some(model.template_digest.clone());
+    statement.prompt = Some(ids.prompt);
+    statement.output = Some(ids.output);
+    Ok(())
+}
+
+/// That one of these fields has the body's digest.
+fn is_recorded(receipt: &Receipt, fields: [u8; 2], body: &[u8], what: &'static str) -> Result<(), NoJob> {
+    let own = BodyDigest { digest: sha256(body), size: body.len() as u64 };
+    for number in fields {
+        if let Some(value) = opened(receipt, number)?
+            && BodyDigest::read(&value)? == own
+        {
+            return Ok(());
+        }
+    }
+    Err(NoJob::OtherBody(what))
+}
+
 /// The rule that decided about a record.
 fn rule(receipt: &Receipt) -> Result<Option<String>, CborError> {
+    let Some(value) = opened(receipt, DECISION)? else { return Ok(None) };
+    let rule = DecisionField::read(value)?.rule;
+    Ok(rule.map(|rule| String::from_utf8_lossy(&rule).into_owned()))
+}
+
+/// The value of a field that the receipt opens.
+fn opened(receipt: &Receipt, number: u8) -> Result<Option<Value>, CborError> {
     for field in &receipt.record.fields {
         if let Field::Opened(opened) = field
-            && opened.number == DECISION
+            && opened.number == number
         {
             let (_, value) = decode_field(&opened.value.0)?;
-            let rule = DecisionField::read(value)?.rule;
-            return Ok(rule.map(|rule| String::from_utf8_lossy(&rule).into_owned()));
+            return Ok(Some(value));
         }
     }
     Ok(None)

@@ -6,11 +6,13 @@ use crate::model::folder;
 use crate::model::{counts, read_certificate};
 use anyhow::Context as _;
 use bytes::Bytes;
+use colophon_chat::{MAX_FILE, Model};
 use colophon_provers::backend::certified::Names;
 use colophon_receipt::Hash;
 use colophon_signer::model::Circuit as Certified;
 use serde::Deserialize;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// A description is never longer.
@@ -40,8 +42,18 @@ pub struct Circuit {
     setup: Option<String>,
     /// How the circuit differs from the model.
     pub quantisation: String,
-    /// What it is shown, by name and in order.
+    /// What a classifier is shown, by name and in order. A language model has none.
+    #[serde(default)]
     pub features: Vec<String>,
+    /// SHA-256 of a language model's `tokenizer.json`.
+    #[serde(default)]
+    pub tokenizer: Option<String>,
+    /// Digest of its chat template (docs/PROVERS.md).
+    #[serde(default)]
+    pub template: Option<String>,
+    /// How its token ids follow from its scores.
+    #[serde(default)]
+    pub decode: Option<String>,
     /// SHA-256 of the model certificate that names it.
     #[serde(skip)]
     pub certificate: Option<String>,
@@ -73,7 +85,40 @@ impl Circuit {
             path.display(),
             circuit.format
         );
+        let language = [&circuit.tokenizer, &circuit.template, &circuit.decode];
+        let is_language = language.iter().all(|member| member.is_some());
+        anyhow::ensure!(
+            is_language != language.iter().all(|member| member.is_none())
+                && is_language == circuit.features.is_empty(),
+            "{}: a circuit is shown `features`, or has `tokenizer`, `template` and `decode`",
+            path.display()
+        );
         Ok(circuit)
+    }
+
+    /// The folder of the language model that the circuit was made of; `None` of a classifier's.
+    ///
+    /// # Errors
+    /// It is missing, or has another tokenizer or template.
+    pub fn language(&self, folder: Option<&Path>) -> anyhow::Result<Option<Arc<Model>>> {
+        let folder = match (self.tokenizer.is_some(), folder) {
+            (true, Some(folder)) => folder,
+            (true, None) => anyhow::bail!("its circuit is a language model's: `model` has to say its folder"),
+            (false, Some(_)) => anyhow::bail!("its circuit is a classifier's, which has no `model` folder"),
+            (false, None) => return Ok(None),
+        };
+        let model = Model::read(|name| {
+            let path = folder.join(name);
+            path.try_exists()?.then(|| files::read(&path, MAX_FILE)).transpose()
+        })
+        .with_context(|| format!("the model's folder {}", folder.display()))?;
+        anyhow::ensure!(
+            self.tokenizer.as_ref() == Some(&model.tokenizer_digest)
+                && self.template.as_ref() == Some(&model.template_digest),
+            "the circuit was made with another tokenizer or chat template than {} has",
+            folder.display()
+        );
+        Ok(Some(Arc::new(model)))
     }
 
     /// What a certificate says of it. The directory's files are read, and have to be those of its description.

@@ -9,6 +9,7 @@ use crate::files;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::Args;
+use colophon_chat::Model;
 use colophon_provers::backend::certified::Certified;
 use colophon_provers::backend::exec::Exec;
 use colophon_provers::sandbox::Sandbox;
@@ -56,6 +57,8 @@ pub struct Prover {
     pub circuit: Circuit,
     /// The model certificate that names the circuit.
     pub certificate: Option<Certificate>,
+    /// Of a language model's circuit, the model's folder: it turns bodies into token ids.
+    pub model: Option<Arc<Model>>,
     /// What one try may use.
     pub limits: Limits,
 }
@@ -89,6 +92,7 @@ struct ProverPart {
     circuit: PathBuf,
     model_cert: Option<PathBuf>,
     model_authority: Option<PathBuf>,
+    model: Option<PathBuf>,
     #[serde(default)]
     limits: LimitsPart,
 }
@@ -216,8 +220,10 @@ impl ProverPart {
         if let Some(certificate) = &certificate {
             backend = Arc::new(Certified { backend, names: certificate.names.clone() });
         }
+        let model = circuit.language(self.model.map(|model| folder.join(model)).as_deref())?;
         Ok(Prover {
             backend,
+            model,
             circuit,
             certificate,
             limits: Limits {

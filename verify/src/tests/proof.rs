@@ -1,7 +1,7 @@
 //! Proofs in receipts: what counts, and everything that must not be taken for one.
 
 use super::*;
-use crate::proof::{Accepted, NotProven, ProofVerifier};
+use crate::proof::{Accepted, NotProven, ProofVerifier, TokenReader};
 use crate::trust::Circuit;
 use colophon_receipt::Hash;
 use colophon_receipt::evidence::{EvidenceLeaf, Verdict as Came, asked_id};
@@ -403,4 +403,91 @@ fn a_proof_under_another_key_model_srs_or_certificate_is_refused_by_name() {
         "another model certificate",
     );
     refused_because(&good.seen_with(Some(b"{}"), With(Some("05"), "ceremony")), "your certificate");
+}
+
+/// Says which prompt belongs to which request.
+struct Reads(&'static [u32], Vec<u8>, Vec<u8>);
+
+impl TokenReader for Reads {
+    fn check(&self, statement: &Statement, request: &[u8], response: &[u8]) -> Result<(), NotProven> {
+        assert!(request == self.1 && response == self.2, "what was recorded, and nothing else");
+        if statement.tokenizer != Some("aa".repeat(32)) {
+            return Err(NotProven::Unknown("by another tokenizer".into()));
+        }
+        match statement.prompt.as_deref() == Some(self.0) {
+            true => Ok(()),
+            false => Err(NotProven::Refused("another prompt".into())),
+        }
+    }
+}
+
+fn about_tokens(proof: &mut Proof) {
+    let statement = &mut proof.statement;
+    statement.features = None;
+    (statement.prompt, statement.output) = (Some(vec![1, 2]), Some(vec![3]));
+    (statement.tokenizer, statement.template) = (Some("aa".repeat(32)), Some("bb".repeat(32)));
+    statement.decode = Some("greedy".into());
+}
+
+#[test]
+fn token_ids_count_by_what_the_readers_folder_makes_of_the_recorded_bodies() {
+    let made = made(about_tokens, |_| {});
+    let (request, response) = (made.request.clone(), made.response.clone());
+    let with = |prompt, request: Option<&[u8]>, response: Option<&[u8]>| {
+        let bodies = Bodies {
+            prover: Some(Arc::new(Only(b"artefact", Some("ceremony")))),
+            tokens: Some(Arc::new(Reads(prompt, made.request.clone(), made.response.clone()))),
+            request: request.map(|bytes| Body::from_bytes(Side::Request, bytes)),
+            response: response.map(|bytes| Body::from_bytes(Side::Response, bytes)),
+            ..Bodies::default()
+        };
+        verify(&made.file(), Some(&trust(&made)), &bodies, None)
+    };
+    let good = with(&[1, 2], Some(&request), Some(&response));
+    assert_eq!((good.result, good.verified_level), (Verdict::Trusted, Some(Level::Zk)), "{:#?}", good.checks);
+    assert_eq!(good.proof.as_ref().unwrap().tokens, Some(1));
+    assert!(good.proven.iter().any(|line| line.contains("gives this answer to this request")));
+    // As `curl -i` saves it.
+    let saved = [b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n".as_slice(), &response].concat();
+    let report = with(&[1, 2], Some(&request), Some(&saved));
+    assert_eq!(report.verified_level, Some(Level::Zk), "{:#?}", report.checks);
+    refused_because(&with(&[1, 9], Some(&request), Some(&response)), "another prompt");
+    for (request, response) in [(None, Some(&*response)), (Some(&*request), None)] {
+        counts_for_no_more(&with(&[1, 2], request, response), "give --request FILE and --response FILE");
+    }
+    counts_for_no_more(&seen(&made), "give --model DIR");
+    let mut other = response.clone();
+    other.push(b' ');
+    let report = with(&[1, 2], Some(&request), Some(&other));
+    refused_by(&report, &[checks::RESPONSE_BODY]);
+    assert_ne!(report.verified_level, Some(Level::Zk));
+}
+
+#[test]
+fn token_ids_without_all_that_says_what_they_are_are_refused() {
+    type Bend = fn(&mut Proof);
+    for (bend, why) in [
+        ((|proof| proof.statement.output = None) as Bend, "not all that says what they are"),
+        (|proof| proof.statement.prompt = None, "not all that says what they are"),
+        (|proof| proof.statement.decode = None, "not all that says what they are"),
+        (|proof| proof.statement.tokenizer = None, "not all that says what they are"),
+        (|proof| proof.statement.template = None, "not all that says what they are"),
+        (
+            |proof| proof.statement.decode = Some("by mood".into()),
+            "a decode rule that this version does not know",
+        ),
+    ] {
+        thread_local! {
+            static BEND: std::cell::Cell<Option<Bend>> = const { std::cell::Cell::new(None) };
+        }
+        BEND.set(Some(bend));
+        let bent = made(
+            |proof| {
+                about_tokens(proof);
+                BEND.get().unwrap()(proof);
+            },
+            |_| {},
+        );
+        refused_because(&seen(&bent), why);
+    }
 }
