@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
     let [kind, bytes @ ..] = data else { return };
-    match kind % 5 {
+    match kind % 6 {
         0 => segment(bytes),
         // Frames with good checksums: what is behind the checksum is read, too.
         1 => segment(&testing::framed(bytes)),
@@ -28,6 +28,12 @@ fuzz_target!(|data: &[u8]| {
                 for id in read.ids().take(100) {
                     let _ = read.find(&id);
                 }
+            }
+        }
+        // The note on evidence about a key.
+        5 => {
+            if let Some(written) = testing::read_note(bytes) {
+                assert_eq!(written, bytes, "another note");
             }
         }
         _ => {
