@@ -53,6 +53,24 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All words of [`code`](Refusal::code).
+    pub const CODES: [&str; 14] = [
+        "malformed",
+        "signature",
+        "chain",
+        "time",
+        "nonce",
+        "report-data",
+        "debug",
+        "migration",
+        "tcb",
+        "identity",
+        "measurement",
+        "collateral",
+        "policy",
+        "simulated",
+    ];
+
     /// A word for scripts.
     pub fn code(&self) -> &'static str {
         match self {

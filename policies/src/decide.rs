@@ -25,6 +25,9 @@ pub struct Decision {
     pub level: Level,
     /// The level asked for: the rule's, or the client's where that is higher.
     pub asked: Level,
+    /// The level that is due: the rule's, raised as far as the client may raise it. `level` is below it where it cannot be
+    /// given; what a client asked for in vain is not in it.
+    pub due: Level,
     /// What happens if `level` cannot be reached.
     pub failure_policy: FailurePolicy,
     /// Why the level granted is not simply the one asked for: a client asked for more than it may, `pass` did not
@@ -75,6 +78,7 @@ impl Policy {
             rule: taken.rule.name.clone(),
             level: taken.level,
             asked: taken.rule.level,
+            due: taken.level,
             failure_policy,
             why_lowered,
             refusal: taken.rule.deny.clone().map(Refusal::Denied),
@@ -83,6 +87,7 @@ impl Policy {
         if let Some(wanted) = client_level(head.headers) {
             self.raise(&mut decision, wanted);
         }
+        decision.due = decision.level;
         if !self.gives(&decision) {
             self.lower(&mut decision);
         }

@@ -436,7 +436,7 @@ impl InFlight {
         let signatures = std::mem::take(&mut self.signatures);
         let Sealed { record, outcome, completed, told, .. } = sealed;
         let (app, facts) = (&self.app, &self.facts);
-        app.metrics.finished(facts.decision.asked, self.level, outcome);
+        app.metrics.finished(facts.decision.due, self.level, outcome);
         let ended = Ended {
             api: facts.route.api,
             outcome,

@@ -36,7 +36,8 @@ const OUTCOMES: [Outcome; 5] = [
     Outcome::Refused,
 ];
 
-/// Counters that are touched on the hot path are single atomics; labels are put on when they are read.
+/// Counters that are touched on the hot path are single atomics, labels are put on when they are read; the histograms by model are
+/// found by one look into a table and have a lock each.
 pub struct Metrics {
     registry: Registry,
     /// Names that are everybody's, without our prefix.
@@ -58,7 +59,7 @@ pub struct Metrics {
     /// 1 while records name a model certificate.
     pub model_certified: Gauge,
     finished: Vec<Vec<Counter>>,
-    /// By level asked, then by level granted.
+    /// By the level that was due, then by the level granted.
     levels: Vec<Vec<Counter>>,
     certificate: Option<Arc<ServerCertificate>>,
 }
@@ -93,7 +94,11 @@ impl Metrics {
         };
         let levels = ASKED.iter().map(|asked| LEVELS.iter().map(|granted| counter(asked, granted)).collect());
         let levels = levels.collect();
-        registry.register("levels", "Exchanges that ended, by level asked and level granted", family.clone());
+        registry.register(
+            "levels",
+            "Exchanges that ended, by the level that was due and the level granted",
+            family.clone(),
+        );
         let (degraded, connections, receipts) = (Counter::default(), Gauge::default(), Counter::default());
         registry.register("degraded", "Exchanges that went on without a WAL frame", degraded.clone());
         registry.register("connections", "Client connections open", connections.clone());
@@ -147,7 +152,7 @@ impl Metrics {
         }
     }
 
-    /// Counts an exchange that ended: the level that the policy asked for, the one that was granted.
+    /// Counts an exchange that ended: the level that was due ([`colophon_policies::Decision::due`]), the one that was granted.
     pub fn finished(&self, asked: Level, granted: Level, outcome: Outcome) {
         let Some(column) = LEVELS.iter().position(|known| *known == granted) else { return };
         let asked = ASKED.iter().position(|known| *known == asked);

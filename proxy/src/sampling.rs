@@ -35,6 +35,7 @@ impl Sampled {
                 if drawn && sample.to <= Level::Sign {
                     decision.level = decision.level.max(sample.to);
                     decision.asked = decision.asked.max(sample.to);
+                    decision.due = decision.due.max(sample.to);
                 }
                 // Of these all are drawn: who they are was decided here, and the leaf says no more than that.
                 (drawn && decision.level < sample.to).then_some((u64::MAX, sample.to))

@@ -102,7 +102,9 @@ pub(crate) fn check(
         known.upstream_evidence =
             upstream.map(|upstream| compared(policy.as_ref(), |policy| upstream.by(policy, trust)));
     }
-    if is_attested(field.and_then(|model| model.known_by.as_deref()), known.evidence.as_ref()) {
+    if named.is_some()
+        && is_attested(field.and_then(|model| model.known_by.as_deref()), known.evidence.as_ref())
+    {
         known.shown_by = Some(ATTESTED);
     }
     match judged {

@@ -130,6 +130,10 @@ fn clients_may_raise_up_to_the_ceiling_and_never_lower() {
         assert_eq!((decision.level, decision.asked, decision.why_lowered), (Level::Sign, Level::Sign, None));
     }
     assert_eq!(ask("/x", "pass").decide(&open).level, Level::Commit);
+    // What a client may have is due; what it asks for in vain is not.
+    assert_eq!(ask("/x", "sign").decide(&open).due, Level::Sign);
+    let vain = ask("/x", "sign").decide(&closed);
+    assert_eq!((vain.asked, vain.due, vain.level), (Level::Sign, Level::Commit, Level::Commit));
     for unknown in ["", "high", "sign,zk", "2"] {
         assert_eq!(ask("/health", unknown).decide(&open).level, Level::Pass, "{unknown}");
     }

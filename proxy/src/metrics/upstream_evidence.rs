@@ -1,5 +1,6 @@
 //! What is counted of servers that have to prove themselves. Nothing here is touched by an exchange on a connection that has.
 
+use colophon_attest::Refusal;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -35,6 +36,9 @@ impl UpstreamEvidence {
         let labels = labels(upstream);
         drop(self.good.get_or_create(&labels));
         drop(self.renewed.get_or_create(&labels));
+        for reason in Refusal::CODES.iter().chain(&NO_EVIDENCE) {
+            drop(self.refused.get_or_create(&refused(upstream, reason)));
+        }
     }
 
     /// Evidence was verified; `again` where the connection had proved itself before.
@@ -50,10 +54,21 @@ impl UpstreamEvidence {
 
     /// It was refused: a word of [`colophon_attest::Refusal::code`], `no-answer` or `timeout`.
     pub(crate) fn refused(&self, upstream: &Arc<str>, reason: &str) {
-        let mut labels = labels(upstream);
-        labels.push(("reason", reason.to_owned()));
-        self.refused.get_or_create(&labels).inc();
+        debug_assert!(
+            Refusal::CODES.contains(&reason) || NO_EVIDENCE.contains(&reason),
+            "{reason} is in no list"
+        );
+        self.refused.get_or_create(&refused(upstream, reason)).inc();
     }
+}
+
+/// Reasons beside those of evidence that was refused: none came.
+const NO_EVIDENCE: [&str; 2] = ["no-answer", "timeout"];
+
+fn refused(upstream: &Arc<str>, reason: &str) -> Labels {
+    let mut labels = labels(upstream);
+    labels.push(("reason", reason.to_owned()));
+    labels
 }
 
 fn labels(upstream: &Arc<str>) -> Labels {

@@ -6,6 +6,7 @@ fn decision(rule: &str, on_miss: OnMiss) -> Decision {
         rule: rule.into(),
         level: Level::Zk,
         asked: Level::Zk,
+        due: Level::Zk,
         failure_policy: FailurePolicy::Ignore,
         why_lowered: None,
         refusal: None,

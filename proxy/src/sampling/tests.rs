@@ -7,6 +7,7 @@ fn decision(level: Level, sample: Option<Sample>) -> Decision {
         rule: "chat".into(),
         level,
         asked: level,
+        due: level,
         failure_policy: FailurePolicy::Ignore,
         why_lowered: None,
         refusal: None,

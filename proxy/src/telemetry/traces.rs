@@ -4,7 +4,7 @@
 use super::gen_ai::{PROVIDER, attribute, operation};
 use super::{Ended, gen_ai};
 use crate::config::OtlpOptions;
-use crate::facts::Facts;
+use crate::facts::{Facts, MAX_VALUE};
 use crate::post::{KeptClient, kept_client};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -113,15 +113,18 @@ impl Traces {
         let name = match (operation(ended.api), text(&ended.told.requested)) {
             (Some(operation), Some(model)) => format!("{operation} {model}"),
             (Some(operation), None) => operation.to_owned(),
-            (None, _) => format!("{} {}", facts.method, facts.route.operation),
+            (None, _) => format!("{} {}", short(facts.method.as_str()), facts.route.operation),
         };
         let builder = self
             .tracer
             .span_builder(name)
             .with_kind(SpanKind::Server)
-            .with_start_time(time(ended.received_at))
-            .with_attributes(attributes(facts, level, status, ended));
+            .with_start_time(time(ended.received_at));
         let mut span = builder.start_with_context(&self.tracer, &self.parent(facts));
+        if !span.is_recording() {
+            return;
+        }
+        span.set_attributes(attributes(facts, level, status, ended));
         if let Some(first) = ended.first_byte {
             span.add_event_with_timestamp(attribute::FIRST_BYTE, time(first), Vec::new());
         }
@@ -154,8 +157,8 @@ impl Traces {
 
 fn attributes(facts: &Facts, level: Level, status: u16, ended: &Ended<'_>) -> Vec<KeyValue> {
     let mut all = vec![
-        KeyValue::new(attribute::METHOD, facts.method.as_str().to_owned()),
-        KeyValue::new(attribute::PATH, facts.path().to_owned()),
+        KeyValue::new(attribute::METHOD, short(facts.method.as_str())),
+        KeyValue::new(attribute::PATH, short(facts.path())),
         KeyValue::new(attribute::RECORD, facts.id_text.clone()),
         KeyValue::new(attribute::LEVEL, level.as_str()),
         KeyValue::new(attribute::LEVEL_ASKED, facts.decision.asked.as_str()),
@@ -188,6 +191,11 @@ fn attributes(facts: &Facts, level: Level, status: u16, ended: &Ended<'_>) -> Ve
         all.push(KeyValue::new(attribute::FINISH_REASONS, Value::Array(Array::String(reasons))));
     }
     all
+}
+
+/// As much as a record keeps of a header: what waits for the collector is bounded in bytes, too.
+fn short(text: &str) -> String {
+    text.get(..text.floor_char_boundary(MAX_VALUE)).unwrap_or_default().to_owned()
 }
 
 fn text(value: &Option<Vec<u8>>) -> Option<String> {
