@@ -5,6 +5,7 @@ mod deny;
 mod differential;
 mod e2e;
 mod fuzz;
+mod image;
 mod model;
 mod setup;
 mod shell;
@@ -50,6 +51,8 @@ enum Command {
     },
     /// Runs the fuzz targets, each for some minutes (needs cargo-fuzz)
     Fuzz(fuzz::FuzzArgs),
+    /// Makes an OCI image of the programs and an SBOM under `target/image`, without a daemon (umoci)
+    Image(image::ImageArgs),
     /// Compares the verifiers of evidence with other people's, which nothing that is shipped depends on
     Differential,
     /// Model-checks the log's sequencer with spin, and that seeded mistakes are found
@@ -68,6 +71,7 @@ fn main() -> Result<()> {
         Command::Soak(args) => soak::soak(&args),
         Command::E2e { server } => e2e::run_e2e(server),
         Command::Fuzz(args) => fuzz::fuzz(&args),
+        Command::Image(args) => image::image(&args),
         Command::Differential => differential::compare(),
         Command::Model => model::check(),
         Command::Deny => deny::check(),
