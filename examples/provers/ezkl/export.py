@@ -17,6 +17,7 @@ import asyncio
 import base64
 import json
 import os
+import sys
 
 import ezkl
 
@@ -81,6 +82,9 @@ def main():
         export(statement, artefact, os.path.abspath(arguments.circuits), arguments.directory)
     except Refused as why:
         raise SystemExit(str(why)) from None
+    # A thread of EZKL's that made the contract sometimes wants the interpreter when it is gone, which aborts.
+    sys.stdout.flush()
+    os._exit(0)
 
 
 if __name__ == "__main__":
