@@ -1,6 +1,7 @@
 //! Which container is the engine, and where it listens: from its image and how it is started, never from a guess.
 
 mod known;
+mod line;
 
 pub(crate) use known::Kind;
 
@@ -10,9 +11,6 @@ use crate::asked::Asked;
 use crate::inject::Refusal;
 use crate::ports;
 use crate::value::{items, name, text, words};
-
-/// A program whose options nobody can see from outside.
-const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "fish"];
 
 /// The engine's container, by its place, and what is known of it.
 #[derive(Debug)]
@@ -120,6 +118,13 @@ pub(crate) fn listening(container: &Value, kind: Option<Kind>, asked: &Asked) ->
         )));
     }
     let said = kind.port(container)?;
+    if let (None, None, Some(option)) = (said, named, kind.config_file(container)) {
+        return Err(Refusal(format!(
+            "`{}` reads options from a file ({option}), which may say its port: say which port clients use with \
+             colophon.dev/port, or as an option beside {option}",
+            name(container)
+        )));
+    }
     let declared = ports::declared(container);
     let clients = match (said, named) {
         (Some(said), Some(named)) if said != named => {
@@ -146,15 +151,13 @@ pub(crate) fn listening(container: &Value, kind: Option<Kind>, asked: &Asked) ->
 /// Options within a script cannot be seen, and those after it would be the script's.
 fn refuse_shells(container: &Value) -> Result<(), Refusal> {
     let all = [words(container, "command"), words(container, "args")].concat();
-    let shell = |word: &String| SHELLS.contains(&word.rsplit('/').next().unwrap_or(word));
-    match all.iter().position(shell) {
-        Some(at) if all[at + 1..].iter().any(|word| word.starts_with('-') && word.ends_with('c')) => {
-            Err(Refusal(format!(
-                "`{}` starts through a shell, so its options cannot be moved: let it listen on another port of 127.0.0.1, and \
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    match all.iter().position(|word| line::is_shell(word)) {
+        Some(at) if line::script(&all[at + 1..]).is_some() => Err(Refusal(format!(
+            "`{}` starts through a shell, so its options cannot be moved: let it listen on another port of 127.0.0.1, and \
              say which with colophon.dev/engine-port",
-                name(container)
-            )))
-        }
+            name(container)
+        ))),
         _ => Ok(()),
     }
 }

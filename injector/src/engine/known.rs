@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::line::{Started, started};
 use crate::inject::Refusal;
 use crate::value::{array, items, name, text, words};
 
@@ -19,8 +20,8 @@ pub(crate) enum Kind {
 
 /// What its documentation says of it.
 struct Facts {
-    /// Words of a command line, one of which has to be there where a command is given.
-    programs: &'static [&'static str],
+    /// What a command starts where one is given: a program or Python module, and its first argument where it has other uses.
+    programs: &'static [(&'static str, Option<&'static str>)],
     /// Last parts of image names.
     images: &'static [&'static str],
     /// Where it listens if nothing else is said.
@@ -28,50 +29,67 @@ struct Facts {
     port_options: &'static [&'static str],
     port_variable: Option<&'static str>,
     host_option: &'static str,
+    /// The option that names a file with more options, which nobody can see from outside.
+    config_option: Option<&'static str>,
     /// Options by which it serves TLS, or a Unix socket.
     others: &'static [&'static str],
+    /// Variables that do the same. Variables of hosts are not needed: the option goes before them.
+    other_variables: &'static [&'static str],
 }
 
 const VLLM: Facts = Facts {
-    programs: &["vllm", "vllm.entrypoints.openai.api_server"],
+    programs: &[
+        ("vllm", Some("serve")),
+        ("vllm.entrypoints.cli.main", Some("serve")),
+        ("vllm.entrypoints.openai.api_server", None),
+    ],
     images: &["vllm-openai", "vllm-openai-rocm", "vllm-cpu-release-repo", "vllm"],
     port: 8000,
     port_options: &["--port"],
+    // VLLM_PORT and VLLM_HOST_IP are of its workers among themselves.
     port_variable: None,
     host_option: "--host",
+    config_option: Some("--config"),
     others: &["--ssl-keyfile", "--ssl-certfile", "--uds"],
+    other_variables: &[],
 };
 
 const TGI: Facts = Facts {
-    programs: &["text-generation-launcher", "tgi-entrypoint.sh"],
+    programs: &[("text-generation-launcher", None), ("tgi-entrypoint.sh", None)],
     images: &["text-generation-inference"],
     // The image sets PORT=80; the program's own default is 3000.
     port: 80,
     port_options: &["--port", "-p"],
     port_variable: Some("PORT"),
     host_option: "--hostname",
+    config_option: None,
     others: &[],
+    other_variables: &[],
 };
 
 const LLAMA_CPP: Facts = Facts {
-    programs: &["llama-server"],
+    programs: &[("llama-server", None)],
     images: &["llama.cpp"],
     port: 8080,
     port_options: &["--port"],
     port_variable: Some("LLAMA_ARG_PORT"),
     host_option: "--host",
+    config_option: None,
     others: &["--ssl-key-file", "--ssl-cert-file"],
+    other_variables: &["LLAMA_ARG_SSL_KEY_FILE", "LLAMA_ARG_SSL_CERT_FILE"],
 };
 
 const SGLANG: Facts = Facts {
-    programs: &["sglang.launch_server", "sglang"],
+    programs: &[("sglang.launch_server", None), ("sglang", Some("serve"))],
     // Its image starts nothing by itself: see `of`.
     images: &[],
     port: 30_000,
     port_options: &["--port"],
     port_variable: None,
     host_option: "--host",
+    config_option: Some("--config"),
     others: &["--ssl-keyfile", "--ssl-certfile"],
+    other_variables: &[],
 };
 
 const ALL: [Kind; 4] = [Kind::Vllm, Kind::Tgi, Kind::LlamaCpp, Kind::Sglang];
@@ -81,13 +99,10 @@ impl Kind {
     pub(crate) fn of(container: &Value) -> Option<Kind> {
         let command = words(container, "command");
         let line = [command.clone(), words(container, "args")].concat();
-        // Scripts are one word: engines in them are found, so that it can be said why they are not moved.
-        let runs = |program: &str| {
-            line.iter()
-                .flat_map(|word| word.split_whitespace())
-                .any(|word| word.rsplit('/').next() == Some(program))
-        };
-        let by_line = ALL.into_iter().find(|kind| kind.facts().programs.iter().any(|program| runs(program)));
+        let words: Vec<&str> = line.iter().map(String::as_str).collect();
+        // Engines in scripts are found too, so that it can be said why they are not moved.
+        let programs = started(&words);
+        let by_line = ALL.into_iter().find(|kind| programs.iter().any(|program| kind.is_started_by(program)));
         match by_line {
             None if command.is_empty() => {
                 let image = text(container, "image")?;
@@ -95,6 +110,13 @@ impl Kind {
             }
             found => found,
         }
+    }
+
+    fn is_started_by(self, started: &Started<'_>) -> bool {
+        let known = |(program, then): &(&str, Option<&str>)| {
+            *program == started.program && (then.is_none() || *then == started.then)
+        };
+        self.facts().programs.iter().any(known)
     }
 
     fn is_image(self, image: Image<'_>) -> bool {
@@ -116,11 +138,21 @@ impl Kind {
         self.facts().port
     }
 
-    /// The option by which it serves something that a proxy in front cannot speak, if there is one.
+    /// The option or variable by which it serves something that a proxy in front cannot speak, if there is one.
     pub(crate) fn serves_tls(self, container: &Value) -> Option<&'static str> {
-        let line = [words(container, "command"), words(container, "args")].concat();
-        let given = |option: &&&str| line.iter().any(|word| is_option(word, option));
-        self.facts().others.iter().find(given).copied()
+        let facts = self.facts();
+        let by_option = facts.others.iter().find(|option| is_given(container, option));
+        let set = |variable: &&&str| {
+            let mut named =
+                items(container, "env").iter().filter(|entry| text(entry, "name") == Some(**variable));
+            named.any(|entry| text(entry, "value") != Some(""))
+        };
+        by_option.or_else(|| facts.other_variables.iter().find(set)).copied()
+    }
+
+    /// The option by which it takes options from a file, if it is given.
+    pub(crate) fn config_file(self, container: &Value) -> Option<&'static str> {
+        self.facts().config_option.filter(|option| is_given(container, option))
     }
 
     /// The port that options or variables name, the last one said.
@@ -195,8 +227,15 @@ impl<'a> From<&'a str> for Image<'a> {
     }
 }
 
+/// Whether a word is that option, alone or with its value. vLLM and llama.cpp take `_` for `-` in long ones.
 fn is_option(word: &str, option: &str) -> bool {
-    word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    let given = word.split_once('=').map_or(word, |(given, _)| given);
+    given == option || (given.starts_with("--") && given.replace('_', "-") == option)
+}
+
+fn is_given(container: &Value, option: &str) -> bool {
+    let mut line = [words(container, "command"), words(container, "args")].into_iter().flatten();
+    line.any(|word| is_option(&word, option))
 }
 
 /// The values of an option, `--a b` or `--a=b`, and the places of the words that hold them.
@@ -235,3 +274,6 @@ fn append(container: &mut Value, option: &str, value: &str) {
         line.extend([json!(option), json!(value)]);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,6 +144,10 @@ fn what_cannot_be_done_is_refused_with_the_way_out() {
             "shell",
         ),
         (&|pod| pod["spec"]["containers"][0]["args"] = json!(["--ssl-keyfile", "k"]), "serves TLS"),
+        (
+            &|pod| pod["spec"]["containers"][0]["args"] = json!(["--config", "vllm.yaml"]),
+            "with colophon.dev/port",
+        ),
         (&|pod| pod["spec"]["containers"][0]["args"] = json!(["--port", "many"]), "no number"),
         (&|pod| pod["spec"]["containers"][0]["args"] = json!(["--port", "$(P)"]), "no number"),
         (
@@ -223,6 +227,18 @@ fn an_engine_that_listens_elsewhere_already_is_not_told_anything() {
     assert!(has(&pod, "colophon", "--listen=0.0.0.0:8000"));
     assert!(warnings.iter().any(|text| text.contains("127.0.0.1:9000")), "{warnings:?}");
     assert!(warnings.iter().any(|text| text.contains("colophon.dev/typo means nothing")), "{warnings:?}");
+}
+
+#[test]
+fn options_in_a_file_are_taken_where_the_port_is_said_beside_them() {
+    let mut pod = vllm(json!(["--config=vllm.yaml"]));
+    pod["metadata"]["annotations"] = json!({"colophon.dev/port": "http"});
+    let by_annotation = done(&pod);
+    assert!(has(&by_annotation, "colophon", "--listen=0.0.0.0:8000"));
+    // Options go before the file.
+    assert!(has(&by_annotation, "vllm", "--port") && has(&by_annotation, "vllm", "127.0.0.1"));
+    let by_option = done(&vllm(json!(["--config", "vllm.yaml", "--port", "8000"])));
+    assert!(has(&by_option, "colophon", "--listen=0.0.0.0:8000"));
 }
 
 #[test]
