@@ -6,8 +6,8 @@ use colophon_ledger::post::{Answer, MAX_ANSWER, Post};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use http::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
-use http::{Request, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http::{Request, Response, Uri};
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -70,17 +70,46 @@ impl Post for HttpPost {
                 USER_AGENT,
                 HeaderValue::from_static(concat!("colophon/", env!("CARGO_PKG_VERSION"))),
             );
-            let response = self.client.request(request).await.map_err(|error| chain(&error))?;
-            let (parts, body) = response.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|error| chain(&*error))?;
+            let answer = ask(&self.client, request, TIMEOUT, MAX_ANSWER).await.map_err(|e| e.to_string())?;
+            let (parts, body) = answer.into_parts();
             let content_type = parts.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-            Ok(Answer {
-                status: parts.status.as_u16(),
-                content_type: content_type.map(str::to_owned),
-                body: body.to_bytes(),
-            })
+            Ok(Answer { status: parts.status.as_u16(), content_type: content_type.map(str::to_owned), body })
         };
-        let timed = tokio::time::timeout(TIMEOUT, exchange);
-        timed.map(|done| done.unwrap_or_else(|_| Err(format!("no whole answer within {TIMEOUT:?}")))).boxed()
+        exchange.boxed()
     }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    /// It does not answer, or not as HTTP wants it: another time it may.
+    #[error("{0}")]
+    Away(String),
+    /// It answers more than it may.
+    #[error("its answer has more than {0} bytes")]
+    TooLong(usize),
+}
+
+/// One request and its whole answer, of `most` bytes and within `time` at most.
+///
+/// # Errors
+/// What went wrong, in words.
+pub(crate) async fn ask(
+    client: &KeptClient,
+    request: Request<Full<Bytes>>,
+    time: Duration,
+    most: usize,
+) -> Result<Response<Bytes>, AskError> {
+    let exchange = async {
+        let answer = client.request(request).await.map_err(|error| AskError::Away(chain(&error)))?;
+        let (parts, body) = answer.into_parts();
+        let body = Limited::new(body, most).collect().await;
+        let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
+            Ok(_) => AskError::TooLong(most),
+            Err(error) => AskError::Away(chain(&*error)),
+        })?;
+        Ok(Response::from_parts(parts, body.to_bytes()))
+    };
+    let timed = tokio::time::timeout(time, exchange).await;
+    timed.map_err(|_| AskError::Away(format!("no whole answer within {} s", time.as_secs())))?
 }

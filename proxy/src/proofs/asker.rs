@@ -1,29 +1,20 @@
 //! A server that is asked over HTTP about jobs: each answer is bounded in bytes and in time.
 
-use crate::post::{KeptClient, kept_client};
+use crate::post::{self, KeptClient, kept_client};
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use std::path::Path;
 use std::time::Duration;
+
+pub(super) use crate::post::AskError;
 
 /// Longest wait for a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest time from request to the answer's last byte.
 const TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Why there is no answer.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum AskError {
-    /// It does not answer, or not as HTTP wants it: another time it may.
-    #[error("{0}")]
-    Away(String),
-    /// It answers more than it may.
-    #[error("its answer has more than {0} bytes")]
-    TooLong(usize),
-}
 
 /// The server.
 #[derive(Clone)]
@@ -82,17 +73,7 @@ impl Asker {
         }
         let body = Full::from(json.unwrap_or_default());
         let request = request.body(body).map_err(|error| away(error.to_string()))?;
-        let exchange = async {
-            let answer = self.client.request(request).await.map_err(|e| away(crate::forward::chain(&e)))?;
-            let (parts, body) = answer.into_parts();
-            let body = Limited::new(body, most).collect().await;
-            let body = body.map_err(|error| match error.downcast::<LengthLimitError>() {
-                Ok(_) => AskError::TooLong(most),
-                Err(error) => away(crate::forward::chain(&*error)),
-            })?;
-            Ok((parts.status, body.to_bytes()))
-        };
-        let timed = tokio::time::timeout(TIMEOUT, exchange).await;
-        timed.map_err(|_| away(format!("no whole answer within {} s", TIMEOUT.as_secs())))?
+        let answer = post::ask(&self.client, request, TIMEOUT, most).await?;
+        Ok((answer.status(), answer.into_body()))
     }
 }

@@ -5,12 +5,12 @@ use super::gen_ai::{PROVIDER, attribute, operation};
 use super::{Ended, gen_ai};
 use crate::config::OtlpOptions;
 use crate::facts::{Facts, MAX_VALUE};
-use crate::post::{KeptClient, kept_client};
+use crate::post::{KeptClient, ask, kept_client};
 use async_trait::async_trait;
 use bytes::Bytes;
 use colophon_receipt::Level;
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::Full;
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{Span as _, SpanKind, Status, Tracer as _, TracerProvider as _};
 use opentelemetry::{Array, Context, InstrumentationScope, KeyValue, StringValue, Value};
@@ -218,16 +218,10 @@ struct Collector {
 #[async_trait]
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let asked = self.client.request(request.map(Full::new));
-        let exchange = async move {
-            let (head, body) = asked.await?.into_parts();
-            let body = Limited::new(body, MAX_ANSWER).collect().await?;
-            Ok::<_, HttpError>(Response::from_parts(head, body.to_bytes()))
-        };
-        // Its clock is the runtime's too.
-        let timed = async move { tokio::time::timeout(TIMEOUT, exchange).await };
-        let done = self.runtime.spawn(timed).await;
-        let answer = done.map_err(HttpError::from).and_then(|timed| timed.map_err(HttpError::from)).flatten();
+        let (client, request) = (self.client.clone(), request.map(Full::new));
+        let asking = async move { ask(&client, request, TIMEOUT, MAX_ANSWER).await };
+        let done = self.runtime.spawn(asking).await;
+        let answer = done.map_err(HttpError::from).and_then(|answer| answer.map_err(HttpError::from));
         match &answer {
             Ok(answer) if answer.status().is_success() => self.counts.taken.inc(),
             Ok(answer) => {
