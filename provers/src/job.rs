@@ -14,6 +14,13 @@ pub const WEBHOOK_TRIES: u32 = 6;
 pub(crate) const WEBHOOK_BACKOFF: u64 = 5_000_000;
 /// Longest name of a backend, a rule, a worker or a webhook, bytes.
 const MAX_NAME: usize = 512;
+/// Bytes that are kept of a text that a worker or a prover says.
+const MAX_SAID: usize = 512;
+
+/// Cuts a text that comes from outside to what is kept of it.
+fn clip(text: &mut String) {
+    text.truncate(text.floor_char_boundary(MAX_SAID));
+}
 
 /// A job's number: the first half of its statement's digest with its backend, so the same question is the same job.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -97,6 +104,14 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// What counts of the CPU seconds that somebody says a try took: no more than it may use.
+    pub(crate) fn cpu_of(&self, said: f64) -> f64 {
+        // `max` takes what is no number for 0.
+        said.max(0.0).min(self.cpu_seconds as f64)
+    }
+}
+
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -160,6 +175,15 @@ pub struct Progress {
     pub seconds_left: Option<u64>,
 }
 
+impl Progress {
+    /// As it is kept: its text is from outside.
+    pub(crate) fn clipped(mut self) -> Progress {
+        clip(&mut self.stage);
+        self.percent = self.percent.min(100);
+        self
+    }
+}
+
 /// What was proven, after the backend's verifier has accepted it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Artefact {
@@ -185,6 +209,15 @@ pub struct Failure {
     pub code: String,
     /// For people.
     pub message: String,
+}
+
+impl Failure {
+    /// As it is kept: its texts are from outside.
+    pub(crate) fn clipped(mut self) -> Failure {
+        clip(&mut self.code);
+        clip(&mut self.message);
+        self
+    }
 }
 
 /// Where a job stands.
@@ -261,6 +294,12 @@ pub struct Told {
 }
 
 impl Job {
+    /// As a worker elsewhere gets it: without its webhook, whose URL may hold a secret that is none of its business.
+    pub fn for_a_worker(mut self) -> Job {
+        self.request.webhook = None;
+        self
+    }
+
     /// Whether its webhook is still to be told of its end.
     pub fn is_untold(&self) -> bool {
         self.state.has_ended() && self.request.webhook.is_some() && !self.told.done

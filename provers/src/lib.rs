@@ -18,4 +18,4 @@ pub use backend::Backend;
 pub use budget::{Budget, Spent};
 pub use colophon_receipt::proof::{MAX_STATEMENT, Statement, StatementError, limbs};
 pub use job::{Artefact, Failure, Job, JobId, Limits, Progress, Request, State, Told, WEBHOOK_TRIES};
-pub use queue::{Counts, Leased, Mark, Queue, QueueConfig, QueueError, Submitted};
+pub use queue::{Counts, Leased, Mark, Queue, QueueConfig, QueueError, Submitted, Waiting};

@@ -123,7 +123,7 @@ impl Store {
         }
     }
 
-    /// Takes in what a worker proved: the artefact first, so that a job that is proven has one.
+    /// Takes in what a worker proved: the artefact first, so that a job that is proven has one. Returns the CPU seconds that count.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -134,7 +134,7 @@ impl Store {
         artefact: Artefact,
         bytes: &[u8],
         now: u64,
-    ) -> Result<(), StoreError> {
+    ) -> Result<f64, StoreError> {
         // Named by its digest too: a worker whose lease is over must not write over another's.
         let path = self.artefacts.join(file_name(id, &artefact));
         let part = path.with_extension("part");
@@ -147,8 +147,8 @@ impl Store {
         };
         let _held = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         write().map_err(|source| file(&path, source))?;
-        self.queue.proven(id, worker, artefact, now)?;
-        Ok(())
+        let job = self.queue.proven(id, worker, artefact, now)?;
+        Ok(if let State::Proven(kept) = job.state { kept.cpu_seconds } else { 0.0 })
     }
 
     /// Forgets a job and its artefact: its record was erased.
@@ -214,7 +214,7 @@ impl Source for Local {
 
     async fn proven(&self, id: JobId, artefact: &Artefact, bytes: Vec<u8>) -> Result<(), SourceError> {
         let artefact = artefact.clone();
-        self.with(move |store, worker| store.proven(id, worker, artefact, &bytes, now())).await
+        self.with(move |store, worker| store.proven(id, worker, artefact, &bytes, now()).map(drop)).await
     }
 
     async fn failed(

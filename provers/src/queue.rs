@@ -11,7 +11,7 @@ pub(crate) mod tests;
 
 use crate::budget::{self, Budget, Spent};
 use crate::job::{Artefact, Failure, Job, JobId, Progress, Request, State, TRIES, Told};
-pub use after::Mark;
+pub use after::{Mark, Waiting};
 use colophon_receipt::proof::StatementError;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _};
 use std::collections::BTreeMap;
@@ -310,7 +310,7 @@ impl Queue {
             let mut job = tables.leased(id, worker)?;
             let until = now.saturating_add(self.config.lease);
             tables.take(&job)?;
-            job.state = State::Leased { worker: worker.to_owned(), until, progress };
+            job.state = State::Leased { worker: worker.to_owned(), until, progress: progress.clipped() };
             tables.put(&job)?;
             Ok(until)
         })
@@ -320,9 +320,16 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::NotLeased`].
-    pub fn proven(&self, id: JobId, worker: &str, artefact: Artefact, now: u64) -> Result<Job, QueueError> {
+    pub fn proven(
+        &self,
+        id: JobId,
+        worker: &str,
+        mut artefact: Artefact,
+        now: u64,
+    ) -> Result<Job, QueueError> {
         self.change(|tables| {
             let job = tables.leased(id, worker)?;
+            artefact.cpu_seconds = job.request.limits.cpu_of(artefact.cpu_seconds);
             tables.spend(job.request.rule.as_deref(), now, artefact.cpu_seconds)?;
             tables.end(job, State::Proven(artefact), now)
         })
@@ -343,6 +350,7 @@ impl Queue {
     ) -> Result<Job, QueueError> {
         self.change(|tables| {
             let job = tables.leased(id, worker)?;
+            let cpu_seconds = job.request.limits.cpu_of(cpu_seconds);
             tables.spend(job.request.rule.as_deref(), now, cpu_seconds)?;
             self.retry(tables, job, failure, again, now)
         })
@@ -369,13 +377,6 @@ impl Queue {
             return Ok(Vec::new());
         }
         self.change(|tables| self.tidied(tables, now))
-    }
-
-    fn is_empty(&self, definition: Definition) -> Result<bool, QueueError> {
-        let read = || -> Result<bool, redb::Error> {
-            Ok(self.database.begin_read()?.open_table(definition)?.is_empty()?)
-        };
-        read().map_err(|e| self.file(e))
     }
 
     /// Takes back what workers with names of this beginning have leased: they are gone. Their tries count. Returns how many.
@@ -462,6 +463,7 @@ impl Queue {
         again: bool,
         now: u64,
     ) -> Result<Job, QueueError> {
+        let failure = failure.clipped();
         job.last_failure = Some(failure.clone());
         let pause = self.config.backoff.saturating_mul(1 << (2 * (job.tries.clamp(1, TRIES) - 1)));
         let next = now.saturating_add(pause);

@@ -1,10 +1,12 @@
 //! What follows a job's end: the log says what came of it, and a webhook is told.
 
-use super::tables::{UNLOGGED, UNTOLD};
+use super::tables::{Definition, UNLOGGED, UNTOLD, marked, until};
 use super::{Queue, QueueError};
 use crate::job::{Job, JobId, Told, WEBHOOK_BACKOFF, WEBHOOK_TRIES};
+use redb::ReadableDatabase as _;
+use std::ops::Bound;
 
-/// A place in the order of jobs' ends: µs and the job. The first is before all.
+/// A place in an order of jobs by a time: µs and the job. The first is before all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mark(pub u64, pub JobId);
 
@@ -14,35 +16,60 @@ impl Default for Mark {
     }
 }
 
-impl Mark {
-    /// Where a job is that has ended.
-    pub fn of(job: &Job) -> Mark {
-        Mark(job.ended_at.unwrap_or(job.made_at), job.id)
-    }
+/// A job of whose end somebody is to be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Since when it may be told, and which it is.
+    pub mark: Mark,
+    /// Where it is told.
+    pub webhook: String,
 }
 
 impl Queue {
     /// Jobs that have ended, and of which the log is still to say what came: the oldest end first, `most` of those behind `after`, so
-    /// that one of which it cannot be said holds up no other.
+    /// that one of which it cannot be said holds up no other. A job is read when its turn comes: by [`Queue::get`].
     ///
     /// # Errors
-    /// [`QueueError::File`], [`QueueError::Damaged`].
-    pub fn unlogged(&self, after: Mark, most: usize) -> Result<Vec<Job>, QueueError> {
-        if self.is_empty(UNLOGGED)? {
-            return Ok(Vec::new());
-        }
-        self.change(|tables| tables.unlogged(after, most))
+    /// [`QueueError::File`].
+    pub fn unlogged(&self, after: Mark, most: usize) -> Result<Vec<Mark>, QueueError> {
+        Ok(self.behind(UNLOGGED, after, u64::MAX, most)?.into_iter().map(|(mark, _)| mark).collect())
     }
 
-    /// Jobs of whose end a webhook is to be told now, `most` of them.
+    /// Jobs of whose end a webhook is to be told now: who waits longest first, `most` of those behind `after`, so that a receiver
+    /// that cannot be told holds up no other.
     ///
     /// # Errors
-    /// [`QueueError::File`], [`QueueError::Damaged`].
-    pub fn untold(&self, now: u64, most: usize) -> Result<Vec<Job>, QueueError> {
-        if self.is_empty(UNTOLD)? {
-            return Ok(Vec::new());
-        }
-        self.change(|tables| tables.untold(now, most))
+    /// [`QueueError::File`].
+    pub fn untold(&self, now: u64, after: Mark, most: usize) -> Result<Vec<Waiting>, QueueError> {
+        let behind = self.behind(UNTOLD, after, now, most)?.into_iter();
+        Ok(behind.map(|(mark, webhook)| Waiting { mark, webhook }).collect())
+    }
+
+    /// What a table has behind a place, up to a time. To look writes nothing.
+    fn behind(
+        &self,
+        table: Definition,
+        after: Mark,
+        last: u64,
+        most: usize,
+    ) -> Result<Vec<(Mark, String)>, QueueError> {
+        let read = || -> Result<Vec<(Mark, String)>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(table)?;
+            let (after, last) = (marked(after), until(last));
+            let range = (Bound::Excluded(&after[..]), Bound::Excluded(&last[..]));
+            let mut found = Vec::new();
+            // A range that ends before it begins is none.
+            if after >= last {
+                return Ok(found);
+            }
+            for entry in table.range::<&[u8]>(range)?.take(most) {
+                let (key, value) = entry?;
+                let text = String::from_utf8_lossy(value.value()).into_owned();
+                found.extend(mark_of(key.value()).map(|mark| (mark, text)));
+            }
+            Ok(found)
+        };
+        read().map_err(|e| self.file(e))
     }
 
     /// Takes in whether a job's webhook could be told. Returns the job where that was the last try.
@@ -92,4 +119,10 @@ impl Queue {
             Ok(())
         })
     }
+}
+
+/// The place that a key of a table by time is.
+fn mark_of(key: &[u8]) -> Option<Mark> {
+    let (at, id) = key.split_first_chunk()?;
+    Some(Mark(u64::from_be_bytes(*at), JobId(id.try_into().ok()?)))
 }

@@ -6,7 +6,6 @@ use crate::budget::{self, Spent};
 use crate::job::{Job, JobId, State, Told};
 use colophon_receipt::merkle::sha256;
 use redb::{ReadableTable as _, ReadableTableMetadata as _, Table, TableDefinition, WriteTransaction};
-use std::ops::Bound;
 use std::path::{Path, PathBuf};
 
 type Bytes = &'static [u8];
@@ -26,7 +25,7 @@ pub(super) const DEADLINES: Definition = TableDefinition::new("deadlines");
 pub(super) const ENDED: Definition = TableDefinition::new("ended");
 /// ended at (8), id: of what the log is still to say.
 pub(super) const UNLOGGED: Definition = TableDefinition::new("unlogged");
-/// not before (8), id: of whose end a webhook is still to be told.
+/// not before (8), id → the URL of the webhook that is still to be told of its end.
 pub(super) const UNTOLD: Definition = TableDefinition::new("untold");
 /// hour (8), rule → what was spent.
 pub(super) const SPENT: Definition = TableDefinition::new("spent");
@@ -52,7 +51,6 @@ enum By {
     Lease,
     Deadline,
     End,
-    Untold,
 }
 
 impl<'t> Changes<'t> {
@@ -132,7 +130,8 @@ impl<'t> Changes<'t> {
                 self.unlogged.insert(&key[..], &[][..])?;
             }
             if let Some(key) = &untold {
-                self.untold.insert(&key[..], &[][..])?;
+                let webhook = job.request.webhook.as_deref().unwrap_or_default();
+                self.untold.insert(&key[..], webhook.as_bytes())?;
             }
             if let Some(key) = &deadline {
                 self.deadlines.insert(&key[..], &[][..])?;
@@ -196,17 +195,6 @@ impl<'t> Changes<'t> {
         self.before(By::End, before, most)
     }
 
-    /// Those behind a place in the order of their ends.
-    pub(super) fn unlogged(&self, after: Mark, most: usize) -> Result<Vec<Job>, QueueError> {
-        let after = timed(after.0, after.1);
-        let range = (Bound::Excluded(&after[..]), Bound::Unbounded);
-        self.jobs_of(self.unlogged.range::<&[u8]>(range), most)
-    }
-
-    pub(super) fn untold(&self, now: u64, most: usize) -> Result<Vec<Job>, QueueError> {
-        self.before(By::Untold, now, most)
-    }
-
     /// Jobs whose time in a table is not after `now`.
     fn before(&self, by: By, now: u64, most: usize) -> Result<Vec<Job>, QueueError> {
         let table = match by {
@@ -214,19 +202,9 @@ impl<'t> Changes<'t> {
             By::Lease => &self.leased,
             By::Deadline => &self.deadlines,
             By::End => &self.ended,
-            By::Untold => &self.untold,
         };
-        let mut end = now.to_be_bytes().to_vec();
-        end.extend([0xff; 17]);
-        self.jobs_of(table.range(..&end[..]), most)
-    }
-
-    /// The jobs that keys of a time table lead to.
-    fn jobs_of(
-        &self,
-        range: Result<redb::Range<'_, Bytes, Bytes>, redb::StorageError>,
-        most: usize,
-    ) -> Result<Vec<Job>, QueueError> {
+        let end = until(now);
+        let range = table.range(..&end[..]);
         let mut jobs = Vec::new();
         for entry in range.map_err(|e| self.storage(e))?.take(most) {
             let (key, _) = entry.map_err(|e| self.storage(e))?;
@@ -307,6 +285,18 @@ fn timed(at: u64, id: JobId) -> Vec<u8> {
     let mut key = at.to_be_bytes().to_vec();
     key.extend(id.0);
     key
+}
+
+/// The key of a place.
+pub(super) fn marked(mark: Mark) -> Vec<u8> {
+    timed(mark.0, mark.1)
+}
+
+/// A key behind all of this time.
+pub(super) fn until(time: u64) -> Vec<u8> {
+    let mut end = time.to_be_bytes().to_vec();
+    end.extend([0xff; 17]);
+    end
 }
 
 fn spent_key(rule: &str, hour: u64) -> Vec<u8> {

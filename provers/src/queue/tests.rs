@@ -244,7 +244,8 @@ fn what_the_log_is_to_say_is_kept_until_it_says_it() {
     assert_eq!(leased, ids[0]);
     queue.proven(leased, "w", artefact(), NOW + 1).unwrap();
     queue.open().unwrap();
-    let unlogged: Vec<JobId> = queue.unlogged(Mark::default(), 9).unwrap().iter().map(|job| job.id).collect();
+    let unlogged: Vec<JobId> =
+        queue.unlogged(Mark::default(), 9).unwrap().iter().map(|mark| mark.1).collect();
     assert_eq!(unlogged, [ids[2], ids[0]]);
     // Long after: what was said is forgotten, what was not is kept.
     queue.logged(&[ids[2], other]).unwrap();
@@ -346,8 +347,8 @@ fn what_the_log_waits_for_is_said_by_the_id_of_its_draw_and_begins_nothing_anew(
     queue.proven(id, "w", artefact(), NOW).unwrap();
     queue.logged(&[id]).unwrap();
     queue.take_on(with("later"), NOW).unwrap();
-    let open = queue.unlogged(Mark::default(), 9).unwrap();
-    assert_eq!((open.len(), open[0].request.evidence.as_deref()), (1, Some("later")));
+    assert_eq!(queue.unlogged(Mark::default(), 9).unwrap(), [Mark(NOW, id)]);
+    assert_eq!(queue.get(id).unwrap().unwrap().request.evidence.as_deref(), Some("later"));
 }
 
 #[test]
@@ -384,17 +385,16 @@ fn what_cannot_be_logged_holds_up_nothing_behind_it() {
     // Nothing is ever logged of the first 256; those behind are seen all the same, each once in a turn.
     let (mut after, mut seen) = (Mark::default(), Vec::new());
     loop {
-        let jobs = queue.unlogged(after, 256).unwrap();
-        let Some(last) = jobs.last() else { break };
-        after = Mark::of(last);
-        seen.extend(jobs.iter().map(|job| job.id));
+        let marks = queue.unlogged(after, 256).unwrap();
+        let Some(last) = marks.last() else { break };
+        after = *last;
+        seen.extend(marks.iter().map(|mark| mark.1));
     }
     assert_eq!(seen, ids);
     queue.logged(&ids[256..]).unwrap();
     // One that ends later is behind the place where the turn has ended; the next turn begins anew.
     let late = ended(&queue, 600, NOW + 600);
-    let jobs = queue.unlogged(after, 256).unwrap();
-    assert_eq!(jobs.iter().map(|job| job.id).collect::<Vec<_>>(), [late]);
+    assert_eq!(queue.unlogged(after, 256).unwrap(), [Mark(NOW + 600, late)]);
     assert_eq!(queue.unlogged(Mark::default(), 999).unwrap().len(), 257);
     assert_eq!(queue.unsettled().unwrap().len(), 257);
     queue.open().unwrap();
@@ -409,7 +409,7 @@ fn a_webhook_is_told_once_or_a_bounded_number_of_times_in_vain() {
     queue.submit(request(3), NOW).unwrap();
     queue.cancel(queue.submit(request(4), NOW).unwrap().job.id, NOW).unwrap();
     let due = |queue: &Here, now| -> Vec<JobId> {
-        queue.untold(now, 9).unwrap().iter().map(|job| job.id).collect()
+        queue.untold(now, Mark::default(), 9).unwrap().iter().map(|waiting| waiting.mark.1).collect()
     };
     assert_eq!(due(&queue, NOW).len(), 2);
     assert_eq!(queue.told(heard, true, NOW).unwrap(), None);
@@ -426,4 +426,49 @@ fn a_webhook_is_told_once_or_a_bounded_number_of_times_in_vain() {
     assert_eq!(queue.told(deaf, false, now).unwrap(), None);
     // Nothing of it touches what the log is to be told.
     assert_eq!(queue.unlogged(Mark::default(), 9).unwrap().len(), 2);
+}
+
+#[test]
+fn what_is_said_from_outside_is_kept_to_a_bounded_length() {
+    let queue = Here::new(QueueConfig::default());
+    let id = queue.submit(Request { rule: Some("r".into()), ..request(1) }, NOW).unwrap().job.id;
+    queue.lease("w", &["ezkl"], NOW).unwrap().unwrap();
+    // Letters of two bytes, one off: the cut is between letters.
+    let long = format!("x{}", "é".repeat(1 << 20));
+    let progress = Progress { stage: long.clone(), percent: 255, seconds_left: None };
+    queue.renew(id, "w", progress, NOW).unwrap();
+    let State::Leased { progress, .. } = queue.get(id).unwrap().unwrap().state else { panic!("leased") };
+    assert_eq!((progress.stage.len(), progress.percent), (511, 100));
+    let failure = Failure { code: long.clone(), message: long };
+    let job = queue.failed(id, "w", failure, false, f64::INFINITY, NOW).unwrap();
+    let State::Failed(failure) = job.state else { panic!("failed") };
+    assert_eq!((failure.code.len(), failure.message.len()), (511, 511));
+    assert_eq!(job.last_failure, Some(failure));
+    // Nor does a rule pay more than the try may take.
+    assert_eq!(queue.spent("r", NOW).unwrap().cpu_seconds, 600.0);
+    queue.submit(Request { rule: Some("n".into()), ..request(2) }, NOW).unwrap();
+    let id = queue.lease("w", &["ezkl"], NOW).unwrap().unwrap().job.id;
+    let artefact = Artefact { cpu_seconds: f64::NAN, ..artefact() };
+    let State::Proven(kept) = queue.proven(id, "w", artefact, NOW).unwrap().state else { panic!("proven") };
+    assert_eq!(kept.cpu_seconds, 0.0);
+}
+
+#[test]
+fn who_is_to_be_told_is_seen_piece_by_piece_without_a_write() {
+    let queue = Here::new(QueueConfig::default());
+    let ids: Vec<JobId> = (0..20).map(|number| ended(&queue, number, NOW + u64::from(number))).collect();
+    let before = std::fs::read(queue.path()).unwrap();
+    let (mut after, mut seen) = (Mark::default(), Vec::new());
+    loop {
+        let some = queue.untold(NOW + 14, after, 6).unwrap();
+        let Some(last) = some.last() else { break };
+        assert!(some.iter().all(|waiting| waiting.webhook == "https://hooks.example/x"));
+        after = last.mark;
+        seen.extend(some.iter().map(|waiting| waiting.mark.1));
+    }
+    assert_eq!(seen, ids[..15]);
+    assert_eq!(queue.untold(NOW, after, 6).unwrap(), [], "a clock that went back");
+    assert!(std::fs::read(queue.path()).unwrap() == before);
+    let job = queue.get(ids[0]).unwrap().unwrap();
+    assert_eq!(job.for_a_worker().request.webhook, None);
 }

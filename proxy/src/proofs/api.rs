@@ -238,6 +238,7 @@ impl Proving {
         // Who asks says until when; a rule's deadline may long have passed.
         wanted.deadline = ask.deadline;
         wanted.priority = ask.priority;
+        let named = ask.webhook.is_some();
         if let Some(url) = ask.webhook {
             if !self.provers.webhooks.as_ref().is_some_and(|webhooks| webhooks.allows(&url)) {
                 let why = "`webhook`: not under a URL that --provers allows (`webhook: {allow: […]}`)";
@@ -245,6 +246,7 @@ impl Proving {
             }
             wanted.webhook = Some(url);
         }
+        let webhook = named.then(|| wanted.webhook.clone()).flatten();
         if let Some(asked) = ask.limits {
             let most = wanted.limits;
             wanted.limits = Limits {
@@ -257,6 +259,14 @@ impl Proving {
         }
         let now = app.ledger.now();
         let submitted = self.with(move |store| Ok(store.queue.submit(wanted, now)?)).await?;
+        // Who names a webhook counts on being told there.
+        if submitted.existed && named && submitted.job.request.webhook != webhook {
+            let why = format!(
+                "job {} is there already, and its end is told elsewhere or nowhere: ask without `webhook`",
+                submitted.job.id
+            );
+            return Err(refusal(StatusCode::CONFLICT, &why));
+        }
         self.work.notify_one();
         let ended = submitted.job.state.has_ended();
         shown(if ended { StatusCode::OK } else { StatusCode::ACCEPTED }, &submitted.job)
@@ -336,7 +346,7 @@ impl Proving {
             })
             .await?;
         match leased {
-            Some(leased) => shown(StatusCode::OK, &leased.job),
+            Some(leased) => shown(StatusCode::OK, &leased.job.for_a_worker()),
             None => Ok(json_response(StatusCode::NO_CONTENT, &json!(null))),
         }
     }
@@ -372,9 +382,8 @@ impl Proving {
                     ));
                 }
                 let Proven { worker, artefact, bytes } = proven;
-                let cpu = artefact.cpu_seconds;
-                self.with(move |store| store.proven(id, &worker, artefact, &bytes.0, now)).await?;
-                self.counted.cpu_seconds.inc_by(cpu.max(0.0));
+                let cpu = self.with(move |store| store.proven(id, &worker, artefact, &bytes.0, now)).await?;
+                self.counted.cpu_seconds.inc_by(cpu);
                 self.ended.notify_one();
             }
         }

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 const MAX_JOB: usize = 2 << 20;
 /// How often it is asked how far the job is.
 const EVERY: Duration = Duration::from_secs(1);
-/// So many times in a row it may not answer while a job runs.
+/// So many times in a row it may not answer, or only say that it is busy or broken, while a job runs.
 const PATIENCE: u32 = 5;
 
 /// A prover elsewhere.
@@ -67,6 +67,11 @@ impl Remote {
         }
         Ok(job)
     }
+}
+
+/// Whether this says nothing of the job, but of how the server is just now.
+fn is_passing(status: StatusCode) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS
 }
 
 /// What it means that it did not answer.
@@ -136,6 +141,16 @@ impl Elsewhere {
         }
     }
 
+    /// What its answer means.
+    fn answered(&mut self, (status, body): (StatusCode, bytes::Bytes)) -> Result<Poll, BackendError> {
+        self.silent = 0;
+        let job = Remote::read(status, &body)?;
+        if job.id != self.id {
+            return Err(BackendError::Malformed("it answers with another job".into()));
+        }
+        self.heard(job.state)
+    }
+
     /// What its state means here.
     fn heard(&mut self, state: State) -> Result<Poll, BackendError> {
         self.over = state.has_ended();
@@ -144,7 +159,6 @@ impl Elsewhere {
                 Ok(Poll::Running(Progress { stage: "queued elsewhere".into(), ..Progress::default() }))
             }
             State::Leased { mut progress, .. } => {
-                progress.percent = progress.percent.min(100);
                 progress.stage.truncate(progress.stage.floor_char_boundary(64));
                 Ok(Poll::Running(progress))
             }
@@ -169,24 +183,19 @@ impl Running for Elsewhere {
         if self.begun.elapsed() > Duration::from_secs(seconds) {
             return Err(BackendError::Limit(format!("{seconds} seconds")));
         }
-        tokio::time::sleep(EVERY).await;
-        let (status, body) = match self.server.ask(Method::GET, &self.path, None, MAX_JOB).await {
-            Ok(answer) => answer,
+        // The longer it is silent, the seldomer it is asked.
+        tokio::time::sleep(EVERY * (1 + self.silent)).await;
+        let why = match self.server.ask(Method::GET, &self.path, None, MAX_JOB).await {
+            Ok((status, _)) if is_passing(status) => format!("it answers {status}"),
+            Ok(answer) => return self.answered(answer),
             Err(error @ AskError::TooLong(_)) => return Err(unheard(error)),
-            Err(error) => {
-                self.silent += 1;
-                if self.silent >= PATIENCE {
-                    return Err(BackendError::Failed(format!("it answers no more: {error}")));
-                }
-                return Ok(Poll::Running(Progress { stage: "no answer".into(), ..Progress::default() }));
-            }
+            Err(AskError::Away(why)) => why,
         };
-        self.silent = 0;
-        let job = Remote::read(status, &body)?;
-        if job.id != self.id {
-            return Err(BackendError::Malformed("it answers with another job".into()));
+        self.silent += 1;
+        if self.silent >= PATIENCE {
+            return Err(BackendError::Failed(format!("it answers no more: {why}")));
         }
-        self.heard(job.state)
+        Ok(Poll::Running(Progress { stage: "no answer".into(), ..Progress::default() }))
     }
 
     async fn fetch(&mut self) -> Result<Vec<u8>, BackendError> {
@@ -197,6 +206,9 @@ impl Running for Elsewhere {
             AskError::TooLong(most) => BackendError::Limit(format!("{most} bytes of artefact")),
             away => unheard(away),
         })?;
+        if is_passing(status) {
+            return Err(BackendError::Failed(format!("it answers {status} for its artefact")));
+        }
         if status != StatusCode::OK || bytes.is_empty() {
             return Err(BackendError::Malformed(format!("it has no artefact of what it proved: {status}")));
         }

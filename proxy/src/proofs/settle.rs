@@ -34,20 +34,46 @@ enum Next {
     Later,
 }
 
+/// How far the walk along the ended jobs is. What cannot be settled now is looked at in the next turn, and holds up nothing behind
+/// it.
+struct Walk {
+    begun: Instant,
+    after: Mark,
+    /// Whether more may lie behind: a turn ends at the end, however slow the store is.
+    more: bool,
+}
+
+impl Walk {
+    fn begin() -> Walk {
+        Walk { begun: Instant::now(), after: Mark::default(), more: false }
+    }
+
+    /// Behind which place is to be looked now.
+    fn place(&mut self) -> Mark {
+        if !self.more && self.begun.elapsed() >= AGAIN {
+            *self = Walk::begin();
+        }
+        self.after
+    }
+
+    /// Takes in what was there. True where more may lie behind.
+    fn saw(&mut self, marks: &[Mark]) -> bool {
+        self.after = marks.last().copied().unwrap_or(self.after);
+        self.more = marks.len() == AT_ONCE;
+        self.more
+    }
+}
+
 impl Proving {
     /// Until `stop`: has the ledger log what came of each job.
     pub(super) async fn log_what_came(self: Arc<Self>, ledger: Ledger, stop: CancellationToken) {
-        let (mut swept, mut begun) = (Instant::now(), Instant::now());
-        let mut after = Mark::default();
+        let (mut swept, mut walk) = (Instant::now(), Walk::begin());
         loop {
             if swept.elapsed() >= SWEEP {
                 self.sweep().await;
                 swept = Instant::now();
             }
-            if begun.elapsed() >= AGAIN {
-                (begun, after) = (Instant::now(), Mark::default());
-            }
-            let now = ledger.now();
+            let (now, after) = (ledger.now(), walk.place());
             let ended = self.store.beside(move |store| {
                 store.queue.tidy(now)?;
                 Ok(store.queue.unlogged(after, AT_ONCE)?)
@@ -56,9 +82,7 @@ impl Proving {
                 tracing::error!(%error, "the queue of proofs cannot be read");
                 Vec::new()
             });
-            let full = jobs.len() == AT_ONCE;
-            // What cannot be settled now is looked at in the next turn, and holds up nothing behind it.
-            after = jobs.last().map_or(after, Mark::of);
+            let full = walk.saw(&jobs);
             // It waits for the log, which may be away for longer than a stop may take. The next life asks again.
             tokio::select! {
                 () = self.settle(&ledger, jobs) => {}
@@ -76,10 +100,19 @@ impl Proving {
     }
 
     /// Has the log say what came of these jobs, in one statement.
-    async fn settle(&self, ledger: &Ledger, jobs: Vec<Job>) {
+    async fn settle(&self, ledger: &Ledger, jobs: Vec<Mark>) {
         let (mut leaves, mut said, mut done) = (Vec::new(), Vec::new(), Vec::new());
         let mut ids = BTreeSet::new();
-        for job in jobs {
+        for Mark(_, id) in jobs {
+            // Read now, one by one: with their statements they are large.
+            let job = match self.store.beside(move |store| Ok(store.queue.get(id)?)).await {
+                Ok(Some(job)) if job.is_unlogged() => job,
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::error!(job = %id, %error, "a job cannot be read; it is tried again");
+                    continue;
+                }
+            };
             match self.prepare(ledger, &job).await {
                 // Two jobs may be about one draw, where its circuit became another: the log says it once.
                 Next::Log(leaf, proven) if ids.insert(leaf.evidence()) => {
@@ -267,3 +300,6 @@ pub(super) fn evidence_id(text: &str) -> Option<RecordId> {
     let mut id = RecordId::default();
     hex::decode_to_slice(text, &mut id).ok().map(|()| id)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::post::{KeptClient, kept_client};
 use crate::stamp::{CONTENT_DIGEST, SIGNATURE, SIGNATURE_INPUT};
 use anyhow::Context as _;
-use colophon_provers::{Job, JobId};
+use colophon_provers::{Job, JobId, Mark, Waiting};
 use colophon_receipt::merkle::sha256;
 use colophon_signer::httpsig::{Component, HttpSigError, Params, Value, signature_base, signature_value};
 use futures_util::StreamExt as _;
@@ -167,22 +167,25 @@ impl Proving {
     pub(super) async fn tell_webhooks(self: Arc<Self>, app: Weak<App>, stop: CancellationToken) {
         let mut telling = FuturesUnordered::new();
         let mut at: BTreeMap<JobId, String> = BTreeMap::new();
+        let mut after = Mark::default();
         loop {
-            let now = colophon_provers::local::now();
-            let due = self.store.beside(move |store| Ok(store.queue.untold(now, AT_ONCE)?)).await;
-            let due = due.unwrap_or_else(|error| {
-                tracing::error!(%error, "the queue of proofs cannot be read");
-                Vec::new()
-            });
-            for job in due {
-                let to = receiver(&job);
-                let same = at.values().filter(|other| **other == to).count();
-                if at.len() >= SIDE_BY_SIDE || same >= TO_ONE || at.contains_key(&job.id) {
-                    continue;
+            while at.len() < SIDE_BY_SIDE {
+                let now = colophon_provers::local::now();
+                let due = self.store.beside(move |store| Ok(store.queue.untold(now, after, AT_ONCE)?)).await;
+                let due = due.unwrap_or_else(|error| {
+                    tracing::error!(%error, "the queue of proofs cannot be read");
+                    Vec::new()
+                });
+                let (chosen, on) = choose(&due, &at, after);
+                after = on;
+                for (id, to) in chosen {
+                    let Some(app) = app.upgrade() else { return };
+                    at.insert(id, to);
+                    telling.push(self.tell_of(app, id));
                 }
-                let Some(app) = app.upgrade() else { return };
-                at.insert(job.id, to);
-                telling.push(self.tell_of(app, job));
+                if after == Mark::default() {
+                    break;
+                }
             }
             tokio::select! {
                 Some(told) = telling.next() => drop(at.remove(&told)),
@@ -192,21 +195,31 @@ impl Proving {
         }
     }
 
-    async fn tell_of(&self, app: Arc<App>, job: Job) -> JobId {
-        let (Some(url), id) = (job.request.webhook.clone(), job.id) else { return job.id };
+    async fn tell_of(&self, app: Arc<App>, id: JobId) -> JobId {
+        let job = match self.store.beside(move |store| Ok(store.queue.get(id)?)).await {
+            Ok(job) => job.filter(Job::is_untold),
+            Err(error) => {
+                tracing::error!(job = %id, %error, "a job of whose end a webhook is to be told cannot be read");
+                None
+            }
+        };
+        let Some((job, url)) = job.and_then(|job| job.request.webhook.clone().map(|url| (job, url))) else {
+            return id;
+        };
+        let to = receiver(&url);
         let told = match &self.provers.webhooks {
             Some(webhooks) => webhooks.tell(&app, &job, &url).await,
             None => Err("--provers has no `webhook` now".into()),
         };
         if let Err(why) = &told {
-            tracing::warn!(job = %id, url, why, "a webhook was not told of a job's end");
+            tracing::warn!(job = %id, to, why, "a webhook was not told of a job's end");
         }
         let (success, now) = (told.is_ok(), colophon_provers::local::now());
         match self.store.beside(move |store| Ok(store.queue.told(id, success, now)?)).await {
             Ok(None) => {}
             Ok(Some(job)) => {
                 self.counted.untold.inc();
-                tracing::error!(job = %job.id, url, "a webhook is told no more of this job's end");
+                tracing::error!(job = %job.id, to, "a webhook is told no more of this job's end");
             }
             Err(error) => tracing::error!(%error, "the queue of proofs cannot be written"),
         }
@@ -214,10 +227,30 @@ impl Proving {
     }
 }
 
-/// Which server is told: one that hangs takes no more than its share of the tries that are made together.
-fn receiver(job: &Job) -> String {
-    let uri = job.request.webhook.as_deref().and_then(|url| url.parse::<Uri>().ok());
-    uri.as_ref().and_then(Uri::authority).map(ToString::to_string).unwrap_or_default()
+/// Whom to tell now, of what is due behind `after`, beside those who are being told; and the place behind which to look next, which
+/// is the beginning where all was looked at. A receiver that has its share of the tries is passed over.
+fn choose(due: &[Waiting], at: &BTreeMap<JobId, String>, after: Mark) -> (Vec<(JobId, String)>, Mark) {
+    let (mut chosen, mut on): (Vec<(JobId, String)>, Mark) = (Vec::new(), after);
+    for Waiting { mark, webhook } in due {
+        if at.len() + chosen.len() >= SIDE_BY_SIDE {
+            return (chosen, on);
+        }
+        on = *mark;
+        let (id, to) = (mark.1, receiver(webhook));
+        let same = at.values().chain(chosen.iter().map(|(_, to)| to)).filter(|other| **other == to).count();
+        if same < TO_ONE && !at.contains_key(&id) {
+            chosen.push((id, to));
+        }
+    }
+    (chosen, if due.len() < AT_ONCE { Mark::default() } else { on })
+}
+
+/// Which server is told: one that hangs takes no more than its share of the tries that are made together. Without the path and the
+/// query: they may hold a secret, and this goes into the log.
+fn receiver(url: &str) -> String {
+    let Ok(uri) = url.parse::<Uri>() else { return String::new() };
+    let port = uri.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}", uri.scheme_str().unwrap_or_default(), uri.host().unwrap_or_default())
 }
 
 #[cfg(test)]

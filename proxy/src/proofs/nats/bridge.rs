@@ -101,7 +101,7 @@ impl Proving {
         for out in outside.jobs.values_mut().filter(|out| !out.published) {
             // The server knows a number that it had a moment ago, and takes it once.
             let number = format!("{}-{}", out.job.id, out.job.tries);
-            let handed = Handed { owner: nats.name.clone(), job: out.job.clone() };
+            let handed = Handed { owner: nats.name.clone(), job: out.job.clone().for_a_worker() };
             streams.publish(jobs_of(&out.job.request.backend), &number, &handed).await?;
             out.published = true;
         }
@@ -168,9 +168,12 @@ impl Proving {
             }
             // A proof is one, whichever try made it.
             Word::Proven(proven) if proven.is_what_it_names() => {
-                self.counted.cpu_seconds.inc_by(proven.artefact.cpu_seconds.max(0.0));
                 let (artefact, bytes) = (proven.artefact, proven.bytes.0);
-                self.store.beside(move |store| store.proven(id, &bridge(), artefact, &bytes, now())).await
+                let taken =
+                    self.store.beside(move |store| store.proven(id, &bridge(), artefact, &bytes, now()));
+                taken.await.map(|cpu_seconds| {
+                    self.counted.cpu_seconds.inc_by(cpu_seconds);
+                })
             }
             Word::Proven(_) => {
                 tracing::warn!(job = %id, "a worker hands in bytes that are not the artefact that it names");
