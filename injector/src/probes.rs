@@ -58,6 +58,8 @@ pub(crate) fn move_probes(
             }
             let path = text(&get, "path").filter(|path| !path.is_empty()).unwrap_or("/");
             let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+            // A comma would end the value of --probe-path.
+            let path = path.replace(',', "%2C");
             probe["httpGet"]["port"] = json!(rank.health);
             probe["httpGet"]["path"] = json!(format!("{THROUGH}{path}"));
             paths.push((rank.client, path));

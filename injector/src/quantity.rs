@@ -36,6 +36,11 @@ pub(crate) fn same(a: &Value, b: &Value) -> bool {
     a == b || parse(a).zip(parse(b)).is_some_and(|(a, b)| a == b)
 }
 
+/// Whether `a` is more than `b`.
+pub(crate) fn is_more(a: &Value, b: &Value) -> bool {
+    parse(a).zip(parse(b)).is_some_and(|(a, b)| a > b)
+}
+
 /// Whether it is an amount at all.
 pub(crate) fn is_one(value: &Value) -> bool {
     parse(value).is_some_and(|amount| amount >= 0.0)

@@ -1,6 +1,6 @@
 //! The sidecar: its container and volumes.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::asked::{Asked, LOG_CA};
 use crate::probes::Rank;
@@ -21,6 +21,8 @@ const LOG: &str = "/var/run/colophon/log";
 const KEYS: &str = "/var/run/colophon/keys";
 /// Its own, so that no flag reads it by its name.
 const PRIVATE_KEY: &str = "COLOPHON_SIDECAR_PRIVATE_KEY";
+/// CPU of a sidecar in a Guaranteed Pod, where the settings have no limit.
+const GUARANTEED_CPU: &str = "1";
 /// A projected token lives so long; kubelet replaces it before.
 const TOKEN_SECONDS: u32 = 3600;
 
@@ -160,11 +162,13 @@ impl Sidecar<'_> {
         if !self.guaranteed {
             return json!({"requests": resources.requests, "limits": resources.limits});
         }
-        let mut all = Map::new();
-        for (name, at_least) in [("cpu", "250m"), ("memory", "256Mi")] {
-            let amount = resources.limits.get(name).or(resources.requests.get(name));
-            all.insert(name.into(), amount.cloned().unwrap_or_else(|| at_least.into()));
-        }
+        let (limits, requests) = (&resources.limits, &resources.requests);
+        // The request of CPU, of an idle sidecar, is no limit: streams would wait under load.
+        let least = Value::from(GUARANTEED_CPU);
+        let more = requests.get("cpu").filter(|request| quantity::is_more(request, &least));
+        let cpu = limits.get("cpu").or(more).cloned().unwrap_or(least);
+        let memory = limits.get("memory").or(requests.get("memory")).cloned();
+        let all = json!({"cpu": cpu, "memory": memory.unwrap_or_else(|| "256Mi".into())});
         json!({"requests": all, "limits": all})
     }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,10 @@ use bytes::Bytes;
 use colophon_listen::{ServerCertificate, next_connection, small};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,11 +24,15 @@ use crate::settings::Settings;
 
 /// A review is never longer: an API server takes objects of 3 MiB, and an update has the old one too.
 const MAX_REVIEW: usize = 8 << 20;
-/// Reviews held in memory at once.
+/// Reviews worked on at once. Only whole ones take a place.
 const REVIEWS: usize = 16;
+/// Bytes of reviews in memory at once: anybody may send, and who sends nothing takes nothing from others.
+const HELD: usize = REVIEWS * MAX_REVIEW;
+/// A review has to be whole within this time: API servers send theirs at once.
+const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections at once. API servers keep theirs open.
 const CONNECTIONS: usize = 256;
-/// A handshake, a head and a body have to be whole within this time each. API servers wait 10 s for an answer at most.
+/// A handshake and a head have to be whole within this time each. API servers wait 10 s for an answer at most.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for what is under way at the end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -52,6 +57,8 @@ pub struct ServeOptions {
 struct Shared {
     settings: Settings,
     reviews: Semaphore,
+    /// One permit a byte of [`HELD`].
+    bytes: Semaphore,
 }
 
 /// Serves until `stop`, then finishes what is under way.
@@ -80,7 +87,7 @@ pub async fn serve(
         small::write_ready(path, &ready)?;
     }
     tracing::info!(listen = %address, image = settings.image, "the webhook serves");
-    let shared = Arc::new(Shared { settings, reviews: Semaphore::new(REVIEWS) });
+    let shared = Arc::new(Shared { settings, reviews: Semaphore::new(REVIEWS), bytes: Semaphore::new(HELD) });
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     while let Ok(place) = places.clone().acquire_owned().await {
         let Some(stream) = next_connection(&listener, "a connection", &stop).await else { break };
@@ -120,17 +127,12 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
         }
         _ => return text(StatusCode::NOT_FOUND, "served here: POST /mutate/required, /mutate/enabled\n"),
     };
-    let Ok(_held) = shared.reviews.acquire().await else {
-        return text(StatusCode::SERVICE_UNAVAILABLE, "it ends\n");
+    let (body, _bytes) = match read(request.into_body(), &shared.bytes).await {
+        Ok(read) => read,
+        Err((status, why)) => return text(status, why),
     };
-    let body = Limited::new(request.into_body(), MAX_REVIEW).collect();
-    let body = match tokio::time::timeout(READ_TIMEOUT, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            return text(StatusCode::PAYLOAD_TOO_LARGE, format!("a review has {MAX_REVIEW} bytes at most\n"));
-        }
-        Ok(Err(_)) => return text(StatusCode::BAD_REQUEST, "the review did not come whole\n"),
-        Err(_) => return text(StatusCode::REQUEST_TIMEOUT, "the review did not come in time\n"),
+    let Ok(_place) = shared.reviews.acquire().await else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "it ends\n");
     };
     match answer(&body, &shared.settings, mode) {
         Ok(review) => {
@@ -145,9 +147,46 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<B
     }
 }
 
+/// Reads a review whole, with a permit for each of its bytes; else the answer to whoever sent it.
+async fn read<B>(
+    body: B,
+    bytes: &Semaphore,
+) -> Result<(Vec<u8>, Option<SemaphorePermit<'_>>), (StatusCode, String)>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let broken = || (StatusCode::BAD_REQUEST, "the review did not come whole\n".to_owned());
+    let whole = async {
+        let (mut read, mut held) = (Vec::new(), None::<SemaphorePermit<'_>>);
+        let mut body = pin!(Limited::new(body, MAX_REVIEW));
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
+                true => (StatusCode::PAYLOAD_TOO_LARGE, format!("a review has {MAX_REVIEW} bytes at most\n")),
+                false => broken(),
+            })?;
+            let Ok(data) = frame.into_data() else { continue };
+            let count = u32::try_from(data.len()).map_err(|_| broken())?;
+            let more = bytes.acquire_many(count).await.map_err(|_| broken())?;
+            match &mut held {
+                Some(held) => held.merge(more),
+                None => held = Some(more),
+            }
+            read.extend_from_slice(&data);
+        }
+        Ok((read, held))
+    };
+    tokio::time::timeout(BODY_TIMEOUT, whole).await.unwrap_or_else(|_| {
+        Err((StatusCode::REQUEST_TIMEOUT, "the review did not come in time\n".to_owned()))
+    })
+}
+
 fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body.into()));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,6 +253,17 @@ fn a_native_sidecar_only_where_both_versions_are_known() {
 }
 
 #[test]
+fn a_comma_in_a_probes_path_is_no_end_of_it() {
+    let mut pod = vllm(json!([]));
+    pod["spec"]["containers"][0]["livenessProbe"] =
+        json!({"httpGet": {"path": "/health?of=a,b", "port": 8000}});
+    let pod = done(&pod);
+    assert!(has(&pod, "colophon", "--probe-path=/health?of=a%2Cb"));
+    let path = &container(&pod, "vllm")["livenessProbe"]["httpGet"]["path"];
+    assert_eq!(path, "/upstream/health?of=a%2Cb");
+}
+
+#[test]
 fn a_guaranteed_pod_stays_guaranteed() {
     let mut pod = vllm(json!([]));
     pod["spec"]["containers"][0]["resources"] = json!({
@@ -264,6 +275,17 @@ fn a_guaranteed_pod_stays_guaranteed() {
     assert!(is_guaranteed(&pod));
     let resources = &container(&pod, "colophon")["resources"];
     assert_eq!(resources["requests"], resources["limits"]);
+    // 250m as a limit would throttle.
+    assert_eq!(resources["limits"], json!({"cpu": "1", "memory": "1Gi"}));
+    let with = |resources: &str| {
+        let mut pod = vllm(json!([]));
+        let amounts = json!({"cpu": 8, "memory": "64Gi"});
+        pod["spec"]["containers"][0]["resources"] = json!({"limits": amounts});
+        let settings = Settings::parse(&format!("image: i\nresources: {resources}")).unwrap();
+        container(&done_with(&pod, &settings).0, "colophon")["resources"]["limits"]["cpu"].clone()
+    };
+    assert_eq!(with("{requests: {cpu: 2}}"), 2);
+    assert_eq!(with("{requests: {cpu: 250m}, limits: {cpu: 500m}}"), "500m");
     let burstable = done(&vllm(json!([])));
     assert!(!is_guaranteed(&burstable));
     assert_eq!(container(&burstable, "colophon")["resources"]["limits"], json!({"memory": "1Gi"}));
