@@ -13,10 +13,14 @@ use colophon_attest::{
 };
 use colophon_ledger::KeyEvidence;
 use colophon_listen::ServerCertificate;
+use machines::Judging;
+pub(crate) use machines::Machines;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+
+mod machines;
 
 /// Challenges under way at once: the hardware answers one after another.
 const AT_ONCE: usize = 4;
@@ -37,8 +41,8 @@ pub struct Attesting {
     turns: Semaphore,
     /// The roots of its own simulation, if it is one.
     simulated: Option<SimulatedRoots>,
-    /// The newest evidence about the shard's key.
-    newest: Mutex<Option<Vec<u8>>>,
+    /// The newest evidence about shards' keys, and what it is compared with.
+    judging: Mutex<Judging>,
 }
 
 /// Why a challenge gets no evidence.
@@ -72,7 +76,7 @@ impl Attesting {
             collateral: options.collateral.clone(),
             certificate,
             turns: Semaphore::new(AT_ONCE),
-            newest: Mutex::default(),
+            judging: Mutex::default(),
         };
         attesting.read_collateral().context("--attest-collateral")?;
         Ok(Some(Arc::new(attesting)))
@@ -97,15 +101,16 @@ impl Attesting {
         made.map(|document| document.to_json()).map_err(Unanswered::Failed)
     }
 
-    /// How it is known that this machine is one of those that a policy's `spec` speaks of, by the newest evidence about the
-    /// shard's key: `hardware_proven`, unless it is simulated. Blocks.
-    ///
-    /// # Errors
-    /// Why it is not known.
-    pub fn is_one_of(&self, spec: &serde_json::Value) -> Result<Source, String> {
-        let policy = Policy::from_spec("the model certificate", spec).map_err(|error| error.to_string())?;
-        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let reports = self.judge(&newest.ok_or("there is no evidence yet")?, Some(&policy))?;
+    /// Compares the newest evidence about each key with what a model certificate says of machines, and from now on all that
+    /// is made, in place of what was named before. Blocks.
+    pub fn compare_with(&self, machines: Arc<Machines>) {
+        let mut judging = self.judging.lock().unwrap_or_else(PoisonError::into_inner);
+        judging.compare_with(machines, |document, policy| self.source_of(document, policy));
+    }
+
+    /// Whose word a document of its own is by a policy: the weakest piece's.
+    fn source_of(&self, document: &[u8], policy: &Policy) -> Result<Source, String> {
+        let reports = self.judge(document, Some(policy))?;
         Ok(reports.iter().map(|report| report.source).min().unwrap_or(Source::OperatorAsserted))
     }
 
@@ -148,7 +153,8 @@ impl KeyEvidence for Attesting {
     fn of_key(&self, key: &[u8; 32], token: Option<Vec<u8>>) -> Result<Vec<u8>, String> {
         let nonce = token.as_deref().map(|token| hex::encode(aci::epoch_nonce(token)));
         let document = self.document(*key, nonce, token, None)?.to_json();
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(document.clone());
+        let mut judging = self.judging.lock().unwrap_or_else(PoisonError::into_inner);
+        judging.made(*key, document.clone(), |document, policy| self.source_of(document, policy));
         Ok(document)
     }
 
@@ -156,3 +162,6 @@ impl KeyEvidence for Attesting {
         self.judge(document, None).map(drop).map_err(|refusal| format!("it does not verify: {refusal}"))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,8 +80,9 @@ impl InFlight {
         let certificate = self.certified.as_ref().filter(|bound| self.app.model.is(bound));
         let certificate =
             certificate.filter(|bound| bound.is_of(said.model.as_deref().or(requested.as_deref())));
-        let known =
-            certificate.map(|bound| bound.known_by()).or(named.then_some(("observed", "operator_asserted")));
+        let known = certificate
+            .map(|bound| bound.known_by(&facts.shard.public_key.0))
+            .or(named.then_some(("observed", "operator_asserted")));
         Model {
             requested: requested.as_deref().map(Cow::Borrowed),
             reported: said.model.as_deref().map(Cow::Borrowed),

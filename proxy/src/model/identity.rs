@@ -5,6 +5,7 @@
 //! record names the certificate, and a record says so.
 
 use crate::app::App;
+use crate::attestation::Machines;
 use crate::config::ModelOptions;
 use crate::files;
 use crate::model::cache::Cache;
@@ -14,7 +15,7 @@ use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use colophon_attest::Source;
-use colophon_ledger::{Done, Open};
+use colophon_ledger::{Done, Open, Shard};
 use colophon_provers::local::now;
 use colophon_receipt::fields::{self, Failure, Model, Operation, Times};
 use colophon_receipt::merkle::sha256;
@@ -25,7 +26,7 @@ use colophon_signer::model::{Standing, authority};
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{MissedTickBehavior, interval};
@@ -46,17 +47,14 @@ pub struct Bound {
     /// The model's name.
     pub name: String,
     served_as: Vec<String>,
-    /// What the certificate says of machines that run the model: the `spec` of an attestation policy.
-    machines: Option<serde_json::Value>,
-    /// How this machine is known as one of them, by evidence about the key that signs; nothing where it is not, or was not
-    /// looked at yet.
-    attested: OnceLock<Source>,
+    /// What the certificate says of machines that run the model, and which keys are in such ones.
+    machines: Option<Arc<Machines>>,
 }
 
 impl Bound {
-    /// How the certificate is known, and whose word that is.
-    pub fn known_by(&self) -> (&'static str, &'static str) {
-        match self.attested.get() {
+    /// How the certificate is known in records of the shard with this public key, and whose word that is.
+    pub fn known_by(&self, key: &[u8; 32]) -> (&'static str, &'static str) {
+        match self.machines.as_ref().and_then(|machines| machines.known(key)) {
             Some(source) => ("attested", source.as_str()),
             None => (CONFIGURED, Source::OperatorAsserted.as_str()),
         }
@@ -297,12 +295,20 @@ impl Sources {
             "the files are not those certified: {}",
             in_words(&differences)
         );
+        let spec = certificate.terms.as_ref().and_then(|terms| terms.attestation.as_ref());
+        let machines = spec.map(Machines::new).transpose();
+        let machines = machines.unwrap_or_else(|why| {
+            tracing::warn!(
+                why,
+                "what the model certificate says of machines cannot be compared with evidence"
+            );
+            None
+        });
         let bound = Bound {
             digest: certificate.digest(),
             name: certificate.name().to_owned(),
             served_as: self.options.model_served_as.clone(),
-            machines: certificate.terms.as_ref().and_then(|terms| terms.attestation.clone()),
-            attested: OnceLock::new(),
+            machines: machines.map(Arc::new),
         };
         let seen = Seen { certificate: bound.digest, authority, refused: None, stamps: read.stamps };
         Ok(Judged { bound: Arc::new(bound), file: file.into(), seen })
@@ -351,25 +357,19 @@ impl Drop for Stopping {
 async fn bind(app: &App, before: Option<&Bound>, bound: &Arc<Bound>) {
     let digest = hex::encode(bound.digest);
     app.metrics.model_certified.set(1);
-    attested(app, bound).await;
+    compare_evidence(app, bound).await;
     let record = note(app, "model.certified", bound, None).await;
     let (model, replaces) = (&bound.name, before.map(|before| hex::encode(before.digest)));
     app.model.name(bound.clone());
     tracing::info!(model, certificate = digest, replaces, record, "records name this model certificate");
 }
 
-/// Looks whether this machine is one of those that the certificate speaks of, by its own evidence.
-async fn attested(app: &App, bound: &Arc<Bound>) {
-    let (Some(attesting), true) = (app.attesting.clone(), bound.machines.is_some()) else { return };
-    let of = bound.clone();
-    let judged = tokio::task::spawn_blocking(move || {
-        of.machines.as_ref().map(|machines| attesting.is_one_of(machines)).transpose()
-    });
-    match judged.await {
-        Ok(Ok(Some(source))) => drop(bound.attested.set(source)),
-        Ok(Ok(None)) => {}
-        Ok(Err(why)) => tracing::warn!(why, "this machine is none of those that the model certificate names"),
-        Err(error) => tracing::error!(%error, "the model certificate is not compared with the evidence"),
+/// Has this machine's evidence compared with what the certificate says of machines, now and whenever it is made.
+async fn compare_evidence(app: &App, bound: &Bound) {
+    let (Some(attesting), Some(machines)) = (app.attesting.clone(), bound.machines.clone()) else { return };
+    let compared = tokio::task::spawn_blocking(move || attesting.compare_with(machines));
+    if let Err(error) = compared.await {
+        tracing::error!(%error, "the model certificate is not compared with the evidence");
     }
 }
 
@@ -407,8 +407,8 @@ async fn record(
     let received = ledger.now();
     let id = ledger.new_id(received / 1000);
     let times = Times { received: Some(received), clock: Some("system".into()), ..Times::default() };
-    let (known_by, source) = bound.known_by();
-    let fields = |times: Times<'_>| {
+    let fields = |times: Times<'_>, shard: &Shard| {
+        let (known_by, source) = bound.known_by(&shard.public_key.0);
         let mut set = FieldSet::new();
         Operation {
             api: Some("model-change".into()),
@@ -428,7 +428,7 @@ async fn record(
         Failure { reason: why, ..Failure::default() }.write(fields::FAILURE, &mut set);
         set
     };
-    let opened = fields(times.clone());
+    let opened = fields(times.clone(), &ledger.shard());
     let open =
         Open { id, received_at: received, level: Level::Commit, fields: &opened, tenant: None, rule: None };
     let mut ticket = match ledger.begin(&open) {
@@ -438,7 +438,7 @@ async fn record(
     // One that is not written counts as degraded; the record is made all the same.
     let _ = ledger.opened(&mut ticket).await;
     let completed = ledger.stamp(&mut ticket);
-    let set = fields(Times { completed: Some(completed), ..times });
+    let set = fields(Times { completed: Some(completed), ..times }, ticket.shard());
     let record = seal(id, completed, Level::Commit, Outcome::Complete, ledger.new_seed()?, set);
     app.metrics.finished(Level::Commit, Level::Commit, Outcome::Complete);
     match ledger.finish(ticket, Done::from(record)) {
