@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use colophon_tests::colophon;
 use colophon_tests::kubernetes::{Helm, chart};
 use colophon_tests::{PATIENCE, paths, process};
 
@@ -174,4 +175,25 @@ fn grafana_gets_the_dashboard_as_it_is() {
     let read = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
     let file = fs::read_to_string(chart.join("dashboards/colophon.json")).expect("the dashboard");
     assert_eq!(read(&unindented), read(&file));
+}
+
+/// Two lists of the same flags, the chart's and the injector's, and one program that has them or does not start.
+#[test]
+fn every_flag_that_is_rendered_exists() {
+    let (code, help) = colophon::run(&["serve", "--help"]);
+    assert_eq!(code, 0, "{help}");
+    let known: Vec<&str> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
+    for file in [
+        "helm/colophon/templates/gateway.yaml",
+        "helm/colophon/templates/log.yaml",
+        "injector/src/sidecar.rs",
+    ] {
+        let text = fs::read_to_string(paths::root().join(file)).expect("a file of the repository");
+        let flags = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        let flags: Vec<&str> = flags.filter(|word| word.starts_with("--") && word.len() > 3).collect();
+        assert!(flags.len() >= 5, "{file}: {flags:?}");
+        for flag in flags {
+            assert!(known.contains(&flag), "{file}: colophon serve has no {flag}");
+        }
+    }
 }
