@@ -14,7 +14,7 @@ mod settle;
 mod ticket;
 
 pub use keeper::Keeper;
-pub use settle::{CameOf, Prepared, SettleError};
+pub use settle::{CameOf, Prepared, SettleError, ToLog};
 pub use ticket::{Done, Finishing, Open, Ticket, Unfinished};
 
 pub(crate) use book::Pending;

@@ -48,7 +48,7 @@ pub use erase::{Erase, EraseError, ErasureReport};
 pub use head::SignedHead;
 pub use ledger::{
     CameOf, Config, Counts, Done, Finishing, Keeper, Ledger, LedgerError, Open, PolicyNotChanged, Prepared,
-    SettleError, Stores, Ticket, Unfinished,
+    SettleError, Stores, Ticket, ToLog, Unfinished,
 };
 pub use lookup::archive::Archive;
 pub use lookup::{ErasedRecord, Lookup};

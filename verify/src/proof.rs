@@ -82,7 +82,10 @@ pub(crate) fn check<'a>(
     reader: &Reader<'_>,
     checks: &mut Checks,
 ) -> Option<ZkSide> {
-    let judged = proven.map(|(part, leaf)| judge(part, leaf, record, fields, reader));
+    let proven: Vec<_> = proven.collect();
+    let named = |(part, _): &(&'a ProofPart, _)| part.proof.statement.model_certificate.as_deref();
+    let named: Vec<&str> = proven.iter().filter_map(named).collect();
+    let judged = proven.iter().map(|(part, leaf)| judge(part, leaf, record, fields, reader, &named));
     let mut judged = match judged.collect::<Result<Vec<_>, String>>() {
         Ok(judged) => judged,
         Err(why) => {
@@ -100,17 +103,18 @@ pub(crate) fn check<'a>(
     Some(side)
 }
 
-/// What is to be said of a proof that is not bad.
+/// What is to be said of a proof that is not bad. `named`: the certificates that the receipt's proofs name.
 fn judge(
     part: &ProofPart,
     leaf: &EvidenceLeaf,
     record: &Record,
     fields: &[Field],
     reader: &Reader<'_>,
+    named: &[&str],
 ) -> Result<(String, ZkSide), String> {
     let Reader { trust, bodies, .. } = *reader;
     is_of(part, leaf, record, fields)?;
-    let certified = certificate::of(&part.proof.statement, record.leaf.completed_at, reader)?;
+    let certified = certificate::of(&part.proof.statement, record.leaf.completed_at, reader, named)?;
     let proof = &part.proof;
     let unread = match tokens(&proof.statement, record, bodies) {
         Ok(()) => None,

@@ -45,6 +45,20 @@ pub enum SettleError {
 #[derive(Debug)]
 pub struct Prepared(Settled);
 
+/// What is to be done about the log, once what came is known.
+#[derive(Debug)]
+pub enum ToLog {
+    /// This leaf is to be logged.
+    Leaf(Prepared),
+    /// Nothing more. Whether the log says that a proof holds: what came now need not be what was logged first.
+    Settled {
+        /// It does.
+        holds: bool,
+    },
+    /// Nothing by this one: another proof of that id is kept, and is to be logged.
+    Elsewhere,
+}
+
 impl Prepared {
     /// The id that the leaf will have.
     pub fn evidence(&self) -> RecordId {
@@ -53,15 +67,19 @@ impl Prepared {
 }
 
 impl Ledger {
-    /// Keeps a proof, and gives the leaf that commits to it, or the one that nothing was done; `None` where the log says what came of
-    /// it already, or is to say nothing. The first proof that is kept for an id stays, however often it is called with the same.
+    /// Keeps a proof, and gives the leaf that commits to it, or the one that nothing was done, unless the log says what came of it
+    /// already or is to say nothing. The first proof that is kept for an id stays, however often it is called with the same; that
+    /// nothing was done is not said where one is kept.
     ///
     /// # Errors
     /// [`SettleError`]. After an error of storage it may be called again.
-    pub async fn prepare(&self, came: CameOf) -> Result<Option<Prepared>, SettleError> {
+    pub async fn prepare(&self, came: CameOf) -> Result<ToLog, SettleError> {
         let CameOf { record, subject, evidence, proof } = came;
         if is_known(self, &evidence).await? {
-            return Ok(None);
+            return Ok(ToLog::Settled { holds: self.keeps(&record, &evidence).await? });
+        }
+        if proof.is_none() && self.keeps(&record, &evidence).await? {
+            return Ok(ToLog::Elsewhere);
         }
         let leaf = match proof {
             Some(proof) => {
@@ -73,7 +91,12 @@ impl Ledger {
         };
         // Of what nobody drew, the log does not say that it was not done.
         let says = leaf.verdict != Verdict::NotDone || !is_asked(&evidence, &subject, Level::Zk);
-        Ok(says.then_some(Prepared(leaf)))
+        Ok(if says { ToLog::Leaf(Prepared(leaf)) } else { ToLog::Settled { holds: false } })
+    }
+
+    /// Whether a proof is kept for this evidence: it is before the log says that it holds, and never otherwise.
+    async fn keeps(&self, record: &RecordId, evidence: &RecordId) -> Result<bool, SettleError> {
+        Ok(self.0.vault.proof(record, evidence).await?.is_some())
     }
 
     /// Logs leaves, in one statement; no id may be among them twice. Returns when they are logged.
@@ -93,8 +116,10 @@ impl Ledger {
     /// # Errors
     /// As of [`Ledger::prepare`] and [`Ledger::log_prepared`].
     pub async fn settle(&self, came: CameOf) -> Result<(), SettleError> {
-        let leaf = self.prepare(came).await?;
-        self.log_prepared(leaf.into_iter().collect()).await
+        match self.prepare(came).await? {
+            ToLog::Leaf(leaf) => self.log_prepared(vec![leaf]).await,
+            ToLog::Settled { .. } | ToLog::Elsewhere => Ok(()),
+        }
     }
 
     /// Keeps a proof under the key of its record's opening. Returns the commitment to the one that is kept.

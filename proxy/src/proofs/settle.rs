@@ -3,7 +3,7 @@
 use super::Proving;
 use crate::app::App;
 use crate::facts::parse_id;
-use colophon_ledger::{CameOf, Ledger, Lookup, Prepared, SettleError};
+use colophon_ledger::{CameOf, Ledger, Lookup, Prepared, SettleError, ToLog};
 use colophon_policies::OnMiss;
 use colophon_provers::local::Store;
 use colophon_provers::{Artefact, Job, JobId, Mark, State};
@@ -208,8 +208,10 @@ impl Proving {
         };
         let proven = proof.is_some();
         match ledger.prepare(CameOf { record, subject, evidence, proof }).await {
-            Ok(Some(leaf)) => Next::Log(leaf, proven),
-            Ok(None) => Next::Settled(Some(proven)),
+            Ok(ToLog::Leaf(leaf)) => Next::Log(leaf, proven),
+            // Of two jobs about one draw the log says what came first, whatever became of this one.
+            Ok(ToLog::Settled { holds }) => Next::Settled(Some(holds)),
+            Ok(ToLog::Elsewhere) => Next::Settled(None),
             Err(SettleError::NoRecord) => {
                 tracing::info!(job = %job.id, "its record was erased: the log says nothing of it");
                 match self.forget(job.id).await {
@@ -236,7 +238,10 @@ impl Proving {
             State::Cancelled => return,
             State::Failed(failure) => failure.message.clone(),
             State::Missed => "its deadline passed".to_owned(),
-            _ => "its artefact cannot be read".to_owned(),
+            State::Proven(_) => {
+                "the log said before that nothing was done, or its artefact cannot be read".to_owned()
+            }
+            _ => "nothing came of it".to_owned(),
         };
         self.missed(&app, rule, &job.request.record, &why);
     }

@@ -20,11 +20,17 @@ pub(super) struct CertificateSide {
     pub(super) why: Option<String>,
 }
 
-/// Whether the statement is about what the certificate names. `at`: when the record was made, µs.
+/// Whether the statement is about what the certificate names. `at`: when the record was made, µs; `all`: the certificates that
+/// proofs of the receipt name.
 ///
 /// # Errors
 /// It is about another certificate than the reader gave for it, another circuit or another model.
-pub(super) fn of(statement: &Statement, at: u64, reader: &Reader<'_>) -> Result<CertificateSide, String> {
+pub(super) fn of(
+    statement: &Statement,
+    at: u64,
+    reader: &Reader<'_>,
+    all: &[&str],
+) -> Result<CertificateSide, String> {
     let Reader { stamps, trust, bodies } = *reader;
     let without = |why: &str| Ok(CertificateSide { why: Some(why.into()), ..CertificateSide::default() });
     let Some(named) = &statement.model_certificate else {
@@ -33,7 +39,7 @@ pub(super) fn of(statement: &Statement, at: u64, reader: &Reader<'_>) -> Result<
             None => Ok(CertificateSide::default()),
         };
     };
-    let Some(certificate) = given(named, bodies)? else {
+    let Some(certificate) = given(named, bodies, all)? else {
         return without(
             "its statement names a model certificate that you did not give (--circuit-cert FILE)",
         );
@@ -63,13 +69,15 @@ pub(super) fn of(statement: &Statement, at: u64, reader: &Reader<'_>) -> Result<
 }
 
 /// The reader's certificate that the statement names: that for the proof, or the record's where both are one.
-fn given(named: &str, bodies: &Bodies) -> Result<Option<ModelCertificate>, String> {
+fn given(named: &str, bodies: &Bodies, all: &[&str]) -> Result<Option<ModelCertificate>, String> {
     if let Some(file) = &bodies.circuit {
         let certificate = ModelCertificate::parse(file)
             .map_err(|error| format!("your certificate (--circuit-cert): {error}"))?;
         let digest = hex::encode(certificate.digest());
         return match digest == *named {
             true => Ok(Some(certificate)),
+            // It is for another proof of this receipt.
+            false if all.contains(&digest.as_str()) => Ok(None),
             false => Err(format!(
                 "another model certificate: yours is {digest}, the proof's statement names {named}"
             )),

@@ -405,6 +405,35 @@ fn a_proof_under_another_key_model_srs_or_certificate_is_refused_by_name() {
     refused_because(&good.seen_with(Some(b"{}"), With(Some("05"), "ceremony")), "your certificate");
 }
 
+/// A draw's proof and one that was asked for may be about circuits of two certificates; the reader gives one of them.
+#[test]
+fn a_certificate_is_for_the_proof_that_names_it_and_no_fault_of_another() {
+    let case = certified("cd", |_| {});
+    let evidence = &case.made.receipt.evidence[0];
+    let leaf = EvidenceLeaf::decode(&evidence.leaf.0).unwrap();
+    let first = evidence.proof.clone().unwrap();
+    let mut second = first.clone();
+    second.proof.statement.model_certificate = Some("99".repeat(32));
+    let of_second = EvidenceLeaf { commitment: second.proof.commitment(&SALT).unwrap(), ..leaf.clone() };
+    let mut trust = case.made.trust();
+    trust.models = vec![case.authority.clone()];
+    let verifier = With(Some("05"), "ceremony");
+    let circuit = Some(case.file.clone());
+    let bodies = Bodies { prover: Some(Arc::new(verifier)), circuit, ..Bodies::default() };
+    let came = |proven: &[(&ProofPart, &EvidenceLeaf)]| {
+        let mut checks = checks::Checks::default();
+        let record = crate::record::check(&case.made.receipt.record, &mut checks).unwrap();
+        let fields = &case.made.receipt.record.fields;
+        let reader =
+            crate::proof::Reader { stamps: &Default::default(), trust: Some(&trust), bodies: &bodies };
+        crate::proof::check(proven.iter().copied(), &record, fields, &reader, &mut checks)
+            .map(|side| side.verified)
+    };
+    assert_eq!(came(&[(&first, &leaf), (&second, &of_second)]), Some(true));
+    assert_eq!(came(&[(&second, &of_second), (&first, &leaf)]), Some(true));
+    assert_eq!(came(&[(&second, &of_second)]), None, "a certificate that no proof of the receipt names");
+}
+
 /// Says which prompt belongs to which request.
 struct Reads(&'static [u32], Vec<u8>, Vec<u8>);
 

@@ -6,7 +6,7 @@ use crate::ledger::keeper::private_name;
 use crate::log::tests::support::Gate;
 use crate::private::Found;
 use crate::private::tests::clear_files;
-use crate::{CameOf, SettleError};
+use crate::{CameOf, SettleError, ToLog};
 use colophon_receipt::erasure::{Erased, tenant_commitment};
 use colophon_receipt::evidence::asked_id;
 use colophon_receipt::merkle::leaf_hash;
@@ -364,6 +364,27 @@ async fn what_was_proven_of_a_record_is_kept_once_and_goes_with_it() {
     assert_eq!(sound(&store).await.1, 1);
 }
 
+/// Two jobs may be about one draw. What is told is what the log says, whichever of them it is told of.
+#[tokio::test]
+async fn what_the_log_said_first_is_what_it_says() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(slow(&dir), store.clone()).await.unwrap();
+    let [first, second, _] = three(&ledger).await;
+    let drawn = |came: CameOf| CameOf { evidence: [7; 16], ..came };
+    let nothing = |came: &CameOf| CameOf { proof: None, ..came.clone() };
+    // Nothing was done, the log says; a proof that comes after that is none that it speaks of.
+    let late = drawn(proven(&ledger, first, b"artefact").await);
+    ledger.settle(nothing(&late)).await.unwrap();
+    assert!(matches!(ledger.prepare(late).await.unwrap(), ToLog::Settled { holds: false }));
+    // A proof is kept and about to be logged: that nothing was done is not said before it.
+    let kept = CameOf { evidence: [8; 16], ..proven(&ledger, second, b"artefact").await };
+    let ToLog::Leaf(leaf) = ledger.prepare(kept.clone()).await.unwrap() else { panic!("nothing to log") };
+    assert!(matches!(ledger.prepare(nothing(&kept)).await.unwrap(), ToLog::Elsewhere));
+    ledger.log_prepared(vec![leaf]).await.unwrap();
+    assert!(matches!(ledger.prepare(nothing(&kept)).await.unwrap(), ToLog::Settled { holds: true }));
+    keeper.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn several_proofs_are_logged_by_one_statement() {
     let (dir, store) = (TempDir::new().unwrap(), memory());
@@ -372,7 +393,8 @@ async fn several_proofs_are_logged_by_one_statement() {
     let mut leaves = Vec::new();
     for id in ids {
         let came = proven(&ledger, id, b"artefact").await;
-        leaves.extend(ledger.prepare(came).await.unwrap());
+        let ToLog::Leaf(leaf) = ledger.prepare(came).await.unwrap() else { panic!("nothing to log") };
+        leaves.push(leaf);
     }
     ledger.log_prepared(leaves).await.unwrap();
     let statements: HashSet<_> = {
@@ -383,7 +405,7 @@ async fn several_proofs_are_logged_by_one_statement() {
             of.insert(made.evidence[0].statement.0.clone());
             // What is logged is not prepared once more.
             let again = proven(&ledger, id, b"another").await;
-            assert!(ledger.prepare(again).await.unwrap().is_none());
+            assert!(matches!(ledger.prepare(again).await.unwrap(), ToLog::Settled { holds: true }));
         }
         of
     };
