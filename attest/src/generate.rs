@@ -102,3 +102,22 @@ fn gpu() -> Ability {
     let why = "this program was built without NVML".to_owned();
     Ability { platform: Platform::NvidiaGpu, able: false, why }
 }
+
+/// Opens a device of the kernel to ask it. `missing` says what is not there without it, `denied` who may.
+#[cfg(any(feature = "generate", feature = "nsm"))]
+fn open_device(
+    device: &std::path::Path,
+    missing: &str,
+    denied: Option<&str>,
+) -> Result<std::fs::File, GenerateError> {
+    use std::io::ErrorKind;
+    let opened = std::fs::File::options().read(true).write(true).open(device);
+    opened.map_err(|error| {
+        let shown = device.display();
+        GenerateError::Unavailable(match (error.kind(), denied) {
+            (ErrorKind::NotFound, _) => format!("there is no {shown}: {missing}"),
+            (ErrorKind::PermissionDenied, Some(denied)) => format!("no permission for {shown}; {denied}"),
+            _ => format!("{shown}: {error}"),
+        })
+    })
+}

@@ -250,6 +250,12 @@ impl Queue {
     /// [`QueueError::File`], [`QueueError::Damaged`].
     pub fn records(&self) -> Result<Vec<(JobId, String)>, QueueError> {
         let mut records = Vec::new();
+        self.each(|job| records.push((job.id, job.request.record)))?;
+        Ok(records)
+    }
+
+    /// Reads every job that is remembered, one after the other: with their statements they are large.
+    fn each(&self, mut job: impl FnMut(Job)) -> Result<(), QueueError> {
         let read = || -> Result<Vec<JobId>, redb::Error> {
             let table = self.database.begin_read()?.open_table(JOBS)?;
             let mut ids = Vec::new();
@@ -259,9 +265,9 @@ impl Queue {
             Ok(ids)
         };
         for id in read().map_err(|e| self.file(e))? {
-            records.extend(self.get(id)?.map(|job| (id, job.request.record)));
+            self.get(id)?.map(&mut job);
         }
-        Ok(records)
+        Ok(())
     }
 
     /// How many jobs are where.

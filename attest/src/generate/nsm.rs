@@ -2,12 +2,11 @@
 //!
 //! AWS's own library speaks to the device, since `ioctl` cannot be had without `unsafe`, which this crate has none of.
 
-use super::GenerateError;
+use super::{GenerateError, open_device};
 use crate::Evidence;
 use aws_nitro_enclaves_nsm_api::api::{Request, Response};
 use aws_nitro_enclaves_nsm_api::driver::nsm_process_request;
 use std::fs::File;
-use std::io::ErrorKind;
 use std::os::fd::AsRawFd as _;
 use std::path::Path;
 
@@ -35,14 +34,7 @@ pub fn look() -> Result<(), GenerateError> {
 }
 
 fn open(device: &Path) -> Result<File, GenerateError> {
-    let opened = File::options().read(true).write(true).open(device);
-    opened.map_err(|error| {
-        let shown = device.display();
-        GenerateError::Unavailable(match error.kind() {
-            ErrorKind::NotFound => format!("there is no {shown}: no Nitro enclave"),
-            _ => format!("{shown}: {error}"),
-        })
-    })
+    open_device(device, "no Nitro enclave", None)
 }
 
 /// What answers requests of the NSM's protocol.

@@ -7,7 +7,7 @@
 
 pub mod azure;
 
-use super::GenerateError;
+use super::{GenerateError, open_device};
 use crate::bytes::Bytes;
 use crate::evidence::TpmQuote;
 use crate::{Collateral, Evidence, Question, Refusal, SimulatedRoots, verify};
@@ -92,17 +92,8 @@ pub fn look() -> Result<(), GenerateError> {
 }
 
 fn open(device: &Path) -> Result<File, GenerateError> {
-    let opened = File::options().read(true).write(true).open(device);
-    opened.map_err(|error| {
-        let shown = device.display();
-        GenerateError::Unavailable(match error.kind() {
-            ErrorKind::NotFound => format!("there is no {shown}: no TPM 2.0, or none passed through to here"),
-            ErrorKind::PermissionDenied => {
-                format!("no permission for {shown}; it usually takes the group tss")
-            }
-            _ => format!("{shown}: {error}"),
-        })
-    })
+    let missing = "no TPM 2.0, or none passed through to here";
+    open_device(device, missing, Some("it usually takes the group tss"))
 }
 
 /// Makes a key, has it quote the PCRs, reads them, and lets go of the key.

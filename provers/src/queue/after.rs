@@ -95,10 +95,7 @@ impl Queue {
     /// [`QueueError::File`], [`QueueError::Damaged`].
     pub fn unsettled(&self) -> Result<Vec<String>, QueueError> {
         let mut evidence = Vec::new();
-        for (id, _) in self.records()? {
-            let job = self.get(id)?.filter(|job| !job.logged);
-            evidence.extend(job.and_then(|job| job.request.evidence));
-        }
+        self.each(|job| evidence.extend(job.request.evidence.filter(|_| !job.logged)))?;
         Ok(evidence)
     }
 
