@@ -589,8 +589,8 @@ impl Ledger {
     /// # Errors
     /// OPEN could not be written. The exchange is counted, and degraded from now on: refuse it, or let it through.
     pub async fn opened(&self, ticket: &mut Ticket) -> Result<(), WalError> {
-        if ticket.opening.is_some() {
-            tokio::task::yield_now().await;
+        if let Some(queued) = ticket.opening {
+            self.0.wal.gathered(queued).await;
         }
         self.open_now(ticket)
     }

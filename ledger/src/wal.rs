@@ -3,7 +3,7 @@
 //! `data/wal/<n>.wal` are segments of frames (`frame.rs`). An exchange writes OPEN before anything of it is forwarded and
 //! DONE before its end is released, each with a write(2): after that the kernel has it, whatever becomes of the
 //! process. Frames of exchanges that are busy at the same moment share one: each queues its frame, lets the others that
-//! are ready do the same, and whoever comes back first writes for all. A segment is deleted once all it speaks of is
+//! are ready do the same, while more come, and whoever comes back first writes for all. A segment is deleted once all it speaks of is
 //! logged, and never before an earlier one, so that an OPEN outlives no DONE of its own. The few exchanges that stay open for long are copied forward.
 
 mod durable;
@@ -136,6 +136,9 @@ pub(crate) fn damaged_copies(dir: &Path) -> Result<Vec<PathBuf>, WalError> {
     Ok(copies)
 }
 
+/// A frame waits for others of its moment for this many rounds of the runtime at most. Measured with 32 connections on one
+/// core: 43.1 µs of CPU a request at `sign` with one round, 42.0 with two, 40.2 with three, no less with more.
+const GATHER: u32 = 3;
 /// The buffer of the queue is kept from write to write up to this size.
 const KEPT_QUEUE: usize = 1 << 20;
 
@@ -291,6 +294,20 @@ impl Wal {
             self.lock().unhold([Holds(vec![queued.segment])]);
         }
         safe
+    }
+
+    /// Lets other exchanges queue their frames too, while more come with each round of the runtime: one write, and one burst
+    /// of what is sent after it, then serves them all. Alone, a frame waits for one round.
+    pub(crate) async fn gathered(&self, queued: Queued) {
+        let mut known = queued.number;
+        for _ in 0..GATHER {
+            tokio::task::yield_now().await;
+            let (settled, all) = self.lock().counted();
+            if settled >= queued.number || all == known {
+                return;
+            }
+            known = all;
+        }
     }
 
     /// Waits until `queued`, which is written, is as safe as the durability promises: on the disk, or in the store.
@@ -582,6 +599,11 @@ impl Wal {
 }
 
 impl Writer {
+    /// How many frames left the queue so far, and how many ever came into it.
+    fn counted(&self) -> (u64, u64) {
+        (self.settled, self.settled + self.ends.len() as u64)
+    }
+
     fn bytes(&self, max_segment: u64) -> u64 {
         (self.held.len() as u64).saturating_sub(1) * max_segment + self.good
     }

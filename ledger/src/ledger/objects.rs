@@ -17,7 +17,12 @@ pub(crate) struct Objects(pub(crate) Arc<dyn ObjectStore>);
 
 impl Objects {
     pub(crate) async fn put(&self, name: &str, bytes: Bytes) -> Result<(), LedgerError> {
-        let put = self.0.put(&Path::from(name), PutPayload::from(bytes)).await;
+        self.put_parts(name, vec![bytes]).await
+    }
+
+    /// Writes an object that is there in parts.
+    pub(crate) async fn put_parts(&self, name: &str, parts: Vec<Bytes>) -> Result<(), LedgerError> {
+        let put = self.0.put(&Path::from(name), PutPayload::from_iter(parts)).await;
         put.map(drop).map_err(failed("writing", name))
     }
 

@@ -128,7 +128,7 @@ impl Finishing {
     pub async fn written(mut self) -> Result<(), Box<Unfinished>> {
         if let Some((ticket, _, _, queued)) = &self.0 {
             let (ledger, queued) = (ticket.ledger.clone(), *queued);
-            tokio::task::yield_now().await;
+            ledger.0.wal.gathered(queued).await;
             if let Err(error) = ledger.0.wal.durable(queued).await {
                 ledger.0.wal_failed.store(true, Ordering::Relaxed);
                 if let Some((ticket, done, ..)) = self.0.take() {

@@ -238,6 +238,16 @@ impl PageKey {
     pub(crate) fn seal(&self, place: Place<'_>, text: &[u8], out: &mut Vec<u8>) -> Result<(), CryptError> {
         let start = out.len();
         out.extend_from_slice(text);
+        self.seal_from(place, out, start)
+    }
+
+    /// Seals what `out` has from `start` on, where it stands.
+    pub(crate) fn seal_from(
+        &self,
+        place: Place<'_>,
+        out: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<(), CryptError> {
         let aad = Aad::from(place.aad());
         let tag = self.0.seal_in_place_separate_tag(place.nonce(), aad, &mut out[start..]);
         out.extend_from_slice(tag.map_err(|_| CryptError::Seal)?.as_ref());

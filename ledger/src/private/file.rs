@@ -11,6 +11,7 @@
 use super::crypt::{CryptError, DataKey, KEY_NAME as NAME, KeyName, PageKey, Place, TAG, Tenant};
 use crate::batch::MAX_RECORDS;
 use crate::index::civil_month;
+use bytes::Bytes;
 use colophon_receipt::erasure::ErasureId;
 use colophon_receipt::record::{Record, RecordId};
 use colophon_signer::httpsig::KeptSignature;
@@ -28,6 +29,10 @@ const MAX_PAGE: u64 = MAX_OPENING + 1 + (NAME + TAG) as u64;
 pub(crate) const MAX_FILE: u64 = 1 << 30;
 /// A reader begins with this many bytes: the head, and in small batches the offsets too.
 pub(crate) const FIRST_READ: u64 = 4096;
+
+/// A file is put together in parts of this many bytes: memory of that size is used again, that of a large file would be given
+/// back to the system and taken from it with each batch.
+const PART: usize = 256 << 10;
 
 const ERASED: u8 = 0;
 const PAGE: u8 = 1;
@@ -78,14 +83,6 @@ pub(crate) struct Entry<'a> {
     pub(crate) announced: u64,
 }
 
-impl Entry<'_> {
-    /// Bytes that its opening takes at most: heads of CBOR items have nine.
-    fn room(&self) -> usize {
-        let signatures = self.signatures.iter().map(|one| 27 + one.base.len() + one.signature.len());
-        64 + 45 + self.record.fields.as_bytes().len() + signatures.sum::<usize>()
-    }
-}
-
 /// The file, sealed. `keys` has one for each of the openings' kinds. `salt` is random.
 pub(crate) fn seal(
     openings: &impl Openings,
@@ -93,20 +90,16 @@ pub(crate) fn seal(
     seq: u64,
     salt: &[u8; 16],
     keys: &BTreeMap<(Tenant, u32), Arc<DataKey>>,
-) -> Result<Vec<u8>, FileError> {
+) -> Result<Vec<Bytes>, FileError> {
     let mut page_keys = BTreeMap::new();
     for (kind, key) in keys {
         page_keys.insert(*kind, (key.name.to_bytes(), key.of_file(salt)?));
     }
-    // Room for all at once: what grows by doubling takes three times as much for a moment.
-    let texts = openings.entries().map(|entry| entry.room()).sum();
-    let mut file = Writer::new(salt, openings.entries().len(), texts);
-    let mut text = Vec::new();
+    let mut file = Writer::new(salt);
     for ((entry, kind), slot) in openings.kinds().zip(0..) {
         let (name, key) = page_keys.get(&kind).ok_or(FileError::Crypt(CryptError::Seal))?;
-        text.clear();
-        encode(&entry, &mut text);
-        file.sealed(name, key, Place { shard, seq, slot, id: entry.id }, &text)?;
+        let place = Place { shard, seq, slot, id: entry.id };
+        file.sealed(name, key, place, |out| encode(&entry, out))?;
     }
     Ok(file.finish())
 }
@@ -125,44 +118,44 @@ fn encode(entry: &Entry<'_>, out: &mut Vec<u8>) {
     })());
 }
 
-/// Puts a file of pages together.
+/// Puts a file of pages together, in parts.
 pub(super) struct Writer {
-    out: Vec<u8>,
-    table: usize,
+    salt: [u8; 16],
+    /// Where each page ends, counted from the first.
     ends: Vec<u64>,
+    parts: Vec<Bytes>,
+    /// Bytes of `parts`.
+    before: u64,
+    /// The part that grows.
+    out: Vec<u8>,
 }
 
 impl Writer {
-    /// For so many pages with that many bytes of texts in them.
-    pub(super) fn new(salt: &[u8; 16], count: usize, texts: usize) -> Writer {
-        let mut out = Vec::with_capacity(64 + count * (8 + 1 + NAME + TAG) + texts);
-        out.extend_from_slice(SEALED);
-        out.extend_from_slice(&(count as u32).to_le_bytes());
-        out.extend_from_slice(salt);
-        let table = out.len();
-        out.resize(table + (count + 1) * 8, 0);
-        Writer { table, ends: vec![out.len() as u64], out }
+    pub(super) fn new(salt: &[u8; 16]) -> Writer {
+        Writer { salt: *salt, ends: Vec::new(), parts: Vec::new(), before: 0, out: Vec::with_capacity(PART) }
     }
 
-    /// Adds a page that is sealed now.
+    /// Adds a page whose text `write` appends, sealed.
     pub(super) fn sealed(
         &mut self,
         name: &[u8; NAME],
         key: &PageKey,
         place: Place<'_>,
-        text: &[u8],
+        write: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), FileError> {
         self.out.push(PAGE);
         self.out.extend_from_slice(name);
-        key.seal(place, text, &mut self.out)?;
-        self.ends.push(self.out.len() as u64);
+        let start = self.out.len();
+        write(&mut self.out);
+        key.seal_from(place, &mut self.out, start)?;
+        self.ended();
         Ok(())
     }
 
     /// Adds a page as it is.
     pub(super) fn copy(&mut self, page: &[u8]) {
         self.out.extend_from_slice(page);
-        self.ends.push(self.out.len() as u64);
+        self.ended();
     }
 
     /// Adds what stands for an erased page.
@@ -171,12 +164,25 @@ impl Writer {
         self.copy(erasure);
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        let rows = self.out.get_mut(self.table..).unwrap_or_default();
-        for (row, end) in rows.chunks_exact_mut(8).zip(&self.ends) {
-            row.copy_from_slice(&end.to_le_bytes());
+    fn ended(&mut self) {
+        self.ends.push(self.before + self.out.len() as u64);
+        if self.out.len() >= PART - PART / 8 {
+            self.before += self.out.len() as u64;
+            self.parts.push(std::mem::replace(&mut self.out, Vec::with_capacity(PART)).into());
         }
-        self.out
+    }
+
+    pub(super) fn finish(self) -> Vec<Bytes> {
+        let count = self.ends.len();
+        let start = (SEALED.len() + 4 + self.salt.len() + (count + 1) * 8) as u64;
+        let mut head = Vec::with_capacity(start as usize);
+        head.extend_from_slice(SEALED);
+        head.extend_from_slice(&(count as u32).to_le_bytes());
+        head.extend_from_slice(&self.salt);
+        for end in std::iter::once(0).chain(self.ends) {
+            head.extend_from_slice(&(start + end).to_le_bytes());
+        }
+        std::iter::once(head.into()).chain(self.parts).chain([self.out.into()]).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use super::vault::{Vault, damage};
 use crate::index::civil_month;
 use crate::ledger::LedgerError;
 use crate::ledger::keeper::private_name;
+use bytes::Bytes;
 use colophon_receipt::erasure::ErasureId;
 use colophon_receipt::record::RecordId;
 use std::collections::BTreeMap;
@@ -30,15 +31,6 @@ enum Kept<'a> {
     /// An opening in clear.
     Clear(&'a [u8]),
     Erased(ErasureId),
-}
-
-impl Kept<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Kept::Page(bytes) | Kept::Clear(bytes) => bytes.len(),
-            Kept::Erased(_) => 0,
-        }
-    }
 }
 
 impl Vault {
@@ -83,10 +75,10 @@ impl Vault {
         taken += now;
         if now > 0 {
             let file = match others {
-                0 => file::gone(erasure, taken),
+                0 => vec![file::gone(erasure, taken).into()],
                 _ => self.rewritten(batch, &head, &kept).await?,
             };
-            self.store.put(&name, file.into()).await?;
+            self.store.put_parts(&name, file).await?;
         }
         Ok(taken.into())
     }
@@ -97,7 +89,7 @@ impl Vault {
         batch: Batched<'_>,
         head: &Head,
         kept: &[Kept<'_>],
-    ) -> Result<Vec<u8>, LedgerError> {
+    ) -> Result<Vec<Bytes>, LedgerError> {
         let name = private_name(batch.shard, batch.seq);
         let damaged = |e: file::FileError| damage(&name, e);
         let mut salt = [0; 16];
@@ -107,8 +99,7 @@ impl Vault {
             _ => getrandom::fill(&mut salt)?,
         }
         let mut keys: BTreeMap<u32, ([u8; KEY_NAME], PageKey)> = BTreeMap::new();
-        let texts = kept.iter().map(Kept::len).sum();
-        let mut file = Writer::new(&salt, kept.len(), texts);
+        let mut file = Writer::new(&salt);
         for (page, slot) in kept.iter().zip(0u32..) {
             match page {
                 Kept::Page(page) => file.copy(page),
@@ -126,7 +117,7 @@ impl Vault {
                         }
                     };
                     let place = Place { shard: batch.shard, seq: batch.seq, slot, id };
-                    file.sealed(key_name, key, place, text).map_err(damaged)?;
+                    file.sealed(key_name, key, place, |out| out.extend_from_slice(text)).map_err(damaged)?;
                 }
             }
         }

@@ -100,7 +100,7 @@ impl Vault {
             let seal = move || file::seal(&*openings, &owner, seq, &salt, &used);
             let sealed = tokio::task::spawn_blocking(seal).await;
             let file = sealed.map_err(|e| damage(&name, e))?.map_err(|e| damage(&name, e))?;
-            self.store.put(&name, file.into()).await?;
+            self.store.put_parts(&name, file).await?;
             // Whoever shares the store may have destroyed a key between its look-up and now.
             let mut live = true;
             for key in keys.values() {

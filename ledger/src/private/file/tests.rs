@@ -87,7 +87,7 @@ fn one_opening_is_read_without_the_others() {
     let openings = openings();
     let keys = keys(&openings);
     assert_eq!(keys.len(), 3, "two tenants, and a second month");
-    let file = seal_file(&openings, SHARD, 7, &[1; 16], &keys).unwrap();
+    let file = seal_file(&openings, SHARD, 7, &[1; 16], &keys).unwrap().concat();
     let head = Head::read(&file).unwrap();
     assert_eq!(head, Head::Sealed(5, [1; 16]));
     assert_eq!(head.pages(&file).unwrap().len(), 5);
@@ -134,11 +134,22 @@ fn version_1_is_still_read() {
 }
 
 #[test]
+fn a_large_file_is_made_in_parts_that_join_seamlessly() {
+    let mut file = Writer::new(&[2; 16]);
+    let pages: Vec<Vec<u8>> = (0..9u8).map(|n| vec![n; PART / 3 + usize::from(n)]).collect();
+    pages.iter().for_each(|page| file.copy(page));
+    let parts = file.finish();
+    assert!(parts.len() > 3 && parts.iter().all(|part| part.len() < 2 * PART), "{} parts", parts.len());
+    let file = parts.concat();
+    assert_eq!(Head::read(&file).unwrap().pages(&file).unwrap(), pages);
+}
+
+#[test]
 fn erased_pages_and_files_say_by_what() {
-    let mut file = Writer::new(&[2; 16], 2, 0);
+    let mut file = Writer::new(&[2; 16]);
     file.erased(&[7; 16]);
     file.erased(&[8; 16]);
-    let file = file.finish();
+    let file = file.finish().concat();
     let head = Head::read(&file).unwrap();
     let pages = head.pages(&file).unwrap();
     assert_eq!(Page::read(pages[1], 1).unwrap(), Page::Erased([8; 16]));
@@ -149,7 +160,7 @@ fn erased_pages_and_files_say_by_what() {
 #[test]
 fn what_is_no_file_of_openings_is_refused() {
     let openings = openings();
-    let file = seal_file(&openings, SHARD, 7, &[1; 16], &keys(&openings)).unwrap();
+    let file = seal_file(&openings, SHARD, 7, &[1; 16], &keys(&openings)).unwrap().concat();
     for length in 0..file.len() {
         let whole = Head::read(&file[..length]).and_then(|head| head.pages(&file[..length]).map(drop));
         assert!(whole.is_err(), "{length} bytes");
