@@ -12,6 +12,7 @@ pub mod colophon;
 pub mod elsewhere;
 pub mod faults;
 pub mod fleet;
+pub mod image;
 pub mod injector;
 pub mod kubernetes;
 pub mod llama;

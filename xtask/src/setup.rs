@@ -1,6 +1,7 @@
 //! What the tests need besides cargo, installed under `target/setup` from the ordinary package registries, once for
 //! each set of pinned versions.
 
+mod containers;
 pub(crate) mod debian;
 mod go;
 mod nats;
@@ -59,6 +60,7 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
             go::ensure(&module)?;
         }
         npm::ensure("azurite")?;
+        containers::ensure()?;
         return Ok(skipped);
     }
     let others = [
@@ -67,6 +69,7 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
         "with others' witness and log checker (litewitness, fsck)",
         "on a real S3 server (versitygw)",
         "on Azure's and Google's interfaces (Azurite, fake-gcs-server)",
+        "of the image, and of a Pod that runs in containers (umoci, runc; root)",
         "on a Kubernetes API server, and of the chart by Helm (kube-apiserver, etcd, helm)",
     ];
     skipped

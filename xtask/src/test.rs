@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 
+use crate::image::{self, ImageArgs};
 use crate::setup;
 use crate::shell::{cargo, run, target};
 
@@ -15,6 +16,11 @@ pub(crate) fn run_tests(full: bool, args: &[String]) -> Result<()> {
     let programs = ["colophon", "colophon-verify", "colophon-injector"];
     eprintln!("build: {}", programs.join(", "));
     run(cargo().arg("build").args(programs.iter().flat_map(|name| ["--package", name])).arg("--bins"))?;
+    if full {
+        // Of the programs that are tested: a release build would take minutes.
+        let out = target().join("setup/image");
+        image::image(&ImageArgs { programs: Some(target().join("debug")), out: Some(out) })?;
+    }
     let mut tests = cargo();
     tests.args(["test", "--workspace"]).args(args).env("COLOPHON_SETUP", target().join("setup"));
     if full {
