@@ -9,23 +9,13 @@ import time
 
 import xllamacpp
 
+from parameters import parameters
+
 with socket.socket() as probe:
     probe.bind(("127.0.0.1", 0))
     port = probe.getsockname()[1]
 
-params = xllamacpp.CommonParams()
-params.model.path = sys.argv[1]
-params.model_alias = {"tiny-random"}
-params.hostnames = ["127.0.0.1"]
-params.port = port
-params.n_ctx = 8192
-params.n_parallel = 4
-params.warmup = False
-params.fit_params = False
-params.cpuparams.n_threads = 1
-params.endpoint_metrics = True
-# Without a prompt cache the same request does the same work, and says so in the same words.
-params.cache_prompt = False
+params = parameters(sys.argv[1], "127.0.0.1", port)
 if "embeddings" in sys.argv[2:]:
     params.embedding = True
     params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN

@@ -20,6 +20,7 @@ pub mod log;
 pub mod models;
 pub mod openmetrics;
 pub mod paths;
+pub mod pod;
 pub mod power;
 pub mod process;
 pub mod provers;

@@ -1,6 +1,7 @@
 //! llama.cpp's own server with a seeded random model, one for each test program.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -10,6 +11,17 @@ use crate::{PATIENCE, paths, wait_for};
 
 /// The model's name.
 pub const MODEL: &str = "tiny-random";
+
+/// Writes the model: random weights from a seed, half a megabyte.
+///
+/// # Panics
+/// When Python's gguf cannot.
+pub fn write_model(to: &Path) {
+    let mut command = Command::new(paths::python());
+    command.arg(paths::tests("llama/mkgguf_random.py")).arg(to);
+    let output = process::run(&mut command, PATIENCE * 2);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
 
 /// A running llama.cpp.
 pub struct Llama {
@@ -23,10 +35,7 @@ impl Llama {
     pub fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let model = folder.path().join("model.gguf");
-        let mut command = Command::new(paths::python());
-        command.arg(paths::tests("llama/mkgguf_random.py")).arg(&model);
-        let output = process::run(&mut command, PATIENCE * 2);
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        write_model(&model);
         let log = folder.path().join("log");
         let mut command = Command::new(paths::python());
         command.arg(paths::tests("llama/serve.py")).arg(&model).arg("embeddings");

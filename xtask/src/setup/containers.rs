@@ -14,5 +14,11 @@ pub(super) fn ensure() -> Result<()> {
     if answers("umoci", "--version") && answers("runc", "--version") && Path::new(PROFILE).exists() {
         return Ok(());
     }
-    super::debian::install(&["umoci", "runc", "golang-github-containers-common", "ca-certificates"])
+    super::debian::install(&[
+        "umoci",
+        "runc",
+        "golang-github-containers-common",
+        "ca-certificates",
+        "iproute2",
+    ])
 }
