@@ -18,8 +18,7 @@ import os
 import shutil
 import sys
 
-import ezkl
-import onnx
+# What only making a circuit needs is imported there: verifying takes less than half the time without.
 
 FORMAT = "colophon-ezkl-circuit-v1"
 # The field of BN254, in which EZKL's public inputs are.
@@ -81,6 +80,8 @@ def folder_digests(folder):
 
 def shape(model):
     """What the model is shown, by its inputs: `features` or `tokens`, and how many."""
+    import onnx
+
     inputs = [(i.name, [d.dim_value for d in i.type.tensor_type.shape.dim]) for i in onnx.load(model).graph.input]
     for kind in ("features", "tokens"):
         width = inputs[0][1][-1] if inputs else 0
@@ -91,6 +92,8 @@ def shape(model):
 
 def rows(kind, model, path, wanted):
     """Writes the settings of the circuit, of as many rows as are wanted, else of the fewest that hold it."""
+    import ezkl
+
     for logrows in [wanted] if wanted else [LANGUAGE_ROWS] if kind == "tokens" else range(9, 21):
         arguments = ezkl.PyRunArgs()
         arguments.input_visibility = "private"
@@ -118,6 +121,8 @@ def rows(kind, model, path, wanted):
 def compile_circuit(model, directory, name, features=None, folder=None, srs=None, wanted=None):
     """Compiles an ONNX model into a circuit directory. `features`: a classifier's, by name; `folder`: a language model's.
     `srs`: a file of a ceremony; without it one is made here, which its maker can forge proofs with, and which is marked so."""
+    import ezkl
+
     kind, width = shape(model)
     if kind == "features" and len(features or []) != width:
         raise SystemExit(f"{model}: it has {width} features, and --features names {len(features or [])}")
