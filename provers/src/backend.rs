@@ -42,6 +42,8 @@ pub struct Verified {
     pub setup: Option<String>,
     /// SHA-256 of the verifying key that it looked with, lower-case hexadecimal.
     pub circuit: Option<String>,
+    /// SHA-256 of the circuit's settings that it looked with, likewise.
+    pub settings: Option<String>,
     /// SHA-256 of the structured reference string that it looked with, likewise.
     pub srs: Option<String>,
 }

@@ -202,6 +202,16 @@ pub struct Artefact {
     pub setup: Option<String>,
 }
 
+impl Artefact {
+    /// As it is kept: its texts are from outside.
+    pub(crate) fn clipped(mut self) -> Artefact {
+        clip(&mut self.digest);
+        clip(&mut self.prover);
+        self.setup.as_mut().map(clip);
+        self
+    }
+}
+
 /// Why a try or a job came to nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {

@@ -287,6 +287,28 @@ impl Queue {
         read().map_err(|e| self.file(e))
     }
 
+    /// How far the jobs are that workers have, percent, as they last said: of the `most` whose leases run out first.
+    ///
+    /// # Errors
+    /// [`QueueError::File`], [`QueueError::Damaged`].
+    pub fn progress(&self, most: usize) -> Result<Vec<u8>, QueueError> {
+        let read = || -> Result<Vec<JobId>, redb::Error> {
+            let table = self.database.begin_read()?.open_table(LEASED)?;
+            let mut ids = Vec::new();
+            for entry in table.iter()?.take(most) {
+                ids.extend(tables::id_at_end(entry?.0.value()));
+            }
+            Ok(ids)
+        };
+        let mut percents = Vec::new();
+        for id in read().map_err(|e| self.file(e))? {
+            if let Some(State::Leased { progress, .. }) = self.get(id)?.map(|job| job.state) {
+                percents.push(progress.percent);
+            }
+        }
+        Ok(percents)
+    }
+
     /// Gives the next job for one of `backends` to a worker: the highest priority first, then the oldest.
     ///
     /// # Errors
@@ -326,15 +348,10 @@ impl Queue {
     ///
     /// # Errors
     /// [`QueueError::NotLeased`].
-    pub fn proven(
-        &self,
-        id: JobId,
-        worker: &str,
-        mut artefact: Artefact,
-        now: u64,
-    ) -> Result<Job, QueueError> {
+    pub fn proven(&self, id: JobId, worker: &str, artefact: Artefact, now: u64) -> Result<Job, QueueError> {
         self.change(|tables| {
             let job = tables.leased(id, worker)?;
+            let mut artefact = artefact.clipped();
             artefact.cpu_seconds = job.request.limits.cpu_of(artefact.cpu_seconds);
             tables.spend(job.request.rule.as_deref(), now, artefact.cpu_seconds)?;
             tables.end(job, State::Proven(artefact), now)

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 /// A lease is renewed at least this often while a job runs.
 const RENEW: Duration = Duration::from_secs(5);
+/// What a job is at now is told at most so often.
+const NEWS: Duration = Duration::from_secs(1);
+/// A backend that does not say sooner what a task costs is not waited for: the job goes on without an estimate.
+const ESTIMATE: Duration = Duration::from_secs(3);
 
 /// Where jobs come from and go to: the queue in this process, or one elsewhere.
 #[async_trait]
@@ -129,16 +133,22 @@ impl Worker {
         watch: &mut (dyn FnMut(&Job, &Progress) + Send),
     ) -> Result<Option<(Artefact, Vec<u8>)>, (BackendError, f64)> {
         let free = |error| (error, 0.0);
+        let expected = self.expected(backend, job, folder).await;
+        let begun = Instant::now();
         let task = Task::of(job, fresh(folder, "prove").await.map_err(free)?);
         let mut running = backend.submit(&task).await.map_err(free)?;
-        let mut told = Instant::now();
+        let (mut told, mut stage) = (Instant::now(), String::new());
         loop {
             match running.poll().await.map_err(|error| (error, running.cpu_seconds()))? {
                 Poll::Done => break,
-                Poll::Running(progress) => {
+                Poll::Running(mut progress) => {
+                    let left = || expected?.checked_sub(begun.elapsed());
+                    progress.seconds_left = progress.seconds_left.or_else(|| Some(left()?.as_secs()));
                     watch(job, &progress);
-                    if told.elapsed() >= RENEW {
+                    let news = told.elapsed() >= NEWS && progress.stage != stage;
+                    if news || told.elapsed() >= RENEW {
                         told = Instant::now();
+                        stage.clone_from(&progress.stage);
                         if let Err(SourceError::Gone) = self.source.renew(job.id, progress).await {
                             running.cancel().await;
                             return Ok(None);
@@ -172,6 +182,13 @@ impl Worker {
             setup: verified.setup.or(said.setup),
         };
         Ok(Some((artefact, bytes)))
+    }
+
+    /// How long the backend thinks that it takes, if it says so.
+    async fn expected(&self, backend: &dyn Backend, job: &Job, folder: &Path) -> Option<Duration> {
+        let task = Task::of(job, fresh(folder, "estimate").await.ok()?);
+        let said = tokio::time::timeout(ESTIMATE, backend.estimate(&task)).await.ok()?.ok()?;
+        Duration::try_from_secs_f64(said.cpu_seconds).ok()
     }
 
     /// Waits for what may take as long as a lease, and renews that meanwhile. `None` where the job is not ours any more.

@@ -140,9 +140,15 @@ async fn an_honest_prover_is_believed_after_its_verifier_has_looked() {
     let folder = tempfile::tempdir().unwrap();
     let source = Local::open(folder.path());
     let id = source.queue.submit(request(7), 1).unwrap().job.id;
-    let worker = Worker::new(source.clone(), vec![Arc::new(script(HONEST))], folder.path().join("work"));
+    // It thinks that it takes 100 seconds.
+    let slow = HONEST.replace("\"cpu_seconds\":0.5", "\"cpu_seconds\":100");
+    let worker = Worker::new(source.clone(), vec![Arc::new(script(&slow))], folder.path().join("work"));
     let mut stages = Vec::new();
-    let mut watch = |_: &Job, progress: &Progress| stages.push((progress.stage.clone(), progress.percent));
+    let mut left = Vec::new();
+    let mut watch = |_: &Job, progress: &Progress| {
+        stages.push((progress.stage.clone(), progress.percent));
+        left.extend(progress.seconds_left);
+    };
     let (job, ended) = worker.once(&mut watch).await.unwrap().unwrap();
     assert_eq!(job.id, id);
     let Ended::Proven(artefact) = ended else { panic!("{ended:?}") };
@@ -152,6 +158,7 @@ async fn an_honest_prover_is_believed_after_its_verifier_has_looked() {
         stages.contains(&("witness".into(), 40)) && stages.contains(&("verifying".into(), 99)),
         "{stages:?}"
     );
+    assert!(left.iter().any(|left| (90..100).contains(left)), "{left:?}");
     assert!(source.renewals.load(Ordering::Relaxed) > 0);
     assert!(!folder.path().join("work").join(id.to_string()).exists(), "its folder is gone");
     assert!(worker.once(&mut ignore).await.unwrap().is_none(), "there is no other job");

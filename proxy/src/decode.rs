@@ -32,7 +32,7 @@ pub struct Sink {
     seen: Rolling,
     /// Learns the meaning of a response.
     pub reader: Option<ResponseReader>,
-    /// Copy of a request, up to a limit.
+    /// Copy of a request, or of a response that is kept, up to a limit.
     pub copy: Option<crate::observe::Copy>,
 }
 

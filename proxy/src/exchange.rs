@@ -57,6 +57,8 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     }
     let asked = if decided.is_some() { Vec::new() } else { inspect::pointers(policy, route.api) };
     let seen = RequestSeen::new(route.api, &parts.headers, asked).digesting(app.limits.message_digests);
+    // Whether this one's is needed, its rule says.
+    let seen = seen.keeping(app.proving.as_ref().is_some_and(|proving| proving.keeps_bodies()));
     let seen: SharedRequest = Arc::new(Mutex::new(seen));
     let mut body = RequestBody::new(body, seen.clone(), app.limits.max_body_bytes);
     let (decision, unread) = match decided {

@@ -88,6 +88,8 @@ pub struct InFlight {
     log: Arc<LogValue>,
     /// Time spent waiting for the upstream.
     waited: Duration,
+    /// Whether its bodies are kept for a proof.
+    keeping: bool,
 }
 
 /// A stream that has ended.
@@ -132,6 +134,11 @@ impl InFlight {
             () => None,
         };
         let level = if why_lowered.is_none() { facts.decision.level } else { Level::Commit };
+        let proving = app.proving.as_ref().filter(|proving| proving.keeps_bodies());
+        let keeping = proving.is_some_and(|proving| proving.needs_bodies(&facts));
+        if proving.is_some() && !keeping {
+            request.lock().unwrap_or_else(PoisonError::into_inner).keep_no_longer();
+        }
         Box::new(InFlight {
             log,
             app,
@@ -152,6 +159,7 @@ impl InFlight {
             certified: None,
             signatures: Vec::new(),
             waited: Duration::ZERO,
+            keeping,
             opened,
             facts,
         })
@@ -248,7 +256,8 @@ impl InFlight {
             self.lower("the response head has values that a signature cannot cover");
         }
         let seen = ResponseSeen::new(self.facts.route.api, head.status, &parts.headers);
-        self.response = Some(if self.app.limits.message_digests { seen.digesting() } else { seen });
+        let seen = if self.app.limits.message_digests { seen.digesting() } else { seen };
+        self.response = Some(if self.keeping { seen.keeping() } else { seen });
         self.head = Some(head);
     }
 
@@ -449,10 +458,22 @@ impl InFlight {
         if let Some(traces) = &app.traces {
             traces.ended(facts, self.level, self.head.as_ref().map_or(0, |head| head.status), &ended);
         }
+        if self.keeping && outcome == Outcome::Complete {
+            self.keep_bodies();
+        }
         if outcome == Outcome::Complete && self.facts.route.api == Api::ModelChange {
             self.app.model.changed_by_api(&self.facts.route.operation);
         }
         Some((ticket, Done { record, signatures, refused: outcome == Outcome::Refused }))
+    }
+
+    /// Hands the bodies to whoever makes a job of them once the record is logged.
+    fn keep_bodies(&mut self) {
+        let request = self.request.lock().unwrap_or_else(PoisonError::into_inner).kept();
+        let response = self.response.as_mut().and_then(ResponseSeen::kept);
+        if let (Some(proving), Some(request), Some(response)) = (&self.app.proving, request, response) {
+            proving.keep_bodies(self.facts.id, request, response);
+        }
     }
 
     /// `DONE` could not be written: the rule says whether the record may be in memory only.

@@ -15,7 +15,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -301,7 +301,11 @@ impl Collector for ProofCollector {
             let gauge = ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
             gauge.encode(family.encode_family(&[("state", state)])?)?;
         }
-        Ok(())
+        let Ok(percent) = self.0.progress() else { return Ok(()) };
+        let help = "How far the jobs are that workers have, in the mean";
+        let unit = Unit::Other("percent".into());
+        let gauge = encoder.encode_descriptor("proof_progress", help, Some(&unit), MetricType::Gauge)?;
+        ConstGauge::new(percent).encode(gauge)
     }
 }
 

@@ -100,6 +100,9 @@ pub struct RequestSeen {
     values: Vec<Value<'static>>,
     /// Whether there was a whole text to read.
     legible: bool,
+    /// Whether the body is wanted for longer, and what it is once it has ended, its content encoding undone.
+    keeping: bool,
+    kept: Option<Bytes>,
 }
 
 impl RequestSeen {
@@ -130,6 +133,8 @@ impl RequestSeen {
             asked,
             values: Vec::new(),
             legible: false,
+            keeping: false,
+            kept: None,
         }
     }
 
@@ -149,6 +154,22 @@ impl RequestSeen {
     pub fn digesting(mut self, wanted: bool) -> RequestSeen {
         self.digests = wanted;
         self
+    }
+
+    /// Has the body kept for longer, as far as it is read at all.
+    pub fn keeping(mut self, wanted: bool) -> RequestSeen {
+        self.keeping = wanted;
+        self
+    }
+
+    /// Nobody wants the body for longer after all.
+    pub fn keep_no_longer(&mut self) {
+        (self.keeping, self.kept) = (false, None);
+    }
+
+    /// The whole body, if it was to be kept, could be, and has ended: once.
+    pub fn kept(&mut self) -> Option<Bytes> {
+        self.kept.take()
     }
 
     /// The digest of what the request says, where it was wanted: or why there is none.
@@ -228,6 +249,7 @@ impl RequestSeen {
             Some(None) => RequestMeaning { unreadable: Some("too large"), ..RequestMeaning::default() },
             Some(Some(body)) => {
                 if self.complete {
+                    self.kept = self.keeping.then(|| body.clone());
                     let doubtful = matches!(self.decoder, Some(Decoder::Brotli(_)))
                         || self.types > 1
                         || (body.trim_ascii().is_empty() && self.seen.size() > 0);
@@ -256,6 +278,8 @@ pub struct ResponseSeen {
     seen: Rolling,
     reader: Option<ResponseReader>,
     decoder: Option<Decoder>,
+    /// The body as far as it went, where it is wanted whole and has no encoding to be undone.
+    copy: Option<Copy>,
 }
 
 impl ResponseSeen {
@@ -267,7 +291,7 @@ impl ResponseSeen {
             let sink = Sink::reading(reader.take());
             Decoder::new(encoding, sink)
         });
-        ResponseSeen { seen: Rolling::default(), reader, decoder }
+        ResponseSeen { seen: Rolling::default(), reader, decoder, copy: None }
     }
 
     /// Has the answer's message digested as well. Before the first byte.
@@ -279,9 +303,27 @@ impl ResponseSeen {
         self
     }
 
+    /// Has the body kept. Before the first byte.
+    pub fn keeping(mut self) -> ResponseSeen {
+        match self.decoder.as_mut() {
+            Some(decoder) => {
+                decoder.sink_mut().into_iter().for_each(|sink| sink.copy = Some(Copy::default()))
+            }
+            None => self.copy = Some(Copy::default()),
+        }
+        self
+    }
+
+    /// The body, if it was to be kept and could be, its content encoding undone: once.
+    pub fn kept(&mut self) -> Option<Bytes> {
+        let decoding = self.decoder.as_mut().and_then(|decoder| decoder.sink_mut()?.copy.take());
+        self.copy.take().or(decoding)?.joined()
+    }
+
     /// Bytes that are about to be released.
     pub fn push(&mut self, bytes: &[u8]) {
         self.seen.push(bytes);
+        self.copy_too(bytes);
         if let Some(reader) = &mut self.reader {
             reader.push(bytes);
         }
@@ -296,8 +338,15 @@ impl ResponseSeen {
             Some(reader) => {
                 self.seen.push(bytes);
                 reader.push_last(bytes);
+                self.copy_too(bytes);
             }
             None => self.push(bytes),
+        }
+    }
+
+    fn copy_too(&mut self, bytes: &[u8]) {
+        if let Some(copy) = &mut self.copy {
+            copy.push_slice(bytes);
         }
     }
 

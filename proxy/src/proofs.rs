@@ -7,16 +7,20 @@ mod build;
 mod circuit;
 mod config;
 mod http;
+mod kept;
 mod nats;
 pub mod remote;
 mod settle;
 mod webhook;
+mod word;
 
 pub use circuit::{Certificate, Circuit};
 pub use config::{ProofOptions, Prover, Provers, SANDBOX};
 pub use nats::FromNats;
 
 use crate::app::App;
+use crate::facts::Facts;
+use build::NoJob;
 use bytes::Bytes;
 use colophon_ledger::{DrawnRecord, Escalation, Lookup};
 use colophon_policies::{Actions, Decision, OnMiss, Policy, Refusal};
@@ -27,6 +31,7 @@ use colophon_receipt::record::{RecordId, id_text};
 use colophon_receipt::{Hash, Level};
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
+use kept::{Kept, Said};
 use prometheus_client::metrics::counter::Counter;
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
@@ -42,6 +47,9 @@ const FOLDER: &str = "proofs";
 const DEADLINE: Duration = Duration::from_secs(86_400);
 /// How often an idle worker looks for a job.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Jobs whose progress is read for metrics, at most.
+const WATCHED: usize = 64;
 
 /// What is counted, for metrics.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +81,8 @@ pub struct Proving {
     /// Rules with `onMiss: Fail` of which a proof was missed.
     failing: Mutex<BTreeSet<String>>,
     any_failing: AtomicBool,
+    /// Bodies that wait to become token ids, where they may be kept for that.
+    kept: Option<Kept>,
     /// What is counted.
     pub counted: Counted,
 }
@@ -91,6 +101,7 @@ impl Proving {
         if released > 0 {
             tracing::warn!(jobs = released, "proofs that the life before had begun are begun again");
         }
+        let kept = provers.keep_bodies.map(Kept::new);
         let left = store.queue.unsettled()?.iter().filter_map(|id| settle::evidence_id(id)).collect();
         Ok(Arc::new(Proving {
             store,
@@ -102,6 +113,7 @@ impl Proving {
             work: Notify::new(),
             failing: Mutex::default(),
             any_failing: AtomicBool::new(false),
+            kept,
             counted: Counted::default(),
         }))
     }
@@ -135,11 +147,12 @@ impl Proving {
         let mut serves = true;
         for named in policy.provers() {
             let found = self.provers.named(named);
-            if found.is_some_and(|prover| prover.model.is_some()) {
+            if found.is_some_and(|prover| prover.model.is_some()) && !self.keeps_bodies() {
                 serves = false;
                 tracing::warn!(
                     prover = named,
-                    "a rule cannot ask for a language model's proof: bodies are not kept; `colophon proof submit` can, with them"
+                    "a rule cannot ask for a language model's proof where bodies are not kept for it: --provers has no `keepBodies`; \
+                     `colophon proof submit` can, with them"
                 );
             }
             if found.is_none() {
@@ -176,6 +189,25 @@ impl Proving {
         }
     }
 
+    /// Whether bodies may be kept until their token ids are a job's.
+    pub fn keeps_bodies(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Whether the bodies of an exchange are needed for the proof that its rule asks for.
+    pub fn needs_bodies(&self, facts: &Facts) -> bool {
+        let asks = facts.sampled.leaf.is_some_and(|(_, level)| level == Level::Zk);
+        let prover = || self.prover(&facts.decision.actions);
+        self.keeps_bodies() && asks && prover().is_some_and(|prover| prover.model.is_some())
+    }
+
+    /// Keeps what was said in an exchange until its record is logged and a job is made of it.
+    pub fn keep_bodies(&self, record: RecordId, request: Bytes, response: Bytes) {
+        if let Some(kept) = &self.kept {
+            kept.keep(record, Said { request, response });
+        }
+    }
+
     /// The file of a model certificate that names a circuit of a prover here.
     pub fn certificate(&self, digest: &Hash) -> Option<Bytes> {
         self.provers.certificate(digest)
@@ -187,6 +219,16 @@ impl Proving {
     /// The queue cannot be read.
     pub fn counts(&self) -> Result<Counts, QueueError> {
         self.store.queue.counts()
+    }
+
+    /// How far the jobs are that workers have, in the mean: percent.
+    ///
+    /// # Errors
+    /// The queue cannot be read.
+    pub fn progress(&self) -> Result<f64, QueueError> {
+        let percents = self.store.queue.progress(WATCHED)?;
+        let sum: u32 = percents.iter().copied().map(u32::from).sum();
+        Ok(f64::from(sum) / percents.len().max(1) as f64)
     }
 
     fn failing(&self) -> MutexGuard<'_, BTreeSet<String>> {
@@ -216,7 +258,7 @@ impl Proving {
             let mut watch = goes_on;
             let ran = tokio::select! {
                 ran = worker.once(&mut watch) => ran,
-                () = stop.cancelled() => return,
+                () = stop.cancelled() => return self.provers.told().await,
             };
             match ran {
                 Ok(Some((job, ended))) => {
@@ -243,7 +285,17 @@ impl Proving {
         self.provers.named(actions.prover.as_deref())
     }
 
+    /// Takes a record on, or says why not; then nobody needs its bodies any more.
     async fn take_on(&self, drawn: DrawnRecord) -> Result<bool, String> {
+        let record = drawn.record;
+        let taken = self.make_job(drawn).await;
+        if let (Ok(_), Some(kept)) = (&taken, &self.kept) {
+            kept.forget(&record);
+        }
+        taken
+    }
+
+    async fn make_job(&self, drawn: DrawnRecord) -> Result<bool, String> {
         if drawn.kind != Level::Zk {
             return Ok(false);
         }
@@ -254,9 +306,11 @@ impl Proving {
             Lookup::Pending | Lookup::Unknown => return Err("its record is not found yet".into()),
         };
         let policy = app.policy.load_full();
-        let job = self.job(&policy.policy, &receipt, &drawn.record, drawn.evidence, None, None);
-        let request = match job {
+        let said = self.kept.as_ref().and_then(|kept| kept.get(&drawn.record));
+        let job = self.job(&policy.policy, &receipt, &drawn.record, drawn.evidence, None, said);
+        let request = match job.await {
             Ok(request) => request,
+            Err(NoJob::CutShort(error)) => return Err(error.to_string()),
             // A job of an earlier life is about it: what comes of that is logged, or that its deadline passed.
             Err(_) if self.left.contains(&drawn.evidence) => return Ok(true),
             Err(why) => return Ok(self.declined(&drawn, None, &why.to_string())),

@@ -10,7 +10,7 @@ use colophon_receipt::merkle::sha256;
 use colophon_receipt::receipt::Receipt;
 use serde_json::{Value, json};
 
-use crate::client::{get, post};
+use crate::client::{get, post, post_bytes, send};
 use crate::colophon::{self, Colophon};
 use crate::receipts::Fetched;
 use crate::upstream::Upstream;
@@ -32,7 +32,7 @@ case $call in
     echo '{"result":{}}' ;;
 *'"op":"verify"'*)
     if [ "$(cat artefact)" = "$said" ]; then
-        looked="\"circuit\":\"$(digest vk)\",\"srs\":\"$(digest srs)\""
+        looked="\"circuit\":\"$(digest vk)\",\"settings\":\"$(digest settings.json)\",\"srs\":\"$(digest srs)\""
         echo "{\"result\":{\"accepted\":true,\"setup\":\"ceremony\",$looked,\"claims\":{\"score\":[1]}}}"
     else
         echo '{"error":{"refused":true,"message":"it proves something else"}}'
@@ -93,6 +93,51 @@ impl Scripted {
         );
         fs::write(scripted.file(), provers).expect("the provers");
         scripted
+    }
+
+    /// As [`Scripted::new`], of a language model of a few words: its circuit is about token ids.
+    ///
+    /// # Panics
+    /// When nothing can be written.
+    pub fn language(script: &str, more: &str) -> Scripted {
+        let scripted = Scripted::new(script, more);
+        let words = ["<unk>", "<user>", "<assistant>", "<end>", "ask", "say"];
+        let vocabulary: serde_json::Map<String, Value> =
+            words.iter().zip(0..).map(|(word, id)| ((*word).to_owned(), json!(id))).collect();
+        let special = |id: usize| {
+            json!({"id": id, "content": words[id], "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true})
+        };
+        let tokenizer = json!({
+            "version": "1.0", "truncation": null, "padding": null, "normalizer": null, "post_processor": null,
+            "decoder": null, "added_tokens": (0..4).map(special).collect::<Vec<_>>(),
+            "pre_tokenizer": {"type": "WhitespaceSplit"},
+            "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"},
+        });
+        let template = "{% for m in messages %}<user> {{ m.content }} {% endfor %}<assistant>";
+        let config = json!({"chat_template": template, "eos_token": {"content": "<end>"}});
+        let model = scripted.model();
+        fs::create_dir(&model).expect("a folder");
+        fs::write(model.join("tokenizer.json"), tokenizer.to_string()).expect("the tokenizer");
+        fs::write(model.join("tokenizer_config.json"), config.to_string()).expect("the template");
+        let path = scripted.circuit().join("circuit.json");
+        let mut circuit: Value =
+            serde_json::from_slice(&fs::read(&path).expect("the circuit")).expect("JSON");
+        let members = circuit.as_object_mut().expect("an object");
+        members.remove("features");
+        members.insert("tokenizer".into(), digest(tokenizer.to_string().as_bytes()).into());
+        members.insert("template".into(), digest(config.to_string().as_bytes()).into());
+        members.insert("decode".into(), "greedy".into());
+        fs::write(&path, circuit.to_string()).expect("the circuit");
+        let provers = fs::read_to_string(scripted.file()).expect("the provers");
+        let with = "  circuit: circuit\n  model: model\n";
+        fs::write(scripted.file(), provers.replace("  circuit: circuit\n", with)).expect("the provers");
+        scripted
+    }
+
+    /// A language model's folder.
+    pub fn model(&self) -> PathBuf {
+        self.folder.path().join("model")
     }
 
     /// The file for `--provers`.
@@ -181,6 +226,59 @@ pub fn start(upstream: &Upstream, scripted: &Scripted, rule: &str) -> Colophon {
         options.policy = Some(policy("script", rule));
         options.arg(&["--provers", &scripted.file().display().to_string()]);
     })
+}
+
+/// Whoever works for the queue from elsewhere, by hand.
+pub struct ByHand<'a> {
+    colophon: &'a Colophon,
+    token: String,
+}
+
+impl ByHand<'_> {
+    /// With the token of the proxy's data folder.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn new(colophon: &Colophon) -> ByHand<'_> {
+        let access = fs::read(colophon.data().join("keys/admin")).expect("the token's file");
+        let access: Value = serde_json::from_slice(&access).expect("JSON");
+        ByHand { colophon, token: access["token"].as_str().expect("a token").to_owned() }
+    }
+
+    /// The headers of its requests.
+    pub fn headers(&self) -> String {
+        format!("Authorization: Bearer {}\r\nConnection: close\r\n", self.token)
+    }
+
+    /// Asks the admin side.
+    pub fn post(&self, target: &str, body: &Value) -> Message {
+        send(self.colophon.admin(), &post_bytes(target, &self.headers(), &body.to_string()))
+    }
+
+    /// Asks it without a body.
+    pub fn ask(&self, method: &str, target: &str) -> Message {
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n{}\r\n", self.headers());
+        send(self.colophon.admin(), head.as_bytes())
+    }
+
+    /// A job, once there is one.
+    ///
+    /// # Panics
+    /// When there is none for long.
+    pub fn lease(&self) -> Value {
+        let ask = json!({"worker": "by hand", "backends": ["script"]});
+        let leased = wait_for(PATIENCE, || {
+            let answer = self.post("/v1/proofs/lease", &ask);
+            (answer.status() == 200).then(|| serde_json::from_slice(&answer.body).expect("a job"))
+        });
+        leased.unwrap_or_else(|| panic!("{}", self.colophon.log()))
+    }
+}
+
+/// What a worker says of an artefact.
+pub fn artefact(bytes: &[u8]) -> Value {
+    let digest = hex::encode(sha256(bytes));
+    json!({"digest": digest, "bytes": bytes.len(), "cpu_seconds": 1.0, "prover": "by hand", "hides": false})
 }
 
 /// A chat's answer.

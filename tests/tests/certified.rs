@@ -126,6 +126,36 @@ fn a_proof_counts_under_the_key_the_model_and_the_srs_that_the_certificate_names
 }
 
 #[test]
+fn what_changes_after_the_start_is_seen_by_the_next_job() {
+    // Settings that lie there instead of those that the certificate names.
+    let case = Case::new();
+    let colophon = case.start();
+    let settings = case.scripted.circuit().join("settings.json");
+    fs::write(&settings, b"{ }").expect("settings");
+    let refused = |why: &str| {
+        let answer = chat(&colophon);
+        assert_eq!(verdict(&settled(&colophon, &answer).receipt()), Verdict::NotDone);
+        let (_, said) = command(&colophon, &["proof", "show", &record(&answer)]);
+        assert!(said.contains(&format!("failed: refused: {why}")), "{said}");
+    };
+    refused("other settings: the verifier looked with");
+    fs::write(&settings, b"{}").expect("settings");
+    let receipt = settled(&colophon, &chat(&colophon));
+    assert_eq!(verdict(&receipt.receipt()), Verdict::Holds, "{}", colophon.log());
+    // The reader's program, likewise.
+    let file = case.bench.path("cert.json").display().to_string();
+    let (code, report) = case.verify(&colophon, &receipt, &["--circuit-cert", &file]);
+    assert_eq!((code, report["verified_level"].as_str()), (0, Some("zk")), "{report:#}");
+    fs::write(&settings, b"{ }").expect("settings");
+    let (code, report) = case.verify(&colophon, &receipt, &["--circuit-cert", &file]);
+    assert!(code == 1 && proof_check(&report).contains("other settings"), "{report:#}");
+    fs::write(&settings, b"{}").expect("settings");
+    // The authority takes the certificate back.
+    case.bench.revoke("key-compromise");
+    refused("the certificate is revoked (key-compromise)");
+}
+
+#[test]
 fn what_is_not_as_the_certificate_names_it_is_refused_at_the_start() {
     let case = Case::new();
     let circuit = case.scripted.circuit();

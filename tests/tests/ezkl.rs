@@ -182,10 +182,19 @@ async fn a_classifiers_score_is_proven_for_its_record_and_for_nothing_else() {
     let described = &circuits.described[0];
     let of = |member: &str| described[member].as_str().expect("text").to_owned();
     let named = Statement { weights: Some(of("model")), ..statement.clone() };
-    let names =
-        Names { certificate: "ef".repeat(32), circuit: of("circuit"), model: of("model"), srs: of("srs") };
+    let names = Names {
+        certificate: "ef".repeat(32),
+        circuit: of("circuit"),
+        model: of("model"),
+        settings: of("settings"),
+        srs: of("srs"),
+    };
     let (certified, _) = prove(&prover, named.clone()).await.expect("a proof");
-    let held = |names: Names| Certified { backend: Arc::new(circuits.prover()), names };
+    let held = |names: Names| Certified {
+        backend: Arc::new(circuits.prover()),
+        names,
+        judge: Arc::new(|| Ok(None)),
+    };
     let (task, _folder) = task(named);
     let verified = held(names.clone()).verify(&task, &certified).await.expect("it is one");
     assert_eq!(verified.srs, Some(names.srs.clone()));

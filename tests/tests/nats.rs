@@ -9,7 +9,9 @@ use std::time::Duration;
 use colophon_receipt::evidence::Verdict;
 use colophon_tests::colophon::{self, Colophon};
 use colophon_tests::process::Process;
-use colophon_tests::provers::{SCRIPT, Scripted, chat, command, record, settled, start, upstream, verdict};
+use colophon_tests::provers::{
+    SCRIPT, Scripted, chat, command, policy, record, settled, start, upstream, verdict,
+};
 use colophon_tests::wire::Message;
 use colophon_tests::{PATIENCE, pause, wait_for};
 use serde_json::Value;
@@ -151,4 +153,46 @@ fn a_server_that_goes_away_and_lives_that_end_lose_no_job() {
     let (code, said) =
         colophon::run_within(PATIENCE * 2, &["prover", "--provers", &file, "--nats", "--once"], &[]);
     assert!(code == 1 && said.contains("nats://"), "{said}");
+}
+
+#[test]
+fn what_no_worker_takes_holds_up_no_others_and_what_the_server_loses_is_handed_out_again() {
+    let Some(mut server) = Server::start() else { return };
+    let part = server.part("a token");
+    let idle = "- name: idle\n  program: [/bin/false]\n  circuit: circuit\n";
+    let scripted = Scripted::new(SCRIPT, &format!("{idle}{part}"));
+    let upstream = upstream();
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.policy = Some(policy("idle", "    deadline: 1h"));
+        options.arg(&["--provers", &scripted.file().display().to_string()]);
+    });
+    // More than are handed out at once, of a prover that nobody has.
+    let answers: Vec<Message> = (0..66).map(|_| chat(&colophon)).collect();
+    let stand = |state: &str| colophon.metric(&format!("colophon_proof_jobs{{state=\"{state}\"}}"));
+    let full = wait_for(PATIENCE * 2, || {
+        (stand("leased") == Some(64.0) && stand("ready") == Some(2.0)).then_some(())
+    });
+    assert!(full.is_some(), "{}", colophon.log());
+    let asked = |answer: &Message| {
+        let id = record(answer);
+        let (code, said) = command(&colophon, &["proof", "submit", &id, "--prover", "script", "--json"]);
+        assert_eq!(code, 0, "{said}");
+    };
+    asked(&answers[0]);
+    let handed = wait_for(PATIENCE, || (stand("leased") == Some(65.0)).then_some(()));
+    assert!(handed.is_some(), "{}", colophon.log());
+
+    // The server's disk is another one: what lay there is gone.
+    server.process.kill();
+    fs::remove_dir_all(server.folder.path().join("jetstream")).expect("its files");
+    server.restart();
+    let only = Scripted::new(SCRIPT, &part);
+    let mut worker = worker(&colophon, &only, "one");
+    let proven = wait_for(Duration::from_secs(180), || worker.log().contains("proven").then_some(()));
+    assert!(proven.is_some(), "{}\n{}", worker.log(), colophon.log());
+    assert_eq!(verdict(&settled(&colophon, &answers[0]).receipt()), Verdict::Holds);
+    assert!(colophon.log().contains("was lost from the NATS server"), "{}", colophon.log());
+    asked(&answers[1]);
+    assert_eq!(verdict(&settled(&colophon, &answers[1]).receipt()), Verdict::Holds);
+    worker.kill();
 }

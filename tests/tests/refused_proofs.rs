@@ -6,12 +6,13 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use colophon_receipt::evidence::Verdict;
-use colophon_receipt::merkle::sha256;
 use colophon_receipt::receipt::Bytes;
 use colophon_tests::client::{Client, post_bytes, send};
 use colophon_tests::colophon::{self, Colophon};
 use colophon_tests::process::{self, Process};
-use colophon_tests::provers::{SCRIPT, Scripted, chat, command, record, settled, start, upstream, verdict};
+use colophon_tests::provers::{
+    ByHand, SCRIPT, Scripted, artefact, chat, command, record, settled, start, upstream, verdict,
+};
 use colophon_tests::wire::Message;
 use colophon_tests::{PATIENCE, wait_for};
 use serde_json::{Value, json};
@@ -52,49 +53,12 @@ fn a_replayed_a_torn_and_a_huge_artefact_prove_nothing() {
     }
 }
 
-/// Whoever works for the queue from elsewhere, by hand.
-struct Worker<'a> {
-    colophon: &'a Colophon,
-    token: String,
-}
-
-impl Worker<'_> {
-    fn new(colophon: &Colophon) -> Worker<'_> {
-        let access = fs::read(colophon.data().join("keys/admin")).expect("the token's file");
-        let access: Value = serde_json::from_slice(&access).expect("JSON");
-        Worker { colophon, token: access["token"].as_str().expect("a token").to_owned() }
-    }
-
-    fn headers(&self) -> String {
-        format!("Authorization: Bearer {}\r\nConnection: close\r\n", self.token)
-    }
-
-    fn post(&self, target: &str, body: &Value) -> Message {
-        send(self.colophon.admin(), &post_bytes(target, &self.headers(), &body.to_string()))
-    }
-
-    /// A job, once there is one.
-    fn lease(&self) -> Value {
-        let ask = json!({"worker": "by hand", "backends": ["script"]});
-        let leased = wait_for(PATIENCE, || {
-            let answer = self.post("/v1/proofs/lease", &ask);
-            (answer.status() == 200).then(|| serde_json::from_slice(&answer.body).expect("a job"))
-        });
-        leased.unwrap_or_else(|| panic!("{}", self.colophon.log()))
-    }
-}
-
-fn artefact(bytes: &[u8]) -> Value {
-    let digest = hex::encode(sha256(bytes));
-    json!({"digest": digest, "bytes": bytes.len(), "cpu_seconds": 1.0, "prover": "by hand", "hides": false})
-}
-
 #[test]
 fn a_worker_hands_in_what_it_names_once_and_in_its_own_name() {
     let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, "workers: 0\n"));
     let colophon = start(&upstream, &scripted, "    deadline: 1h");
     let answer = chat(&colophon);
-    let worker = Worker::new(&colophon);
+    let worker = ByHand::new(&colophon);
     let job = worker.lease();
     let target = format!("/v1/proofs/{}/proven", job["id"].as_str().expect("an id"));
     let hand_in = |name: &str, artefact: Value, bytes: &[u8]| {
@@ -153,7 +117,7 @@ fn a_deadline_in_the_past_and_a_flood_of_asking_are_refused() {
     });
     assert!(over.is_some(), "the log says of each that nothing was done");
 
-    let worker = Worker::new(&colophon);
+    let worker = ByHand::new(&colophon);
     let ask = |id: &str, deadline: Option<u64>| {
         let deadline = deadline.map_or(json!({}), |at| json!({"deadline": at}));
         let mut body = json!({"record": id});
@@ -279,7 +243,7 @@ fn hundreds_of_proofs_that_cannot_be_logged_hold_up_none_behind_them() {
     colophon.kill();
     colophon.restart();
     let prove = || {
-        let worker = Worker::new(&colophon);
+        let worker = ByHand::new(&colophon);
         let job = worker.lease();
         let target = format!("/v1/proofs/{}/proven", job["id"].as_str().expect("an id"));
         let bytes = serde_json::to_value(Bytes(b"a proof".to_vec())).expect("base64");

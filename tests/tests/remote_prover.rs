@@ -11,7 +11,7 @@ use colophon_tests::provers::{
 };
 use colophon_tests::upstream::{Conn, Upstream};
 use colophon_tests::wire::Message;
-use colophon_tests::{PATIENCE, wait_for};
+use colophon_tests::{PATIENCE, pause, wait_for};
 use serde_json::{Value, json};
 
 /// What a prover elsewhere answers: a recorded exchange, with the artefact and its digest in their places.
@@ -192,4 +192,31 @@ fn a_prover_elsewhere_that_hangs_or_floods_is_given_up_on() {
             assert!(wait_for(PATIENCE, withdrawn).is_some(), "{:?}", there.received());
         }
     }
+}
+
+#[test]
+fn a_worker_that_ends_tells_the_prover_elsewhere_before_it_is_gone() {
+    fn goes_on(conn: &mut Conn, request: &Message, proof: &str) -> bool {
+        match request.method() {
+            "GET" => conn.send(&json_answer("200 OK", GOES_ON)),
+            // It takes its time to hear it.
+            "DELETE" => {
+                pause(Duration::from_secs(2));
+                conn.send(&json_answer("200 OK", "{}"))
+            }
+            _ => honest(conn, request, proof),
+        }
+    }
+    let (there, scripted) = (elsewhere(goes_on), Scripted::new(SCRIPT, ""));
+    scripted.elsewhere(&format!("{}/prove/", there.url()));
+    let upstream = upstream();
+    let mut colophon = start(&upstream, &scripted, "    deadline: 1h");
+    chat(&colophon);
+    let begun = || there.received().iter().any(|request| request.method() == "GET").then_some(());
+    assert!(wait_for(PATIENCE, begun).is_some(), "{}", colophon.log());
+    let stopping = Instant::now();
+    assert!(colophon.stop().success(), "{}", colophon.log());
+    let took = stopping.elapsed();
+    let withdrawn = there.received().iter().any(|request| request.method() == "DELETE");
+    assert!(withdrawn && took >= Duration::from_secs(2), "{took:?}: {}", colophon.log());
 }

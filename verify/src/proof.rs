@@ -36,6 +36,8 @@ pub struct Accepted {
     pub claims: Option<serde_json::Value>,
     /// SHA-256 of the structured reference string that it looked with, lower-case hexadecimal.
     pub srs: Option<String>,
+    /// SHA-256 of the circuit's settings that it looked with, likewise.
+    pub settings: Option<String>,
 }
 
 /// Why an artefact is not accepted.
@@ -154,6 +156,7 @@ fn judge(
         Err(NotProven::Unknown(why)) => Ok((format!("your prover program cannot say: {why}"), side)),
         Ok(accepted) => {
             let has_srs = certified.has_srs(accepted.srs.as_deref())?;
+            certified.has_settings(accepted.settings.as_deref())?;
             // Only the reader's own word makes the parameters a ceremony's; the operator's is shown.
             let ceremony = accepted.setup.as_deref() == Some("ceremony") && certified.allows_ceremony();
             let setup = match certified.allows_ceremony() {

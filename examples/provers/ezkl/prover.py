@@ -175,6 +175,7 @@ def verify(statement, directory):
         "claims": claims,
         "setup": described["setup"],
         "circuit": described["circuit"],
+        "settings": described["settings"],
         "srs": described["srs"],
     }
 

@@ -1,5 +1,5 @@
-//! A backend whose circuit a model certificate names: nothing counts that is under another verifying key, another certificate or
-//! another SRS, whatever the backend says.
+//! A backend whose circuit a model certificate names: nothing counts that is under another verifying key, another certificate, other
+//! settings or another SRS, or while the certificate itself does not count, whatever the backend says.
 
 use super::{Backend, BackendError, Capabilities, Estimate, Running, Task, Verified};
 use async_trait::async_trait;
@@ -16,9 +16,15 @@ pub struct Names {
     pub circuit: String,
     /// The model's file.
     pub model: String,
+    /// The circuit's settings.
+    pub settings: String,
     /// The structured reference string.
     pub srs: String,
 }
+
+/// Says why the certificate does not count now, if so: it has expired, or was taken back. It may read a file; an error of it says why
+/// nobody can tell.
+pub type Judge = Arc<dyn Fn() -> Result<Option<String>, String> + Send + Sync>;
 
 /// The backend, held to it.
 pub struct Certified {
@@ -26,6 +32,8 @@ pub struct Certified {
     pub backend: Arc<dyn Backend>,
     /// What it has to be under.
     pub names: Names,
+    /// Whether the certificate counts, asked before each proof is begun and before each is taken for one.
+    pub judge: Judge,
 }
 
 impl Names {
@@ -52,18 +60,20 @@ impl Names {
         }
     }
 
-    /// Whether the verifier looked with this circuit and SRS.
+    /// Whether the verifier looked with this circuit, these settings and this SRS.
     fn looked_with(&self, verified: &Verified) -> Result<(), BackendError> {
         let named = [
             ("verifying key", "circuit", &verified.circuit, &self.circuit),
+            ("settings", "settings", &verified.settings, &self.settings),
             ("SRS", "srs", &verified.srs, &self.srs),
         ];
         for (what, member, said, named) in named {
             match said {
                 Some(said) if said == named => {}
                 Some(said) => {
+                    let other = if what == "settings" { "other" } else { "another" };
                     return Err(BackendError::Uncertified(format!(
-                        "another {what}: the verifier looked with {said}, the certificate names {named}"
+                        "{other} {what}: the verifier looked with {said}, the certificate names {named}"
                     )));
                 }
                 None => {
@@ -74,6 +84,20 @@ impl Names {
             }
         }
         Ok(())
+    }
+}
+
+impl Certified {
+    /// Whether this statement may be proven and verified now.
+    async fn allows(&self, task: &Task) -> Result<(), BackendError> {
+        self.names.allow(&task.statement)?;
+        let judge = self.judge.clone();
+        let judged = tokio::task::spawn_blocking(move || judge()).await;
+        match judged.unwrap_or_else(|error| Err(error.to_string())) {
+            Ok(None) => Ok(()),
+            Ok(Some(why)) => Err(BackendError::Uncertified(why)),
+            Err(why) => Err(BackendError::Unusable(format!("whether its certificate counts: {why}"))),
+        }
     }
 }
 
@@ -93,12 +117,12 @@ impl Backend for Certified {
     }
 
     async fn submit(&self, task: &Task) -> Result<Box<dyn Running>, BackendError> {
-        self.names.allow(&task.statement)?;
+        self.allows(task).await?;
         self.backend.submit(task).await
     }
 
     async fn verify(&self, task: &Task, artefact: &[u8]) -> Result<Verified, BackendError> {
-        self.names.allow(&task.statement)?;
+        self.allows(task).await?;
         let verified = self.backend.verify(task, artefact).await?;
         self.names.looked_with(&verified)?;
         Ok(verified)

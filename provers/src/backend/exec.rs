@@ -127,8 +127,13 @@ impl Backend for Exec {
         match result.get("accepted") {
             Some(serde_json::Value::Bool(true)) => {
                 let said = |name: &str| result.get(name)?.as_str().map(str::to_owned);
-                let (setup, circuit, srs) = (said("setup"), said("circuit"), said("srs"));
-                Ok(Verified { cpu_seconds, setup, circuit, srs })
+                Ok(Verified {
+                    cpu_seconds,
+                    setup: said("setup"),
+                    circuit: said("circuit"),
+                    settings: said("settings"),
+                    srs: said("srs"),
+                })
             }
             Some(serde_json::Value::Bool(false)) => Err(BackendError::Lied("not accepted".into())),
             _ => Err(BackendError::Malformed("`verify` ended without `accepted`".into())),

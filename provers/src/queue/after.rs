@@ -1,6 +1,6 @@
 //! What follows a job's end: the log says what came of it, and a webhook is told.
 
-use super::tables::{Definition, UNLOGGED, UNTOLD, marked, until};
+use super::tables::{AWAITED, Definition, UNLOGGED, UNTOLD, awaited_as, marked, until};
 use super::{Queue, QueueError};
 use crate::job::{Job, JobId, Told, WEBHOOK_BACKOFF, WEBHOOK_TRIES};
 use redb::ReadableDatabase as _;
@@ -33,6 +33,20 @@ impl Queue {
     /// [`QueueError::File`].
     pub fn unlogged(&self, after: Mark, most: usize) -> Result<Vec<Mark>, QueueError> {
         Ok(self.behind(UNLOGGED, after, u64::MAX, most)?.into_iter().map(|(mark, _)| mark).collect())
+    }
+
+    /// Whether a job may still become the evidence of this id: it has not ended, or was proven and is not logged yet.
+    ///
+    /// # Errors
+    /// [`QueueError::File`].
+    pub fn is_awaited(&self, evidence: &str) -> Result<bool, QueueError> {
+        let read = || -> Result<bool, redb::Error> {
+            let table = self.database.begin_read()?.open_table(AWAITED)?;
+            let start = awaited_as(evidence);
+            let found = table.range(&start[..]..)?.next().transpose()?;
+            Ok(found.is_some_and(|(key, _)| key.value().starts_with(&start)))
+        };
+        read().map_err(|e| self.file(e))
     }
 
     /// Jobs of whose end a webhook is to be told now: who waits longest first, `most` of those behind `after`, so that a receiver

@@ -1,5 +1,6 @@
 //! Where each job stands in the file. A live job is in `JOBS` and in exactly one of `READY`, `DELAYED` and `LEASED`, an
-//! ended one in `JOBS` and `ENDED`, and in `UNLOGGED` as long as the log is to say what came of it; one with a deadline is in `DEADLINES` while it lives. Keys sort as they are needed.
+//! ended one in `JOBS` and `ENDED`, and in `UNLOGGED` as long as the log is to say what came of it; while it lives, one with a deadline is in `DEADLINES`, and
+//! one that may become evidence in `AWAITED`. Keys sort as they are needed.
 
 use super::{Mark, QueueError};
 use crate::budget::{self, Spent};
@@ -21,6 +22,8 @@ pub(super) const DELAYED: Definition = TableDefinition::new("delayed");
 pub(super) const LEASED: Definition = TableDefinition::new("leased");
 /// deadline (8), id.
 pub(super) const DEADLINES: Definition = TableDefinition::new("deadlines");
+/// hash of the evidence's id (16), id: of jobs that have not ended, or were proven and the log does not say so yet.
+pub(super) const AWAITED: Definition = TableDefinition::new("awaited");
 /// ended at (8), id.
 pub(super) const ENDED: Definition = TableDefinition::new("ended");
 /// ended at (8), id: of what the log is still to say.
@@ -38,6 +41,7 @@ pub(super) struct Changes<'t> {
     delayed: Table<'t, Bytes, Bytes>,
     leased: Table<'t, Bytes, Bytes>,
     deadlines: Table<'t, Bytes, Bytes>,
+    awaited: Table<'t, Bytes, Bytes>,
     ended: Table<'t, Bytes, Bytes>,
     unlogged: Table<'t, Bytes, Bytes>,
     untold: Table<'t, Bytes, Bytes>,
@@ -62,6 +66,7 @@ impl<'t> Changes<'t> {
             delayed: writing.open_table(DELAYED)?,
             leased: writing.open_table(LEASED)?,
             deadlines: writing.open_table(DEADLINES)?,
+            awaited: writing.open_table(AWAITED)?,
             ended: writing.open_table(ENDED)?,
             unlogged: writing.open_table(UNLOGGED)?,
             untold: writing.open_table(UNTOLD)?,
@@ -116,6 +121,8 @@ impl<'t> Changes<'t> {
         let bytes = serde_json::to_vec(job).map_err(|e| QueueError::Damaged(job.id.to_string(), e))?;
         let place = Place::of(job);
         let deadline = job.request.deadline.filter(|_| !job.state.has_ended()).map(|at| timed(at, job.id));
+        let proven = job.is_unlogged() && matches!(job.state, State::Proven(_));
+        let awaited = awaited_key(job).filter(|_| proven || !job.state.has_ended());
         let unlogged = job.is_unlogged().then(|| timed(ended_at(job), job.id));
         let untold = job.is_untold().then(|| timed(job.told.next, job.id));
         let mut write = || -> Result<(), redb::StorageError> {
@@ -136,6 +143,9 @@ impl<'t> Changes<'t> {
             if let Some(key) = &deadline {
                 self.deadlines.insert(&key[..], &[][..])?;
             }
+            if let Some(key) = &awaited {
+                self.awaited.insert(&key[..], &[][..])?;
+            }
             Ok(())
         };
         write().map_err(|e| self.storage(e))
@@ -145,6 +155,7 @@ impl<'t> Changes<'t> {
     pub(super) fn take(&mut self, job: &Job) -> Result<(), QueueError> {
         let place = Place::of(job);
         let deadline = job.request.deadline.map(|at| timed(at, job.id));
+        let awaited = awaited_key(job);
         let mut write = || -> Result<(), redb::StorageError> {
             match &place {
                 Place::Ready(key) => drop(self.ready.remove(&key[..])?),
@@ -158,6 +169,9 @@ impl<'t> Changes<'t> {
             }
             if let Some(key) = &deadline {
                 self.deadlines.remove(&key[..])?;
+            }
+            if let Some(key) = &awaited {
+                self.awaited.remove(&key[..])?;
             }
             Ok(())
         };
@@ -285,6 +299,17 @@ fn timed(at: u64, id: JobId) -> Vec<u8> {
     let mut key = at.to_be_bytes().to_vec();
     key.extend(id.0);
     key
+}
+
+fn awaited_key(job: &Job) -> Option<Vec<u8>> {
+    Some([awaited_as(job.request.evidence.as_deref()?), job.id.0].concat())
+}
+
+/// What the keys begin with of jobs that may become this evidence.
+pub(super) fn awaited_as(evidence: &str) -> [u8; 16] {
+    let mut start = [0; 16];
+    start.copy_from_slice(&sha256(evidence.as_bytes())[..16]);
+    start
 }
 
 /// The key of a place.

@@ -449,8 +449,40 @@ fn what_is_said_from_outside_is_kept_to_a_bounded_length() {
     queue.submit(Request { rule: Some("n".into()), ..request(2) }, NOW).unwrap();
     let id = queue.lease("w", &["ezkl"], NOW).unwrap().unwrap().job.id;
     let artefact = Artefact { cpu_seconds: f64::NAN, ..artefact() };
-    let State::Proven(kept) = queue.proven(id, "w", artefact, NOW).unwrap().state else { panic!("proven") };
+    let State::Proven(kept) = queue.proven(id, "w", artefact.clone(), NOW).unwrap().state else {
+        panic!("proven")
+    };
     assert_eq!(kept.cpu_seconds, 0.0);
+    queue.submit(request(3), NOW).unwrap();
+    let id = queue.lease("w", &["ezkl"], NOW).unwrap().unwrap().job.id;
+    let (prover, setup) = ("é".repeat(1 << 20), Some("é".repeat(1 << 20)));
+    let long = Artefact { prover, setup, ..artefact };
+    let State::Proven(kept) = queue.proven(id, "w", long, NOW).unwrap().state else { panic!("proven") };
+    assert_eq!((kept.prover.len(), kept.setup.map(|setup| setup.len())), (512, Some(512)));
+}
+
+#[test]
+fn what_may_still_become_evidence_is_known_by_its_id_until_the_log_has_it() {
+    let queue = Here::new(QueueConfig::default());
+    let about = |number, evidence: &str| Request { evidence: Some(evidence.into()), ..request(number) };
+    queue.submit(about(1, "aa"), NOW).unwrap();
+    queue.submit(about(2, "aa"), NOW).unwrap();
+    queue.submit(about(3, "aaaaaaaaaaaaaaaaaaaa"), NOW).unwrap();
+    let awaited = |evidence| queue.is_awaited(evidence).unwrap();
+    assert!(awaited("aa") && !awaited("a") && !awaited("ab"));
+    let lease = || queue.lease("w", &["ezkl"], NOW).unwrap().unwrap().job.id;
+    let (first, second) = (lease(), lease());
+    queue.failed(first, "w", failure("no"), false, 0.0, NOW).unwrap();
+    assert!(awaited("aa"), "the second one is leased");
+    queue.proven(second, "w", artefact(), NOW).unwrap();
+    assert!(awaited("aa"), "the log does not say so yet");
+    queue.logged(&[second]).unwrap();
+    assert!(!awaited("aa") && awaited("aaaaaaaaaaaaaaaaaaaa"));
+    // The log says it by another id now.
+    queue.take_on(about(3, "bb"), NOW).unwrap();
+    assert!(awaited("bb") && !awaited("aaaaaaaaaaaaaaaaaaaa"));
+    queue.cancel(lease(), NOW).unwrap();
+    assert!(!awaited("bb"));
 }
 
 #[test]

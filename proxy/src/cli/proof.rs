@@ -7,7 +7,7 @@ use crate::proofs::api::Ask;
 use anyhow::Context as _;
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use colophon_provers::{Job, State};
+use colophon_provers::{Job, Progress, State};
 use colophon_receipt::receipt::Bytes as Base64;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -145,7 +145,7 @@ async fn followed(access: &Access, mut job: Job, at: &Where) -> anyhow::Result<E
     while at.wait && !job.state.has_ended() {
         if let State::Leased { progress, .. } = &job.state {
             bar.set_position(progress.percent.into());
-            bar.set_message(term::safe_line(&progress.stage));
+            bar.set_message(at_what(progress));
         }
         tokio::time::sleep(EVERY).await;
         job = self::job(send(access, Method::GET, &job.id.to_string(), Vec::new()).await?)?;
@@ -168,15 +168,21 @@ fn bar(wait: bool) -> ProgressBar {
     ProgressBar::new(100).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
+/// What a try is at, and how long it thinks that it still takes.
+fn at_what(progress: &Progress) -> String {
+    let stage = term::safe_line(&progress.stage);
+    match progress.seconds_left {
+        Some(seconds) => format!("{stage}, about {seconds} s left"),
+        None => stage,
+    }
+}
+
 fn print(job: &Job) {
     let said = match &job.state {
         State::Queued { .. } => "waits for a worker".to_owned(),
-        State::Leased { worker, progress, .. } => format!(
-            "{} % done, {}, by {}",
-            progress.percent,
-            term::safe_line(&progress.stage),
-            term::safe_line(worker)
-        ),
+        State::Leased { worker, progress, .. } => {
+            format!("{} % done, {}, by {}", progress.percent, at_what(progress), term::safe_line(worker))
+        }
         State::Proven(artefact) => term::green(&format!(
             "proven: {} bytes, {:.1} CPU seconds, by {}",
             artefact.bytes,

@@ -74,9 +74,16 @@ pub(super) async fn run(args: ProverArgs) -> anyhow::Result<ExitCode> {
     loop {
         // Dropped in the middle of a job, it ends the prover, and the job goes to another when its lease is over.
         let ran = tokio::select! {
-            ran = worker.once(&mut watch) => ran,
-            _ = terminate.recv() => return Ok(ExitCode::SUCCESS),
-            _ = interrupt.recv() => return Ok(ExitCode::from(130)),
+            ran = worker.once(&mut watch) => Ok(ran),
+            _ = terminate.recv() => Err(ExitCode::SUCCESS),
+            _ = interrupt.recv() => Err(ExitCode::from(130)),
+        };
+        let ran = match ran {
+            Ok(ran) => ran,
+            Err(code) => {
+                provers.told().await;
+                return Ok(code);
+            }
         };
         match ran {
             Ok(Some((job, ended))) => tell(&job, &ended),

@@ -14,7 +14,8 @@
 //! POST   /v1/proofs/ID/failed       {"worker", "failure", "again", "cpu_seconds"}
 //! ```
 
-use super::build::Said;
+use super::kept::Said;
+use super::word::{Word, WordError};
 use super::{Proving, WORKER};
 use crate::app::App;
 use crate::erase::{authorized, json_response, refused};
@@ -22,15 +23,13 @@ use crate::facts::parse_id;
 use bytes::Bytes;
 use colophon_ledger::Lookup;
 use colophon_provers::local::StoreError;
-use colophon_provers::{
-    Artefact, Failure, Job, JobId, Limits, Progress, QueueError, Request as Wanted, State,
-};
+use colophon_provers::{Job, JobId, Limits, QueueError, Request as Wanted, State};
 use colophon_receipt::Level;
 use colophon_receipt::evidence::{asked_id, draw_id};
 use colophon_receipt::merkle::leaf_hash;
 use colophon_receipt::proof::MAX_ARTEFACT;
 use colophon_receipt::receipt::{Bytes as Base64, Receipt};
-use colophon_receipt::record::{RecordId, RecordLeaf};
+use colophon_receipt::record::{RecordId, RecordLeaf, id_text};
 use colophon_receipt::statement::Statement;
 use colophon_signer::cose::Sign1;
 use http::header::{CONTENT_TYPE, HeaderValue};
@@ -86,51 +85,6 @@ pub struct Lease {
     pub worker: String,
     /// What it can do.
     pub backends: Vec<String>,
-}
-
-/// It says how far it is.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Renew {
-    /// Its name.
-    pub worker: String,
-    /// How far.
-    pub progress: Progress,
-}
-
-/// It hands in what it proved, and what the backend's verifier has accepted.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Proven {
-    /// Its name.
-    pub worker: String,
-    /// What.
-    pub artefact: Artefact,
-    /// Its bytes.
-    pub bytes: Base64,
-}
-
-impl Proven {
-    /// Whether the bytes are the artefact that is named.
-    pub(super) fn is_what_it_names(&self) -> bool {
-        let (bytes, named) = (&self.bytes.0, &self.artefact);
-        let digest = hex::encode(colophon_receipt::merkle::sha256(bytes));
-        !bytes.is_empty() && bytes.len() as u64 == named.bytes && digest == named.digest
-    }
-}
-
-/// It came to nothing.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Failed {
-    /// Its name.
-    pub worker: String,
-    /// Why.
-    pub failure: Failure,
-    /// Whether another try may help.
-    pub again: bool,
-    /// CPU seconds that it took.
-    pub cpu_seconds: f64,
 }
 
 type Answer = Response<Full<Bytes>>;
@@ -230,7 +184,9 @@ impl Proving {
             return Err(refusal(StatusCode::BAD_REQUEST, "only `zk` is proven"));
         }
         let said = match (ask.request, ask.response) {
-            (Some(request), Some(response)) => Some(Said { request: request.0, response: response.0 }),
+            (Some(request), Some(response)) => {
+                Some(Said { request: request.0.into(), response: response.0.into() })
+            }
             (None, None) => None,
             _ => return Err(refusal(StatusCode::BAD_REQUEST, "request and response go together")),
         };
@@ -291,7 +247,8 @@ impl Proving {
         let evidence =
             evidence(&receipt, &id).ok_or_else(|| internal("the receipt of this record cannot be read"))?;
         let policy = app.policy.load_full();
-        self.job(&policy.policy, &receipt, &id, evidence, backend, said.as_ref())
+        self.job(&policy.policy, &receipt, &id, evidence, backend, said)
+            .await
             .map_err(|error| refusal(StatusCode::CONFLICT, &error.to_string()))
     }
 
@@ -300,12 +257,22 @@ impl Proving {
         let id = match id.parse::<JobId>() {
             Ok(id) => id,
             Err(_) => {
-                let wanted = self.wanted(app, id, None, None).await?;
-                JobId::for_request(&wanted).map_err(internal)?
+                // What is about token ids cannot be told from the record alone.
+                match self.wanted(app, id, None, None).await {
+                    Ok(wanted) => JobId::for_request(&wanted).map_err(internal)?,
+                    Err(refusal) => self.job_about(id).await?.ok_or(refusal)?,
+                }
             }
         };
         let job = self.with(move |store| Ok(store.queue.get(id)?)).await?;
         job.ok_or_else(|| not_found("there is no such job"))
+    }
+
+    /// The first job that is about a record, of all that there are.
+    async fn job_about(self: &Arc<Self>, record: &str) -> Result<Option<JobId>, Box<Answer>> {
+        let Some(record) = parse_id(record).map(|id| id_text(&id)) else { return Ok(None) };
+        let all = self.with(|store| Ok(store.queue.records()?)).await?;
+        Ok(all.into_iter().find(|(_, about)| *about == record).map(|(id, _)| id))
     }
 
     async fn show(self: &Arc<Self>, app: &App, id: &str) -> Result<Answer, Box<Answer>> {
@@ -359,34 +326,16 @@ impl Proving {
         request: Request<Incoming>,
     ) -> Result<Answer, Box<Answer>> {
         let id: JobId = id.parse().map_err(|_| not_found("there is no such job"))?;
-        let now = colophon_provers::local::now();
-        match what {
-            "renew" => {
-                let Renew { worker, progress } = read(request).await?;
-                self.with(move |store| Ok(store.queue.renew(id, &worker, progress, now).map(drop)?)).await?;
-            }
-            "failed" => {
-                let Failed { worker, failure, again, cpu_seconds } = read(request).await?;
-                self.with(move |store| {
-                    Ok(store.queue.failed(id, &worker, failure, again, cpu_seconds, now).map(drop)?)
-                })
-                .await?;
-                self.ended.notify_one();
-            }
-            _ => {
-                let proven: Proven = read(request).await?;
-                if !proven.is_what_it_names() {
-                    return Err(refusal(
-                        StatusCode::BAD_REQUEST,
-                        "the bytes are not the artefact that is named",
-                    ));
-                }
-                let Proven { worker, artefact, bytes } = proven;
-                let cpu = self.with(move |store| store.proven(id, &worker, artefact, &bytes.0, now)).await?;
-                self.counted.cpu_seconds.inc_by(cpu);
-                self.ended.notify_one();
-            }
-        }
+        let word = match what {
+            "renew" => Word::Renew(read(request).await?),
+            "failed" => Word::Failed(read(request).await?),
+            _ => Word::Proven(read(request).await?),
+        };
+        let worker = word.worker().to_owned();
+        self.take_word(id, worker, word).await.map_err(|error| match error {
+            WordError::OtherBytes => refusal(StatusCode::BAD_REQUEST, &error.to_string()),
+            WordError::Store(error) => store_refusal(&error),
+        })?;
         Ok(json_response(StatusCode::OK, &json!({})))
     }
 }

@@ -1,7 +1,8 @@
 //! From a record to a job: what is to be proven follows from the record and the circuit, and from nothing else.
 
+use super::kept::Said;
 use super::{DEADLINE, Proving};
-use colophon_chat::{ChatError, Model};
+use colophon_chat::{ChatError, Ids, Model};
 use colophon_policies::Policy;
 use colophon_provers::{Request, Statement};
 use colophon_receipt::cbor::{CborError, Value};
@@ -26,9 +27,11 @@ pub(super) enum NoJob {
     #[error("the record cannot be read: {0}")]
     Record(#[from] CborError),
     #[error(
-        "a language model's proof is about the bodies, which are not kept: they have to be given (`request`, `response`)"
+        "a language model's proof is about the bodies, which are not here (any more): they have to be given (`request`, `response`)"
     )]
     NoBodies,
+    #[error("its token ids could not be looked for: {0}")]
+    CutShort(#[from] tokio::task::JoinError),
     #[error("the {0} is not the recorded one")]
     OtherBody(&'static str),
     #[error("the request was not forwarded as it was received")]
@@ -37,22 +40,16 @@ pub(super) enum NoJob {
     Chat(#[from] ChatError),
 }
 
-/// Request and response as they were recorded.
-pub(super) struct Said {
-    pub(super) request: Vec<u8>,
-    pub(super) response: Vec<u8>,
-}
-
 impl Proving {
     /// The job that proves the circuit's decision about a record, or its answer: by `backend`, or the prover of the record's rule.
-    pub(super) fn job(
+    pub(super) async fn job(
         &self,
         policy: &Policy,
         receipt: &Receipt,
         record: &RecordId,
         evidence: RecordId,
         backend: Option<&str>,
-        said: Option<&Said>,
+        said: Option<Said>,
     ) -> Result<Request, NoJob> {
         let leaf = RecordLeaf::decode(&receipt.record.leaf.0)?;
         let rule = rule(receipt)?.ok_or(NoJob::NoRule)?;
@@ -70,8 +67,14 @@ impl Proving {
         };
         match &prover.model {
             Some(model) => {
-                tokens(model, receipt, said.ok_or(NoJob::NoBodies)?, &mut statement)?;
+                let (model, receipt) = (model.clone(), receipt.clone());
+                let said = said.ok_or(NoJob::NoBodies)?;
+                statement.tokenizer = Some(model.tokenizer_digest.clone());
+                statement.template = Some(model.template_digest.clone());
                 statement.decode = circuit.decode.clone();
+                // Of long texts it takes a while, which no exchange is to wait for.
+                let ids = tokio::task::spawn_blocking(move || tokens(&model, &receipt, &said)).await??;
+                (statement.prompt, statement.output) = (Some(ids.prompt), Some(ids.output));
             }
             None => {
                 let names = circuit.features.iter().map(String::as_str);
@@ -93,19 +96,14 @@ impl Proving {
     }
 }
 
-/// Puts the token ids of the recorded bodies into a statement.
-fn tokens(model: &Model, receipt: &Receipt, said: &Said, statement: &mut Statement) -> Result<(), NoJob> {
+/// The token ids of the recorded bodies.
+fn tokens(model: &Model, receipt: &Receipt, said: &Said) -> Result<Ids, NoJob> {
     if opened(receipt, REQUEST_FORWARDED)?.is_some() {
         return Err(NoJob::Forwarded);
     }
     is_recorded(receipt, [REQUEST_BODY, REQUEST_DECODED], &said.request, "request")?;
     is_recorded(receipt, [RESPONSE_BODY, RESPONSE_DECODED], &said.response, "response")?;
-    let ids = model.ids(&said.request, &said.response)?;
-    statement.tokenizer = Some(model.tokenizer_digest.clone());
-    statement.template = Some(model.template_digest.clone());
-    statement.prompt = Some(ids.prompt);
-    statement.output = Some(ids.output);
-    Ok(())
+    Ok(model.ids(&said.request, &said.response)?)
 }
 
 /// That one of these fields has the body's digest.

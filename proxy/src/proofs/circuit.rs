@@ -7,7 +7,7 @@ use crate::model::{counts, read_certificate};
 use anyhow::Context as _;
 use bytes::Bytes;
 use colophon_chat::{MAX_FILE, Model};
-use colophon_provers::backend::certified::Names;
+use colophon_provers::backend::certified::{Judge, Names};
 use colophon_receipt::Hash;
 use colophon_signer::model::Circuit as Certified;
 use serde::Deserialize;
@@ -60,7 +60,7 @@ pub struct Circuit {
 }
 
 /// A certificate that names a circuit.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Certificate {
     /// Its digest.
     pub digest: Hash,
@@ -68,6 +68,8 @@ pub struct Certificate {
     pub file: Bytes,
     /// What proofs have to be under.
     pub names: Names,
+    /// Whether it counts, whenever that is asked.
+    pub judge: Judge,
 }
 
 impl Circuit {
@@ -167,8 +169,14 @@ impl Circuit {
         authority: Option<&Path>,
     ) -> anyhow::Result<Certificate> {
         let (bytes, certificate) = read_certificate(file)?;
-        let refused = authority.map(|path| counts(path, &certificate)).transpose()?.flatten();
-        if let Some(why) = refused {
+        let judge: Judge = match authority {
+            Some(path) => {
+                let (path, certificate) = (path.to_owned(), certificate.clone());
+                Arc::new(move || counts(&path, &certificate).map_err(|error| format!("{error:#}")))
+            }
+            None => Arc::new(|| Ok(None)),
+        };
+        if let Some(why) = judge().map_err(anyhow::Error::msg)? {
             anyhow::bail!("{}: {why}", file.display());
         }
         let own = self.described(directory)?;
@@ -189,7 +197,13 @@ impl Circuit {
         let digest = certificate.digest();
         let certificate = hex::encode(digest);
         self.certificate = Some(certificate.clone());
-        let names = Names { certificate, circuit: own.circuit, model: own.model, srs: own.srs };
-        Ok(Certificate { digest, file: bytes.into(), names })
+        let names = Names {
+            certificate,
+            circuit: own.circuit,
+            model: own.model,
+            settings: own.settings,
+            srs: own.srs,
+        };
+        Ok(Certificate { digest, file: bytes.into(), names, judge })
     }
 }

@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio_util::task::TaskTracker;
 
 /// A file is never longer.
 const MAX_BYTES: usize = 1 << 20;
@@ -46,6 +47,10 @@ pub struct Provers {
     pub(super) budgets: BTreeMap<String, Budget>,
     pub(super) webhooks: Option<Webhooks>,
     pub(super) nats: Option<Nats>,
+    /// Bytes of bodies that may be kept in memory for a language model's proof.
+    pub(super) keep_bodies: Option<usize>,
+    /// What provers elsewhere are still to be told.
+    farewells: TaskTracker,
 }
 
 /// One prover with what it proves.
@@ -73,6 +78,7 @@ struct File {
     budgets: BTreeMap<String, BudgetPart>,
     webhook: Option<WebhookPart>,
     nats: Option<NatsPart>,
+    keep_bodies: Option<usize>,
 }
 
 fn one() -> usize {
@@ -116,7 +122,15 @@ struct BudgetPart {
 impl Provers {
     /// Nobody.
     pub(super) fn none() -> Provers {
-        Provers { all: Vec::new(), workers: 0, budgets: BTreeMap::new(), webhooks: None, nats: None }
+        Provers {
+            all: Vec::new(),
+            workers: 0,
+            budgets: BTreeMap::new(),
+            webhooks: None,
+            nats: None,
+            keep_bodies: None,
+            farewells: TaskTracker::new(),
+        }
     }
 
     /// Reads the file and the descriptions of the circuits that it names. What begins with `./` or `../` is from the file's folder.
@@ -134,6 +148,7 @@ impl Provers {
         let folder = path.parent().unwrap_or(Path::new("/"));
         anyhow::ensure!(file.workers <= MAX_WORKERS, "at most {MAX_WORKERS} workers");
         anyhow::ensure!(!file.provers.is_empty(), "it names no prover");
+        let farewells = TaskTracker::new();
         let mut all: Vec<Prover> = Vec::new();
         for part in file.provers {
             anyhow::ensure!(
@@ -142,7 +157,7 @@ impl Provers {
                 part.name
             );
             let name = part.name.clone();
-            all.push(part.read(folder).with_context(|| format!("the prover `{name}`"))?);
+            all.push(part.read(folder, &farewells).with_context(|| format!("the prover `{name}`"))?);
         }
         let budget = |part: BudgetPart| Budget {
             jobs_per_hour: part.jobs_per_hour,
@@ -151,7 +166,8 @@ impl Provers {
         let budgets = file.budgets.into_iter().map(|(rule, part)| (rule, budget(part))).collect();
         let webhooks = file.webhook.map(|part| part.read(folder)).transpose().context("`webhook`")?;
         let nats = file.nats.map(|part| part.read(folder)).transpose().context("`nats`")?;
-        Ok(Provers { all, workers: file.workers, budgets, webhooks, nats })
+        let (workers, keep_bodies) = (file.workers, file.keep_bodies);
+        Ok(Provers { all, workers, budgets, webhooks, nats, keep_bodies, farewells })
     }
 
     /// The file of a model certificate that names a circuit here.
@@ -163,6 +179,13 @@ impl Provers {
     /// Where the worker of this name takes jobs from, if the file names a NATS server.
     pub fn from_nats(&self, worker: String) -> Option<FromNats> {
         self.nats.clone().map(|nats| FromNats::new(nats, worker))
+    }
+
+    /// Waits until provers elsewhere know what is needed of them no more. For whoever has dropped its worker; it takes half a minute
+    /// at most.
+    pub async fn told(&self) {
+        self.farewells.close();
+        self.farewells.wait().await;
     }
 
     /// All of them.
@@ -182,7 +205,7 @@ impl Provers {
 
 impl ProverPart {
     /// Who proves: a program here, or somebody elsewhere with a verifier here.
-    fn backend(&self, folder: &Path) -> anyhow::Result<Arc<dyn Backend>> {
+    fn backend(&self, folder: &Path, farewells: &TaskTracker) -> anyhow::Result<Arc<dyn Backend>> {
         let elsewhere = self.token_file.is_some() || self.ca.is_some() || self.verifier.is_some();
         match (&self.program, &self.url, &self.verifier) {
             (Some(program), None, None) if !elsewhere => {
@@ -195,7 +218,7 @@ impl ProverPart {
                 let server =
                     Asker::new(url, token.as_deref().map(str::trim), ca.as_deref()).context("`url`")?;
                 let verifier = exec(&self.name, verifier, folder).context("`verifier`")?;
-                Ok(Arc::new(Http { server, verifier }))
+                Ok(Arc::new(Http { server, verifier, farewells: farewells.clone() }))
             }
             _ => anyhow::bail!(
                 "either `program`, or `url` (with `tokenFile` and `ca` if need be) and `verifier`, a program that looks at what comes \
@@ -204,8 +227,8 @@ impl ProverPart {
         }
     }
 
-    fn read(self, folder: &Path) -> anyhow::Result<Prover> {
-        let (mut backend, defaults) = (self.backend(folder)?, Limits::default());
+    fn read(self, folder: &Path, farewells: &TaskTracker) -> anyhow::Result<Prover> {
+        let (mut backend, defaults) = (self.backend(folder, farewells)?, Limits::default());
         let directory = folder.join(self.circuit);
         let mut circuit = Circuit::read(&directory)?;
         let authority = self.model_authority.map(|path| folder.join(path));
@@ -218,7 +241,8 @@ impl ProverPart {
             None => None,
         };
         if let Some(certificate) = &certificate {
-            backend = Arc::new(Certified { backend, names: certificate.names.clone() });
+            let (names, judge) = (certificate.names.clone(), certificate.judge.clone());
+            backend = Arc::new(Certified { backend, names, judge });
         }
         let model = circuit.language(self.model.map(|model| folder.join(model)).as_deref())?;
         Ok(Prover {

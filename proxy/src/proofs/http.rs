@@ -21,6 +21,7 @@ use serde::Deserialize;
 use serde_json::json;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tokio_util::task::TaskTracker;
 
 /// A job is never longer.
 const MAX_JOB: usize = 2 << 20;
@@ -35,6 +36,8 @@ pub(super) struct Http {
     pub(super) server: Asker,
     /// Who looks at what it sends; its name is the prover's.
     pub(super) verifier: Exec,
+    /// What is still to be told it of jobs that are needed no more.
+    pub(super) farewells: TaskTracker,
 }
 
 /// What of its job matters.
@@ -103,6 +106,7 @@ impl Backend for Http {
         let job = Remote::read(status, &body)?;
         Ok(Box::new(Elsewhere {
             server: self.server.clone(),
+            farewells: self.farewells.clone(),
             path: format!("/v1/proofs/{}", job.id),
             id: job.id,
             limits: task.limits,
@@ -121,6 +125,7 @@ impl Backend for Http {
 /// A job that it has.
 struct Elsewhere {
     server: Asker,
+    farewells: TaskTracker,
     id: String,
     path: String,
     limits: Limits,
@@ -236,10 +241,6 @@ impl Drop for Elsewhere {
             return;
         }
         let (server, path) = (self.server.clone(), self.path.clone());
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "one request that ends within its time; a stop need not wait for it"
-        )]
-        tokio::spawn(Elsewhere::withdraw(server, path));
+        self.farewells.spawn(Elsewhere::withdraw(server, path));
     }
 }

@@ -11,11 +11,12 @@
 
 mod bridge;
 
-use super::api::{Failed, Proven, Renew};
+use super::word::{Failed, Proven, Renew, Word};
 use crate::files;
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
-use async_nats::jetstream::stream::{self, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::stream::{self, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType};
 use async_nats::jetstream::{AckKind, Context, Message};
 use async_nats::{Client, ConnectOptions};
 use async_trait::async_trait;
@@ -88,14 +89,6 @@ struct Said {
     word: Word,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Word {
-    Renew(Renew),
-    Proven(Proven),
-    Failed(Failed),
-}
-
 impl NatsPart {
     /// Checks it. Files are from `folder`.
     pub(super) fn read(self, folder: &Path) -> anyhow::Result<Nats> {
@@ -125,6 +118,11 @@ impl NatsPart {
 /// The subject of what is handed out for a backend: names may have any letters, subjects may not.
 fn jobs_of(backend: &str) -> String {
     format!("colophon.jobs.{}", tag(backend))
+}
+
+/// The name of those who take a backend's jobs.
+fn takers_of(backend: &str) -> String {
+    format!("workers-{}", tag(backend))
 }
 
 fn tag(backend: &str) -> String {
@@ -169,13 +167,34 @@ struct Streams {
 }
 
 impl Streams {
-    /// Puts a message into a stream; it is there when this returns.
-    async fn publish(&self, subject: String, id: &str, message: &impl Serialize) -> anyhow::Result<()> {
+    /// Puts a message into a stream; it is there when this returns its number.
+    async fn publish(&self, subject: String, id: &str, message: &impl Serialize) -> anyhow::Result<u64> {
         let message = serde_json::to_vec(message)?;
         let published =
             async_nats::jetstream::message::PublishMessage::build().payload(message.into()).message_id(id);
-        self.context.send_publish(subject, published).await?.await?;
-        Ok(())
+        Ok(self.context.send_publish(subject, published).await?.await?.sequence)
+    }
+
+    /// Whether this job is still under the number that it was published under.
+    async fn has(&self, number: u64, id: JobId) -> anyhow::Result<bool> {
+        match self.jobs.get_raw_message(number).await {
+            // The stream may be another one, with other jobs under the same numbers.
+            Ok(message) => {
+                let handed = serde_json::from_slice::<Handed>(&message.payload);
+                Ok(handed.is_ok_and(|handed| handed.job.id == id))
+            }
+            Err(error) if matches!(error.kind(), RawMessageErrorKind::NoMessageFound) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The number up to which jobs of a backend were given to workers; 0 where there were none yet.
+    async fn taken(&self, backend: &str) -> anyhow::Result<u64> {
+        match self.jobs.consumer_info(takers_of(backend)).await {
+            Ok(info) => Ok(info.delivered.stream_sequence),
+            Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Those who read a subject of a stream, each message once.
@@ -224,7 +243,7 @@ impl FromNats {
     /// The next message of a backend, if there is one within a moment.
     async fn next(&self, backend: &str) -> anyhow::Result<Option<Message>> {
         let streams = self.streams().await?;
-        let name = format!("workers-{}", tag(backend));
+        let name = takers_of(backend);
         let consumer = Streams::consumer(&streams.jobs, &name, jobs_of(backend), DELIVERIES).await?;
         let mut messages = consumer.batch().max_messages(1).expires(WAIT).messages().await?;
         messages.next().await.transpose().map_err(|error| anyhow::anyhow!("{error}"))

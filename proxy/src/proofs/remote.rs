@@ -1,7 +1,8 @@
 //! A worker elsewhere: the queue of a `colophon serve` through its admin side, by [`super::api`].
 
-use super::api::{Failed, Lease, Proven, Renew};
+use super::api::Lease;
 use super::asker::Asker;
+use super::word::{Failed, Proven, Renew};
 use async_trait::async_trait;
 use bytes::Bytes;
 use colophon_provers::worker::{Source, SourceError};

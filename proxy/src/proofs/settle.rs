@@ -69,6 +69,7 @@ impl Proving {
     pub(super) async fn log_what_came(self: Arc<Self>, ledger: Ledger, stop: CancellationToken) {
         let (mut swept, mut walk) = (Instant::now(), Walk::begin());
         loop {
+            self.kept.iter().for_each(|kept| drop(kept.records()));
             if swept.elapsed() >= SWEEP {
                 self.sweep().await;
                 swept = Instant::now();
@@ -157,6 +158,13 @@ impl Proving {
     /// What of them is still there.
     pub async fn forget_erased(&self, ledger: &Ledger) -> anyhow::Result<()> {
         let records = self.store.beside(|store| Ok(store.queue.records()?)).await?;
+        if let Some(kept) = &self.kept {
+            for record in kept.records() {
+                if matches!(ledger.lookup(&record).await?, Lookup::Erased(_)) {
+                    kept.forget(&record);
+                }
+            }
+        }
         for (job, record) in records {
             let Some(record) = parse_id(&record) else { continue };
             if matches!(ledger.lookup(&record).await?, Lookup::Erased(_)) {
@@ -204,6 +212,7 @@ impl Proving {
                     return Next::Later;
                 }
             },
+            _ if self.is_held_back(job).await => return Next::Later,
             _ => None,
         };
         let proven = proof.is_some();
@@ -224,6 +233,17 @@ impl Proving {
                 Next::Later
             }
         }
+    }
+
+    /// Whether another job may still prove, before this one's deadline, what nothing came of here.
+    async fn is_held_back(&self, job: &Job) -> bool {
+        let (Some(evidence), Some(deadline)) = (job.request.evidence.clone(), job.request.deadline) else {
+            return false;
+        };
+        if deadline <= colophon_provers::local::now() {
+            return false;
+        }
+        self.store.beside(move |store| Ok(store.queue.is_awaited(&evidence)?)).await.unwrap_or(false)
     }
 
     fn said(&self, job: &Job, proven: bool) {

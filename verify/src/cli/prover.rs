@@ -134,7 +134,7 @@ fn judge(said: &[u8]) -> Result<Accepted, NotProven> {
         Some(Value::Bool(true)) => {
             let text = |name| result.and_then(|result| result.get(name)?.as_str()).map(str::to_owned);
             let claims = result.and_then(|result| result.get("claims")).cloned();
-            Ok(Accepted { setup: text("setup"), srs: text("srs"), claims })
+            Ok(Accepted { setup: text("setup"), srs: text("srs"), settings: text("settings"), claims })
         }
         Some(Value::Bool(false)) => Err(NotProven::Refused("not accepted".into())),
         _ => unknown("it ended without a result"),

@@ -106,6 +106,21 @@ impl CertificateSide {
         }
     }
 
+    /// That the reader's program did not look with other settings than the certificate names, if it says which.
+    ///
+    /// # Errors
+    /// It did.
+    pub(super) fn has_settings(&self, said: Option<&str>) -> Result<(), String> {
+        match (&self.named, said) {
+            (Some(circuit), Some(said)) if circuit.settings != said => Err(format!(
+                "other settings: your prover program looked with {}, the model certificate names {}",
+                shown(said),
+                circuit.settings
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a ceremony may have made the parameters, by the certificate.
     pub(super) fn allows_ceremony(&self) -> bool {
         self.named.as_ref().is_none_or(|circuit| circuit.setup == "ceremony")

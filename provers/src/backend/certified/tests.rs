@@ -6,7 +6,13 @@ fn digest(byte: &str) -> String {
 }
 
 fn names() -> Names {
-    Names { certificate: digest("ce"), circuit: digest("cd"), model: digest("0d"), srs: digest("05") }
+    Names {
+        certificate: digest("ce"),
+        circuit: digest("cd"),
+        model: digest("0d"),
+        settings: digest("5e"),
+        srs: digest("05"),
+    }
 }
 
 fn statement() -> Statement {
@@ -44,11 +50,21 @@ impl Backend for Accepts {
 }
 
 fn verified(circuit: Option<&str>, srs: Option<&str>) -> Verified {
-    Verified { cpu_seconds: 1.0, setup: None, circuit: circuit.map(digest), srs: srs.map(digest) }
+    let settings = Some(digest("5e"));
+    Verified { cpu_seconds: 1.0, setup: None, circuit: circuit.map(digest), settings, srs: srs.map(digest) }
 }
 
 fn certified(verified: Verified) -> Certified {
-    Certified { backend: Arc::new(Accepts(verified)), names: names() }
+    judged(verified, Ok(None))
+}
+
+fn judged(verified: Verified, judgement: Result<Option<String>, String>) -> Certified {
+    let judge = Arc::new(move || judgement.clone());
+    Certified { backend: Arc::new(Accepts(verified)), names: names(), judge }
+}
+
+fn good() -> Verified {
+    verified(Some("cd"), Some("05"))
 }
 
 fn task(statement: Statement) -> Task {
@@ -89,8 +105,25 @@ async fn a_verifier_that_looked_with_another_srs_or_key_or_does_not_say_counts_f
         (verified(Some("ee"), Some("05")), "another verifying key"),
         (verified(Some("cd"), None), "does not say `srs`"),
         (verified(None, Some("05")), "does not say `circuit`"),
+        (Verified { settings: Some(digest("5f")), ..good() }, "other settings"),
+        (Verified { settings: None, ..good() }, "does not say `settings`"),
     ] {
         let error = certified(looked).verify(&task(statement()), b"a").await.unwrap_err();
         assert!(error.to_string().contains(why) && !error.may_help_again(), "{why}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn under_a_certificate_that_does_not_count_any_more_nothing_is_begun_and_nothing_is_a_proof() {
+    let own = task(statement());
+    for (judgement, code, again) in [
+        (Ok(Some("the certificate expired at noon".to_owned())), "uncertified", false),
+        (Err("its authority's file is missing".to_owned()), "unusable", true),
+    ] {
+        let prover = judged(good(), judgement);
+        for error in [prover.submit(&own).await.err(), prover.verify(&own, b"a").await.err()] {
+            let error = error.expect("refused");
+            assert_eq!((error.code(), error.may_help_again()), (code, again), "{error}");
+        }
     }
 }

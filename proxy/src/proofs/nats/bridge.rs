@@ -1,7 +1,8 @@
 //! The side of `serve`: hands out the jobs of its queue, and takes in what workers say of them.
 
+use super::super::word::{Word, WordError};
 use super::super::{Proving, WORKER};
-use super::{Handed, Nats, Said, Streams, Word, jobs_of, said_to};
+use super::{Handed, Nats, Said, Streams, jobs_of, said_to};
 use async_nats::jetstream::{AckKind, Message};
 use colophon_provers::local::{StoreError, now};
 use colophon_provers::{Failure, Job, JobId, Progress, QueueError};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Jobs handed out at the same time; the others wait here.
+/// Jobs of a backend handed out at the same time; the others wait here. Those that nobody takes hold up no other backend's.
 const MOST: usize = 64;
 /// How often it is looked for more.
 const EVERY: Duration = Duration::from_secs(1);
@@ -19,28 +20,35 @@ const EVERY: Duration = Duration::from_secs(1);
 const RENEW: Duration = Duration::from_secs(10);
 /// A job of which a worker once said something has failed its try after so long a silence: no worker has taken it over.
 const SILENCE: Duration = Duration::from_secs(240);
+/// How often it is looked whether what nobody has said anything of is still there to be taken.
+const LOOK: Duration = Duration::from_secs(60);
 /// How long it is waited before the server is asked again.
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// A job that is handed out.
 struct Out {
     job: Job,
-    published: bool,
+    /// The number that it has in the stream, once it is there.
+    published: Option<u64>,
+    /// How often it was lost from there.
+    lost: u32,
     /// When a worker last said something of it.
     heard: Option<Instant>,
     progress: Progress,
 }
 
-/// All of them, and when their leases were renewed.
+/// All of them, when their leases were renewed, and when they were last looked for in the stream.
 struct Outside {
     jobs: BTreeMap<JobId, Out>,
     renewed: Instant,
+    looked: Instant,
 }
 
 impl Proving {
     /// Until `stop`: jobs for workers elsewhere go through the NATS server.
     pub(in super::super) async fn bridge(self: Arc<Self>, nats: Nats, stop: CancellationToken) {
-        let mut outside = Outside { jobs: BTreeMap::new(), renewed: Instant::now() };
+        let now = Instant::now();
+        let mut outside = Outside { jobs: BTreeMap::new(), renewed: now, looked: now };
         loop {
             let ended = tokio::select! {
                 ended = self.bridged(&nats, &mut outside) => ended,
@@ -69,7 +77,12 @@ impl Proving {
         let consumer = Streams::consumer(&streams.said, &own, said_to(&nats.name), -1).await?;
         let mut words = consumer.messages().await?;
         tracing::info!(url = nats.url, "jobs are handed out through a NATS server");
+        // It may be one that has lost what it had.
+        self.look_after(&streams, outside).await?;
         loop {
+            if outside.looked.elapsed() >= LOOK {
+                self.look_after(&streams, outside).await?;
+            }
             self.hand_out(nats, &streams, outside).await?;
             if outside.renewed.elapsed() >= RENEW {
                 self.renew_outside(outside).await?;
@@ -86,24 +99,41 @@ impl Proving {
     }
 
     async fn hand_out(&self, nats: &Nats, streams: &Streams, outside: &mut Outside) -> anyhow::Result<()> {
-        let names: Vec<String> = self.provers.backends().map(|backend| backend.name().to_owned()).collect();
-        while outside.jobs.len() < MOST {
-            let names = names.clone();
-            let leased = self.store.beside(move |store| {
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
-                Ok(store.queue.lease(&bridge(), &names, now())?)
-            });
-            let Some(leased) = leased.await? else { break };
-            let job = leased.job;
-            let out = Out { job, published: false, heard: None, progress: Progress::default() };
-            outside.jobs.insert(out.job.id, out);
+        for backend in self.provers.backends() {
+            let of = |out: &&Out| out.job.request.backend == backend.name();
+            let mut places = MOST.saturating_sub(outside.jobs.values().filter(of).count());
+            while places > 0 {
+                let name = backend.name().to_owned();
+                let leased =
+                    self.store.beside(move |store| Ok(store.queue.lease(&bridge(), &[&name], now())?));
+                let Some(leased) = leased.await? else { break };
+                let job = leased.job;
+                let out = Out { job, published: None, lost: 0, heard: None, progress: Progress::default() };
+                outside.jobs.insert(out.job.id, out);
+                places -= 1;
+            }
         }
-        for out in outside.jobs.values_mut().filter(|out| !out.published) {
-            // The server knows a number that it had a moment ago, and takes it once.
-            let number = format!("{}-{}", out.job.id, out.job.tries);
+        for out in outside.jobs.values_mut().filter(|out| out.published.is_none()) {
+            // The server knows a name that it had a moment ago, and takes it once.
+            let name = format!("{}-{}-{}", out.job.id, out.job.tries, out.lost);
             let handed = Handed { owner: nats.name.clone(), job: out.job.clone().for_a_worker() };
-            streams.publish(jobs_of(&out.job.request.backend), &number, &handed).await?;
-            out.published = true;
+            out.published = Some(streams.publish(jobs_of(&out.job.request.backend), &name, &handed).await?);
+        }
+        Ok(())
+    }
+
+    /// Looks for what nobody has said anything of: what is lost is handed out again, and what somebody took without a word has its
+    /// time from now on.
+    async fn look_after(&self, streams: &Streams, outside: &mut Outside) -> anyhow::Result<()> {
+        outside.looked = Instant::now();
+        for out in outside.jobs.values_mut().filter(|out| out.heard.is_none()) {
+            let Some(number) = out.published else { continue };
+            if !streams.has(number, out.job.id).await? {
+                tracing::warn!(job = %out.job.id, "a job was lost from the NATS server; it is handed out again");
+                (out.published, out.lost) = (None, out.lost + 1);
+            } else if streams.taken(&out.job.request.backend).await? >= number {
+                out.heard = Some(Instant::now());
+            }
         }
         Ok(())
     }
@@ -151,7 +181,7 @@ impl Proving {
         let id = said.job;
         let Some(out) = outside.jobs.get_mut(&id) else { return Ok(()) };
         let current = out.job.tries == said.tries;
-        let done = match said.word {
+        match said.word {
             Word::Renew(renew) => {
                 if current {
                     (out.heard, out.progress) = (Some(Instant::now()), renew.progress);
@@ -159,33 +189,20 @@ impl Proving {
                 return Ok(());
             }
             Word::Failed(_) if !current => return Ok(()),
-            Word::Failed(failed) => {
-                let (failure, again, cpu) = (failed.failure, failed.again, failed.cpu_seconds);
-                let work = self.store.beside(move |store| {
-                    Ok(store.queue.failed(id, &bridge(), failure, again, cpu, now()).map(drop)?)
-                });
-                work.await
-            }
             // A proof is one, whichever try made it.
-            Word::Proven(proven) if proven.is_what_it_names() => {
-                let (artefact, bytes) = (proven.artefact, proven.bytes.0);
-                let taken =
-                    self.store.beside(move |store| store.proven(id, &bridge(), artefact, &bytes, now()));
-                taken.await.map(|cpu_seconds| {
-                    self.counted.cpu_seconds.inc_by(cpu_seconds);
-                })
-            }
-            Word::Proven(_) => {
-                tracing::warn!(job = %id, "a worker hands in bytes that are not the artefact that it names");
-                return Ok(());
-            }
-        };
-        match done {
-            Ok(()) | Err(StoreError::Queue(QueueError::NotLeased(_) | QueueError::Unknown(_))) => {}
-            Err(error) => return Err(error),
+            word => match self.take_word(id, bridge(), word).await {
+                Ok(()) => {}
+                Err(WordError::Store(StoreError::Queue(
+                    QueueError::NotLeased(_) | QueueError::Unknown(_),
+                ))) => {}
+                Err(WordError::OtherBytes) => {
+                    tracing::warn!(job = %id, "a worker hands in bytes that are not the artefact that it names");
+                    return Ok(());
+                }
+                Err(WordError::Store(error)) => return Err(error),
+            },
         }
         outside.jobs.remove(&id);
-        self.ended.notify_one();
         Ok(())
     }
 }

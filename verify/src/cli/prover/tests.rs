@@ -20,7 +20,8 @@ fn the_program_finds_the_artefact_and_the_statement() {
         echo '{"result":{"accepted":true,"setup":"local","srs":"05","claims":{"score":[1.5]}}}'"#;
     let accepted = asked(script).unwrap();
     let claims = Some(json!({"score": [1.5]}));
-    assert_eq!(accepted, Accepted { setup: Some("local".into()), claims, srs: Some("05".into()) });
+    let (setup, srs) = (Some("local".into()), Some("05".into()));
+    assert_eq!(accepted, Accepted { setup, claims, srs, settings: None });
 }
 
 #[test]

@@ -1,0 +1,160 @@
+//! A rule that asks for a language model's proof: the bodies are kept in memory until they are token ids, where the operator says so, and
+//! nothing is proven of what is not there any more.
+
+use std::fs;
+use std::io::Write as _;
+
+use colophon_receipt::evidence::Verdict;
+use colophon_tests::client::{get, post};
+use colophon_tests::colophon::{self, Colophon};
+use colophon_tests::faults::{Fault, Faults};
+use colophon_tests::fleet::Fleet;
+use colophon_tests::provers::{
+    SCRIPT, Scripted, circuit, command, policy, record, settled, start, trusting, verdict,
+};
+use colophon_tests::upstream::Upstream;
+use colophon_tests::{PATIENCE, wait_for};
+
+/// Proves by writing down the record and the token ids.
+fn script() -> String {
+    let features = r#"'.*"features":\({[^}]*}\)'"#;
+    assert!(SCRIPT.contains(features));
+    SCRIPT.replace(features, r#"'.*"output":\(\[[^]]*\]\)'"#)
+}
+
+const REQUEST: &str = r#"{"model":"m","messages":[{"role":"user","content":"ask"}]}"#;
+const CHOICE: &str =
+    r#""choices":[{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"say say"}}]"#;
+const EVENTS: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"say \"}}]}\n\n\
+    data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"say\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+const JSON: &str = "application/json";
+
+fn answer() -> String {
+    format!("{{\"id\":\"x\",{CHOICE}}}")
+}
+
+fn answering(kind: &str, more: &str, body: &[u8]) -> Upstream {
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{more}Content-Length: {}\r\n\r\n", body.len());
+    Upstream::answering([head.as_bytes(), body].concat())
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes).expect("memory");
+    encoder.finish().expect("memory")
+}
+
+fn declined(colophon: &Colophon) -> Option<f64> {
+    colophon.metric("colophon_proofs_declined_total")
+}
+
+#[test]
+fn a_rule_asks_for_an_answers_proof_and_its_bodies_are_kept_until_then() {
+    let plain = answer();
+    for (kind, more, body) in [
+        (JSON, "", plain.clone().into_bytes()),
+        (JSON, "Content-Encoding: gzip\r\n", gzip(plain.as_bytes())),
+        ("text/event-stream", "", EVENTS.into()),
+    ] {
+        let scripted = Scripted::language(&script(), "keepBodies: 1000000\n");
+        let upstream = answering(kind, more, &body);
+        let colophon = start(&upstream, &scripted, "    deadline: 1h\n    failurePolicy: Fail");
+        let message = post(colophon.listen(), "/v1/chat/completions", REQUEST);
+        assert_eq!(message.status(), 200, "{}", message.text());
+        let receipt = settled(&colophon, &message);
+        assert_eq!(verdict(&receipt.receipt()), Verdict::Holds, "{kind} {more}: {}", colophon.log());
+        let proof = receipt.receipt().evidence[0].proof.clone().expect("a proof").proof;
+        assert_eq!(proof.statement.prompt, Some(vec![1, 4, 2]));
+        assert_eq!(proof.statement.output, Some(vec![5, 5, 3]));
+
+        // To the reader it is a proof like any other.
+        let folder = tempfile::tempdir().expect("a folder");
+        let (request, response) = (folder.path().join("request"), folder.path().join("response"));
+        fs::write(&request, REQUEST).expect("a file");
+        fs::write(&response, if kind == JSON { plain.as_bytes() } else { EVENTS.as_bytes() })
+            .expect("a file");
+        let (model, prover) = (scripted.model().display().to_string(), scripted.command());
+        let (request, response) = (request.display().to_string(), response.display().to_string());
+        let more =
+            ["--model", &model, "--prover-cmd", &prover, "--request", &request, "--response", &response];
+        let keys = get(colophon.listen(), "/.well-known/colophon/keys").body;
+        let trust = trusting(&keys, "a model", &circuit());
+        let (code, report) = receipt.report_by(colophon::command(&["verify"]), &trust, &more);
+        assert_eq!((code, report["verified_level"].as_str()), (0, Some("zk")), "{report:#}");
+
+        // The job is found by its record, and is the one that whoever has the bodies would ask for.
+        let id = record(&message);
+        let (code, shown) = command(&colophon, &["proof", "show", &id, "--json"]);
+        assert_eq!(code, 0, "{shown}");
+        let asked =
+            ["proof", "submit", &id, "--request", &request, "--response", &response, "--json", "--wait"];
+        let (code, again) = command(&colophon, &asked);
+        assert!(code == 0 && again == shown, "{again}\n{shown}");
+        let (code, said) = command(&colophon, &["proof", "submit", &id]);
+        assert!(code == 1 && said.contains("not here (any more)"), "{said}");
+    }
+}
+
+#[test]
+fn without_the_operators_word_no_body_is_kept_and_no_rule_can_ask() {
+    let scripted = Scripted::language(&script(), "");
+    let upstream = answering(JSON, "", answer().as_bytes());
+    let colophon = start(&upstream, &scripted, "    deadline: 1h\n    failurePolicy: Fail");
+    assert_eq!(post(colophon.listen(), "/v1/chat/completions", REQUEST).status(), 503);
+    assert!(colophon.log().contains("--provers has no `keepBodies`"), "{}", colophon.log());
+}
+
+#[test]
+fn of_what_is_too_large_or_cannot_be_read_nothing_is_proven_and_no_rule_is_held() {
+    let upstream = answering(JSON, "", answer().as_bytes());
+    let tools = REQUEST.replace("\"model\"", "\"tools\":[],\"model\"");
+    for (most, request, why) in [
+        (100, REQUEST, "not here (any more)"),
+        (1_000_000, &tools, "`tools`"),
+        (1_000_000, "{", "cannot be read"),
+    ] {
+        let scripted = Scripted::language(&script(), &format!("keepBodies: {most}\n"));
+        let colophon = start(&upstream, &scripted, "    deadline: 1h\n    onMiss: Fail");
+        for _ in 0..2 {
+            let message = post(colophon.listen(), "/v1/chat/completions", request);
+            assert_eq!(message.status(), 200, "{}", message.text());
+            assert_eq!(verdict(&settled(&colophon, &message).receipt()), Verdict::NotDone);
+        }
+        assert_eq!(declined(&colophon), Some(2.0));
+        assert!(colophon.log().contains(why), "{why}: {}", colophon.log());
+    }
+}
+
+#[test]
+fn bodies_are_in_memory_alone_and_a_kill_before_the_record_is_logged_loses_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fleet = Fleet::new(folder.path());
+    let store = format!("file://{}", folder.path().join("store").display());
+    let log = fleet.replica(|options| {
+        options.arg(&["--store", &store]);
+    });
+    let way = Faults::before(log.listen());
+    let scripted = Scripted::language(&script(), "keepBodies: 1000000\n");
+    let file = scripted.file().display().to_string();
+    let upstream = answering(JSON, "", answer().as_bytes());
+    let mut colophon = fleet.sidecar(&upstream.url(), &[way.url()], |options| {
+        options.policy = Some(policy("script", "    deadline: 1h"));
+        options.arg(&["--provers", &file]);
+    });
+    let ask = |colophon: &Colophon| post(colophon.listen(), "/v1/chat/completions", REQUEST);
+    // As long as the process lives they wait for the log.
+    way.set(Fault::Away);
+    let waits = ask(&colophon);
+    colophon_tests::pause(std::time::Duration::from_secs(3));
+    way.set(Fault::None);
+    assert_eq!(verdict(&settled(&colophon, &waits).receipt()), Verdict::Holds, "{}", colophon.log());
+    way.set(Fault::Away);
+    let lost = ask(&colophon);
+    colophon.kill();
+    way.set(Fault::None);
+    colophon.restart();
+    assert_eq!(verdict(&settled(&colophon, &lost).receipt()), Verdict::NotDone);
+    let counted = wait_for(PATIENCE, || (declined(&colophon) == Some(1.0)).then_some(()));
+    assert!(counted.is_some(), "{}", colophon.log());
+}
