@@ -1,5 +1,9 @@
 use super::*;
+use crate::destination::LogAt;
 use crate::log::tests::support::{Fault, FaultStore, memory};
+use crate::store::Location;
+use crate::wal::{self, WalError};
+use colophon_receipt::record::RecordLeaf;
 use colophon_receipt::statement::{Announcement, Statement};
 use colophon_receipt::{Level, Outcome};
 use colophon_signer::cose::Sign1;

@@ -2,13 +2,18 @@
 
 use super::super::objects::Objects;
 use super::super::*;
+use crate::destination::LogAt;
+use crate::draws::Drawing;
 use crate::ledger::keeper::batch_name;
+use crate::log::LogError;
+use crate::wal::WalError;
 use crate::{batch, index};
 use colophon_receipt::checkpoint::TlogProof;
 use colophon_receipt::erasure::{ERASURE_TYPE, Erasure};
 use colophon_receipt::policy_change::{POLICY_CHANGE_TYPE, PolicyChange};
 use colophon_receipt::receipt::{Field, Receipt};
 use colophon_receipt::record::{FieldSet, field_hash, id_text, seal};
+use colophon_receipt::record::{Record, RecordLeaf};
 use colophon_receipt::statement::{
     ANNOUNCEMENT_TYPE, Announcement, CLOSE_TYPE, STATEMENT_TYPE, ShardClose, Statement, payload_hash,
 };
