@@ -7,32 +7,33 @@
 //! logged, and never before an earlier one, so that an OPEN outlives no DONE of its own. The few exchanges that stay open for long are copied forward.
 
 mod durable;
+mod error;
 mod folder_id;
 mod frame;
 mod node;
 mod replay;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
+mod writer;
 
 pub use durable::Durability;
+pub use error::WalError;
 pub(crate) use frame::{DoneFrame, read_signatures};
 pub(crate) use node::{Copier, Copies, Copy, Shelf, put_aside};
 pub use replay::Damage;
 pub(crate) use replay::{Replay, replay};
 
-use crate::id_hash::ByRecordId;
 use crate::ledger::PIECE;
 use colophon_receipt::Level;
 use colophon_receipt::record::{FieldSet, Record, RecordId};
 use colophon_signer::httpsig::KeptSignature;
-use durable::{Copying, Segment, Syncing};
-use frame::{FolderId, OpenFrame, Place};
-use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use durable::{Copying, Syncing};
+use frame::OpenFrame;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use writer::Writer;
 
 /// A segment takes no more frames after this many bytes.
 pub(crate) const MAX_SEGMENT: u64 = 16 << 20;
@@ -43,63 +44,6 @@ const MAX_LIVE: usize = 4;
 const COPY_PATIENCE: Duration = Duration::from_secs(10);
 /// The number that stands for copies that earlier lives left in the store: segments begin with 1.
 const COPIED: u64 = 0;
-
-/// Why the ledger cannot take an exchange.
-#[derive(Debug, thiserror::Error)]
-pub enum WalError {
-    /// The disk is full, or the folder is gone.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A segment that this WAL did not write.
-    #[error(
-        "{path} is of the write-ahead log of another data folder: its header names the shard {shard}. Nothing was taken from \
-         it; move it back to where it belongs, or out of this folder"
-    )]
-    Foreign {
-        /// The segment.
-        path: PathBuf,
-        /// The shard that wrote it.
-        shard: String,
-    },
-    /// Fields and signatures of one exchange that no exchange has.
-    #[error("a WAL frame of {0} bytes is too large")]
-    TooLarge(usize),
-    /// As many bytes of the WAL wait for the log as may wait.
-    #[error("{0} bytes of the write-ahead log wait for the log; it may take no more")]
-    Full(u64),
-    /// The oldest record has waited for the log as long as one may.
-    #[error("a record has waited for the log for {0:?}; no more are taken")]
-    Old(Duration),
-    /// As many records wait for the log as may wait.
-    #[error("{0} records wait for the log; it may take no more")]
-    Backlog(usize),
-    /// With durability `node`: the store of copies does not answer.
-    #[error("the store that keeps copies of the write-ahead log does not answer; no more records are taken")]
-    Away,
-    /// With durability `node`: another process of the same name has taken this one's records over.
-    #[error(
-        "another process with this sidecar's --name has taken its records over from the store; this one takes no more. \
-         Give each sidecar a name of its own"
-    )]
-    TakenOver,
-    /// The record was completed before the current statement's interval; stamp it again (`Ledger::stamp`).
-    #[error("the record's completion time lies before the current statement's interval")]
-    Stale,
-    /// The record is not of the ticket's exchange, or its leaf is not a record.
-    #[error("the record does not belong to this exchange")]
-    Record,
-    /// The shard's key has expired and no new one could be announced.
-    #[error("the shard's key has expired and no new one could be announced")]
-    Expired,
-    /// The ledger was closed.
-    #[error("the ledger is closed")]
-    Closed,
-}
 
 fn io(path: &Path, source: std::io::Error) -> WalError {
     WalError::Io { path: path.to_owned(), source }
@@ -177,50 +121,6 @@ pub(crate) struct Wal {
     durability: Durability,
     writer: Mutex<Writer>,
     syncing: Syncing,
-}
-
-struct Writer {
-    /// The payload of a copy's header.
-    header: Vec<u8>,
-    /// The shard that the next segment's header names, and the log index of its announcement.
-    shard: (String, u64),
-    folder: FolderId,
-    /// Absent before the first frame and after a failure that could not be undone.
-    file: Option<Arc<File>>,
-    number: u64,
-    /// Bytes of `file` that hold whole frames.
-    good: u64,
-    /// Those of its header.
-    start: u64,
-    /// Whole frames for `file` that are not written yet.
-    queue: Vec<u8>,
-    /// Where each of them ends in `queue`.
-    ends: Vec<usize>,
-    /// The frames of this life that left the queue, written or failed.
-    settled: u64,
-    /// Why frames could not be written, until whoever queued them asks.
-    failed: HashMap<u64, WalError>,
-    /// Where the OPEN frame of each open exchange is.
-    open: HashMap<RecordId, u64, ByRecordId>,
-    /// How many open exchanges and unlogged records each segment holds.
-    held: BTreeMap<u64, u64>,
-    /// Somebody syncs.
-    gathers: bool,
-    /// Frames that are written and have no copy in the store yet, with durability `node`.
-    uncopied: Vec<u8>,
-    copies: bool,
-    /// A copy is due even if no exchange has a frame in it.
-    copy_due: bool,
-    /// Ended segments that nobody has synced yet.
-    unsynced: Vec<Segment>,
-    /// A segment was begun whose name may not be on the disk yet.
-    new_segment: bool,
-    /// The WAL is dropped: the thread that syncs ends.
-    stopping: bool,
-    /// Segments up to this one are to go: what is only open in them is copied forward.
-    retired: u64,
-    #[cfg(test)]
-    fail_after: Option<u64>,
 }
 
 impl Wal {
@@ -595,172 +495,6 @@ impl Wal {
     #[cfg(test)]
     pub(crate) fn fail_after(&self, bytes: Option<u64>) {
         self.lock().fail_after = bytes;
-    }
-}
-
-impl Writer {
-    /// How many frames left the queue so far, and how many ever came into it.
-    fn counted(&self) -> (u64, u64) {
-        (self.settled, self.settled + self.ends.len() as u64)
-    }
-
-    fn bytes(&self, max_segment: u64) -> u64 {
-        (self.held.len() as u64).saturating_sub(1) * max_segment + self.good
-    }
-
-    /// The current segment, as far as it is written.
-    fn segment(&self) -> Option<Segment> {
-        Some(Segment { file: self.file.clone()?, number: self.number, len: self.good })
-    }
-
-    /// The next frame begins another segment.
-    fn end_segment(&mut self) {
-        // Without a thread that takes them away they are not gathered.
-        let ended = self.segment().filter(|_| self.gathers);
-        self.file = None;
-        self.unsynced.extend(ended);
-    }
-
-    fn hold(&mut self, number: u64) {
-        *self.held.entry(number).or_insert(0) += 1;
-    }
-
-    fn unhold(&mut self, holds: impl IntoIterator<Item = Holds>) {
-        for number in holds.into_iter().flat_map(|holds| holds.0) {
-            if let Some(count) = self.held.get_mut(&number) {
-                *count = count.saturating_sub(1);
-            }
-        }
-    }
-
-    /// Puts one frame behind those that wait, in a segment that has room for all of them.
-    fn queue(
-        &mut self,
-        dir: &Path,
-        max_segment: u64,
-        frame: impl FnOnce(&mut Vec<u8>) -> Result<(), WalError>,
-    ) -> Result<Queued, WalError> {
-        let start = self.queue.len();
-        if let Err(error) = frame(&mut self.queue) {
-            self.queue.truncate(start);
-            return Err(error);
-        }
-        if self.file.is_none() || self.good + self.queue.len() as u64 > max_segment {
-            let frame = self.queue.split_off(start);
-            self.flush(dir);
-            // An empty segment takes a frame of any size.
-            if self.good > self.start {
-                self.end_segment();
-            }
-            if self.file.is_none() {
-                self.start_segment(dir)?;
-            }
-            self.queue.extend_from_slice(&frame);
-        }
-        self.ends.push(self.queue.len());
-        Ok(Queued { number: self.settled + self.ends.len() as u64, segment: self.number })
-    }
-
-    /// Writes what waits, if `queued` is among it, and says what became of it.
-    fn settle(&mut self, dir: &Path, queued: Queued) -> Result<(), WalError> {
-        if self.settled < queued.number {
-            self.flush(dir);
-        }
-        // Most often there are none at all.
-        match self.failed.is_empty() {
-            true => Ok(()),
-            false => self.failed.remove(&queued.number).map_or(Ok(()), Err),
-        }
-    }
-
-    /// Writes all frames that wait with one write(2). Where that fails, each on its own: some may find room.
-    fn flush(&mut self, dir: &Path) {
-        if self.ends.is_empty() {
-            return;
-        }
-        let (mut queue, mut ends) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.ends));
-        let written = self.write(dir, &queue);
-        match written {
-            Ok(()) => {}
-            Err(error) if ends.len() == 1 => drop(self.failed.insert(self.settled + 1, error)),
-            Err(_) => {
-                let mut start = 0;
-                for (number, end) in (self.settled + 1..).zip(&ends) {
-                    if let Err(error) = self.write(dir, &queue[start..*end]) {
-                        self.failed.insert(number, error);
-                    }
-                    start = *end;
-                }
-            }
-        }
-        self.settled += ends.len() as u64;
-        // The room is used again; a rare large frame's is not kept.
-        queue.clear();
-        ends.clear();
-        if queue.capacity() <= KEPT_QUEUE {
-            (self.queue, self.ends) = (queue, ends);
-        }
-    }
-
-    fn start_segment(&mut self, dir: &Path) -> Result<(), WalError> {
-        let number = self.number + 1;
-        let path = segment_path(dir, number);
-        let mut options = OpenOptions::new();
-        options.append(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(|e| io(&path, e))?;
-        // Even where the header cannot be written, this number is used up.
-        (self.number, self.good, self.file) = (number, 0, Some(Arc::new(file)));
-        self.new_segment = true;
-        self.held.entry(number).or_insert(0);
-        let (place, (shard, announced)) = (Place { segment: number, folder: self.folder }, &self.shard);
-        let payload = frame::placed_header(shard, *announced, place);
-        let mut header = Vec::new();
-        frame::frame(&mut header, frame::HEADER, |out| out.extend_from_slice(&payload))?;
-        self.write(dir, &header).inspect_err(|_| self.file = None)?;
-        self.start = self.good;
-        Ok(())
-    }
-
-    fn write(&mut self, dir: &Path, frame: &[u8]) -> Result<(), WalError> {
-        // Only errors need it, and every exchange comes here twice.
-        let number = self.number;
-        let path = || segment_path(dir, number);
-        let Some(mut file) = self.file.as_deref() else {
-            return Err(io(&path(), std::io::Error::other("no segment is open")));
-        };
-        #[cfg(test)]
-        let result = match self.fail_after.as_mut() {
-            Some(left) if *left < frame.len() as u64 => {
-                // What is written of it is cut off again, and leaves room.
-                let written = file.write_all(&frame[..*left as usize]);
-                written.and(Err(std::io::Error::from(std::io::ErrorKind::StorageFull)))
-            }
-            Some(left) => {
-                *left -= frame.len() as u64;
-                file.write_all(frame)
-            }
-            None => file.write_all(frame),
-        };
-        #[cfg(not(test))]
-        let result = file.write_all(frame);
-        match result {
-            Ok(()) => {
-                self.good += frame.len() as u64;
-                if self.copies {
-                    self.uncopied.extend_from_slice(frame);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                // What part of the frame was written must not hide the frames after it.
-                if file.set_len(self.good).is_err() {
-                    self.file = None;
-                }
-                Err(io(&path(), error))
-            }
-        }
     }
 }
 

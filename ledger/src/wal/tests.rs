@@ -163,7 +163,7 @@ fn damage_in_the_middle_is_kept_aside_once() {
 
 #[test]
 fn a_segment_of_garbage_is_no_torn_tail() {
-    let place = Place { segment: u64::MAX, folder: [0xff; 16] };
+    let place = frame::Place { segment: u64::MAX, folder: [0xff; 16] };
     let longest = frame::placed_header(&format!("{}/{}", "x".repeat(128), "0".repeat(16)), u64::MAX, place);
     let payload = longest;
     let mut longest = Vec::new();
