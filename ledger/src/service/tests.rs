@@ -1,6 +1,9 @@
 //! Several replicas on one store, and sidecars that are honest, slow, cloned or lying.
 
+use colophon_receipt::statement::payload_hash;
+use colophon_signer::cose::sign_statement;
 use std::collections::HashSet;
+use std::time::Duration;
 
 use colophon_receipt::statement::{
     CLOSE_TYPE, Counters as StatementCounters, Predecessor, STATEMENT_TYPE, ShardClose, Statement,
