@@ -18,7 +18,7 @@ pub(crate) const LOG_CA: &str = "colophon.dev/log-ca";
 const KNOWN: [&str; 8] = [ENGINE_CONTAINER, PORT, ENGINE_PORT, RANKS, POLICY, DATA_CLAIM, LOG_CA, INJECTED];
 
 /// No node has more accelerators by far.
-const MOST_RANKS: u16 = 64;
+pub(crate) const MOST_RANKS: u16 = 64;
 
 /// The label's answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub(crate) struct Asked {
     pub(crate) port: Option<String>,
     /// Where the engine listens already, so that its arguments are left alone.
     pub(crate) engine_port: Option<u16>,
-    /// How many ports one after the other it has: one for each rank.
-    pub(crate) ranks: u16,
+    /// How many ports one after the other it has: one for each rank. `None` where nobody says.
+    pub(crate) ranks: Option<u16>,
     /// The ConfigMap of the policy.
     pub(crate) policy: Option<String>,
     /// The claim of the data folder.
@@ -69,10 +69,10 @@ pub(crate) fn annotations(pod: &Value) -> Result<Asked, Refusal> {
         Some(port) => Some(number(ENGINE_PORT, &port)?),
     };
     let ranks = match text(RANKS)? {
-        None => 1,
-        Some(ranks) => number(RANKS, &ranks)?,
+        None => None,
+        Some(ranks) => Some(number(RANKS, &ranks)?),
     };
-    if ranks > MOST_RANKS {
+    if let Some(ranks) = ranks.filter(|ranks| *ranks > MOST_RANKS) {
         return Err(Refusal(format!("the annotation {RANKS} is {ranks}, and may be {MOST_RANKS} at most")));
     }
     let all = pod.get("metadata").and_then(|meta| meta.get("annotations")).and_then(Value::as_object);

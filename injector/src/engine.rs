@@ -57,6 +57,8 @@ pub(crate) fn find(pod: &Value, asked: &Asked) -> Result<Option<Engine>, Refusal
 pub(crate) struct Listening {
     /// The first port that clients use.
     pub(crate) clients: u16,
+    /// How many ports it has from there on: one, or one for each rank.
+    pub(crate) ranks: u16,
     /// What happens to its options.
     pub(crate) options: Options,
 }
@@ -72,6 +74,12 @@ pub(crate) enum Options {
 
 /// Reads where it listens.
 pub(crate) fn listening(container: &Value, kind: Option<Kind>, asked: &Asked) -> Result<Listening, Refusal> {
+    // The annotation goes first: options within a script cannot be seen.
+    let ranks = match (asked.ranks, kind) {
+        (Some(ranks), _) => ranks,
+        (None, Some(kind)) => kind.ranks(container)?.unwrap_or(1),
+        (None, None) => 1,
+    };
     let named = match &asked.port {
         None => None,
         Some(port) => {
@@ -94,12 +102,12 @@ pub(crate) fn listening(container: &Value, kind: Option<Kind>, asked: &Asked) ->
         let clients = clients.ok_or_else(|| {
             Refusal("colophon.dev/engine-port needs colophon.dev/port: which port do clients use?".into())
         })?;
-        let overlap = clients.abs_diff(engine_port) < asked.ranks;
+        let overlap = clients.abs_diff(engine_port) < ranks;
         return match overlap {
             true => Err(Refusal(format!(
                 "colophon.dev/engine-port is {engine_port}, which clients use: the engine has to listen elsewhere"
             ))),
-            false => Ok(Listening { clients, options: Options::Left(engine_port) }),
+            false => Ok(Listening { clients, ranks, options: Options::Left(engine_port) }),
         };
     }
     let Some(kind) = kind else {
@@ -145,7 +153,7 @@ pub(crate) fn listening(container: &Value, kind: Option<Kind>, asked: &Asked) ->
             )));
         }
     };
-    Ok(Listening { clients, options: Options::Moved })
+    Ok(Listening { clients, ranks, options: Options::Moved })
 }
 
 /// Options within a script cannot be seen, and those after it would be the script's.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::asked::{self, Asked, LOG_CA, Label};
 use crate::engine::{self, Kind, Options};
 use crate::ports::{self, Taken};
-use crate::probes::{Rank, move_probes};
+use crate::probes::{Rank, move_probes, refuse_supervisor};
 use crate::settings::Settings;
 use crate::sidecar::{NAME, Sidecar, is_guaranteed};
 use crate::value::{array, items, map, name, text};
@@ -120,8 +120,11 @@ fn put(
         items(pod.get("spec").unwrap_or(&Value::Null), "containers").get(at).cloned().unwrap_or_default();
     let who = name(&engine).to_owned();
     let listening = engine::listening(&engine, kind, asked)?;
-    let ranks = ranks(pod, &who, &listening, asked)?;
-    let clients = listening.clients..listening.clients + asked.ranks;
+    let ranks = ranks(pod, &who, &listening)?;
+    let clients = listening.clients..listening.clients + listening.ranks;
+    if let Some(port) = kind.and_then(|kind| kind.supervisor_port(&engine)) {
+        refuse_supervisor(&engine, port)?;
+    }
     let paths = move_probes(&mut engine, &ranks, warnings)?;
     let mut declared = ports::take(&mut engine, clients);
     match (listening.options, kind) {
@@ -161,8 +164,8 @@ fn put(
 }
 
 /// The ports of each rank.
-fn ranks(pod: &Value, engine: &str, at: &engine::Listening, asked: &Asked) -> Result<Vec<Rank>, Refusal> {
-    let count = asked.ranks;
+fn ranks(pod: &Value, engine: &str, at: &engine::Listening) -> Result<Vec<Rank>, Refusal> {
+    let count = at.ranks;
     let beyond = |first: u16| first.checked_add(count).is_none();
     if beyond(at.clients) {
         return Err(Refusal(format!("{count} ports from {} on are more than there are", at.clients)));

@@ -1,10 +1,12 @@
 //! The engine's probes and hooks, which can no longer reach it on the Pod's address.
 
+mod asked;
+
 use serde_json::{Value, json};
 
 use crate::inject::Refusal;
 use crate::ports;
-use crate::value::{name, text};
+use crate::value::{name, text, words};
 
 /// Where `--health` asks the upstream: the path behind it is asked for, nothing behind it is a connection.
 const THROUGH: &str = "/upstream";
@@ -37,7 +39,23 @@ pub(crate) fn move_probes(
             let port = ports::resolve(&before, action.get("port")?)?;
             ranks.iter().find(|rank| rank.client == port)
         };
-        if probe.get("exec").is_some_and(|action| !action.is_null()) {
+        if let Some((rank, path)) = probe.get("exec").and_then(|exec| {
+            let (port, path) = asked::by(&words(exec, "command"))?;
+            Some((ranks.iter().find(|rank| rank.client == port)?, path))
+        }) {
+            warnings.push(format!(
+                "the {kind} of `{who}` ran a program that asks for {path} on port {}: it is an httpGet of the same now",
+                rank.client
+            ));
+            if let Some(probe) = probe.as_object_mut() {
+                probe.remove("exec");
+                probe.insert(
+                    "httpGet".into(),
+                    json!({"path": format!("{THROUGH}{path}"), "port": rank.health}),
+                );
+            }
+            paths.push((rank.client, path));
+        } else if probe.get("exec").is_some_and(|action| !action.is_null()) {
             warnings.push(format!(
                 "the {kind} of `{who}` runs a program, which is left as it is: what it asks of 127.0.0.1 on the port of \
                  clients goes through Colophon"
@@ -74,6 +92,24 @@ pub(crate) fn move_probes(
     paths.sort();
     paths.dedup();
     Ok(paths)
+}
+
+/// Probes that ask the supervisor of ranks, which moves to 127.0.0.1 with them and which no sidecar is in front of.
+pub(crate) fn refuse_supervisor(engine: &Value, supervisor: u16) -> Result<(), Refusal> {
+    for kind in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let asks = |action: &str| {
+            let port = engine.pointer(&format!("/{kind}/{action}/port"))?;
+            ports::resolve(engine, port).filter(|port| *port == supervisor)
+        };
+        if asks("httpGet").or(asks("tcpSocket")).is_some() {
+            return Err(Refusal(format!(
+                "the {kind} of `{}` asks vLLM's supervisor (port {supervisor}), which will listen on 127.0.0.1 as the ranks do: \
+                 let it ask a rank's port",
+                name(engine)
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Hooks that ask the port of clients go through Colophon as clients do. A name of that port is no longer the engine's.

@@ -13,6 +13,10 @@ use crate::{paths, pause};
 /// Longer gaps between two recorded pieces are cut to this.
 const LONGEST_GAP: Duration = Duration::from_millis(100);
 
+/// What stays on one hop (RFC 9110 section 7.6.1, RFC 9112), in either direction.
+const HOP_BY_HOP: &[&str] =
+    &["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+
 /// One recording.
 #[derive(Clone, Debug)]
 pub struct Capture {
@@ -107,6 +111,20 @@ impl Capture {
         }
         found
     }
+}
+
+/// End-to-end headers, sorted: hop-by-hop ones, those that `Connection` names, and those in `but` left out.
+pub fn end_to_end(message: &Message, but: &[&str]) -> Vec<(String, String)> {
+    let mut kept: Vec<(String, String)> = Vec::new();
+    for (name, value) in &message.headers {
+        let name = name.to_ascii_lowercase();
+        let dropped = HOP_BY_HOP.contains(&name.as_str()) || message.has_token("connection", &name);
+        if !dropped && !but.contains(&name.as_str()) {
+            kept.push((name, value.clone()));
+        }
+    }
+    kept.sort();
+    kept
 }
 
 /// Which recording a replaying upstream plays now.

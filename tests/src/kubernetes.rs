@@ -35,6 +35,19 @@ pub fn installed(test: &str, name: &str) -> Option<PathBuf> {
     found
 }
 
+/// The folder of other projects' CustomResourceDefinitions; see [`installed`].
+///
+/// # Panics
+/// As [`installed`].
+pub fn definitions(test: &str) -> Option<PathBuf> {
+    let found = paths::installed("crds");
+    if found.is_none() {
+        assert!(std::env::var_os("COLOPHON_TEST_FULL").is_none(), "no CustomResourceDefinitions");
+        eprintln!("skipped: {test}: no CustomResourceDefinitions (cargo xtask test --full fetches them)");
+    }
+    found
+}
+
 /// The chart.
 pub fn chart() -> PathBuf {
     paths::root().join("helm/colophon")
@@ -180,6 +193,16 @@ impl ApiServer {
         let (status, answer) = self.call("POST", path, object);
         assert_eq!(status, 201, "{path}: {}", answer.object);
         answer
+    }
+
+    /// Makes an object of a file's text.
+    ///
+    /// # Panics
+    /// Where that is refused.
+    pub fn create_yaml(&self, path: &str, text: &str) {
+        let mut session = Session::tls(self.address, self.ca.client(&["http/1.1"])).expect("a handshake");
+        let (status, answer) = self.ask(&mut session, "POST", path, text, "application/yaml");
+        assert_eq!(status, 201, "{path}: {}", answer.object);
     }
 
     /// Makes a namespace, and the ServiceAccount in it that a controller makes elsewhere.

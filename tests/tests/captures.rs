@@ -8,16 +8,12 @@ use std::thread;
 use std::time::Duration;
 
 use colophon_receipt::level::Outcome;
-use colophon_tests::captures::{Capture, Play, Playing, replay};
+use colophon_tests::captures::{Capture, Play, Playing, end_to_end, replay};
 use colophon_tests::client::Client;
 use colophon_tests::colophon::Colophon;
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::{End, Message, Wire};
-
-/// What stays on one hop (RFC 9110 section 7.6.1, RFC 9112), in either direction.
-const HOP_BY_HOP: &[&str] =
-    &["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
 
 /// What the proxy adds to an answer (DESIGN section 5).
 const ADDED: &[&str] = &[
@@ -78,20 +74,6 @@ fn requests(capture: &Capture) -> Vec<Message> {
         return vec![drop_line(&format!("{}\n", String::from_utf8_lossy(line.unwrap())))];
     }
     capture.requests()
-}
-
-/// End-to-end headers, sorted: hop-by-hop ones, those that `Connection` names, and those in `but` left out.
-fn end_to_end(message: &Message, but: &[&str]) -> Vec<(String, String)> {
-    let mut kept: Vec<(String, String)> = Vec::new();
-    for (name, value) in &message.headers {
-        let name = name.to_ascii_lowercase();
-        let dropped = HOP_BY_HOP.contains(&name.as_str()) || message.has_token("connection", &name);
-        if !dropped && !but.contains(&name.as_str()) {
-            kept.push((name, value.clone()));
-        }
-    }
-    kept.sort();
-    kept
 }
 
 /// A proxy before a replaying upstream.

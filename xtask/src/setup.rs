@@ -2,6 +2,7 @@
 //! each set of pinned versions.
 
 mod containers;
+mod crds;
 pub(crate) mod debian;
 mod go;
 mod nats;
@@ -61,6 +62,7 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
         }
         npm::ensure("azurite")?;
         containers::ensure()?;
+        crds::ensure()?;
         return Ok(skipped);
     }
     let others = [

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::line::{Started, started};
+use crate::asked::MOST_RANKS;
 use crate::inject::Refusal;
 use crate::value::{array, items, name, text, words};
 
@@ -17,6 +18,13 @@ pub(crate) enum Kind {
     LlamaCpp,
     Sglang,
 }
+
+/// How vLLM opens a port for each rank: `--port` and those after it, one server process for each, under a supervisor that says
+/// how they all are. With `--data-parallel-size` alone there is one port, whatever the number of ranks.
+const A_PORT_EACH: [&str; 2] = ["--data-parallel-multi-port-external-lb", "-dpm"];
+const LOCAL_RANKS: [&str; 2] = ["--data-parallel-size-local", "-dpl"];
+const SUPERVISOR: &str = "--data-parallel-supervisor-port";
+const SUPERVISOR_PORT: u16 = 9256;
 
 /// What its documentation says of it.
 struct Facts {
@@ -170,14 +178,56 @@ impl Kind {
             said = self.variable(container, variable)?;
         }
         let Some(said) = said else { return Ok(None) };
-        let resolved = match said.strip_prefix("$(").and_then(|rest| rest.strip_suffix(')')) {
-            Some(variable) => self.variable(container, variable)?.unwrap_or_default(),
-            None => said.clone(),
-        };
-        let port = resolved.parse::<u16>().ok().filter(|port| *port > 0);
+        let port = self.number(container, &said)?;
         port.map(Some).ok_or_else(|| {
             Refusal(format!("the port of `{}` is \"{said}\", which is no number", name(container)))
         })
+    }
+
+    /// How many ports it opens in a row, where its options have it open one for each rank.
+    pub(crate) fn ranks(self, container: &Value) -> Result<Option<u16>, Refusal> {
+        if !self.opens_a_port_each(container) {
+            return Ok(None);
+        }
+        let all = [words(container, "command"), words(container, "args")].concat();
+        let said = LOCAL_RANKS.iter().filter_map(|option| values(&all, option).pop()).max();
+        let ranks = match said {
+            Some((_, said)) => self.number(container, said)?,
+            None => None,
+        };
+        match ranks {
+            Some(ranks) if ranks <= MOST_RANKS => Ok(Some(ranks)),
+            _ => Err(Refusal(format!(
+                "`{}` opens a port for each rank, and {} does not say how many: say it with colophon.dev/ranks",
+                name(container),
+                LOCAL_RANKS[0]
+            ))),
+        }
+    }
+
+    /// Where the supervisor of such ranks listens.
+    pub(crate) fn supervisor_port(self, container: &Value) -> Option<u16> {
+        if !self.opens_a_port_each(container) {
+            return None;
+        }
+        let all = [words(container, "command"), words(container, "args")].concat();
+        match values(&all, SUPERVISOR).pop() {
+            Some((_, said)) => self.number(container, said).ok().flatten(),
+            None => Some(SUPERVISOR_PORT),
+        }
+    }
+
+    fn opens_a_port_each(self, container: &Value) -> bool {
+        self == Kind::Vllm && A_PORT_EACH.iter().any(|option| is_given(container, option))
+    }
+
+    /// A number from 1 on, written out or as `$(VARIABLE)`.
+    fn number(self, container: &Value, said: &str) -> Result<Option<u16>, Refusal> {
+        let resolved = match said.strip_prefix("$(").and_then(|rest| rest.strip_suffix(')')) {
+            Some(variable) => self.variable(container, variable)?.unwrap_or_default(),
+            None => said.to_owned(),
+        };
+        Ok(resolved.parse::<u16>().ok().filter(|number| *number > 0))
     }
 
     /// A variable's value, where it is plain text.

@@ -326,6 +326,70 @@ fn an_engine_with_a_port_for_each_rank_gets_a_sidecar_for_each() {
 }
 
 #[test]
+fn the_number_of_ranks_is_read_where_vllm_opens_a_port_for_each() {
+    let sidecars = |args: Value| {
+        let pod = done(&vllm(args));
+        items(&pod["spec"], "containers").len() - 1
+    };
+    let each = "--data-parallel-multi-port-external-lb";
+    assert_eq!(sidecars(json!([each, "--data-parallel-size", "8", "--data-parallel-size-local", "4"])), 4);
+    assert_eq!(sidecars(json!(["-dpm", "-dp=4", "-dpl=2"])), 2);
+    // One port, whatever the number of ranks behind it; or one process for each rank, in Pods of their own.
+    assert_eq!(sidecars(json!(["--data-parallel-size", "4", "--data-parallel-size-local", "4"])), 1);
+    assert_eq!(sidecars(json!(["--data-parallel-size=4", "--data-parallel-rank=1"])), 1);
+    let pod = done(&vllm(json!(["-dpm", "-dpl", "2", "--port", "8000"])));
+    assert_eq!(args(&pod, "vllm"), ["-dpm", "-dpl", "2", "--port", "4200", "--host", "127.0.0.1"]);
+    for (number, sidecar) in ["colophon", "colophon-1"].into_iter().enumerate() {
+        assert!(has(&pod, sidecar, &format!("--listen=0.0.0.0:{}", 8000 + number)));
+        assert!(has(&pod, sidecar, &format!("--upstream=http://127.0.0.1:{}", 4200 + number)));
+    }
+
+    let mut by_variable = vllm(json!(["-dpm", "-dpl", "$(LOCAL)"]));
+    by_variable["spec"]["containers"][0]["env"] = json!([{"name": "LOCAL", "value": "3"}]);
+    assert_eq!(items(&done(&by_variable)["spec"], "containers").len(), 4);
+    for args in [json!(["-dpm"]), json!(["-dpm", "-dpl", "many"]), json!(["-dpm", "-dpl", "65"])] {
+        let mut pod = vllm(args);
+        assert!(refused(&pod).contains("say it with colophon.dev/ranks"), "{}", refused(&pod));
+        pod["metadata"]["annotations"] = json!({"colophon.dev/ranks": "2"});
+        assert_eq!(items(&done(&pod)["spec"], "containers").len(), 3);
+    }
+}
+
+#[test]
+fn a_probe_of_the_supervisor_of_ranks_is_refused() {
+    for (more, port) in
+        [(json!([]), json!(9256)), (json!(["--data-parallel-supervisor-port=9300"]), json!("up"))]
+    {
+        let mut pod = vllm(json!(["-dpm", "-dpl", "2"]));
+        pod["spec"]["containers"][0]["args"].as_array_mut().unwrap().extend(more.as_array().unwrap().clone());
+        pod["spec"]["containers"][0]["ports"] = json!([{"name": "up", "containerPort": 9300}]);
+        pod["metadata"]["annotations"] = json!({"colophon.dev/port": "8000"});
+        pod["spec"]["containers"][0]["livenessProbe"] = json!({"httpGet": {"path": "/health", "port": port}});
+        assert!(refused(&pod).contains("supervisor"), "{}", refused(&pod));
+    }
+}
+
+#[test]
+fn a_program_that_only_asks_for_a_path_becomes_an_http_probe() {
+    let mut pod = vllm(json!([]));
+    let engine = &mut pod["spec"]["containers"][0];
+    engine["livenessProbe"] =
+        json!({"exec": {"command": ["curl", "-f", "http://localhost:8000/health"]}, "timeoutSeconds": 3});
+    engine["readinessProbe"] = json!({"exec": {"command": ["curl", "-f", "http://localhost:9000/health"]}});
+    let (pod, warnings) = done_with(&pod, &settings());
+    let engine = container(&pod, "vllm");
+    let asks = json!({"httpGet": {"path": "/upstream/health", "port": 4190}, "timeoutSeconds": 3});
+    assert_eq!(engine["livenessProbe"], asks);
+    assert!(has(&pod, "colophon", "--probe-path=/health"));
+    // Somebody else's port stays as it is.
+    assert!(engine["readinessProbe"]["exec"].is_object());
+    let about =
+        |kind: &str, what: &str| warnings.iter().any(|line| line.contains(kind) && line.contains(what));
+    assert!(about("livenessProbe", "is an httpGet of the same now"), "{warnings:?}");
+    assert!(about("readinessProbe", "left as it is"), "{warnings:?}");
+}
+
+#[test]
 fn log_stores_policy_and_keys_reach_the_sidecar() {
     let text = "
 image: i
@@ -392,6 +456,7 @@ fn probe() -> impl Strategy<Value = Value> {
         Just(json!({"httpGet": {"port": "http"}})),
         Just(json!({"tcpSocket": {"port": 8000}, "periodSeconds": 3})),
         Just(json!({"exec": {"command": ["true"]}})),
+        Just(json!({"exec": {"command": ["curl", "-f", "http://127.0.0.1:8000/health"]}})),
         Just(json!({"httpGet": {"port": 9090}})),
         Just(Value::Null),
     ]
