@@ -49,6 +49,9 @@ pub struct ServeOptions {
     /// PEM file of its key
     #[arg(long, value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
+    /// PEM file of the CAs by which API servers show certificates: reviews of nobody else are answered. Probes need none
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    pub client_ca: Option<PathBuf>,
     /// File to write once it listens: {"listen": "…", "pid": …}
     #[arg(long, value_name = "FILE")]
     pub ready_file: Option<PathBuf>,
@@ -59,6 +62,8 @@ struct Shared {
     reviews: Semaphore,
     /// One permit a byte of [`HELD`].
     bytes: Semaphore,
+    /// Only who showed a certificate is answered.
+    certified: bool,
 }
 
 /// Serves until `stop`, then finishes what is under way.
@@ -75,7 +80,12 @@ pub async fn serve(
         anyhow::bail!("--listen, --tls-cert and --tls-key go together");
     };
     let certificate = ServerCertificate::load(chain, key)?;
-    let mut config = certificate.server_config(None)?.as_ref().clone();
+    let config = match &options.client_ca {
+        None => certificate.server_config(None)?,
+        // A kubelet that probes shows none.
+        Some(ca) => certificate.server_config_for(ca, true).context("--client-ca")?,
+    };
+    let mut config = config.as_ref().clone();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(address).await.with_context(|| format!("--listen {address}"))?;
@@ -87,7 +97,12 @@ pub async fn serve(
         small::write_ready(path, &ready)?;
     }
     tracing::info!(listen = %address, image = settings.image, "the webhook serves");
-    let shared = Arc::new(Shared { settings, reviews: Semaphore::new(REVIEWS), bytes: Semaphore::new(HELD) });
+    let shared = Arc::new(Shared {
+        settings,
+        reviews: Semaphore::new(REVIEWS),
+        bytes: Semaphore::new(HELD),
+        certified: options.client_ca.is_some(),
+    });
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     while let Ok(place) = places.clone().acquire_owned().await {
         let Some(stream) = next_connection(&listener, "a connection", &stop).await else { break };
@@ -110,16 +125,22 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, acceptor: TlsAccepto
         Ok(Err(error)) => return tracing::debug!(%error, "TLS handshake"),
         Err(_) => return tracing::debug!("no TLS handshake in time"),
     };
+    // The handshake has verified what was shown.
+    let known = !shared.certified || stream.get_ref().1.peer_certificates().is_some();
     let answer = |request| {
         let shared = shared.clone();
-        async move { respond(&shared, request).await }
+        async move { respond(&shared, known, request).await }
     };
     small::serve(stream, READ_TIMEOUT, stop, answer).await;
 }
 
-async fn respond(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// `known` is whether reviews of whoever asks are answered.
+async fn respond(shared: &Shared, known: bool, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let mode = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/livez" | "/readyz") => return text(StatusCode::OK, "ok\n"),
+        (&Method::POST, "/mutate/required" | "/mutate/enabled") if !known => {
+            return text(StatusCode::FORBIDDEN, "show a certificate by --client-ca\n");
+        }
         (&Method::POST, "/mutate/required") => Mode::Required,
         (&Method::POST, "/mutate/enabled") => Mode::Enabled,
         (_, "/livez" | "/readyz" | "/mutate/required" | "/mutate/enabled") => {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use crate::certs::Issued;
+use crate::certs::{Authority, Issued};
 use crate::process::Process;
 use crate::{PATIENCE, paths, wait_for};
 
@@ -24,14 +24,22 @@ impl Injector {
     /// # Panics
     /// When it does not listen in time.
     pub fn start(certificate: &Issued, settings: &str) -> Self {
-        Self::start_with(|chain, key| certificate.write(chain, key), settings)
+        Self::start_with(|chain, key| certificate.write(chain, key), settings, None)
     }
 
-    /// Serves with what `write` puts into the files of chain and key.
+    /// Likewise, and answers reviews only of those whom this authority certified.
     ///
     /// # Panics
     /// When it does not listen in time.
-    pub fn start_with(write: impl FnOnce(&Path, &Path), settings: &str) -> Self {
+    pub fn start_for(certificate: &Issued, settings: &str, clients: &Authority) -> Self {
+        Self::start_with(|chain, key| certificate.write(chain, key), settings, Some(clients))
+    }
+
+    /// Serves with what `write` puts into the files of chain and key, perhaps for `clients` alone.
+    ///
+    /// # Panics
+    /// When it does not listen in time.
+    pub fn start_with(write: impl FnOnce(&Path, &Path), settings: &str, clients: Option<&Authority>) -> Self {
         let folder = tempfile::Builder::new().prefix("colophon-").tempdir().expect("a temporary folder");
         let file = |name: &str| folder.path().join(name);
         write(&file("tls.crt"), &file("tls.key"));
@@ -45,6 +53,9 @@ impl Injector {
             ("--ready-file", "ready"),
         ] {
             command.arg(flag).arg(file(name));
+        }
+        if let Some(clients) = clients {
+            command.arg("--client-ca").arg(clients.write(&file("clients.pem")));
         }
         let mut process = Process::start(&mut command, &file("log"));
         let ready = wait_for(PATIENCE, || match process.ended() {

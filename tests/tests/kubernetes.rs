@@ -37,7 +37,7 @@ impl Cluster {
             secret_file(&secret, "tls.crt", chain);
             secret_file(&secret, "tls.key", key);
         };
-        let injector = Injector::start_with(write, &settings);
+        let injector = Injector::start_with(write, &settings, None);
         // No kubelet runs the chart's Pods, and nothing routes cluster addresses: the same name leads to the program here.
         let services = "/api/v1/namespaces/colophon/services";
         server.call("DELETE", &format!("{services}/rel-injector"), &Value::Null);

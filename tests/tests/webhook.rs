@@ -91,6 +91,29 @@ fn an_expired_certificate_is_replaced_without_a_restart() {
 }
 
 #[test]
+fn with_a_client_ca_only_api_servers_are_answered() {
+    let (ca, servers, others) = (Authority::new(), Authority::new(), Authority::new());
+    let injector = Injector::start_for(&ca.issue("webhook"), SETTINGS, &servers);
+    // What a kubelet probes with.
+    let mut probe = connect(&ca, &injector);
+    assert_eq!(probe.get("/readyz").status(), 200);
+    assert_eq!(probe.post("/mutate/enabled", &review(&vllm())).status(), 403);
+    assert_eq!(probe.post("/mutate/required", &review(&vllm())).status(), 403);
+    let shown = ca.client_as(&servers.issue("kube-apiserver"), &[]);
+    let mut server = Session::tls(injector.listen(), shown).expect("a handshake");
+    assert_eq!(answer(&mut server, "/mutate/required", &review(&vllm()))["patchType"], "JSONPatch");
+    for wrong in [others.issue("kube-apiserver"), servers.issue_expired("kube-apiserver")] {
+        // TLS 1.3 clients learn of it with the first answer.
+        let session = Session::tls(injector.listen(), ca.client_as(&wrong, &[]));
+        let answered = session.ok().and_then(|mut session| {
+            let request = session.request("POST", "/mutate/enabled", review(&vllm()));
+            session.open(request).ok()
+        });
+        assert!(answered.is_none(), "{:?}", answered.map(|answer| answer.status()));
+    }
+}
+
+#[test]
 fn manifests_are_printed_and_what_cannot_be_done_has_exit_code_one() {
     let folder = tempfile::tempdir().unwrap();
     let (manifest, settings) = (folder.path().join("pod.yaml"), folder.path().join("settings.yaml"));
