@@ -1,6 +1,7 @@
-//! The operator's side: health, readiness, metrics and timestamps on demand, on an address of their own.
+//! The operator's side: health, readiness, metrics, timestamps and CPU profiles on demand, on an address of their own.
 
 use crate::app::App;
+use crate::profile::{self, Profiler};
 use crate::proofs::api;
 use crate::{bypass, erase, health, status};
 use bytes::Bytes;
@@ -13,37 +14,89 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// An admin request has to be whole within this time.
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves until `stop`. `token` permits to erase and to break the glass.
-pub async fn serve(app: Arc<App>, listener: TcpListener, token: Arc<str>, stop: CancellationToken) {
+/// Connections served at once.
+const CONNECTIONS: usize = 256;
+
+/// What only the operator's side has.
+pub(crate) struct Operators {
+    /// Permits to erase and to break the glass.
+    pub(crate) token: Arc<str>,
+    /// Who takes CPU profiles.
+    pub(crate) profiler: Profiler,
+}
+
+/// Serves until `stop`.
+pub(crate) async fn serve(
+    app: Arc<App>,
+    listener: TcpListener,
+    operators: Arc<Operators>,
+    stop: CancellationToken,
+) {
+    let tasks = app.tasks.clone();
+    let answer = move |from, request| {
+        let (app, operators) = (app.clone(), operators.clone());
+        async move { answer(&app, &operators, from, request).await }
+    };
+    connections(&tasks, listener, CONNECTIONS, Duration::MAX, stop, answer).await;
+}
+
+/// Serves connections until `stop`, `most` at once: whoever scrapes in a storm waits in the listen queue. A connection has `life`,
+/// however many requests it makes.
+pub(crate) async fn connections<F, A>(
+    tasks: &TaskTracker,
+    listener: TcpListener,
+    most: usize,
+    life: Duration,
+    stop: CancellationToken,
+    answer: F,
+) where
+    F: Fn(IpAddr, Request<Incoming>) -> A + Clone + Send + 'static,
+    A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(most));
     loop {
-        let Some(stream) = next_connection(&listener, "an admin connection", &stop).await else { return };
-        let (served, token, stop) = (app.clone(), token.clone(), stop.clone());
-        app.tasks.spawn(async move {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Some(stream) = next_connection(&listener, "a connection of an operator", &stop).await else {
+            return;
+        };
+        let Ok(from) = stream.peer_addr() else { continue };
+        let (answer, stop) = (answer.clone(), stop.clone());
+        tasks.spawn(async move {
             let service = service_fn(move |request| {
-                let (app, token) = (served.clone(), token.clone());
-                async move { Ok::<_, Infallible>(answer(&app, &token, request).await) }
+                let answered = answer(from.ip(), request);
+                async move { Ok::<_, Infallible>(answered.await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEADER_TIMEOUT)
                 .serve_connection(TokioIo::new(stream), service);
             tokio::select! {
-                _ = connection => {}
+                _ = tokio::time::timeout(life, connection) => {}
                 () = stop.cancelled() => {}
             }
+            drop(place);
         });
     }
 }
 
-async fn answer(app: &App, token: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(
+    app: &App,
+    operators: &Operators,
+    from: IpAddr,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    let token = &operators.token;
     if request.method() == Method::POST && request.uri().path() == "/erase" {
         let answer = erase::answer(&app.ledger, token, request).await;
         if answer.status() == StatusCode::OK
@@ -64,6 +117,9 @@ async fn answer(app: &App, token: &str, request: Request<Incoming>) -> Response<
     if request.uri().path() == "/timestamp" {
         return timestamp(app, request.method()).await;
     }
+    if request.uri().path() == profile::PATH {
+        return operators.profiler.answer(from, &request).await;
+    }
     if request.uri().path() == "/statusz" && health::is_read(request.method()) {
         return status::answer(app);
     }
@@ -72,7 +128,9 @@ async fn answer(app: &App, token: &str, request: Request<Incoming>) -> Response<
     }
     let known = health::of(app, request.uri().path()).await;
     known.unwrap_or_else(|| {
-        text(StatusCode::NOT_FOUND, "served here: /livez /readyz /metrics /statusz, and POST /timestamp\n")
+        let served =
+            "served here: /livez /readyz /metrics /statusz /debug/pprof/profile, and POST /timestamp\n";
+        text(StatusCode::NOT_FOUND, served)
     })
 }
 

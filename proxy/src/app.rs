@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use crate::model::identity::Identity;
 use crate::proofs::Proving;
 use crate::stamp::LogValue;
+use crate::telemetry::collector::Collector;
 use crate::telemetry::traces::Traces;
 use arc_swap::ArcSwap;
 use colophon_ledger::{Ledger, SignedHead};
@@ -64,6 +65,8 @@ pub struct App {
 /// What is there to be watched, or watches, beside the exchanges.
 #[derive(Default)]
 pub struct Watched {
+    /// Who is sent spans and metrics.
+    pub collector: Option<Collector>,
     /// Who is sent spans.
     pub traces: Option<Arc<Traces>>,
     /// The listener's certificate.

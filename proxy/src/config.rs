@@ -8,6 +8,7 @@ use colophon_signer::note::VerifierKey;
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 /// How often batches are closed on a local disk.
@@ -18,6 +19,9 @@ const BATCH_EVERY_BUCKET: Duration = Duration::from_secs(10);
 
 /// Records of a batch at most: with their openings they take some 30 MB while they wait and are logged.
 const BATCH_MAX_RECORDS: usize = 16_384;
+
+/// How often metrics are sent, as OpenTelemetry has it.
+const METRICS_EVERY: Duration = Duration::from_secs(60);
 
 /// Longest origin of a new log, in bytes: it stands in every answer.
 const MAX_ORIGIN: usize = 200;
@@ -196,11 +200,11 @@ fn probe_path(path: &str) -> Result<String, String> {
     }
 }
 
-/// Where spans are sent.
+/// Where spans and metrics are sent.
 #[derive(Clone, Debug, Args)]
 pub struct OtlpOptions {
-    /// URL of an OpenTelemetry collector (OTLP over HTTP, protobuf) that gets a span an exchange, without content.
-    /// OTEL_EXPORTER_OTLP_ENDPOINT says the same, and OTEL_EXPORTER_OTLP_HEADERS is sent along
+    /// URL of an OpenTelemetry collector (OTLP over HTTP, protobuf) that gets a span an exchange, without content, and the
+    /// metrics. OTEL_EXPORTER_OTLP_ENDPOINT says the same, and OTEL_EXPORTER_OTLP_HEADERS is sent along
     #[arg(id = "otlp_endpoint", long = "otlp-endpoint", env = "COLOPHON_OTLP_ENDPOINT", value_name = "URL")]
     pub endpoint: Option<String>,
     /// How many of the traces that begin here are sent, 0 to 1; of others, whoever began them has decided
@@ -213,16 +217,52 @@ pub struct OtlpOptions {
         value_parser = share
     )]
     pub sample: f64,
+    /// How often metrics are sent, or `never`. OTEL_METRIC_EXPORT_INTERVAL says the same in milliseconds [default: 60s]
+    #[arg(
+        id = "otlp_metrics_every",
+        long = "otlp-metrics-every",
+        env = "COLOPHON_OTLP_METRICS_EVERY",
+        value_name = "TIME"
+    )]
+    pub metrics_every: Option<Every>,
     /// PEM file of the CAs that may sign the collector's certificate, instead of the system's
     #[arg(id = "otlp_ca", long = "otlp-ca", env = "COLOPHON_OTLP_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 }
 
 impl OtlpOptions {
-    /// Where spans go, if anywhere.
+    /// Where spans and metrics go, if anywhere.
     pub fn endpoint(&self) -> Option<String> {
         let of_all = || std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok();
         self.endpoint.clone().or_else(of_all).filter(|url| !url.is_empty())
+    }
+
+    /// How often metrics are sent, if at all.
+    ///
+    /// # Errors
+    /// The variable of OpenTelemetry is no number of milliseconds.
+    pub fn metrics_every(&self) -> Result<Option<Duration>, String> {
+        const OF_ALL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
+        match (self.metrics_every, std::env::var(OF_ALL)) {
+            (Some(Every(every)), _) => Ok(every),
+            (None, Ok(text)) if !text.is_empty() => {
+                duration(&format!("{text}ms")).map(Some).map_err(|error| format!("{OF_ALL}: {error}"))
+            }
+            _ => Ok(Some(METRICS_EVERY)),
+        }
+    }
+}
+
+/// A time between two, or none where it says `never`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Every(Option<Duration>);
+
+impl FromStr for Every {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Every, String> {
+        let every = (text != "never").then(|| duration(text)).transpose();
+        every.map(Every)
     }
 }
 

@@ -1,25 +1,20 @@
 //! What a cluster's probes and scrapers may see: `/livez`, `/readyz`, `/metrics`, and whether the upstream answers. On an
 //! address of its own (`--health`), so that nothing else of the operator's side is reachable with it.
 
-use crate::admin::{HEADER_TIMEOUT, text};
+use crate::admin::{connections, text};
 use crate::app::App;
 use crate::request_body::RequestBody;
 use bytes::Bytes;
-use colophon_listen::next_connection;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// Connections served at once; whoever scrapes in a storm waits in the listen queue.
+/// Connections served at once.
 const CONNECTIONS: usize = 64;
 /// A connection has so long, however many requests it makes.
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);
@@ -35,27 +30,12 @@ pub(crate) async fn serve(
     paths: Arc<[String]>,
     stop: CancellationToken,
 ) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Some(stream) = next_connection(&listener, "a health connection", &stop).await else { return };
-        let (served, paths, stop) = (app.clone(), paths.clone(), stop.clone());
-        app.tasks.spawn(async move {
-            let service = service_fn(move |request| {
-                let (app, paths) = (served.clone(), paths.clone());
-                async move { Ok::<_, Infallible>(answer(&app, &paths, request).await) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::select! {
-                _ = tokio::time::timeout(CONNECTION_LIFE, connection) => {}
-                () = stop.cancelled() => {}
-            }
-            drop(place);
-        });
-    }
+    let tasks = app.tasks.clone();
+    let answer = move |_, request| {
+        let (app, paths) = (app.clone(), paths.clone());
+        async move { answer(&app, &paths, request).await }
+    };
+    connections(&tasks, listener, CONNECTIONS, CONNECTION_LIFE, stop, answer).await;
 }
 
 async fn answer(app: &App, paths: &[String], request: Request<Incoming>) -> Response<Full<Bytes>> {

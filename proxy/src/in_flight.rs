@@ -187,7 +187,7 @@ impl InFlight {
         let Some(error) = error else { return Ok(()) };
         self.degraded = true;
         self.app.metrics.degraded.inc();
-        tracing::warn!(%error, id = self.facts.id_text, "no WAL frame for this exchange: it counts as degraded");
+        tracing::warn!(%error, record = self.facts.id_text, "no WAL frame for this exchange: it counts as degraded");
         match self.facts.decision.failure_policy {
             FailurePolicy::Fail => Err(NotKept(error.to_string())),
             FailurePolicy::Ignore => Ok(()),
@@ -455,6 +455,16 @@ impl InFlight {
             told: &told,
         };
         app.metrics.gen_ai.ended(&ended);
+        // Off unless `--log` names it: a line an exchange costs more than the exchange.
+        tracing::debug!(
+            target: "colophon::ended",
+            record = facts.id_text,
+            level = self.level.as_str(),
+            outcome = outcome.as_str(),
+            rule = %facts.decision.rule,
+            status = self.head.as_ref().map_or(0, |head| head.status),
+            "an exchange ended"
+        );
         if let Some(traces) = &app.traces {
             traces.ended(facts, self.level, self.head.as_ref().map_or(0, |head| head.status), &ended);
         }
@@ -485,7 +495,7 @@ impl InFlight {
             return Err(NotKept(error.to_string()));
         }
         self.app.metrics.degraded.inc();
-        tracing::warn!(%error, id = self.facts.id_text, "no WAL frame for this record: it counts as degraded");
+        tracing::warn!(%error, record = self.facts.id_text, "no WAL frame for this record: it counts as degraded");
         let kept = self.app.ledger.finish_degraded(ticket, done);
         kept.map_err(|unfinished| NotKept(unfinished.error.to_string()))
     }
@@ -499,7 +509,7 @@ impl Drop for InFlight {
         let stopped = self.app.kill.is_cancelled();
         let ending = if stopped { Ending::Stopped } else { Ending::Cancelled };
         if let Err(error) = self.close_stream(ending) {
-            tracing::error!(%error, id = self.facts.id_text, "the record of an aborted exchange is lost");
+            tracing::error!(%error, record = self.facts.id_text, "the record of an aborted exchange is lost");
         }
     }
 }

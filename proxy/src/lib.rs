@@ -36,6 +36,7 @@ mod pointers;
 pub mod policy_files;
 pub mod post;
 pub mod problem;
+mod profile;
 pub mod proofs;
 pub mod reload;
 pub mod request_body;

@@ -115,8 +115,8 @@ impl Metrics {
         let help = "1 while records name a model certificate";
         registry.register("model_certified", help, model_certified.clone());
         evidence.register(&mut registry);
-        if let Some(traces) = &watched.traces {
-            traces.register(&mut registry);
+        if let Some(collector) = &watched.collector {
+            collector.register(&mut registry);
         }
         if let Some(certificate) = watched.certificate.clone() {
             registry.register_collector(Box::new(CertificateCollector(certificate)));

@@ -1,5 +1,6 @@
 //! One life of the proxy: build, run, drain.
 
+use crate::admin::Operators;
 use crate::app::{App, Watched};
 use crate::attestation::Attesting;
 use crate::attested::Enforcing;
@@ -17,8 +18,11 @@ use crate::log_client::LogClient;
 use crate::model::identity::Follower;
 use crate::policy_files::PolicyFiles;
 use crate::post::HttpPost;
+use crate::profile::Profiler;
 use crate::proofs::{ProofOptions, Provers, Proving};
 use crate::reload::PolicyFile;
+use crate::telemetry::collector::Collector;
+use crate::telemetry::pushing::Pushing;
 use crate::telemetry::traces::Traces;
 use crate::{accept, admin, health};
 use anyhow::Context as _;
@@ -119,6 +123,8 @@ pub struct Running {
     callers: Arc<Notify>,
     model: Arc<Notify>,
     drain_timeout: Duration,
+    pushing: Option<Arc<Pushing>>,
+    operators: Arc<Operators>,
 }
 
 /// Builds everything and starts to listen.
@@ -188,7 +194,12 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let (ledger, keeper) = opened?;
     // Whoever has the lock writes it: it is always of the process that runs.
     let access = Access::create(&options.ledger.data, admin_listener.local_addr()?)?;
-    let traces = Traces::start(&options.otlp, &ledger.shard().name)?.map(Arc::new);
+    let profiler = Profiler::new(options.ledger.data.join("profile"));
+    let operators = Arc::new(Operators { token: access.token.into(), profiler });
+    let collector = Collector::named(&options.otlp, &ledger.shard().name)?;
+    let start = |collector| Traces::start(collector, options.otlp.sample).map(Arc::new);
+    let traces = collector.clone().map(start).transpose()?;
+    let pushing = pushing(&options.otlp, collector.clone())?;
     let app = App::new(
         ledger,
         in_force,
@@ -201,7 +212,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         enforcing,
         attesting,
         proving.clone(),
-        Watched { traces, certificate: certificate.clone() },
+        Watched { collector, traces, certificate: certificate.clone() },
     );
     let (stop, admin_stop) = (CancellationToken::new(), CancellationToken::new());
     let running = Running {
@@ -216,6 +227,8 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         callers: Arc::new(Notify::new()),
         model: Arc::new(Notify::new()),
         drain_timeout: options.drain_timeout,
+        pushing: pushing.clone(),
+        operators: operators.clone(),
         app: app.clone(),
     };
     if let Some(model) = &model {
@@ -223,13 +236,17 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         model.begin(&app).await;
     }
     app.tasks.spawn(accept::accept(app.clone(), listener, acceptor, stop.clone()));
-    app.tasks.spawn(admin::serve(app.clone(), admin_listener, access.token.into(), admin_stop.clone()));
+    app.tasks.spawn(admin::serve(app.clone(), admin_listener, operators, admin_stop.clone()));
     if let Some(listener) = health_listener {
         let paths = options.listen.probe_paths.clone().into();
         app.tasks.spawn(health::serve(app.clone(), listener, paths, admin_stop));
     }
     if let Some(proving) = &proving {
         proving.begin(&app, &stop);
+    }
+    if let Some(pushing) = pushing {
+        let (served, stop) = (app.clone(), stop.clone());
+        app.tasks.spawn(async move { pushing.follow(&served, stop).await });
     }
     if let Some(certificate) = certificate {
         app.tasks.spawn(certificate.follow(stop.clone()));
@@ -287,13 +304,29 @@ impl Running {
             self.app.kill.cancel();
             self.app.tasks.wait().await;
         }
+        self.operators.profiler.clean();
         let closed = self.keeper.close().await;
         // After the records, of which none may be lost.
-        if let Some(traces) = &self.app.traces {
-            traces.drain().await;
-        }
+        let spans = async {
+            if let Some(traces) = &self.app.traces {
+                traces.drain().await;
+            }
+        };
+        let metrics = async {
+            if let Some(pushing) = &self.pushing {
+                pushing.drain(&self.app).await;
+            }
+        };
+        tokio::join!(spans, metrics);
         closed.context("the last batch could not be logged; it is in the WAL and will be at the next start")
     }
+}
+
+/// Who sends metrics to the collector, unless they are never to be sent.
+fn pushing(options: &OtlpOptions, collector: Option<Collector>) -> anyhow::Result<Option<Arc<Pushing>>> {
+    let Some(collector) = collector else { return Ok(None) };
+    let every = options.metrics_every().map_err(anyhow::Error::msg)?;
+    every.map(|every| Pushing::new(collector, every).map(Arc::new)).transpose()
 }
 
 pub(crate) fn write_ready(

@@ -1,8 +1,11 @@
 //! What those who watch are told of an exchange that ended: Prometheus always, an OpenTelemetry collector where one is named.
 //! Never what was asked or answered.
 
+pub mod collector;
+mod exposition;
 pub mod gen_ai;
 pub mod meters;
+pub mod pushing;
 pub mod traces;
 
 use colophon_policies::Api;

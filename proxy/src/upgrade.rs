@@ -87,7 +87,7 @@ pub fn switch(mut flight: Box<InFlight>, answer: Answer, client: Client) -> Resp
         flight.upgraded(upgrade, realtime.then(|| (asked.finish(), said.answer)));
         // The tunnel is closed already: nothing is left that durability could hold back.
         if let Err(error) = flight.close_stream(ending) {
-            tracing::error!(%error, id = flight.facts.id_text, "the record of an upgraded connection is lost");
+            tracing::error!(%error, record = flight.facts.id_text, "the record of an upgraded connection is lost");
         }
     });
     Response::from_parts(parts, ResponseBody::whole(Bytes::new()))

@@ -19,6 +19,7 @@ pub mod llama;
 pub mod log;
 pub mod models;
 pub mod openmetrics;
+pub mod otel;
 pub mod paths;
 pub mod pod;
 pub mod power;

@@ -93,3 +93,26 @@ fn a_storm_of_scrapes_keeps_nobody_from_an_answer() {
     drop(silent);
     assert_eq!(get(health, "/livez").status(), 200);
 }
+
+/// The operator's side has its bound, too, and what waits there holds no exchange up.
+#[test]
+fn a_storm_on_the_admin_side_keeps_nobody_from_an_answer() {
+    let upstream = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}");
+    let (colophon, health) = start(&upstream);
+    let silent: Vec<_> = (0..400).map(|_| Client::connect(colophon.admin())).collect();
+    let admin = colophon.admin();
+    let scraping: Vec<_> =
+        (0..32).map(|_| std::thread::spawn(move || get(admin, "/metrics").status())).collect();
+    for _ in 0..20 {
+        assert_eq!(post(colophon.listen(), "/v1/chat/completions", "{}").status(), 200);
+    }
+    assert_eq!(get(health, "/livez").status(), 200, "probes have a place of their own");
+    let metrics = get(health, "/metrics").text();
+    assert!(metrics.contains("colophon_ledger_lost_total 0\n"), "{metrics}");
+    let open = fs::read_dir(format!("/proc/{}/fd", colophon.process_id())).expect("its files").count();
+    assert!(open < 350, "{open} files: connections are taken without bound");
+    drop(silent);
+    for scrape in scraping {
+        assert_eq!(scrape.join().expect("a thread"), 200, "those who waited are answered");
+    }
+}

@@ -1,16 +1,13 @@
 //! Spans to an OpenTelemetry collector: one an exchange, without content, and never at the exchange's cost.
 
-use std::fs;
-use std::net::TcpStream;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
 use colophon_receipt::level::Outcome;
 use colophon_tests::client::{post_bytes, send};
 use colophon_tests::colophon::Colophon;
-use colophon_tests::process::{self, Process};
+use colophon_tests::otel::{self, Collector};
 use colophon_tests::upstream::Upstream;
-use colophon_tests::{PATIENCE, paths, wait_for};
+use colophon_tests::{PATIENCE, wait_for};
 use serde_json::Value;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -34,24 +31,9 @@ fn ask(colophon: &Colophon, headers: &str, body: &str) -> u16 {
     send(colophon.listen(), &post_bytes(CHAT, &format!("Connection: close\r\n{headers}"), body)).status()
 }
 
-/// What the collector got, read by OpenTelemetry's own definitions for Python.
-fn spans(collector: &Upstream) -> Vec<Value> {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = Command::new(paths::python());
-    command.arg(paths::tests("checkers").join("spans.py"));
-    for (number, request) in collector.received().iter().enumerate() {
-        assert_eq!((request.method(), request.target()), ("POST", "/v1/traces"));
-        assert_eq!(request.header("content-type"), Some("application/x-protobuf"));
-        let bytes = String::from_utf8_lossy(&request.body);
-        assert!(!bytes.contains("secret"), "content in a span");
-        let path = folder.path().join(number.to_string());
-        fs::write(&path, &request.body).unwrap();
-        command.arg(path);
-    }
-    let output = process::run(&mut command, PATIENCE);
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
-    serde_json::from_slice(&output.stdout).unwrap()
+/// Requests to the collector that it took, or not.
+fn requests(colophon: &Colophon, how: &str, signal: &str) -> Option<f64> {
+    colophon.metric(&format!("colophon_otlp_{how}_total{{signal=\"{signal}\"}}"))
 }
 
 #[test]
@@ -71,7 +53,7 @@ fn each_exchange_is_a_span_without_content() {
     colophon.until_ended_as(Outcome::UpstreamError, 1);
     // What waits is sent at the end.
     assert!(colophon.stop().success());
-    let spans = spans(&collector);
+    let spans = otel::read(&collector, "/v1/traces", "spans.py");
     assert_eq!(spans.len(), 2, "{spans:#?}");
     let (good, bad) = (&spans[0], &spans[1]);
     assert_eq!(good["trace"], "0af7651916cd43dd8448eb211c80319c");
@@ -101,38 +83,21 @@ fn each_exchange_is_a_span_without_content() {
     assert_eq!(bad["attributes"]["error.type"], "404");
 }
 
-/// OpenTelemetry's own collector takes the spans, and reads in them what was meant.
+/// OpenTelemetry's own collector takes spans and metrics, and reads in them what was meant.
 #[test]
 fn the_collector_itself_understands_them() {
-    let Some(program) = paths::installed("otelcol/otelcol") else {
-        eprintln!("skipped: no OpenTelemetry collector (cargo xtask test --full)");
-        return;
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let config = folder.path().join("config.yaml");
-    let address = process::free_address();
-    let text = format!(
-        "receivers: {{otlp: {{protocols: {{http: {{endpoint: \"{address}\"}}}}}}}}\n\
-         exporters: {{debug: {{verbosity: detailed}}}}\n\
-         service:\n  telemetry: {{metrics: {{level: none}}}}\n  \
-           pipelines: {{traces: {{receivers: [otlp], exporters: [debug]}}}}\n"
-    );
-    fs::write(&config, text).unwrap();
-    let mut command = Command::new(program);
-    command.arg(format!("--config=file:{}", config.display()));
-    let collector = Process::start(&mut command, &folder.path().join("log"));
-    let ready = wait_for(PATIENCE, || TcpStream::connect(address).ok());
-    assert!(ready.is_some(), "{}", collector.log());
+    let Some(collector) = Collector::start() else { return };
     let model = model();
     let mut colophon = Colophon::start(&model.url(), |options| {
-        options.sign_all().arg(&["--otlp-endpoint", &format!("http://{address}")]);
+        options.sign_all().arg(&["--otlp-endpoint", &collector.url(), "--otlp-metrics-every", "300ms"]);
     });
     assert_eq!(ask(&colophon, &format!("traceparent: {SAMPLED}\r\n"), ASKED), 200);
-    let sent = || colophon.metric("colophon_otlp_requests_total").filter(|taken| *taken > 0.0);
-    assert!(wait_for(PATIENCE, sent).is_some(), "{}", collector.log());
+    for signal in ["traces", "metrics"] {
+        let sent = || requests(&colophon, "requests", signal).filter(|taken| *taken > 0.0);
+        assert!(wait_for(PATIENCE, sent).is_some(), "no {signal}: {}", collector.log());
+    }
     assert!(colophon.stop().success());
-    let told = |what: &str| wait_for(PATIENCE, || collector.log().contains(what).then_some(()));
-    for expected in [
+    collector.expect(&[
         "Trace ID       : 0af7651916cd43dd8448eb211c80319c",
         "Parent ID      : b7ad6b7169203331",
         "Name           : chat m",
@@ -142,9 +107,13 @@ fn the_collector_itself_understands_them() {
         "gen_ai.response.finish_reasons: Slice([\"stop\"])",
         "colophon.level: Str(sign)",
         "service.name: Str(colophon)",
-    ] {
-        assert!(told(expected).is_some(), "no {expected:?} in {}", collector.log());
-    }
+        "-> Name: colophon.exchanges",
+        "-> Name: gen_ai.server.request.duration",
+        "-> Unit: s",
+        "-> DataType: Histogram",
+        "-> AggregationTemporality: Cumulative",
+        "-> gen_ai.response.model: Str(m-1)",
+    ]);
     assert!(!collector.log().contains("secret"), "content in a span");
 }
 
@@ -158,19 +127,24 @@ fn a_collector_that_hangs_is_down_or_refuses_costs_nobody_anything() {
     for collector in [hanging.url(), refusing.url(), "http://127.0.0.1:9".into()] {
         let model = model();
         let mut colophon = Colophon::start(&model.url(), |options| {
-            options.sign_all().arg(&["--otlp-endpoint", &collector]);
+            options.sign_all().arg(&["--otlp-endpoint", &collector, "--otlp-metrics-every", "50ms"]);
         });
         for _ in 0..20 {
             assert_eq!(ask(&colophon, "", ASKED), 200);
         }
         colophon.until_ended_as(Outcome::Complete, 20);
-        let failed = || colophon.metric("colophon_otlp_failed_total").filter(|failed| *failed > 0.0);
-        // One that hangs is given up after 10 s.
-        assert!(wait_for(PATIENCE, failed).is_some(), "{collector}: nobody is told");
+        for signal in ["traces", "metrics"] {
+            let failed = || requests(&colophon, "failed", signal).filter(|failed| *failed > 0.0);
+            // One that hangs is given up after 10 s.
+            assert!(wait_for(PATIENCE, failed).is_some(), "{collector}: nobody is told of {signal}");
+        }
         assert_eq!(colophon.metric("colophon_ledger_lost_total"), Some(0.0));
         let begun = Instant::now();
         assert_eq!(ask(&colophon, "", ASKED), 200);
         assert!(colophon.stop().success());
         assert!(begun.elapsed() < Duration::from_secs(12), "{collector}: {:?}", begun.elapsed());
     }
+    // However often metrics are due, one request is under way: in those seconds 200 were.
+    let metrics = hanging.received().iter().filter(|request| request.target() == "/v1/metrics").count();
+    assert!((1..=8).contains(&metrics), "{metrics}");
 }

@@ -4,7 +4,7 @@ use super::Ledger;
 use crate::shard::Shard;
 use crate::wal::{Queued, WalError};
 use colophon_receipt::Level;
-use colophon_receipt::record::{FieldSet, Record, RecordId};
+use colophon_receipt::record::{FieldSet, Record, RecordId, id_text};
 use colophon_signer::httpsig::KeptSignature;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -90,7 +90,7 @@ impl Drop for Ticket {
         if !self.settled {
             self.ledger.lose(&self.id, self.stamp, self.rule.as_deref());
             tracing::error!(
-                id = hex::encode(self.id),
+                record = id_text(&self.id),
                 "LOST RECORD: an accepted exchange was dropped without a record; it counts as lost"
             );
         }
@@ -169,10 +169,10 @@ impl Drop for Finishing {
         if let Err(unfinished) = self.settle() {
             let Unfinished { error, ticket, done } = *unfinished;
             let ledger = ticket.ledger.clone();
-            let id = hex::encode(ticket.id);
-            tracing::warn!(%error, id, "no WAL frame for this record: it counts as degraded");
+            let record = id_text(&ticket.id);
+            tracing::warn!(%error, record, "no WAL frame for this record: it counts as degraded");
             if let Err(unfinished) = ledger.finish_degraded(ticket, done) {
-                tracing::error!(error = %unfinished.error, id, "the record is lost");
+                tracing::error!(error = %unfinished.error, record, "the record is lost");
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use colophon_policies::Api;
 
-/// Attributes of a span; where a metric has one of them, with `_` for `.`.
+/// Attributes of spans and metrics.
 pub mod attribute {
     #![allow(missing_docs, reason = "each is named by its value")]
 
@@ -14,6 +14,7 @@ pub mod attribute {
     pub const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
     pub const INPUT_TOKENS: &str = "gen_ai.usage.input_tokens";
     pub const OUTPUT_TOKENS: &str = "gen_ai.usage.output_tokens";
+    pub const TOKEN_TYPE: &str = "gen_ai.token.type";
     pub const ERROR_TYPE: &str = "error.type";
     pub const METHOD: &str = "http.request.method";
     pub const STATUS: &str = "http.response.status_code";
@@ -41,6 +42,57 @@ pub fn operation(api: Api) -> Option<&'static str> {
         Api::Rerank | Api::Score | Api::Classify | Api::Audio | Api::Realtime => Some(api.as_str()),
         Api::Tokenize | Api::Models | Api::Health | Api::Admin | Api::ModelChange | Api::Unknown => None,
     }
+}
+
+/// A name as Prometheus has it, and as it is by the conventions.
+pub struct Named {
+    /// With `_` for `.`; of a metric with its unit at the end.
+    pub scraped: &'static str,
+    /// The conventions' own.
+    pub name: &'static str,
+    /// The conventions' unit; none of a label.
+    pub unit: &'static str,
+}
+
+/// Time of a whole answer.
+pub const REQUEST_DURATION: Named = Named {
+    scraped: "gen_ai_server_request_duration_seconds",
+    name: "gen_ai.server.request.duration",
+    unit: "s",
+};
+/// Time to a stream's first byte.
+pub const TIME_TO_FIRST_TOKEN: Named = Named {
+    scraped: "gen_ai_server_time_to_first_token_seconds",
+    name: "gen_ai.server.time_to_first_token",
+    unit: "s",
+};
+/// Time of each later token.
+pub const TIME_PER_OUTPUT_TOKEN: Named = Named {
+    scraped: "gen_ai_server_time_per_output_token_seconds",
+    name: "gen_ai.server.time_per_output_token",
+    unit: "s",
+};
+/// Tokens.
+pub const TOKEN_USAGE: Named =
+    Named { scraped: "gen_ai_client_token_usage", name: "gen_ai.client.token.usage", unit: "{token}" };
+/// All metrics of the conventions.
+pub const METRICS: [Named; 4] = [REQUEST_DURATION, TIME_TO_FIRST_TOKEN, TIME_PER_OUTPUT_TOKEN, TOKEN_USAGE];
+
+/// What is done.
+pub const OPERATION_LABEL: Named = label("gen_ai_operation_name", attribute::OPERATION);
+/// By whom.
+pub const PROVIDER_LABEL: Named = label("gen_ai_provider_name", attribute::PROVIDER);
+/// The model that answers.
+pub const MODEL_LABEL: Named = label("gen_ai_response_model", attribute::RESPONSE_MODEL);
+/// Prompt or answer.
+pub const TOKEN_TYPE_LABEL: Named = label("gen_ai_token_type", attribute::TOKEN_TYPE);
+/// How it failed.
+pub const ERROR_LABEL: Named = label("error_type", attribute::ERROR_TYPE);
+/// All labels of these metrics.
+pub const LABELS: [Named; 5] = [OPERATION_LABEL, PROVIDER_LABEL, MODEL_LABEL, TOKEN_TYPE_LABEL, ERROR_LABEL];
+
+const fn label(scraped: &'static str, name: &'static str) -> Named {
+    Named { scraped, name, unit: "" }
 }
 
 /// Upper bounds of `gen_ai.server.request.duration`, seconds.

@@ -51,29 +51,25 @@ impl Meters {
             tokens: Family::new_with_constructor(|| Histogram::new(gen_ai::TOKENS)),
             series: RwLock::default(),
         };
-        for (name, help, family) in [
+        for (named, help, family) in [
             (
-                "gen_ai_server_request_duration_seconds",
+                gen_ai::REQUEST_DURATION,
                 "Time from a request's head to the end of its answer",
                 &meters.duration,
             ),
             (
-                "gen_ai_server_time_to_first_token_seconds",
+                gen_ai::TIME_TO_FIRST_TOKEN,
                 "Time from a request's head to the first byte of a stream",
                 &meters.first_token,
             ),
             (
-                "gen_ai_server_time_per_output_token_seconds",
+                gen_ai::TIME_PER_OUTPUT_TOKEN,
                 "Time of a stream after its first byte, for each token after the first",
                 &meters.each_token,
             ),
-            (
-                "gen_ai_client_token_usage",
-                "Tokens of prompt and answer, as the server counts them",
-                &meters.tokens,
-            ),
+            (gen_ai::TOKEN_USAGE, "Tokens of prompt and answer, as the server counts them", &meters.tokens),
         ] {
-            registry.register(name, help, family.clone());
+            registry.register(named.scraped, help, family.clone());
         }
         meters
     }
@@ -83,7 +79,8 @@ impl Meters {
         let Some(operation) = gen_ai::operation(ended.api) else { return };
         let series = self.series(operation, ended.told);
         if let Some(durations) = series.durations.get(ended.outcome.code() as usize) {
-            let error = (ended.outcome != Outcome::Complete).then(|| ("error_type", ended.outcome.as_str()));
+            let error = (ended.outcome != Outcome::Complete)
+                .then(|| (gen_ai::ERROR_LABEL.scraped, ended.outcome.as_str()));
             let time = seconds(ended.received_at, ended.completed);
             series.observe(durations, &self.duration, error, time);
         }
@@ -95,7 +92,12 @@ impl Meters {
             [(input_tokens, &series.input, "input"), (output_tokens, &series.output, "output")]
         {
             if let Some(tokens) = tokens {
-                series.observe(histogram, &self.tokens, Some(("gen_ai_token_type", kind)), tokens as f64);
+                series.observe(
+                    histogram,
+                    &self.tokens,
+                    Some((gen_ai::TOKEN_TYPE_LABEL.scraped, kind)),
+                    tokens as f64,
+                );
             }
         }
         // Of an answer that came at once nobody saw the first token.
@@ -134,9 +136,9 @@ impl Series {
         let none = OnceLock::new;
         Series {
             labels: vec![
-                ("gen_ai_operation_name", operation.to_owned()),
-                ("gen_ai_provider_name", gen_ai::PROVIDER.to_owned()),
-                ("gen_ai_response_model", model.to_owned()),
+                (gen_ai::OPERATION_LABEL.scraped, operation.to_owned()),
+                (gen_ai::PROVIDER_LABEL.scraped, gen_ai::PROVIDER.to_owned()),
+                (gen_ai::MODEL_LABEL.scraped, model.to_owned()),
             ],
             durations: Default::default(),
             first_token: none(),

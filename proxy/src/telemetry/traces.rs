@@ -1,32 +1,26 @@
 //! Spans to an OpenTelemetry collector, by OTLP over HTTP: one an exchange, made when it has ended. A collector that is down or
 //! slow costs the spans that find no place in a queue of bounded length, and nothing else.
 
+use super::collector::{Collector, FAREWELL, Signal, TIMEOUT, scope};
 use super::gen_ai::{PROVIDER, attribute, operation};
 use super::{Ended, gen_ai};
-use crate::config::OtlpOptions;
 use crate::facts::{Facts, MAX_VALUE};
-use crate::post::{KeptClient, ask, kept_client};
 use async_trait::async_trait;
 use bytes::Bytes;
 use colophon_receipt::Level;
 use http::{Request, Response};
-use http_body_util::Full;
 use opentelemetry::propagation::TextMapPropagator as _;
 use opentelemetry::trace::{Span as _, SpanKind, Status, Tracer as _, TracerProvider as _};
-use opentelemetry::{Array, Context, InstrumentationScope, KeyValue, StringValue, Value};
+use opentelemetry::{Array, Context, KeyValue, StringValue, Value};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
-use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::{
     BatchConfigBuilder, BatchSpanProcessor, Sampler, SdkTracer, SdkTracerProvider,
 };
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::registry::Registry;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::runtime::Handle;
 
 /// Spans that wait to be sent; those that find the queue full are dropped.
 const QUEUE: usize = 4096;
@@ -34,78 +28,40 @@ const QUEUE: usize = 4096;
 const BATCH: usize = 512;
 /// A span waits for others for so long.
 const EVERY: Duration = Duration::from_secs(2);
-/// Longest wait for a connection to the collector, and for its answer.
-const TIMEOUT: Duration = Duration::from_secs(10);
-/// What is sent at the end of the process has so long.
-const FAREWELL: Duration = Duration::from_secs(3);
-/// No answer of a collector is longer.
-const MAX_ANSWER: usize = 64 << 10;
-
 /// Makes spans of exchanges and sends them.
 pub struct Traces {
     provider: SdkTracerProvider,
     tracer: SdkTracer,
     context: TraceContextPropagator,
-    counts: Counts,
-}
-
-/// Requests to the collector.
-#[derive(Clone, Debug, Default)]
-struct Counts {
-    taken: Counter,
-    failed: Counter,
 }
 
 impl Traces {
-    /// Begins to send what is to come, where a collector is named. To be called in a runtime.
+    /// Begins to send what is to come; `sample` is the share of traces that begin here and are sent.
     ///
     /// # Errors
-    /// The collector's URL or the CAs make no sense.
-    pub fn start(options: &OtlpOptions, instance: &str) -> anyhow::Result<Option<Traces>> {
-        let Some(endpoint) = options.endpoint() else { return Ok(None) };
-        let counts = Counts::default();
-        let collector = Collector {
-            client: kept_client(crate::tls::roots_config(options.ca.as_deref())?, TIMEOUT),
-            runtime: Handle::current(),
-            counts: counts.clone(),
-        };
+    /// The collector's URL makes no sense.
+    pub fn start(collector: Collector, sample: f64) -> anyhow::Result<Traces> {
+        let (url, resource) = (collector.url(Signal::Traces), collector.resource().clone());
         let exporter = SpanExporter::builder()
             .with_http()
-            .with_http_client(collector)
-            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+            .with_http_client(Way(collector))
+            .with_endpoint(url)
             .with_timeout(TIMEOUT)
             .build()?;
         let queue = BatchConfigBuilder::default()
             .with_max_queue_size(QUEUE)
             .with_max_export_batch_size(BATCH)
             .with_scheduled_delay(EVERY);
-        let resource = Resource::builder()
-            .with_service_name("colophon")
-            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
-            .with_attribute(KeyValue::new("service.instance.id", instance.to_owned()))
-            .build();
         let provider = SdkTracerProvider::builder()
             .with_span_processor(
                 BatchSpanProcessor::builder(exporter).with_batch_config(queue.build()).build(),
             )
             // Whoever began the trace has decided; a trace that begins here is drawn.
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(options.sample))))
+            .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(sample))))
             .with_resource(resource)
             .build();
-        let scope = InstrumentationScope::builder("colophon").with_version(env!("CARGO_PKG_VERSION")).build();
-        let tracer = provider.tracer_with_scope(scope);
-        Ok(Some(Traces { provider, tracer, context: TraceContextPropagator::new(), counts }))
-    }
-
-    /// Registers what is counted.
-    pub fn register(&self, registry: &mut Registry) {
-        let Counts { taken, failed } = self.counts.clone();
-        registry.register("otlp_requests", "Requests with spans that the collector took", taken);
-        registry.register(
-            "otlp_failed",
-            "Requests with spans that it did not take, or that got no answer",
-            failed,
-        );
+        let tracer = provider.tracer_with_scope(scope());
+        Ok(Traces { provider, tracer, context: TraceContextPropagator::new() })
     }
 
     /// A span of an exchange that ended.
@@ -207,32 +163,13 @@ fn time(micros: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_micros(micros)
 }
 
-/// The way to the collector. The exporter asks from a thread of its own; the request runs in the process's runtime.
+/// The exporter asks from a thread of its own.
 #[derive(Debug)]
-struct Collector {
-    client: KeptClient,
-    runtime: Handle,
-    counts: Counts,
-}
+struct Way(Collector);
 
 #[async_trait]
-impl HttpClient for Collector {
+impl HttpClient for Way {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let (client, request) = (self.client.clone(), request.map(Full::new));
-        let asking = async move { ask(&client, request, TIMEOUT, MAX_ANSWER).await };
-        let done = self.runtime.spawn(asking).await;
-        let answer = done.map_err(HttpError::from).and_then(|answer| answer.map_err(HttpError::from));
-        match &answer {
-            Ok(answer) if answer.status().is_success() => self.counts.taken.inc(),
-            Ok(answer) => {
-                tracing::warn!(status = answer.status().as_u16(), "the collector took no spans");
-                self.counts.failed.inc()
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no spans reached the collector");
-                self.counts.failed.inc()
-            }
-        };
-        answer
+        Ok(self.0.send(Signal::Traces, request).await?)
     }
 }
