@@ -132,9 +132,68 @@ fn every_metric_that_a_rule_or_panel_names_exists() {
         assert!(exists, "{name} is in no exposition");
     }
     // What only some processes have is at least documented.
-    let documented = fs::read_to_string(paths::root().join("docs/OPERATING.md")).unwrap();
+    let documented = operations();
     for name in named.iter().filter(|name| CONDITIONAL.contains(&name.as_str())) {
-        assert!(documented.contains(name.as_str()), "{name} is not in docs/OPERATING.md");
+        assert!(documented.contains(name.as_str()), "{name} is not in docs/OPERATIONS.md");
+    }
+}
+
+fn operations() -> String {
+    fs::read_to_string(paths::root().join("docs/OPERATIONS.md")).unwrap()
+}
+
+/// Whoever is woken finds what it means, and what to do.
+#[test]
+fn every_alert_has_its_section() {
+    let rules = fs::read_to_string(chart("rules/colophon.yaml")).unwrap();
+    let alerts: BTreeSet<_> =
+        rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    assert!(alerts.len() > 15, "{alerts:?}");
+    let operations = operations();
+    let section = operations.split("\n## Alerts").nth(1).unwrap().split("\n## ").next().unwrap();
+    let sections: Vec<_> =
+        section.split("\n### ").skip(1).map(|text| text.split_once('\n').unwrap()).collect();
+    let told: BTreeSet<_> = sections.iter().map(|(name, _)| *name).collect();
+    assert_eq!(told, alerts, "sections and alerts differ");
+    for (name, text) in sections {
+        assert!(text.len() > 120, "{name} says nothing");
+    }
+}
+
+/// What is quoted as said by the program is what it says.
+#[test]
+fn messages_that_are_explained_are_in_the_program() {
+    let mut source = String::new();
+    for folder in ["ledger/src", "proxy/src", "signer/src", "verify/src"] {
+        read(&paths::root().join(folder), &mut source);
+    }
+    // A message may go over several lines of the source.
+    let source = source.replace("\\\n", " ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let operations = operations();
+    let section = operations.split("\n## What to do when").nth(1).unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let mut quoted = 0;
+    for bold in section.split("**").skip(1).step_by(2) {
+        for message in bold.split('"').skip(1).step_by(2).filter(|message| message.contains(' ')) {
+            for part in message.split(['…', '`']).map(str::trim).filter(|part| part.len() > 8) {
+                let part = part.trim_end_matches([':', '.']).replace(" N ", "\u{0}");
+                for part in part.split('\u{0}').map(str::trim) {
+                    quoted += 1;
+                    assert!(source.contains(part), "nothing says {part:?}");
+                }
+            }
+        }
+    }
+    assert!(quoted > 20, "{quoted}");
+}
+
+fn read(folder: &Path, all: &mut String) {
+    for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            read(&entry, all);
+        } else if entry.extension().is_some_and(|ext| ext == "rs") && !entry.ends_with("tests.rs") {
+            all.push_str(&fs::read_to_string(&entry).unwrap());
+        }
     }
 }
 

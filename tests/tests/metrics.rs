@@ -148,7 +148,7 @@ const STREAM: &str = "data: {\"id\":\"c\",\"model\":\"m \\\\ 1\",\"choices\":[{\
 fn what_is_sent_by_otlp_is_what_is_scraped() {
     let collector = Upstream::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n";
-    let model = Upstream::answering(&format!("{head}Content-Length: {}\r\n\r\n{STREAM}", STREAM.len()));
+    let model = Upstream::answering(format!("{head}Content-Length: {}\r\n\r\n{STREAM}", STREAM.len()));
     let mut colophon = Colophon::start(&model.url(), |options| {
         options.sign_all().arg(&["--otlp-endpoint", &collector.url()]);
         for (name, value) in

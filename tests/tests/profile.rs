@@ -63,7 +63,7 @@ fn a_profile_under_load_is_read_by_go_and_costs_no_answer() {
     let output = process::run(&mut pprof, PATIENCE * 4);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(said.contains("Type: cpu") && said.contains("Duration: 2."), "{said}");
+    assert!(said.contains("Type: cpu") && said.contains("Duration: 2"), "{said}");
     for name in ["tokio::runtime", "colophon::exchange"] {
         assert!(said.contains(name), "no {name} in {said}");
     }
