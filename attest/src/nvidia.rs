@@ -1,8 +1,8 @@
 //! Measurement reports of NVIDIA GPUs and NVSwitches: SPDM 1.1 `GET_MEASUREMENTS` and its signed answer (DMTF DSP0274).
 //!
 //! The signature is over request and answer as they came. The key is the one that the device derived for its firmware, and
-//! its certificate names that firmware's digest (FWID), which the report has to repeat: Hopper keeps it under the extension
-//! 2.23.133.5.4.1, Blackwell under 2.23.133.5.4.1.1.
+//! its certificate names that firmware's digest (FWID), which a GPU's report has to repeat: Hopper keeps it under the extension
+//! 2.23.133.5.4.1, Blackwell under 2.23.133.5.4.1.1. An NVSwitch's report names none, so its certificate's counts.
 
 use crate::bytes::{Bytes, shown};
 use crate::verify::Question;
@@ -39,6 +39,7 @@ mod field {
     pub(super) const FWID: u16 = 20;
     pub(super) const PROTECTED_PCIE: u16 = 21;
     pub(super) const SWITCH_PDI: u16 = 22;
+    pub(super) const SWITCH_GPU_PDIS: u16 = 26;
     pub(super) const FEATURE_FLAG: u16 = 36;
 }
 
@@ -184,16 +185,21 @@ pub(crate) fn verify(
         chain::verify(device, &given, &collateral.crls, &roots::nvidia(question.simulated), question.at)?;
     chain::verify_p384(device, parsed.signed, parsed.signature, "the NVIDIA report")?;
     let architecture = Architecture::of(device)?;
-    if parsed.field(field::FWID) != Some(architecture.fwid(device)?) {
-        return Err(Refusal::Identity("the report is of other firmware than its key".into()));
+    let fwid = architecture.fwid(device)?;
+    match parsed.field(field::FWID) {
+        Some(reported) if reported == fwid => {}
+        // No NVSwitch's report repeats it; it is derived into the key all the same.
+        None if architecture == Architecture::Switch => {}
+        _ => return Err(Refusal::Identity("the report is of other firmware than its key".into())),
     }
-    Ok(claims(&parsed, device, architecture, &path, question))
+    Ok(claims(&parsed, device, architecture, fwid, &path, question))
 }
 
 fn claims(
     parsed: &Parsed<'_>,
     device: &Certificate<'_>,
     architecture: Architecture,
+    fwid: &[u8],
     path: &chain::Path,
     question: &Question<'_>,
 ) -> Report {
@@ -208,17 +214,15 @@ fn claims(
     for (index, digest) in &parsed.measurements {
         report.measure(&format!("measurement_{index:02}"), digest);
     }
-    let text = |number| {
-        parsed.field(number).map(|value| shown(value.split(|byte| *byte == 0).next().unwrap_or_default()))
-    };
+    let word = |number| parsed.field(number).map(text);
     let words = [
-        ("driver", text(field::DRIVER_VERSION)),
-        ("vbios", parsed.field(field::VBIOS_VERSION).and_then(vbios)),
-        ("chip_sku", text(field::CHIP_SKU)),
-        ("project", text(field::PROJECT)),
-        ("project_sku", text(field::PROJECT_SKU)),
+        ("driver", word(field::DRIVER_VERSION)),
+        ("vbios", parsed.field(field::VBIOS_VERSION).and_then(|value| vbios(architecture, value))),
+        ("chip_sku", word(field::CHIP_SKU)),
+        ("project", word(field::PROJECT)),
+        ("project_sku", word(field::PROJECT_SKU)),
         ("architecture", Some(architecture.as_str().to_owned())),
-        ("fwid", parsed.field(field::FWID).map(hex::encode)),
+        ("fwid", Some(hex::encode(fwid))),
         ("protected_pcie", parsed.field(field::PROTECTED_PCIE).map(switched)),
         ("feature_flag", parsed.field(field::FEATURE_FLAG).map(feature)),
     ];
@@ -227,7 +231,11 @@ fn claims(
             report.measurements.insert(name.into(), word);
         }
     }
-    let shown = [("board_id", field::BOARD_ID), ("switch_pdi", field::SWITCH_PDI)];
+    let shown = [
+        ("board_id", field::BOARD_ID),
+        ("switch_pdi", field::SWITCH_PDI),
+        ("gpu_pdis", field::SWITCH_GPU_PDIS),
+    ];
     for (name, number) in shown {
         if let Some(value) = parsed.field(number) {
             report.claim(name, hex::encode(value));
@@ -236,26 +244,26 @@ fn claims(
     if let Some(value) = parsed.field(field::NVDEC0_STATUS) {
         report.claim("nvdec0", switched(value));
     }
-    if parsed.field(field::FEATURE_FLAG).is_none() {
+    if platform == Platform::NvidiaGpu && parsed.field(field::FEATURE_FLAG).is_none() {
         report
             .notes
             .push("this driver's report does not say in which confidential mode the device is".into());
     }
-    if architecture == Architecture::Blackwell {
-        report.notes.push("no recorded Blackwell report was at hand when this program was tested".into());
-    }
-    if platform == Platform::NvidiaSwitch {
-        report.notes.push("no recorded NVSwitch report was at hand when this program was tested".into());
-    }
     report
 }
 
-/// `96.00.9F.00.01`, from a little-endian word and the byte behind it.
-fn vbios(value: &[u8]) -> Option<String> {
+/// `96.00.9F.00.01`: of an NVSwitch as text, of a GPU from a little-endian word and the byte behind it.
+fn vbios(architecture: Architecture, value: &[u8]) -> Option<String> {
     match value {
+        _ if architecture == Architecture::Switch => Some(text(value)),
         [d, c, b, a, e, ..] => Some(format!("{a:02X}.{b:02X}.{c:02X}.{d:02X}.{e:02X}")),
         _ => None,
     }
+}
+
+/// Characters up to the first zero.
+fn text(value: &[u8]) -> String {
+    shown(value.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
 fn switched(value: &[u8]) -> String {

@@ -26,6 +26,8 @@ pub struct Faults {
     pub outdated: bool,
     /// The report is about another device or firmware than its key.
     pub other_device: bool,
+    /// An NVIDIA device's report does not name its firmware.
+    pub no_fwid: bool,
 }
 
 /// All the PKIs of one seed.

@@ -11,6 +11,11 @@ fn folder() -> PathBuf {
     )
 }
 
+/// What may be kept in the repository, and is; its `SOURCES` says where it is from.
+fn kept(name: &str) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/recorded")).join(name)
+}
+
 /// The samples in the source of the crate `dcap-qvl`, which cargo has.
 fn sample(name: &str) -> Option<PathBuf> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
@@ -24,7 +29,7 @@ fn sample(name: &str) -> Option<PathBuf> {
 
 /// A recorded file. Where it is missing the test says so, loudly, and has nothing to do.
 pub(crate) fn recorded(name: &str) -> Option<Vec<u8>> {
-    let path = folder().join(name);
+    let path = Some(kept(name)).filter(|path| path.exists()).unwrap_or_else(|| folder().join(name));
     let path = if path.exists() { path } else { sample(name.rsplit('/').next()?).unwrap_or(path) };
     let bytes = std::fs::read(&path).ok();
     if bytes.is_none() {

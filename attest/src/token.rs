@@ -7,9 +7,15 @@ use crate::bytes::shown;
 use crate::report::{Root, Source};
 use crate::verify::Question;
 use crate::{Collateral, Platform, Refusal, Report};
+use base64::Engine as _;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use colophon_receipt::merkle::sha256;
-use jsonwebtoken::jwk::{Jwk, JwkSet};
+use colophon_signer::x509::Certificate;
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
+use rsa::pkcs8::DecodePublicKey as _;
+use rsa::traits::PublicKeyParts as _;
+use rsa::{BoxedUint, RsaPublicKey};
 use serde_json::Value;
 
 const WHAT: &str = "token";
@@ -44,17 +50,13 @@ pub(crate) fn verify(
     if token.len() > MAX_BYTES {
         return Err(malformed(&"longer than 256 KiB"));
     }
-    let keys = collateral
-        .jwks
-        .clone()
-        .ok_or_else(|| Refusal::Collateral("the verifier's keys (a JWK set)".into()))?;
-    let keys: JwkSet =
-        serde_json::from_value(keys).map_err(|error| Refusal::malformed("JWK set", error.to_string()))?;
+    let keys = collateral.jwks.as_ref();
+    let keys = keys.ok_or_else(|| Refusal::Collateral("the verifier's keys (a JWK set)".into()))?;
     let header = decode_header(token).map_err(|error| malformed(&error))?;
     if !ALGORITHMS.contains(&header.alg) {
         return Err(malformed(&"its algorithm is none of public keys"));
     }
-    let key = key(&keys, header.kid.as_deref())?;
+    let key = key(keys, header.kid.as_deref())?;
     let mut validation = Validation::new(header.alg);
     // Times are judged at the question's, not at this machine's; issuers are the policy's.
     validation.validate_exp = false;
@@ -62,7 +64,7 @@ pub(crate) fn verify(
     validation.validate_aud = false;
     validation.required_spec_claims.clear();
     let decoding =
-        DecodingKey::from_jwk(key).map_err(|error| Refusal::malformed("JWK", error.to_string()))?;
+        DecodingKey::from_jwk(&key).map_err(|error| Refusal::malformed("JWK", error.to_string()))?;
     let claims: Value = match decode(token, &decoding, &validation) {
         Ok(token) => token.claims,
         Err(error) => match error.kind() {
@@ -70,17 +72,37 @@ pub(crate) fn verify(
             _ => return Err(malformed(&error)),
         },
     };
-    report(&claims, key, question)
+    report(&claims, &key, question)
 }
 
-/// The key that the token names; without a name there has to be one alone.
-fn key<'a>(keys: &'a JwkSet, kid: Option<&str>) -> Result<&'a Jwk, Refusal> {
-    let found = match (kid, keys.keys.as_slice()) {
-        (Some(kid), _) => keys.find(kid),
+/// The key that the token names; without a name there has to be one alone. What else is in the set may be of any kind.
+fn key(keys: &Value, kid: Option<&str>) -> Result<Jwk, Refusal> {
+    let all = keys.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let found = match (kid, all) {
+        (Some(kid), _) => all.iter().find(|key| key.get("kid").and_then(Value::as_str) == Some(kid)),
         (None, [only]) => Some(only),
         (None, _) => None,
     };
-    found.ok_or_else(|| Refusal::Chain(format!("the JWK set has no key {:?}", kid.unwrap_or_default())))
+    let found = found
+        .ok_or_else(|| Refusal::Chain(format!("the JWK set has no key {:?}", kid.unwrap_or_default())))?;
+    let mut key = found.clone();
+    if key.get("n").is_none() && key.get("kty").and_then(Value::as_str) == Some("RSA") {
+        complete(&mut key)?;
+    }
+    serde_json::from_value(key).map_err(|error| Refusal::malformed("JWK", error.to_string()))
+}
+
+/// Microsoft's sets give RSA keys as certificates alone. The set is the reader's choice, so nothing of these counts but the key.
+fn complete(key: &mut Value) -> Result<(), Refusal> {
+    let wrong = || Refusal::malformed("JWK", "neither a modulus nor a certificate with an RSA key");
+    let first = key.pointer("/x5c/0").and_then(Value::as_str).ok_or_else(wrong)?;
+    let der = BASE64_STANDARD.decode(first).map_err(|_| wrong())?;
+    let certificate = Certificate::parse(&der).map_err(|_| wrong())?;
+    let rsa = RsaPublicKey::from_public_key_der(certificate.spki()).map_err(|_| wrong())?;
+    let number = |number: &BoxedUint| BASE64_URL_SAFE_NO_PAD.encode(number.to_be_bytes_trimmed_vartime());
+    key["n"] = number(rsa.n().as_ref()).into();
+    key["e"] = number(rsa.e()).into();
+    Ok(())
 }
 
 fn report(claims: &Value, key: &Jwk, question: &Question<'_>) -> Result<Report, Refusal> {

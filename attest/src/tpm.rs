@@ -13,6 +13,7 @@ use crate::report::{Root, Source};
 use crate::verify::Question;
 use crate::{Platform, Refusal, Report};
 use colophon_receipt::merkle::sha256;
+use event_log::Replayed;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use p256::pkcs8::DecodePublicKey as _;
 use rsa::{Pkcs1v15Sign, Pss, RsaPublicKey};
@@ -200,8 +201,14 @@ pub(crate) fn claims(quote: &TpmQuote, key: &Key, report: &mut Report) -> Result
         return Err(Refusal::Identity("the PCR values given are not those that were signed".into()));
     }
     if let Some(log) = &quote.event_log {
-        let events = event_log::replay(log, attest.bank, &pcrs)?;
-        report.claim("event_log", format!("{events} events, which lead to the quoted PCRs"));
+        let Replayed { events, untold } = event_log::replay(log, attest.bank, &pcrs)?;
+        report.claim("event_log", format!("{events} events, which lead to the quoted PCRs that they extend"));
+        if !untold.is_empty() {
+            let numbers = untold.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+            report
+                .notes
+                .push(format!("no event leads to the quoted PCRs {numbers}: software extends them later"));
+        }
     }
     report.report_data = Some(attest.qualifying_data.to_vec());
     for (number, digest) in &pcrs {

@@ -71,6 +71,7 @@ pub(super) fn nvidia(
     ];
     let opaque: Vec<u8> = fields
         .iter()
+        .filter(|(number, _)| *number != 20 || !faults.no_fwid)
         .flat_map(|(number, value)| {
             [&number.to_le_bytes(), &(value.len() as u16).to_le_bytes()[..], value].concat()
         })

@@ -54,6 +54,47 @@ fn a_recorded_report_by_a_vlek_is_accepted() {
     assert_eq!(report.tcb["microcode"], 0xd9);
 }
 
+/// In the HCL report of an Azure machine, from byte 32 on.
+fn genoa() -> Option<Evidence> {
+    let mut bundle = crate::evidence::Bundle::read(&recorded("azure/genoa.json")?).unwrap();
+    let Some(Evidence::AzureVtpm { hcl, .. }) = bundle.evidence.pop() else { panic!("not Azure's") };
+    snp(hcl[0x20..0x20 + REPORT_LEN].to_vec(), bundle.collateral.certificates.pop())
+}
+
+#[test]
+fn a_recorded_genoa_report_of_version_3_is_accepted() {
+    let Some(evidence) = genoa() else { return };
+    let report = ask(&evidence).unwrap();
+    assert_eq!((report.source, report.root.name.as_str()), (Source::HardwareProven, "ARK-Genoa"));
+    assert_eq!(report.measurements["product"], "Genoa");
+    assert_eq!(report.claims["report_version"], "3");
+    assert_eq!((report.tcb["bootloader"], report.tcb["snp"], report.tcb["microcode"]), (10, 23, 84));
+    // Nothing of it can be changed: neither what is signed nor the signature.
+    for at in (0..REPORT_LEN).step_by(23) {
+        assert!(ask(&changed(&evidence, |report| report[at] ^= 1 << (at % 8))).is_err(), "{at}");
+    }
+}
+
+/// A key of another line, under its own good root, does not fit the report's CPUID, nor a report that names none.
+#[test]
+fn the_processor_lines_of_report_key_and_root_agree() {
+    let Some(Evidence::SnpReport { report, certificates }) = genoa() else { return };
+    let key = Certificate::parse(&certificates[0]).unwrap();
+    let between: Vec<Vec<u8>> = roots::AMD_BETWEEN.iter().map(|der| der.to_vec()).collect();
+    let between = chain::parse_all(&between).unwrap();
+    let path = |key| chain::verify(key, &between, &[], &roots::amd(None), AT).unwrap();
+    let parsed = Parsed::parse(&report).unwrap();
+    assert_eq!(check_product(&parsed, &key, &path(&key)), Ok(Product::Genoa));
+    let mut milan = report.clone();
+    milan[0x188..0x18a].copy_from_slice(&[0x19, 0x01]);
+    let milan = Parsed::parse(&milan).unwrap();
+    assert_eq!(check_product(&milan, &key, &path(&key)).unwrap_err().code(), "identity");
+    let Some(turin) = recorded("snp/vcek_turin.der") else { return };
+    let turin = Certificate::parse(&turin).unwrap();
+    assert_eq!(check_product(&parsed, &turin, &path(&turin)).unwrap_err().code(), "identity");
+    assert_eq!(check_product(&parsed, &key, &path(&turin)).unwrap_err().code(), "chain");
+}
+
 /// There is no recorded report of Turin: its VCEK's chain is what can be shown.
 #[test]
 fn a_recorded_turin_vcek_leads_to_turins_root() {

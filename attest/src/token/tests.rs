@@ -1,7 +1,6 @@
 use super::*;
-use crate::testing::policy;
+use crate::testing::{policy, recorded};
 use crate::{Evidence, verify as verify_evidence};
-use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use colophon_receipt::level::Level;
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -43,6 +42,56 @@ fn a_token_is_what_its_verifier_says() {
     assert_eq!((report.source, report.highest_level()), (Source::VerifierDerived, Level::Tee));
     assert_eq!(report.nonce, Some(vec![0x5a; 32]));
     assert_eq!(report.measurements["submods.gpu.x-nvidia-gpu-driver-version"], "550.90.07");
+}
+
+/// A token of Microsoft Azure Attestation about an SGX enclave, and its keys as the service publishes them: certificates
+/// without a modulus beside them.
+#[test]
+fn a_recorded_token_of_azure_is_accepted() {
+    let (Some(token), Some(certs)) = (recorded("token/maa_sgx.jwt"), recorded("token/maa_certs.json")) else {
+        return;
+    };
+    let bundle = crate::evidence::Bundle::read(&token).unwrap();
+    let keys = Collateral::read(&certs).unwrap();
+    // 2021-07-01, when it was made.
+    let made = 1_625_170_396;
+    let ask = |evidence: &Evidence, keys: &Collateral, at: u64| crate::testing::judge(evidence, keys, at);
+    let report = ask(&bundle.evidence[0], &keys, made).unwrap();
+    assert_eq!((report.source, report.age.made), (Source::VerifierDerived, Some(made)));
+    assert_eq!(report.claims["iss"], "https://sharedwus.wus.attest.azure.net");
+    assert_eq!(report.measurements["x-ms-attestation-type"], "sgx");
+    assert_eq!(report.measurements["x-ms-sgx-is-debuggable"], "false");
+    assert_eq!(ask(&bundle.evidence[0], &keys, made - 1).unwrap_err().code(), "time");
+    assert_eq!(ask(&bundle.evidence[0], &keys, made + 28_801).unwrap_err().code(), "time");
+
+    let Evidence::Token { token } = &bundle.evidence[0] else { panic!("not a token") };
+    for at in (0..token.len() - 1).step_by(11) {
+        let mut bytes = token.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'A' { b'B' } else { b'A' };
+        let changed = String::from_utf8(bytes).unwrap();
+        assert_ne!(changed, *token);
+        assert!(ask(&Evidence::Token { token: changed }, &keys, made).is_err(), "{at}");
+    }
+    // The key of another name in the same set.
+    let mut set = keys.jwks.clone().unwrap();
+    let names = [set["keys"][0]["kid"].clone(), set["keys"][1]["kid"].clone()];
+    set["keys"][0]["kid"] = names[1].clone();
+    set["keys"][1]["kid"] = names[0].clone();
+    let swapped = Collateral { jwks: Some(set.clone()), ..Collateral::default() };
+    assert_eq!(ask(&bundle.evidence[0], &swapped, made).unwrap_err().code(), "signature");
+    for broken in [json!([]), json!(["AAAA"]), json!("x")] {
+        set["keys"][1]["x5c"] = broken;
+        let broken = Collateral { jwks: Some(set.clone()), ..Collateral::default() };
+        assert_eq!(ask(&bundle.evidence[0], &broken, made).unwrap_err().code(), "malformed");
+    }
+}
+
+/// A key of a kind that this program does not know is no reason to refuse those beside it.
+#[test]
+fn other_keys_in_a_set_do_not_matter() {
+    let mut keys = keys(1);
+    keys.jwks.as_mut().unwrap()["keys"].as_array_mut().unwrap().insert(0, json!({"kty": "AKP", "kid": "pq"}));
+    verify_evidence(&token(1, |_| {}), &keys, &Question { at: AT, ..Question::default() }).unwrap();
 }
 
 #[test]

@@ -15,9 +15,21 @@ const SPECIFICATION: &[u8] = b"Spec ID Event03\0";
 /// PCR 0 may begin with the locality of startup instead of zeros.
 const STARTUP_LOCALITY: &[u8] = b"StartupLocality\0";
 
-/// Replays a log, and checks that it leads to these PCR values. Returns how many events it has. PCRs that were quoted
-/// and that no event extends have to hold zeros, or ones for 17 to 22, which have not been reset.
-pub(super) fn replay(log: &[u8], bank: Hash, quoted: &BTreeMap<u8, Vec<u8>>) -> Result<usize, Refusal> {
+/// PCRs that the firmware itself extends; a log that is whole says what is in them.
+const FIRMWARES: std::ops::RangeInclusive<u8> = 0..=7;
+
+/// What a log showed.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Replayed {
+    /// How many events it has.
+    pub(super) events: usize,
+    /// The quoted PCRs that it says nothing of, and that software extended later (Linux's integrity measurements, for one).
+    pub(super) untold: Vec<u8>,
+}
+
+/// Replays a log, and checks that it leads to these PCR values: to all of the firmware's, and to all others that it has an
+/// event of. A firmware's PCR that no event extends has to hold zeros.
+pub(super) fn replay(log: &[u8], bank: Hash, quoted: &BTreeMap<u8, Vec<u8>>) -> Result<Replayed, Refusal> {
     let wrong = |why: &str| Refusal::malformed(WHAT, why);
     let mut bytes = Bytes::new(log, WHAT);
     let sizes = header(&mut bytes)?;
@@ -47,7 +59,10 @@ pub(super) fn replay(log: &[u8], bank: Hash, quoted: &BTreeMap<u8, Vec<u8>>) -> 
             {
                 let mut start = vec![0; bank.len()];
                 start[bank.len() - 1] = *locality;
-                pcrs.insert(0, start);
+                // Later it would take back what the events before it say.
+                if pcrs.insert(0, start).is_some() {
+                    return Err(wrong("a startup locality after an event of PCR 0"));
+                }
             }
             continue;
         }
@@ -55,19 +70,22 @@ pub(super) fn replay(log: &[u8], bank: Hash, quoted: &BTreeMap<u8, Vec<u8>>) -> 
         let value = pcrs.entry(pcr).or_insert_with(|| vec![0; bank.len()]);
         *value = bank.digest(&[value.as_slice(), digest].concat());
     }
+    let mut untold = Vec::new();
     for (number, value) in quoted {
-        let untouched = || match number {
-            17..=22 => vec![0xff; bank.len()],
-            _ => vec![0; bank.len()],
-        };
-        let replayed = pcrs.get(&u32::from(*number)).cloned().unwrap_or_else(untouched);
-        if replayed != *value {
-            return Err(Refusal::Identity(format!(
-                "the event log does not lead to the quoted value of PCR {number}"
-            )));
+        // Those of a dynamic launch hold ones until there is one.
+        let untouched = if (17..=22).contains(number) { 0xff } else { 0 };
+        match pcrs.get(&u32::from(*number)) {
+            Some(replayed) if replayed == value => {}
+            None if value.iter().all(|byte| *byte == untouched) => {}
+            None if !FIRMWARES.contains(number) => untold.push(*number),
+            _ => {
+                return Err(Refusal::Identity(format!(
+                    "the event log does not lead to the quoted value of PCR {number}"
+                )));
+            }
         }
     }
-    Ok(events)
+    Ok(Replayed { events, untold })
 }
 
 /// The first event, and the sizes of digests by algorithm that it names.

@@ -128,8 +128,90 @@ fn an_event_log_is_replayed() {
         (7, extend(&zero, b"policy")),
         (17, vec![0xff; 32]),
     ]);
-    assert_eq!(event_log::replay(&log, Hash::Sha256, &pcrs), Ok(4));
+    let replay = |log: &[u8], pcrs: &BTreeMap<u8, Vec<u8>>| event_log::replay(log, Hash::Sha256, pcrs);
+    assert_eq!(replay(&log, &pcrs), Ok(Replayed { events: 4, untold: vec![] }));
+    pcrs.insert(10, vec![1; 32]);
+    assert_eq!(replay(&log, &pcrs).unwrap().untold, [10], "software's own");
+    pcrs.insert(3, vec![1; 32]);
+    assert_eq!(replay(&log, &pcrs).unwrap_err().code(), "identity", "the firmware's, and no event of it");
+    pcrs.insert(3, zero.clone());
     pcrs.insert(7, zero);
-    assert_eq!(event_log::replay(&log, Hash::Sha256, &pcrs).unwrap_err().code(), "identity");
-    assert_eq!(event_log::replay(&log[1..], Hash::Sha256, &pcrs).unwrap_err().code(), "malformed");
+    assert_eq!(replay(&log, &pcrs).unwrap_err().code(), "identity");
+    assert_eq!(replay(&log[1..], &pcrs).unwrap_err().code(), "malformed");
+}
+
+/// A startup locality says with what PCR 0 began; after an event it would make that undone.
+#[test]
+fn a_startup_locality_comes_first() {
+    let locality: (u32, u32, &[u8]) = (0, 3, b"StartupLocality\0\x03");
+    let mut start = vec![0; 32];
+    start[31] = 3;
+    let pcr = Hash::Sha256.digest(&[&start[..], &Hash::Sha256.digest(b"firmware")].concat());
+    let pcrs = BTreeMap::from([(0, pcr)]);
+    let replay = |events: &[(u32, u32, &[u8])]| event_log::replay(&event_log(events), Hash::Sha256, &pcrs);
+    assert!(replay(&[locality, (0, 8, b"firmware")]).is_ok());
+    let hidden = replay(&[(0, 8, b"another firmware"), locality, (0, 8, b"firmware")]);
+    assert_eq!(hidden.unwrap_err().code(), "malformed");
+}
+
+fn bundle(name: &str) -> Option<TpmQuote> {
+    let bundle = crate::evidence::Bundle::read(&recorded(name)?).unwrap();
+    let Some(Evidence::Tpm(quote)) = bundle.evidence.into_iter().next() else { panic!("not a quote") };
+    Some(quote)
+}
+
+/// The vTPM of a virtual machine of Google's, with its firmware's event log and Linux's measurements in PCR 10.
+#[test]
+fn a_recorded_event_log_leads_to_the_recorded_quote() {
+    let Some(quote) = bundle("tpm/gce.json") else { return };
+    let report = ask(&quote, Some(&allowed())).unwrap();
+    assert_eq!(report.report_data, Some(vec![0x90, 0x09]));
+    assert_eq!(report.measurements.len(), 24);
+    let said = report.claims["event_log"].to_string();
+    assert!(said.contains("44 events"), "{said}");
+    assert!(report.notes.iter().any(|note| note.contains("PCRs 10:")), "{:?}", report.notes);
+    assert_eq!(ask(&quote, None).unwrap_err().code(), "simulated", "nobody vouches for the key");
+
+    let log = quote.event_log.clone().unwrap();
+    let bent = |at: usize, mask: u8| {
+        let mut log = log.clone();
+        log[at] ^= mask;
+        ask(&TpmQuote { event_log: Some(log), ..quote.clone() }, Some(&allowed())).is_ok()
+    };
+    // The first event behind the head extends PCR 0: algorithm and digest of the bank.
+    let head = 32 + 0x29;
+    let sha256 = head + 12 + 2 + 20 + 2;
+    assert_eq!(flips(sha256..sha256 + 32, true, bent), []);
+    let cut = TpmQuote { event_log: Some(log[..head].to_vec()), ..quote.clone() };
+    assert_eq!(ask(&cut, Some(&allowed())).unwrap_err().code(), "identity", "a log without events");
+}
+
+/// A workstation's, which began in locality 3 of the TPM. The values are those its collection gives beside it.
+#[test]
+fn a_recorded_event_log_with_a_startup_locality_is_replayed() {
+    let Some(log) = recorded("tpm/glinux_log.bin") else { return };
+    let values = [
+        "0e5ea849d7647a1ac1becc096fee4df98f00f8015f934afadaab0b8aa20b38a5",
+        "9750400838980c9419764b9cf19c975c0e159c18ebe21cb897c6e834a8d8d433",
+        "970096d49105b0404999173e49c3f6b8597b9c4c5ff6a9e364b55ce01037578e",
+        "3d458cfe55cc03ea1f443f1562beec8df51c75e14a9fcf9a7234a13f198e7969",
+        "ddb124ca9013f1e42f98537f7f381e47c5e6caa988cf2b4088f452c5a8dd912d",
+        "fb58603615cfec59c0428e71913d30d45f38e4280380cc814135a7659c246b13",
+        "3d458cfe55cc03ea1f443f1562beec8df51c75e14a9fcf9a7234a13f198e7969",
+        "9d1be46302bc4f5055c90a0376d9142e397ca8744f387c9824170f1bc855fde5",
+    ];
+    let pcrs = values.iter().zip(0..).map(|(value, number)| (number, hex::decode(value).unwrap())).collect();
+    let replayed = event_log::replay(&log, Hash::Sha256, &pcrs).unwrap();
+    assert_eq!(replayed, Replayed { events: 28, untold: vec![] });
+}
+
+#[test]
+fn a_recorded_quote_of_azures_vtpm_is_read() {
+    let Some(quote) = bundle("azure/quote.json") else { return };
+    let report = ask(&quote, Some(&allowed())).unwrap();
+    assert_eq!(report.report_data.as_deref(), Some(&b"challenge"[..]));
+    assert_eq!(report.measurements.len(), 24);
+    let question = Question { nonce: Some(b"challengf"), simulated: Some(&allowed()), ..Question::default() };
+    let refusal = verify_evidence(&Evidence::Tpm(quote), &Collateral::default(), &question).unwrap_err();
+    assert_eq!(refusal.code(), "nonce");
 }
