@@ -30,13 +30,18 @@ const ASK_GENOA: &[u8] = include_bytes!("roots/amd-ask-genoa.der");
 const ASK_TURIN: &[u8] = include_bytes!("roots/amd-ask-turin.der");
 /// SEV-VLEK-Milan. c5e081f59b7efab1fe2f8b505e159704e72f29cab7ef7cf628a05a42439082f5
 const ASVK_MILAN: &[u8] = include_bytes!("roots/amd-asvk-milan.der");
+/// SEV-VLEK-Genoa. 197e610743a917d6b9bb982a5a9226ccc0a15b611be0619e626aca9151457372
+const ASVK_GENOA: &[u8] = include_bytes!("roots/amd-asvk-genoa.der");
+/// SEV-VLEK-Turin. 104e10a8bd060a3c20a434261a57d0588fd65a88915b4f65b08bdecaf8df1a3c
+const ASVK_TURIN: &[u8] = include_bytes!("roots/amd-asvk-turin.der");
 /// NVIDIA Device Identity CA. See the test for its digest.
 const NVIDIA: &[u8] = include_bytes!("roots/nvidia-device-root.der");
 /// AWS Nitro Enclaves Root-G1. 641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b
 const NITRO: &[u8] = include_bytes!("roots/aws-nitro-root-g1.der");
 
-/// AMD's intermediate authorities, so that a VCEK alone is enough; those of Genoa's and Turin's VLEKs come as collateral.
-pub(crate) const AMD_BETWEEN: [&[u8]; 4] = [ASK_MILAN, ASK_GENOA, ASK_TURIN, ASVK_MILAN];
+/// AMD's intermediate authorities, so that a VCEK or VLEK alone is enough.
+pub(crate) const AMD_BETWEEN: [&[u8]; 6] =
+    [ASK_MILAN, ASK_GENOA, ASK_TURIN, ASVK_MILAN, ASVK_GENOA, ASVK_TURIN];
 
 /// The roots of one simulation: what [`crate::simulate`] makes from a seed. Evidence under them is marked as simulated
 /// and counts for `sign` at most.
@@ -44,6 +49,7 @@ pub(crate) const AMD_BETWEEN: [&[u8]; 4] = [ASK_MILAN, ASK_GENOA, ASK_TURIN, ASV
 pub struct SimulatedRoots {
     pub(crate) intel: Vec<u8>,
     pub(crate) amd: Vec<u8>,
+    pub(crate) amd_turin: Vec<u8>,
     pub(crate) nvidia: Vec<u8>,
     pub(crate) nitro: Vec<u8>,
 }
@@ -54,7 +60,9 @@ fn with(pinned: &[&[u8]], simulated: Option<&Vec<u8>>) -> Vec<Pinned> {
 }
 
 pub(crate) fn amd(simulated: Option<&SimulatedRoots>) -> Vec<Pinned> {
-    with(&[ARK_MILAN, ARK_GENOA, ARK_TURIN], simulated.map(|roots| &roots.amd))
+    let mut roots = with(&[ARK_MILAN, ARK_GENOA, ARK_TURIN], simulated.map(|roots| &roots.amd));
+    roots.extend(with(&[], simulated.map(|roots| &roots.amd_turin)));
+    roots
 }
 
 pub(crate) fn nvidia(simulated: Option<&SimulatedRoots>) -> Vec<Pinned> {

@@ -45,7 +45,8 @@ impl Simulation {
     pub fn roots(&self) -> SimulatedRoots {
         SimulatedRoots {
             intel: self.intel_root().certificate,
-            amd: self.amd_root().certificate,
+            amd: self.amd_root("ARK-Milan").certificate,
+            amd_turin: self.amd_root("ARK-Turin").certificate,
             nvidia: self.nvidia_root().certificate,
             nitro: self.nitro_root().certificate,
         }
@@ -60,6 +61,11 @@ impl Simulation {
     /// An SEV-SNP report of a Milan over this report data, by a VCEK that comes with it.
     pub fn snp(&self, report_data: [u8; 64], faults: Faults) -> Evidence {
         vendors::snp(self, report_data, faults)
+    }
+
+    /// The same of a Turin, whose report is of version 5, and whose TCB and chip id are laid out otherwise.
+    pub fn turin(&self, report_data: [u8; 64], faults: Faults) -> Evidence {
+        vendors::turin(self, report_data, faults)
     }
 
     /// A Hopper's report for this nonce.
@@ -112,8 +118,8 @@ impl Simulation {
         self.identity("Intel SGX Root CA", der::Curve::P256, Certificate::authority(), None)
     }
 
-    fn amd_root(&self) -> Identity {
-        self.identity("ARK-Milan", der::Curve::P384, Certificate::authority(), None)
+    fn amd_root(&self, name: &str) -> Identity {
+        self.identity(name, der::Curve::P384, Certificate::authority(), None)
     }
 
     fn nvidia_root(&self) -> Identity {

@@ -24,6 +24,7 @@ fn pieces(faults: Faults) -> Vec<(Evidence, Collateral)> {
         (simulation.blackwell(NONCE, faults), none()),
         (simulation.nvswitch(NONCE, faults), none()),
         (simulation.nitro(&DATA, &NONCE, AT - 60, faults), none()),
+        (simulation.turin(DATA, faults), none()),
     ]
 }
 
@@ -41,6 +42,7 @@ fn what_is_simulated_verifies_marked_and_counts_for_sign_at_most() {
         Platform::NvidiaGpu,
         Platform::NvidiaSwitch,
         Platform::Nitro,
+        Platform::SevSnp,
     ];
     for (piece, platform) in pieces(Faults::default()).iter().zip(wanted) {
         let report = ask(piece, AT).unwrap();
@@ -104,9 +106,9 @@ fn allowing_simulations_does_not_change_what_is_real() {
 fn debugging_and_migration_are_refused_by_their_names() {
     let code = |piece: &(Evidence, Collateral)| ask(piece, AT).unwrap_err().code();
     let debug = pieces(Faults { debug: true, ..Faults::default() });
-    assert_eq!([code(&debug[0]), code(&debug[1]), code(&debug[5])], ["debug"; 3]);
+    assert_eq!([0, 1, 5, 6].map(|at| code(&debug[at])), ["debug"; 4]);
     let migration = pieces(Faults { migration: true, ..Faults::default() });
-    assert_eq!([code(&migration[0]), code(&migration[1])], ["migration"; 2]);
+    assert_eq!([0, 1, 6].map(|at| code(&migration[at])), ["migration"; 3]);
 }
 
 #[test]
@@ -114,6 +116,7 @@ fn an_outdated_tcb_is_refused_unless_the_policy_takes_it() {
     let outdated = pieces(Faults { outdated: true, ..Faults::default() });
     assert_eq!(ask(&outdated[0], AT).unwrap_err().code(), "tcb");
     assert_eq!(ask(&outdated[1], AT).unwrap_err().code(), "tcb");
+    assert_eq!(ask(&outdated[6], AT).unwrap_err().code(), "tcb");
     let good = ask(&pieces(Faults::default())[0], AT).unwrap();
     let roots = simulation().roots();
     let ask = |tcb: &str| {
@@ -135,9 +138,26 @@ fn an_outdated_tcb_is_refused_unless_the_policy_takes_it() {
 #[test]
 fn another_device_or_firmware_than_the_keys_is_refused() {
     let other = pieces(Faults { other_device: true, ..Faults::default() });
-    for piece in &other[1..5] {
+    for piece in other[1..5].iter().chain(&other[6..]) {
         assert_eq!(ask(piece, AT).unwrap_err().code(), "identity");
     }
+}
+
+/// A Turin's TCB has a part more and lies otherwise, its chip id is short, and its report has mitigations.
+#[test]
+fn a_turin_is_read_by_its_own_layout() {
+    let piece = &pieces(Faults::default())[6];
+    let report = ask(piece, AT).unwrap();
+    assert_eq!(report.measurements["product"], "Turin");
+    assert_eq!(report.claims["report_version"], "5");
+    let tcb = |name: &str| report.tcb[name];
+    assert_eq!(["fmc", "bootloader", "tee", "snp", "microcode"].map(tcb), [2, 4, 0, 24, 219]);
+    // Its chip id is eight bytes and zeros.
+    let Evidence::SnpReport { report, certificates } = &piece.0 else { panic!("not a report") };
+    let mut longer = report.clone();
+    longer[0x1a8] = 1;
+    let longer = Evidence::SnpReport { report: longer, certificates: certificates.clone() };
+    assert_eq!(ask(&(longer, Collateral::default()), AT).unwrap_err().code(), "signature");
 }
 
 #[test]

@@ -5,40 +5,81 @@ use super::{Faults, Simulation};
 use crate::Evidence;
 use sha2::{Digest, Sha384};
 
-/// The chip of all simulated SEV-SNP machines.
+/// The chip of all simulated SEV-SNP machines; a Turin's id has eight bytes of it.
 const CHIP: [u8; 64] = [0xc7; 64];
-/// Bootloader, TEE, SNP, microcode.
+/// Bootloader, TEE, SNP, microcode; a Turin's FMC before them.
 const TCB: [u8; 4] = [4, 0, 24, 219];
+const FMC: u8 = 2;
 
 pub(super) fn snp(simulation: &Simulation, report_data: [u8; 64], faults: Faults) -> Evidence {
-    let root = simulation.amd_root();
-    let between = simulation.identity("SEV-Milan", Curve::P384, Certificate::authority(), Some(&root));
+    let [bootloader, tee, snp, microcode] = TCB;
+    let tcb = [bootloader, tee, 0, 0, 0, 0, snp - u8::from(faults.outdated), microcode];
+    report(simulation, ["ARK-Milan", "SEV-Milan", "Milan-B1"], &[], &CHIP, tcb, &report_data, faults, |put| {
+        put(0, &[2]);
+    })
+}
+
+pub(super) fn turin(simulation: &Simulation, report_data: [u8; 64], faults: Faults) -> Evidence {
+    let [bootloader, tee, snp, microcode] = TCB;
+    let tcb = [FMC, bootloader, tee, snp - u8::from(faults.outdated), 0, 0, 0, microcode];
+    let fmc = [("1.3.6.1.4.1.3704.1.3.9", vec![2, 1, FMC])];
+    report(
+        simulation,
+        ["ARK-Turin", "SEV-Turin", "Turin"],
+        &fmc,
+        &CHIP[..8],
+        tcb,
+        &report_data,
+        faults,
+        |put| {
+            put(0, &[5]);
+            // CPUID family and model, and the mitigations of version 5.
+            put(0x188, &[0x1a, 0x02, 1]);
+            put(0x1f8, &[1]);
+        },
+    )
+}
+
+/// A report by a VCEK of this root, authority and line, with what `more` puts where its version has it.
+#[allow(clippy::too_many_arguments)] // of two lines, right above
+fn report(
+    simulation: &Simulation,
+    [root, between, line]: [&str; 3],
+    fmc: &[(&str, Vec<u8>)],
+    chip: &[u8],
+    tcb: [u8; 8],
+    report_data: &[u8; 64],
+    faults: Faults,
+    more: impl Fn(&mut dyn FnMut(usize, &[u8])),
+) -> Evidence {
+    let root = simulation.amd_root(root);
+    let between = simulation.identity(between, Curve::P384, Certificate::authority(), Some(&root));
     let svn = |value: u8| if value < 0x80 { vec![2, 1, value] } else { vec![2, 2, 0, value] };
-    let extensions = [
-        ("1.3.6.1.4.1.3704.1.2", tlv(0x16, b"Milan-B1")),
+    let mut extensions = vec![
+        ("1.3.6.1.4.1.3704.1.2", tlv(0x16, line.as_bytes())),
         ("1.3.6.1.4.1.3704.1.3.1", svn(TCB[0])),
         ("1.3.6.1.4.1.3704.1.3.2", svn(TCB[1])),
         ("1.3.6.1.4.1.3704.1.3.3", svn(TCB[2])),
         ("1.3.6.1.4.1.3704.1.3.8", svn(TCB[3])),
-        ("1.3.6.1.4.1.3704.1.4", CHIP.to_vec()),
+        ("1.3.6.1.4.1.3704.1.4", chip.to_vec()),
     ];
+    extensions.extend_from_slice(fmc);
     let key = simulation.identity("SEV-VCEK", Curve::P384, Certificate::leaf(&extensions), Some(&between));
-    let tcb = [TCB[0], TCB[1], 0, 0, 0, 0, TCB[2] - u8::from(faults.outdated), TCB[3]];
     let policy = 0x30000 | u64::from(faults.migration) << 18 | u64::from(faults.debug) << 19;
     let mut report = vec![0; crate::snp::REPORT_LEN];
     let mut put = |at: usize, bytes: &[u8]| report[at..at + bytes.len()].copy_from_slice(bytes);
-    put(0, &[2]);
     put(0x08, &policy.to_le_bytes());
     put(0x34, &[1]);
     put(0x38, &tcb);
     put(0x40, &[1]);
-    put(0x50, &report_data);
+    put(0x50, report_data);
     put(0x90, &Sha384::digest(b"measurement"));
     put(0x180, &tcb);
-    put(0x1a0, &CHIP);
-    put(0x1a0, &[CHIP[0] ^ u8::from(faults.other_device)]);
+    put(0x1a0, chip);
+    put(0x1a0, &[chip[0] ^ u8::from(faults.other_device)]);
     put(0x1e0, &tcb);
     put(0x1f0, &tcb);
+    more(&mut put);
     let signature = key.sign(&report[..0x2a0]);
     for (number, half) in signature.chunks(48).enumerate() {
         let at = 0x2a0 + 72 * number;

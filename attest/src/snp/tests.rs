@@ -95,7 +95,8 @@ fn the_processor_lines_of_report_key_and_root_agree() {
     assert_eq!(check_product(&parsed, &key, &path(&turin)).unwrap_err().code(), "chain");
 }
 
-/// There is no recorded report of Turin: its VCEK's chain is what can be shown.
+/// There is no recorded report of Turin: its VCEK's chain is what can be shown, and a simulated report
+/// (`simulate::tests::a_turin_is_read_by_its_own_layout`).
 #[test]
 fn a_recorded_turin_vcek_leads_to_turins_root() {
     let Some(der) = recorded("snp/vcek_turin.der") else { return };

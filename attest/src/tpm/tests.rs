@@ -144,7 +144,7 @@ fn an_event_log_is_replayed() {
 #[test]
 fn a_startup_locality_comes_first() {
     let locality: (u32, u32, &[u8]) = (0, 3, b"StartupLocality\0\x03");
-    let mut start = vec![0; 32];
+    let mut start = [0; 32];
     start[31] = 3;
     let pcr = Hash::Sha256.digest(&[&start[..], &Hash::Sha256.digest(b"firmware")].concat());
     let pcrs = BTreeMap::from([(0, pcr)]);

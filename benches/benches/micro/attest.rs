@@ -1,6 +1,6 @@
 //! Evidence: what one verification costs, chains and collateral included, and how large evidence is.
 //!
-//! Recorded vendor evidence where it is beside the repository (AMD's chain is RSA 4096, others' are longer than simulated
+//! Recorded vendor evidence where it is in the repository or beside it (AMD's chain is RSA 4096, others' are longer than simulated
 //! ones), simulated otherwise; the name says which. What has neither is left out, and that is said.
 
 use base64::Engine as _;
@@ -91,9 +91,21 @@ fn pieces() -> Vec<Piece> {
             file("nvidia-h100", "nvidia/hopper_evidence.json", None, AT_RECORDED),
             &|| (simulation.hopper([1; 32], Faults::default()), none()),
         ),
-        // Of these there is no recorded evidence.
-        simulated("nvidia-blackwell", simulation.blackwell([1; 32], Faults::default()), none()),
-        simulated("nvidia-nvswitch", simulation.nvswitch([1; 32], Faults::default()), none()),
+        or_simulated(
+            "nvidia-blackwell",
+            file(
+                "nvidia-blackwell",
+                "nvidia/blackwell_report.hex",
+                Some("nvidia/blackwell_chain.pem"),
+                AT_RECORDED,
+            ),
+            &|| (simulation.blackwell([1; 32], Faults::default()), none()),
+        ),
+        or_simulated(
+            "nvidia-nvswitch",
+            file("nvidia-nvswitch", "nvidia/switch_ls10.json", None, AT_RECORDED),
+            &|| (simulation.nvswitch([1; 32], Faults::default()), none()),
+        ),
         or_simulated("nitro", file("nitro", "nitro/valid-attestation-doc-bytes", None, AT_NITRO), &|| {
             (simulation.nitro(&[1], &[2], AT, Faults::default()), none())
         }),
@@ -101,6 +113,7 @@ fn pieces() -> Vec<Piece> {
     let sgx =
         file("sgx-with-collateral", "sgx/sgx_quote", Some("sgx/sgx_quote_collateral.json"), AT_RECORDED);
     pieces.extend(sgx.map(lenient));
+    pieces.extend(file("azure-vtpm-genoa", "azure/genoa.json", None, AT_RECORDED));
     for kind in ["ecc", "rsa"] {
         pieces.extend(tpm(kind).map(|quote| Piece {
             name: format!("tpm-{kind}/swtpm"),
@@ -119,15 +132,16 @@ fn pieces() -> Vec<Piece> {
 }
 
 fn recorded(name: &str) -> Option<Vec<u8>> {
-    let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/evidence"));
-    std::fs::read(folder.join(name)).ok()
+    let folders = ["/../attest/recorded", "/../../shared/evidence"];
+    let path = |folder| Path::new(concat!(env!("CARGO_MANIFEST_DIR"))).join(&folder[1..]).join(name);
+    folders.iter().find_map(|folder: &&str| std::fs::read(path(*folder)).ok())
 }
 
 fn piece(name: &str, file: &str, collateral: Option<&str>, at: u64) -> Option<Piece> {
     let mut bundle = Bundle::read(&recorded(file)?).expect("evidence");
     let collateral = match collateral {
         Some(name) => Collateral::read(&recorded(name)?).expect("collateral"),
-        None => Collateral::default(),
+        None => bundle.collateral,
     };
     let evidence = bundle.evidence.remove(0);
     Some(Piece { name: format!("{name}/recorded"), evidence, collateral, at, policy: None })
