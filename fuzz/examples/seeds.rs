@@ -53,7 +53,7 @@ fn evidence() -> std::io::Result<()> {
         write(name, 2, &report)?;
         let leaf = certificates.first().map_or(&[][..], Vec::as_slice);
         let parts = [&(report.len() as u16).to_le_bytes()[..], &report, leaf].concat();
-        write(&format!("{name}-chain"), 9, &parts)?;
+        write(&format!("{name}-chain"), 11, &parts)?;
     }
     if let Evidence::Nitro { document } = simulation.nitro(&[1], &[2], AT, Faults::default()) {
         write("nitro", 3, &document)?;
@@ -79,6 +79,13 @@ fn evidence() -> std::io::Result<()> {
     hcl.extend([0; 20]);
     hcl.extend(br#"{"keys":[{"kid":"HCLAkPub","kty":"RSA","e":"AQAB","n":"AQAB"}]}"#);
     write("azure", 5, &[part(&hcl), part(&[]), quote].concat())?;
+    let gce = Bundle::read(include_bytes!("../../attest/recorded/tpm/gce.json")).map_err(std::io::Error::other)?;
+    for evidence in gce.evidence {
+        let Evidence::Tpm(quote) = evidence else { continue };
+        write("event-log", 9, &quote.event_log.unwrap_or_default())?;
+    }
+    write("jwks", 10, include_bytes!("../../attest/recorded/token/maa_certs.json"))?;
+    write("maa", 6, include_bytes!("../../attest/recorded/token/maa_sgx.jwt").trim_ascii())?;
     write("token", 6, b"eyJhbGciOiJSUzI1NiIsImtpZCI6ImEifQ.eyJpc3MiOiJhIiwiZXhwIjoxfQ.AAAA")
 }
 

@@ -18,7 +18,16 @@ struct Given {
     collateral: Collateral,
     snp: (Vec<u8>, Vec<Vec<u8>>),
     device: Vec<Vec<u8>>,
+    /// A quote whose signature is good, since an event log is read behind that alone.
+    quote: TpmQuote,
+    /// A token, and the keys as its verifier publishes them.
+    token: String,
+    keys: serde_json::Value,
 }
+
+const QUOTE: &[u8] = include_bytes!("../../attest/recorded/tpm/gce.json");
+const TOKEN: &str = include_str!("../../attest/recorded/token/maa_sgx.jwt");
+const KEYS: &[u8] = include_bytes!("../../attest/recorded/token/maa_certs.json");
 
 static GIVEN: LazyLock<Given> = LazyLock::new(|| {
     let simulation = Simulation::new(DEFAULT_SEED);
@@ -29,7 +38,18 @@ static GIVEN: LazyLock<Given> = LazyLock::new(|| {
     let Evidence::Nvidia { certificates: device, .. } = simulation.hopper([1; 32], Faults::default()) else {
         unreachable!("a GPU's report")
     };
-    Given { roots: simulation.roots(), collateral, snp: (report, certificates), device }
+    let Some(Evidence::Tpm(quote)) = Bundle::read(QUOTE).expect("a bundle").evidence.pop() else {
+        unreachable!("a quote")
+    };
+    Given {
+        roots: simulation.roots(),
+        collateral,
+        snp: (report, certificates),
+        device,
+        quote,
+        token: TOKEN.trim().to_owned(),
+        keys: serde_json::from_slice(KEYS).expect("keys"),
+    }
 });
 
 /// The next part of an input: its length as two bytes, then itself, as far as there is anything.
@@ -52,7 +72,7 @@ fuzz_target!(|data: &[u8]| {
     let [kind, bytes @ ..] = data else { return };
     let mut rest = bytes;
     let mut collateral = GIVEN.collateral.clone();
-    let evidence = match kind % 10 {
+    let evidence = match kind % 12 {
         0 => Evidence::IntelQuote { quote: bytes.to_vec() },
         1 => Evidence::SnpReport { report: bytes.to_vec(), certificates: GIVEN.snp.1.clone() },
         2 => Evidence::Nvidia { report: bytes.to_vec(), certificates: GIVEN.device.clone() },
@@ -63,7 +83,10 @@ fuzz_target!(|data: &[u8]| {
             let td_quote = (!td_quote.is_empty()).then(|| td_quote.to_vec());
             Evidence::AzureVtpm { hcl, td_quote, tpm: quote(&mut rest) }
         }
-        6 => Evidence::Token { token: String::from_utf8_lossy(bytes).into_owned() },
+        6 => {
+            collateral.jwks = Some(GIVEN.keys.clone());
+            Evidence::Token { token: String::from_utf8_lossy(bytes).into_owned() }
+        }
         // Certificates and revocation lists, beside a report that is good.
         7 => {
             let certificates = std::iter::once(bytes.to_vec()).chain(GIVEN.snp.1.iter().cloned()).collect();
@@ -72,6 +95,11 @@ fuzz_target!(|data: &[u8]| {
         8 => {
             collateral.crls.push(bytes.to_vec());
             Evidence::SnpReport { report: GIVEN.snp.0.clone(), certificates: GIVEN.snp.1.clone() }
+        }
+        9 => Evidence::Tpm(TpmQuote { event_log: Some(bytes.to_vec()), ..GIVEN.quote.clone() }),
+        10 => {
+            collateral.jwks = serde_json::from_slice(bytes).ok();
+            Evidence::Token { token: GIVEN.token.clone() }
         }
         _ => {
             let mut certificates = GIVEN.device.clone();

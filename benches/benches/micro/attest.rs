@@ -132,9 +132,9 @@ fn pieces() -> Vec<Piece> {
 }
 
 fn recorded(name: &str) -> Option<Vec<u8>> {
-    let folders = ["/../attest/recorded", "/../../shared/evidence"];
-    let path = |folder| Path::new(concat!(env!("CARGO_MANIFEST_DIR"))).join(&folder[1..]).join(name);
-    folders.iter().find_map(|folder: &&str| std::fs::read(path(*folder)).ok())
+    let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let read = |folder: &str| std::fs::read(root.join(folder).join(name)).ok();
+    read("attest/recorded").or_else(|| read("../shared/evidence"))
 }
 
 fn piece(name: &str, file: &str, collateral: Option<&str>, at: u64) -> Option<Piece> {

@@ -4,13 +4,12 @@ use crate::{Bodies, Report as Verified, Status, Verdict, checks, verify};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use colophon_attest::attester::Attester;
-use colophon_attest::{Evidence, Keyset, Policy};
+use colophon_attest::evidence::Bundle;
+use colophon_attest::{Keyset, Policy};
 use colophon_receipt::statement::Announcement;
 use colophon_signer::rfc3161::testing::Tsa;
 
-/// A recorded quote, its collateral, and a time a day after that (2025-06-20).
-const QUOTE: &str = "tdx/tdx_quote";
-const COLLATERAL: &str = "tdx/tdx_quote_collateral.json";
+/// 2025-06-20, when the recorded evidence was good.
 const AT: u64 = 1_750_377_600;
 
 /// When the token was made whose nonce the evidence answers, and when the checkpoint was dated.
@@ -167,29 +166,29 @@ fn evidence_without_a_time_of_others_is_not_judged() {
     assert_eq!((report.result, report.verified_level), (Verdict::Trusted, Some(Level::Sign)));
 }
 
-/// A recorded TDX quote is hardware's. It is about nobody's key here, so only the rule itself can be asked.
+/// Recorded evidence is hardware's. It is about nobody's key here, so only the rule itself can be asked.
 #[test]
 fn only_dated_hardware_with_reference_values_counts_for_tee() {
-    let folder = std::env::var("COLOPHON_EVIDENCE")
-        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/evidence").to_owned());
-    let read = |name: &str| std::fs::read(format!("{folder}/{name}")).ok();
-    let (Some(quote), Some(collateral)) = (read(QUOTE), read(COLLATERAL)) else {
-        return eprintln!("\n*** skipped: no recorded evidence at {folder} ***\n");
-    };
-    let evidence = Evidence::IntelQuote { quote };
-    let collateral = Collateral::read(&collateral).unwrap();
+    let file = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/../attest/recorded/azure/genoa.json"));
+    let bundle = Bundle::read(&file.unwrap()).unwrap();
+    let (evidence, collateral) = (&bundle.evidence[0], &bundle.collateral);
     let question = Question { at: AT, ..Question::default() };
-    let report = colophon_attest::verify(&evidence, &collateral, &question).unwrap();
+    let report = colophon_attest::verify(evidence, collateral, &question).unwrap();
     let pinned =
         Policy::from_yaml(&colophon_attest::policy::pin("t", std::slice::from_ref(&report))).unwrap();
     let compared =
-        colophon_attest::verify(&evidence, &collateral, &Question { policy: Some(&pinned), ..question })
+        colophon_attest::verify(evidence, collateral, &Question { policy: Some(&pinned), ..question })
             .unwrap();
     assert_eq!(level(std::slice::from_ref(&compared), true), Level::Tee);
     assert_eq!(upstream::shown(level(std::slice::from_ref(&compared), true), true), Level::Tee);
     assert_eq!(upstream::shown(level(std::slice::from_ref(&compared), true), false), Level::Sign);
     assert_eq!(level(std::slice::from_ref(&compared), false), Level::Sign, "undated");
-    assert_eq!(level(&[compared, report], true), Level::Sign, "one was not compared");
+    assert_eq!(level(&[compared.clone(), report], true), Level::Sign, "one was not compared");
+    for source in [Source::VerifierDerived, Source::OperatorAsserted] {
+        let mut other = compared.clone();
+        other.source = source;
+        assert_eq!(level(&[other], true), Level::Sign, "{source:?}");
+    }
     assert_eq!(level(&[], true), Level::Sign);
 }
 
