@@ -222,6 +222,20 @@ fn no_flip_of(evidence: &Evidence, step: usize) {
     }
 }
 
+/// Whatever a device signs: the request is part of it, and asked for all measurements, once each.
+#[test]
+fn a_report_is_the_answer_to_the_whole_question() {
+    let Some(Evidence::Nvidia { report, .. }) = blackwell() else { panic!("it is in the repository") };
+    Parsed::parse(&report).unwrap();
+    // The request's parameters, the answer's number of measurements, and the second one's index and specification.
+    for (at, byte) in [(2, 0), (3, 1), (41, 63), (100, 1), (101, 0)] {
+        let mut report = report.clone();
+        report[at] = byte;
+        let refusal = Parsed::parse(&report).err().map(|refusal| refusal.code());
+        assert_eq!(refusal, Some("malformed"), "{at}");
+    }
+}
+
 #[test]
 fn zeros_behind_the_signature_are_passed_over_and_nothing_else() {
     let Some(evidence) = hopper() else { return };

@@ -24,16 +24,24 @@ enum Key {
 #[derive(Clone, Copy, Default)]
 pub(super) struct Certificate<'a> {
     authority: bool,
+    /// Whether the extensions are ones that a reader has to understand.
+    critical: bool,
     extensions: &'a [(&'a str, Vec<u8>)],
 }
 
 impl<'a> Certificate<'a> {
     pub(super) fn authority() -> Certificate<'a> {
-        Certificate { authority: true, extensions: &[] }
+        Certificate { authority: true, ..Certificate::default() }
     }
 
     pub(super) fn leaf(extensions: &'a [(&'a str, Vec<u8>)]) -> Certificate<'a> {
-        Certificate { authority: false, extensions }
+        Certificate { extensions, ..Certificate::default() }
+    }
+
+    /// The same with extensions that a reader has to understand.
+    #[cfg(test)]
+    pub(super) fn critical(self) -> Certificate<'a> {
+        Certificate { critical: true, ..self }
     }
 }
 
@@ -42,6 +50,7 @@ impl<'a> Certificate<'a> {
 pub(super) struct Identity {
     key: Key,
     name: Vec<u8>,
+    serial: Vec<u8>,
     pub(super) certificate: Vec<u8>,
 }
 
@@ -128,7 +137,7 @@ impl Identity {
         let mut extensions = extension("2.5.29.19", true, &tlv(0x30, &constraints));
         extensions.extend(extension("2.5.29.15", true, &tlv(0x03, usage)));
         for (number, value) in template.extensions {
-            extensions.extend(extension(number, false, value));
+            extensions.extend(extension(number, template.critical, value));
         }
         let signed = tlv(
             0x30,
@@ -145,17 +154,20 @@ impl Identity {
             .concat(),
         );
         let certificate = issuer_key.signed(signed);
-        Identity { key, name: subject, certificate }
+        Identity { key, name: subject, serial, certificate }
     }
 
-    /// An empty revocation list, good for the whole validity.
-    pub(super) fn crl(&self) -> Vec<u8> {
+    /// A revocation list with these certificates, good for the whole validity.
+    pub(super) fn crl(&self, revoked: &[&Identity]) -> Vec<u8> {
+        let entry = |of: &&Identity| tlv(0x30, &[tlv(0x02, &of.serial), tlv(0x17, VALID.0)].concat());
+        let entries = revoked.iter().map(entry).collect::<Vec<_>>().concat();
         let signed = [
             tlv(0x02, &[1]),
             self.key.algorithm(),
             self.name.clone(),
             tlv(0x17, VALID.0),
             tlv(0x17, VALID.1),
+            if entries.is_empty() { entries } else { tlv(0x30, &entries) },
             tlv(0xa0, &tlv(0x30, &extension("2.5.29.20", false, &tlv(0x02, &[1])))),
         ];
         self.key.signed(tlv(0x30, &signed.concat()))

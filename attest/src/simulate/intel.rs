@@ -38,8 +38,8 @@ pub(super) fn tdx(
     let chain = format!("{}{}", signer.pem(), root.pem());
     let intel = QuoteCollateralV3 {
         pck_crl_issuer_chain: format!("{}{}", authority.pem(), root.pem()),
-        root_ca_crl: root.crl(),
-        pck_crl: authority.crl(),
+        root_ca_crl: root.crl(&[]),
+        pck_crl: authority.crl(&[]),
         tcb_info_issuer_chain: chain.clone(),
         tcb_info_signature: signer.sign(tcb_info.as_bytes()),
         tcb_info,

@@ -4,6 +4,8 @@ use crate::evidence::Bundle;
 use crate::{Collateral, Platform, Policy, Question, Refusal, Report, Source, verify, verify_bundle};
 use colophon_receipt::level::Level;
 
+mod chains;
+
 /// 2026-11-26.
 const AT: u64 = 1_795_651_200;
 const NONCE: [u8; 32] = [0x5a; 32];
@@ -172,8 +174,10 @@ fn expired_collateral_certificates_and_documents_are_refused() {
             assert_eq!(ask(piece, at).unwrap_err().code(), "time");
         }
     }
-    // A document from the future.
+    // A document from the future, and one from before its certificate.
     assert_eq!(ask(&pieces[5], AT - 120).unwrap_err().code(), "time");
+    let old = simulation().nitro(&DATA, &NONCE, 1_546_300_800, Faults::default());
+    assert_eq!(ask(&(old, Collateral::default()), AT).unwrap_err().code(), "time");
 }
 
 #[test]
@@ -193,6 +197,31 @@ fn evidence_older_than_the_policy_allows_is_refused() {
     };
     assert!(ask("60s").unwrap().compared);
     assert_eq!(ask("59s").unwrap_err().code(), "policy");
+}
+
+/// A nonce or report data that is the beginning only of what the evidence holds is not what was asked for.
+#[test]
+fn what_is_asked_for_is_filled_up_with_zeros_alone() {
+    let roots = simulation().roots();
+    for piece in [0, 1, 6] {
+        let mut data = [0; 64];
+        data[..32].copy_from_slice(&NONCE);
+        for (rest, good) in [(0, true), (1, false)] {
+            data[63] = rest;
+            let evidence = match piece {
+                0 => simulation().tdx(data, AT, Faults::default()),
+                1 => (simulation().snp(data, Faults::default()), Collateral::default()),
+                _ => (simulation().turin(data, Faults::default()), Collateral::default()),
+            };
+            let code = |nonce: Option<&[u8]>, report_data: Option<&[u8]>| {
+                let question = Question { at: AT, nonce, report_data, policy: None, simulated: Some(&roots) };
+                verify(&evidence.0, &evidence.1, &question).err().map(|refusal| refusal.code())
+            };
+            assert_eq!(code(Some(&NONCE), None), if good { None } else { Some("nonce") });
+            assert_eq!(code(None, Some(&NONCE)), if good { None } else { Some("report-data") });
+            assert_eq!(code(Some(&[]), None), Some("nonce"), "no nonce at all");
+        }
+    }
 }
 
 /// A machine with a GPU: one statement ties both.
@@ -248,8 +277,12 @@ fn a_gpu_is_required_recorded_or_passed_over() {
     assert_eq!(ask(vec![tdx.clone()], "require"), (1, false));
     assert_eq!(ask(vec![tdx.clone()], "record"), (1, true));
     assert_eq!(ask(vec![tdx.clone(), gpu.clone()], "require"), (2, true));
-    assert_eq!(ask(vec![tdx, gpu.clone()], "off"), (1, true));
-    assert_eq!(ask(vec![gpu], "off"), (0, false));
+    assert_eq!(ask(vec![tdx.clone(), gpu.clone()], "off"), (1, true));
+    assert_eq!(ask(vec![gpu.clone()], "off"), (0, false));
+    let same = simulation.blackwell(NONCE, Faults::default());
+    assert_eq!(ask(vec![tdx.clone(), gpu.clone(), same], "require"), (3, true));
+    let other = simulation.hopper([1; 32], Faults::default());
+    assert_eq!(ask(vec![tdx, gpu, other], "require"), (3, false), "GPUs of two challenges");
 }
 
 /// Evidence is malleable: both spellings verify, so a digest of the bytes tells nothing apart.

@@ -217,6 +217,22 @@ fn what_is_reserved_has_to_be_zero() {
     }
 }
 
+/// A processor that signs it would not make it right: bits that mean nothing today may mean something weaker tomorrow.
+#[test]
+fn reserved_bits_of_the_guest_policy_are_refused() {
+    let Some(Evidence::SnpReport { report, .. }) = genoa() else { panic!("it is in the repository") };
+    let code = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut report = report.clone();
+        change(&mut report);
+        Parsed::parse(&report).unwrap().check_policy().err().map(|refusal| refusal.code())
+    };
+    assert_eq!(code(&|_| {}), None);
+    assert_eq!(code(&|report| report[0x0a] &= !2), Some("malformed"), "bit 17 is always one");
+    for (at, bit) in [(0x0b, 4), (0x0b, 0x80), (0x0f, 0x80)] {
+        assert_eq!(code(&|report| report[at] |= bit), Some("malformed"), "{at:#x} {bit:#x}");
+    }
+}
+
 #[test]
 fn other_lengths_and_versions_are_refused() {
     let Some(evidence) = milan() else { return };

@@ -107,6 +107,20 @@ fn other_keys_times_and_nonces_are_refused() {
     assert_eq!(none.unwrap_err().code(), "collateral");
 }
 
+/// Whoever sends a token along with the key that signed it is believed nothing.
+#[test]
+fn keys_that_come_with_the_evidence_do_not_count() {
+    let bundle = crate::evidence::Bundle::new(vec![token(1, |_| {})], keys(1));
+    let question = Question { at: AT, ..Question::default() };
+    let ask = |more: &Collateral| {
+        let mut pieces = crate::verify_bundle(&bundle, more, &question).pieces;
+        pieces.remove(0).err().map(|refusal| refusal.code())
+    };
+    assert_eq!(ask(&Collateral::default()), Some("collateral"));
+    assert_eq!(ask(&keys(1)), None);
+    assert_eq!(ask(&keys(2)), Some("signature"));
+}
+
 #[test]
 fn debugging_is_refused_at_any_depth() {
     let code = |evidence: &Evidence| ask(evidence).unwrap_err().code();

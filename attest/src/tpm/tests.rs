@@ -98,6 +98,30 @@ fn no_flipped_bit_is_accepted() {
     }
 }
 
+/// A key that also signs what others hand it proves nothing by a message that only looks like a quote.
+#[test]
+fn what_no_tpm_generated_as_a_quote_is_refused() {
+    use p256::ecdsa::signature::Signer as _;
+    use p256::pkcs8::EncodePublicKey as _;
+    let Some(quote) = bundle("azure/quote.json") else { panic!("it is in the repository") };
+    let key = p256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+    let spki = key.verifying_key().to_public_key_der().unwrap().into_vec();
+    let signed = |message: &[u8]| {
+        let signature: p256::ecdsa::Signature = key.sign(message);
+        let (r, s) = signature.split_bytes();
+        let signature = [&[0, 0x18, 0, 0x0b, 0, 32][..], &r, &[0, 32], &s].concat();
+        let quote = TpmQuote { signature, key: spki.clone(), ..quote.clone() }.with_message(message);
+        ask(&quote, Some(&allowed())).err().map(|refusal| refusal.code())
+    };
+    assert_eq!(signed(&quote.message), None);
+    for (at, byte) in [(0, 0xfe), (3, b'X'), (5, 0x17)] {
+        let mut message = quote.message.clone();
+        message[at] = byte;
+        assert_eq!(signed(&message), Some("malformed"), "{at}");
+    }
+    assert_eq!(signed(&[&quote.message[..], &[0]].concat()), Some("malformed"), "a byte behind its end");
+}
+
 /// An event log of the old head and two events, for the PCRs 0 and 7.
 fn event_log(events: &[(u32, u32, &[u8])]) -> Vec<u8> {
     let mut head = b"Spec ID Event03\0".to_vec();

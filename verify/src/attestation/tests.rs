@@ -166,6 +166,21 @@ fn evidence_without_a_time_of_others_is_not_judged() {
     assert_eq!((report.result, report.verified_level), (Verdict::Trusted, Some(Level::Sign)));
 }
 
+/// A token by a TSA that the reader does not trust says nothing of when: its own time could be anything.
+#[test]
+fn a_token_of_another_tsa_dates_nothing() {
+    let strange = |a: &mut Announcement| {
+        let token = Tsa::new(7, NOW).token(&[9; 32], EPOCH, Some(&[1]));
+        attest(a, a.public_key, Some(token.clone()), Some(token));
+    };
+    let report = run(&plan(strange), true, true);
+    assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
+    let evidence = report.evidence.unwrap();
+    assert_eq!((evidence.after, evidence.before), (None, Some(AFTER)));
+    let undated = run(&Plan { anchors: vec![], ..plan(strange) }, true, true);
+    assert_eq!(undated.check(checks::ATTESTATION).unwrap().status, Status::NotChecked);
+}
+
 /// Recorded evidence is hardware's. It is about nobody's key here, so only the rule itself can be asked.
 #[test]
 fn only_dated_hardware_with_reference_values_counts_for_tee() {

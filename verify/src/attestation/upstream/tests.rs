@@ -7,6 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use colophon_attest::Keyset;
 use colophon_attest::attester::Attester;
 use colophon_receipt::fields::{self, REQUEST_BODY, RESPONSE_BODY};
+use colophon_receipt::receipt::Bytes;
 use colophon_signer::Ed25519Key;
 use colophon_signer::httpsig::{Component, Params, signature_base};
 use colophon_signer::rfc3161::testing::Tsa;
@@ -121,6 +122,25 @@ fn what_is_no_signature_of_that_server_over_this_exchange_is_refused() {
     let (_, signature) = good();
     refused(&plan(Some((base.replace("200", "201"), signature.clone()))), "signature");
     refused(&plan(Some(("\"@status\": 200".into(), signature))), "the base");
+}
+
+/// Good evidence of a server that the record does not name is no evidence of the one that answered.
+#[test]
+fn evidence_that_the_record_does_not_name_is_refused() {
+    let made = plan(Some(good())).make();
+    let mut trust = trusting(&made, &Tsa::new(1, NOW), "upstream_attestation", true);
+    trust.allow_simulated = true;
+    let mut receipt = made.receipt.clone();
+    receipt.upstream_evidence = Some(Bytes(document(&[&theirs(), &key(41)])));
+    let report = verify(&receipt.to_json().unwrap(), Some(&trust), &Bodies::default(), None);
+    let failed: Vec<_> = report.failed().map(|check| (check.name, check.detail.clone())).collect();
+    assert!(
+        failed.len() == 1
+            && failed[0].0 == checks::UPSTREAM_EVIDENCE
+            && failed[0].1.contains("does not name"),
+        "{failed:?}"
+    );
+    assert!(report.upstream.is_none() && report.result == Verdict::Bad);
 }
 
 #[test]
