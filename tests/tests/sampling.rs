@@ -14,6 +14,7 @@ use colophon_receipt::receipt::Receipt;
 use colophon_signer::drand::{Chain, Round};
 use colophon_tests::client::{get, post};
 use colophon_tests::colophon::{self, Colophon};
+use colophon_tests::provers::{self, SCRIPT, Scripted};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::Message;
@@ -223,6 +224,39 @@ fn a_local_draw_is_made_at_once_and_says_whose_it_is() {
         }
     }
     assert!(counts[0] > 0 && counts[1] > 0, "{counts:?} of 24, at 50 %");
+}
+
+#[test]
+fn what_is_drawn_for_zk_is_proven_where_there_is_a_prover_and_nothing_else_is() {
+    for draw in ["PostCommit", "Local"] {
+        let (upstream, rounds, scripted) = (provers::upstream(), Rounds::new(), Scripted::new(SCRIPT, ""));
+        let colophon = Colophon::start(&upstream.url(), |options| {
+            options.policy = Some(policy(&format!("{{percent: 50, to: zk, draw: {draw}}}")));
+            options.arg(&[
+                "--drand-chain",
+                &rounds.chain(),
+                "--drand",
+                &rounds.source().display().to_string(),
+            ]);
+            options.arg(&["--provers", &scripted.file().display().to_string()]);
+        });
+        let answers: Vec<Message> = (0..16).map(|_| chat(&colophon)).collect();
+        rounds.publish();
+        let mut counts = [0, 0];
+        for answer in &answers {
+            let receipt = Fetched::of(answer, colophon.listen());
+            let hash = leaf_hash(&receipt.receipt().record.leaf.0);
+            let is = receipt.leaf.draw.is_some_and(|(below, _)| drawn(&randomness(), &hash, below));
+            counts[usize::from(is)] += 1;
+            if is {
+                let receipt = provers::settled(&colophon, answer).receipt();
+                assert_eq!(evidence(&receipt)[0].verdict, Verdict::Holds, "{draw}: {}", colophon.log());
+                assert!(receipt.evidence[0].proof.is_some());
+            }
+        }
+        assert!(counts[0] > 0 && counts[1] > 0, "{counts:?} of 16, at 50 %");
+        assert_eq!(colophon.metric("colophon_proofs_logged_total"), Some(f64::from(counts[1])));
+    }
 }
 
 #[test]
