@@ -41,6 +41,9 @@ case $call in
 esac
 "#;
 
+/// Bytes of a contract that public chains deploy, at most (EIP-170).
+pub const DEPLOYED: u64 = 24_576;
+
 /// The model of the script's circuit.
 pub const MODEL: &[u8] = b"weights of the script";
 /// Its verifying key.
@@ -338,8 +341,9 @@ pub fn python(script: &str, arguments: &[&Path]) {
     assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
 }
 
-/// What others make of the proof in a receipt, exported into `to`: `circuit` is its directory among `circuits`. The contract in an
-/// EVM accepts it, and none whose proof, first or last public input is bent; this returns what else `tests/evm/check.mjs` says.
+/// What others make of the proof in a receipt, exported into `to`: `circuit` is its directory among `circuits`. Both contracts, the
+/// circuit's own and the one for any, accept it in an EVM, and none whose proof, first or last public input is bent; the latter only under
+/// this circuit's key, once that is registered, and public chains deploy it. This returns what else `tests/evm/check.mjs` says.
 ///
 /// # Panics
 /// When that is not so, or set-up has not been done.
@@ -351,7 +355,14 @@ pub fn exported(receipt: &Path, circuits: &Path, circuit: &str, to: &Path) -> Va
     let out = process::run(&mut command, LONG);
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let said: Value = serde_json::from_slice(&out.stdout).expect("JSON");
-    assert_eq!(said["contract"]["accepted"], true, "{said}");
-    assert_eq!(said["contract"]["bent"], json!({"proof": false, "found": false, "bound": false}), "{said}");
+    for contract in ["contract", "reusable"] {
+        assert_eq!(said[contract]["accepted"], true, "{said}");
+        assert_eq!(said[contract]["bent"], json!({"proof": false, "found": false, "bound": false}), "{said}");
+        eprintln!("{contract}: {} bytes, {} gas", said[contract]["bytes"], said[contract]["gas"]);
+    }
+    let reusable = &said["reusable"];
+    assert_eq!((&reusable["before"], &reusable["key"]), (&json!(false), &json!(false)), "{said}");
+    assert_eq!(reusable["digest"], true, "it says under which key: {said}");
+    assert!(reusable["bytes"].as_u64().is_some_and(|bytes| bytes <= DEPLOYED), "{said}");
     said
 }

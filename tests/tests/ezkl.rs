@@ -8,7 +8,7 @@ use colophon_provers::sandbox::Sandbox;
 use colophon_provers::{Limits, Statement};
 use colophon_tests::client::{get, post};
 use colophon_tests::colophon::Colophon;
-use colophon_tests::provers::{exported, policy, python, trusting};
+use colophon_tests::provers::{DEPLOYED, example, exported, policy, python, trusting};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::{PATIENCE, paths, process, wait_for};
@@ -28,7 +28,7 @@ impl Circuits {
         let folder = tempfile::tempdir().expect("a folder");
         let model = folder.path().join("model");
         python("classifier/train.py", &[model.as_path()]);
-        let mut described = Vec::new();
+        let mut described: Vec<Value> = Vec::new();
         for name in ["classifier", "other"] {
             if name == "other" {
                 halve_weights(&model.join("classifier.onnx"));
@@ -36,7 +36,7 @@ impl Circuits {
             let into = folder.path().join("circuits").join(name);
             std::fs::create_dir_all(folder.path().join("circuits")).expect("a folder");
             let features = model.join("features.json");
-            let arguments = [
+            let mut arguments = vec![
                 model.join("classifier.onnx"),
                 into.clone(),
                 "--features".into(),
@@ -44,10 +44,17 @@ impl Circuits {
                 "--name".into(),
                 name.into(),
             ];
+            // The other one is given a file of parameters, as one of a ceremony is.
+            if name == "other" {
+                arguments.extend(["--srs".into(), folder.path().join("circuits/classifier/srs")]);
+            }
             python("provers/ezkl/circuit.py", &arguments.iter().map(PathBuf::as_path).collect::<Vec<_>>());
             let text = std::fs::read(into.join("circuit.json")).expect("its description");
             described.push(serde_json::from_slice(&text).expect("JSON"));
         }
+        let of = |member: &str| [&described[0][member], &described[1][member]];
+        assert_eq!(of("setup"), ["local", "ceremony"]);
+        assert!(of("srs")[0] == of("srs")[1] && of("circuit")[0] != of("circuit")[1], "{described:?}");
         Circuits { folder, described }
     }
 
@@ -305,9 +312,25 @@ fn a_classifiers_decision_about_a_record_is_proven_the_whole_way() {
     assert_eq!(node["good"], true, "{said}");
     assert!(node["bent"].as_str().is_some_and(|why| why.contains("not satisfied")), "{said}");
     assert!(node["untyped"].as_str().is_some_and(|why| why.contains("transcript_type")), "{said}");
-    let (bytes, gas) = (&said["contract"]["bytes"], &said["contract"]["gas"]);
-    eprintln!("the contract has {bytes} bytes and takes {gas} gas");
-    assert!(bytes.as_u64().is_some_and(|bytes| bytes <= 24_576), "more than public chains deploy");
+    let bytes = said["contract"]["bytes"].as_u64();
+    assert!(bytes.is_some_and(|bytes| bytes <= DEPLOYED), "more than public chains deploy");
+    // And EZKL alone, without Colophon.
+    let alone = |receipt: &[u8], more: &[&str]| {
+        std::fs::write(folder.join("alone.json"), receipt).expect("a file");
+        let mut program = Command::new(paths::python());
+        program.arg(example("provers/ezkl/verify.py")).arg(folder.join("alone.json"));
+        program.arg("--circuits").arg(folder.join("circuits")).args(more);
+        let output = process::run(&mut program, PATIENCE * 2);
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
+    };
+    let (code, said) = alone(&receipt.json, &["--allow-local-setup"]);
+    assert!(code == Some(0) && said.contains("\"score\""), "{said}");
+    let (code, said) = alone(&receipt.json, &[]);
+    assert!(code == Some(1) && said.contains("its parameters are local"), "{said}");
+    let mut other: Value = serde_json::from_slice(&receipt.json).expect("JSON");
+    other["evidence"][0]["proof"]["proof"]["statement"]["features"]["status"] = json!(51);
+    let (code, said) = alone(&serde_json::to_vec(&other).expect("JSON"), &["--allow-local-setup"]);
+    assert!(code == Some(1) && said.contains("status differs"), "{said}");
     // Its maker could have forged it.
     let (code, said) = verify(&receipt.json, &trust, &[]);
     assert!(
