@@ -313,6 +313,8 @@ impl Proving {
             Err(NoJob::CutShort(error)) => return Err(error.to_string()),
             // A job of an earlier life is about it: what comes of that is logged, or that its deadline passed.
             Err(_) if self.left.contains(&drawn.evidence) => return Ok(true),
+            // It is asked about again until the log has what came of it, and bodies are gone once there is a job.
+            Err(_) if self.has_job(&drawn.evidence).await => return Ok(true),
             Err(why) => return Ok(self.declined(&drawn, None, &why.to_string())),
         };
         let rule = request.rule.clone();
@@ -333,6 +335,12 @@ impl Proving {
             }
             _ => Ok(self.declined(&drawn, rule.as_deref(), &error.to_string())),
         }
+    }
+
+    /// Whether a job is there that may still become this evidence.
+    async fn has_job(&self, evidence: &RecordId) -> bool {
+        let evidence = hex::encode(evidence);
+        self.store.beside(move |store| Ok(store.queue.is_awaited(&evidence)?)).await.unwrap_or(false)
     }
 
     /// The log says that nothing was done.

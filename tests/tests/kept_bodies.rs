@@ -97,6 +97,21 @@ fn a_rule_asks_for_an_answers_proof_and_its_bodies_are_kept_until_then() {
 }
 
 #[test]
+fn a_proof_that_takes_long_is_waited_for_when_its_bodies_are_gone() {
+    // Several times as long as it takes until the log asks about it again.
+    let slow =
+        script().replace(r#"printf %s "$said" > artefact"#, r#"sleep 13; printf %s "$said" > artefact"#);
+    assert!(slow.contains("sleep 13"));
+    let scripted = Scripted::language(&slow, "keepBodies: 1000000\n");
+    let upstream = answering(JSON, "", answer().as_bytes());
+    let colophon = start(&upstream, &scripted, "    deadline: 1h");
+    let message = post(colophon.listen(), "/v1/chat/completions", REQUEST);
+    let receipt = settled(&colophon, &message).receipt();
+    assert_eq!((verdict(&receipt), receipt.evidence.len()), (Verdict::Holds, 1), "{}", colophon.log());
+    assert_eq!(declined(&colophon), Some(0.0));
+}
+
+#[test]
 fn without_the_operators_word_no_body_is_kept_and_no_rule_can_ask() {
     let scripted = Scripted::language(&script(), "");
     let upstream = answering(JSON, "", answer().as_bytes());
