@@ -40,6 +40,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     if own::is_own(request.uri().path()) {
         return Box::pin(own::answer(&app, &request)).await;
     }
+    let started = Instant::now();
     let client = Client::of(&mut request);
     let (parts, body) = request.into_parts();
     let route = identify(&parts.method, parts.uri.path());
@@ -53,7 +54,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     if let Some(decision) = decided.as_ref().filter(|decision| decision.level == Level::Pass) {
         let body = RequestBody::unseen(body, app.limits.max_body_bytes);
         app.ledger.passed(&decision.rule);
-        return unseen(&app, parts, body, client, route.api).await;
+        return unseen(&app, parts, body, client, route.api, started).await;
     }
     let asked = if decided.is_some() { Vec::new() } else { inspect::pointers(policy, route.api) };
     let seen = RequestSeen::new(route.api, &parts.headers, asked).digesting(app.limits.message_digests);
@@ -61,29 +62,42 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     let seen = seen.keeping(app.proving.as_ref().is_some_and(|proving| proving.keeps_bodies()));
     let seen: SharedRequest = Arc::new(Mutex::new(seen));
     let mut body = RequestBody::new(body, seen.clone(), app.limits.max_body_bytes);
+    let mut waited_for_client = Duration::ZERO;
     let (decision, unread) = match decided {
         Some(decision) => (decision, None),
         None => {
             // In a box, as whatever is rare here: the future of every exchange has room for all that it may hold.
-            let (inspected, read) = Box::pin(inspect::inspect(&app, route.api, &mut body, &seen)).await;
+            let mut reading = Box::pin(inspect::inspect(&app, route.api, &mut body, &seen));
+            // Most often the body came with the head, and no time passes.
+            let (inspected, read) = match reading.as_mut().now_or_never() {
+                Some(read) => read,
+                None => {
+                    let begun = Instant::now();
+                    let read = reading.await;
+                    waited_for_client = begun.elapsed();
+                    read
+                }
+            };
             let decision = policy.decide(&inspect::head(&parts, &route, caller.as_ref(), inspected.body()));
             (decision, read.err().map(|error| request_problem(&error)))
         }
     };
     if decision.level == Level::Pass {
         app.ledger.passed(&decision.rule);
-        return unseen(&app, parts, body, client, route.api).await;
+        return unseen(&app, parts, body, client, route.api, Instant::now()).await;
     }
     let mut decision = decision;
     if let Some(proving) = &app.proving {
         proving.hold(&mut decision);
     }
     let refused = inspect::refused(&decision);
-    let facts = Facts::new(&app, &parts, route, decision, in_force.digest, caller);
+    let facts = Facts::new(&app, &parts, started, route, decision, in_force.digest, caller);
     let mut flight = InFlight::begin(app.clone(), facts, seen);
+    flight.waited_for_client(waited_for_client);
     let not_kept = flight.opened().await.err();
     if not_kept.is_some() && unread.is_none() && refused.is_none() && flight.bypass() {
-        return Box::pin(unseen(&app, parts, body, client, flight.facts.route.api)).await;
+        let api = flight.facts.route.api;
+        return Box::pin(unseen(&app, parts, body, client, api, Instant::now())).await;
     }
     let not_kept = not_kept.map(|error| not_kept_problem(&error));
     let by_policy = not_kept.is_none() && unread.is_none() && refused.is_some();
@@ -208,12 +222,13 @@ async fn unseen(
     body: RequestBody,
     client: Client,
     api: Api,
+    now: Instant,
 ) -> Response<ResponseBody> {
     if let Some(problem) = refusal(app, &parts, &client) {
         return whole(problem.response(api));
     }
     let answer = match client.head(&app.upstream, parts) {
-        Ok(head) => app.upstream.send(head, body, Instant::now()).await,
+        Ok(head) => app.upstream.send(head, body, now).await,
         Err(error) => Err(error),
     };
     match answer {
@@ -431,7 +446,7 @@ async fn ours(mut flight: Box<InFlight>, problem: &Problem, ending: Ending<'_>) 
 /// Answers a request that goes nowhere. A refusal by the policy waits a moment for the rest of the request: most often it
 /// is there, and then the record covers all of it and can be signed. Whoever waits for a `100 Continue` has not sent it.
 async fn refuse(
-    flight: Box<InFlight>,
+    mut flight: Box<InFlight>,
     problem: Problem,
     body: Option<RequestBody>,
     headers: &HeaderMap,
@@ -444,7 +459,7 @@ async fn refuse(
     ours(flight, &problem, ending).await
 }
 
-async fn failed(flight: Box<InFlight>, error: ForwardError) -> Response<ResponseBody> {
+async fn failed(mut flight: Box<InFlight>, error: ForwardError) -> Response<ResponseBody> {
     let (problem, upstream) = forward_problem(&error);
     if upstream {
         flight.drain_request(FAILED_DRAIN).await;

@@ -63,10 +63,11 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// Takes what a record needs from a request's head.
+    /// Takes what a record needs from a request's head, which was there at `started`.
     pub fn new(
         app: &App,
         parts: &http::request::Parts,
+        started: Instant,
         route: Route,
         mut decision: Decision,
         policy: Hash,
@@ -86,7 +87,7 @@ impl Facts {
             id_text: id_text(&id),
             shard: app.ledger.shard(),
             received_at,
-            started: Instant::now(),
+            started,
             method: parts.method.clone(),
             query_component: query_component(&parts.uri),
             uri: parts.uri.clone(),

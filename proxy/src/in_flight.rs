@@ -8,7 +8,7 @@ use crate::head;
 use crate::model::identity::Bound;
 use crate::observe::ResponseSeen;
 use crate::request_body::{self, SharedRequest};
-use crate::stamp::{self, Closing, LogValue, Stamp};
+use crate::stamp::{self, Closing, LogValue, Stamp, Timing};
 use crate::telemetry::{Ended, Told};
 use crate::upstream::attested::Session;
 use crate::upstream::signed::{Signing, forget_trailers};
@@ -23,7 +23,7 @@ use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use record::EMPTY_BODY;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Most bytes read of a request that nobody forwards.
 const MAX_DRAIN: u64 = 1 << 20;
@@ -90,6 +90,8 @@ pub struct InFlight {
     waited: Duration,
     /// Whether its bodies are kept for a proof.
     keeping: bool,
+    /// Time spent waiting for the rest of the request, while nothing else could be done.
+    waited_for_client: Duration,
 }
 
 /// A stream that has ended.
@@ -160,6 +162,7 @@ impl InFlight {
             signatures: Vec::new(),
             waited: Duration::ZERO,
             keeping,
+            waited_for_client: Duration::ZERO,
             opened,
             facts,
         })
@@ -281,9 +284,11 @@ impl InFlight {
     }
 
     /// Reads the rest of a request that nobody forwards, within bounds.
-    pub async fn drain_request(&self, time: Duration) {
+    pub async fn drain_request(&mut self, time: Duration) {
         if self.request_digest().is_none() {
+            let begun = Instant::now();
             request_body::drain(&self.request, self.app.limits.max_body_bytes.min(MAX_DRAIN), time).await;
+            self.waited_for_client += begun.elapsed();
         }
     }
 
@@ -349,12 +354,13 @@ impl InFlight {
         let Some(sealed) = self.seal(&ending)? else { return Ok(()) };
         let signature = self.stamp(|stamp| stamp.whole(headers, &sealed.body, &sealed.record.leaf_hash));
         self.signatures.extend(signature);
-        self.timing(headers);
         let Some((ticket, done)) = self.done(sealed) else { return Ok(()) };
         let kept = match self.app.ledger.finishing(ticket, done) {
             Ok(finishing) => finishing.written().await,
             Err(unfinished) => Err(unfinished),
         };
+        // The wait for the record is this proxy's own time.
+        self.timing(headers);
         kept.or_else(|unfinished| self.unfinished(*unfinished))
     }
 
@@ -380,12 +386,19 @@ impl InFlight {
     }
 
     fn timing(&self, headers: &mut HeaderMap) {
-        stamp::server_timing(headers, self.facts.started.elapsed().saturating_sub(self.waited));
+        let (upstream, client) = (self.waited, self.waited_for_client);
+        let own = self.facts.started.elapsed().saturating_sub(upstream + client);
+        Timing { own, upstream, client }.tell(headers);
     }
 
     /// Adds to the time that was the upstream's.
     pub fn waited(&mut self, time: Duration) {
         self.waited += time;
+    }
+
+    /// Adds to the time that was the client's: it had not sent what had to be read first.
+    pub fn waited_for_client(&mut self, time: Duration) {
+        self.waited_for_client += time;
     }
 
     fn request_digest(&self) -> Option<BodyDigest> {

@@ -11,6 +11,7 @@ use colophon_signer::httpsig::{
 };
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use std::fmt::Write as _;
+use std::time::Duration;
 
 /// Where the request's digest is told.
 pub const REQUEST_DIGEST: HeaderName = HeaderName::from_static("colophon-request-digest");
@@ -258,10 +259,32 @@ struct Signed {
     kept: KeptSignature,
 }
 
-/// `Server-Timing` with this proxy's own time.
-pub fn server_timing(headers: &mut HeaderMap, own: std::time::Duration) {
-    let micros = own.as_micros();
-    append(headers, SERVER_TIMING, format!("colophon;dur={}.{:03}", micros / 1000, micros % 1000));
+/// Where an answer's time went, up to its head.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timing {
+    /// This proxy's own time.
+    pub own: Duration,
+    /// Waiting for the upstream; zero where it was not asked.
+    pub upstream: Duration,
+    /// Waiting for the rest of the request before anything else could be done; zero most often.
+    pub client: Duration,
+}
+
+impl Timing {
+    /// Adds it as `Server-Timing`, in milliseconds (FORMATS.md, section 9).
+    pub fn tell(&self, headers: &mut HeaderMap) {
+        let mut value = String::with_capacity(64);
+        let parts = [("colophon", self.own), ("upstream", self.upstream), ("client", self.client)];
+        for (name, time) in parts {
+            if time.is_zero() && !value.is_empty() {
+                continue;
+            }
+            let (micros, comma) = (time.as_micros(), if value.is_empty() { "" } else { ", " });
+            // Writing to a string does not fail.
+            let _ = write!(value, "{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000);
+        }
+        append(headers, SERVER_TIMING, value);
+    }
 }
 
 /// Whether a field value can stand in a signature base: visible ASCII and spaces.

@@ -1,6 +1,7 @@
 /* Loaded into a program (LD_PRELOAD), this keeps what a disk would surely have after a loss of power: at each fsync(2) or
  * fdatasync(2) of a file its bytes, of a folder its names, as POSIX promises and no more. Below $POWER_KEPT there is one
- * file for each file or folder that was synced, named after what it is (inode and time of birth), since names change. */
+ * file for each file or folder that was synced, named after what it is (inode and time of birth), since names change.
+ * $POWER_WAIT_MS makes each of these calls take that much longer, as on a slow disk. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>
@@ -88,6 +89,8 @@ static int synced(int fd, const char *name) {
     keep(fd);
     int result = really(fd);
     pthread_mutex_unlock(&one_at_a_time);
+    const char *wait = getenv("POWER_WAIT_MS");
+    if (wait) usleep(1000 * (useconds_t)atoi(wait));
     return result;
 }
 

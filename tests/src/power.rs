@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
@@ -44,6 +44,14 @@ impl Disk {
         let path = |name: &str| self.folder.path().join(name).display().to_string();
         options.env.push(("LD_PRELOAD".to_owned(), path("unsynced.so")));
         options.env.push(("POWER_KEPT".to_owned(), path("kept")));
+    }
+
+    /// Has each of a proxy's syncs take so much longer. Nothing is noted.
+    pub fn slow(&self, options: &mut Options, wait: Duration) {
+        options
+            .env
+            .push(("LD_PRELOAD".to_owned(), self.folder.path().join("unsynced.so").display().to_string()));
+        options.env.push(("POWER_WAIT_MS".to_owned(), wait.as_millis().to_string()));
     }
 
     /// Leaves of these folders what was synced. Nothing may be writing there.
