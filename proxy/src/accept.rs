@@ -57,6 +57,7 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<TlsAccepto
     }
 }
 
+/// Each way on is in a box: the task of a connection has room for the largest of them otherwise, as long as it lives.
 async fn connection(
     app: &Arc<App>,
     stream: TcpStream,
@@ -74,14 +75,14 @@ async fn connection(
                 () = stop.cancelled() => return,
             };
             match h2 {
-                Some(Ok(true)) => serve_h2(app, stream, Known::default(), stop).await,
-                Some(Ok(false)) => serve_h1(app, stream, Known::default(), stop, &place).await,
+                Some(Ok(true)) => Box::pin(serve_h2(app, stream, Known::default(), stop)).await,
+                Some(Ok(false)) => Box::pin(serve_h1(app, stream, Known::default(), stop, &place)).await,
                 // Gone, or silent for too long.
                 Some(Err(_)) | None => {}
             }
         }
         Some(acceptor) => match tokio::select! {
-            shaken = within(patience, acceptor.accept(stream)) => shaken,
+            shaken = Box::pin(within(patience, acceptor.accept(stream))) => shaken,
             // Nothing was asked yet.
             () = stop.cancelled() => return,
         } {
@@ -93,8 +94,8 @@ async fn connection(
                 let exporter = app.attesting.as_ref().and_then(|_| exporter(session));
                 let peer = Known { peer, exporter };
                 match session.alpn_protocol() == Some(b"h2") {
-                    true => serve_h2(app, stream, peer, stop).await,
-                    false => serve_h1(app, stream, peer, stop, &place).await,
+                    true => Box::pin(serve_h2(app, stream, peer, stop)).await,
+                    false => Box::pin(serve_h1(app, stream, peer, stop, &place)).await,
                 }
             }
             Some(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
@@ -165,7 +166,8 @@ async fn serve_h1(
             // A tunnel goes on with the connection when HTTP is through with it.
             request.extensions_mut().insert(Stay::Connection(place.clone()));
         }
-        async move { Ok::<_, Infallible>(exchange(app, request).await) }
+        // In a box of its own: hyper keeps room for it as long as the connection lives, also while it is idle or streams.
+        Box::pin(async move { Ok::<_, Infallible>(exchange(app, request).await) })
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder

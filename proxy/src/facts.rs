@@ -62,6 +62,15 @@ pub struct Facts {
     pub policy: Hash,
 }
 
+/// Copies a header's value out of the buffer that its head was read into.
+pub(crate) fn detach(value: &mut Option<HeaderValue>) {
+    if let Some(value) = value
+        && let Ok(copy) = HeaderValue::from_bytes(value.as_bytes())
+    {
+        *value = copy;
+    }
+}
+
 impl Facts {
     /// Takes what a record needs from a request's head, which was there at `started`.
     pub fn new(
@@ -112,6 +121,20 @@ impl Facts {
             decision,
             sampled,
             policy,
+        }
+    }
+
+    /// Lets go of the connection's read buffer, in which the values of a head lie: it would be kept for as long as a stream
+    /// takes, beside the next one.
+    pub(crate) fn detach(&mut self) {
+        let Facts { content_type, content_encoding, traceparent, request_id, nonce, .. } = self;
+        for value in [content_type, content_encoding, traceparent, request_id, nonce] {
+            detach(value);
+        }
+        if let Ok(copy) = self.uri.to_string().parse::<Uri>()
+            && copy == self.uri
+        {
+            self.uri = copy;
         }
     }
 

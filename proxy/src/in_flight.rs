@@ -3,7 +3,7 @@
 mod record;
 
 use crate::app::App;
-use crate::facts::{Facts, MAX_VALUE};
+use crate::facts::{Facts, MAX_VALUE, detach};
 use crate::head;
 use crate::model::identity::Bound;
 use crate::observe::ResponseSeen;
@@ -334,6 +334,11 @@ impl InFlight {
 
     /// Stamps a stream's head.
     pub fn open_stream(&mut self, headers: &mut HeaderMap, trailers: bool) {
+        self.facts.detach();
+        if let Some(head) = &mut self.head {
+            detach(&mut head.content_type);
+            detach(&mut head.content_encoding);
+        }
         if self.level >= Level::Sign && self.request_digest().is_none() {
             self.lower("the answer began before the request was complete");
         }

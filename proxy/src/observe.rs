@@ -196,6 +196,8 @@ impl RequestSeen {
         if !self.complete {
             self.complete = true;
             self.meaning = Some(self.read());
+            // It lies in the connection's read buffer, which would be kept with it.
+            self.content_type = None;
             self.whole = Some(self.digest());
         }
     }
