@@ -36,6 +36,12 @@ enum Command {
         /// Fail where something optional cannot be had, instead of skipping its tests
         #[arg(long)]
         full: bool,
+        /// Run the crash, tamper and transparency suites only, against the release build as it is shipped
+        #[arg(long)]
+        release: bool,
+        /// With --release: the release builds that are there
+        #[arg(long, requires = "release")]
+        no_build: bool,
         /// Passed to `cargo test` (a name to filter by, or `-- --nocapture`)
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<String>,
@@ -66,7 +72,8 @@ enum Command {
 fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Setup { full } => setup::run(full).map(|_| ()),
-        Command::Test { full, args } => test::run_tests(full, &args),
+        Command::Test { full, release: true, no_build, args } => test::run_release(full, no_build, &args),
+        Command::Test { full, args, .. } => test::run_tests(full, &args),
         Command::Bench(args) => bench::bench(&args),
         Command::Soak(args) => soak::soak(&args),
         Command::E2e { server } => e2e::run_e2e(server),

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: set-up, the programs, then every test.
+//! `cargo xtask test`: set-up, the programs, then every test, or those of the release build.
 
 use anyhow::Result;
 
@@ -26,6 +26,48 @@ pub(crate) fn run_tests(full: bool, args: &[String]) -> Result<()> {
     if full {
         tests.env("COLOPHON_TEST_FULL", "1");
     }
+    let outcome = run(&mut tests);
+    for what in &skipped {
+        eprintln!("skipped: {what}");
+    }
+    outcome
+}
+
+/// What speed must not have cost, as test programs of `tests/tests`: crashes, whatever is spoilt on disk or on its way, and
+/// bytes that nobody may change.
+const RELEASE_SUITES: [&[&str]; 3] = [
+    &["crash", "durability", "lifecycle", "drain", "load"],
+    &["checkers", "exports", "folders", "monitor", "tlog"],
+    &[
+        "captures",
+        "departures",
+        "framing",
+        "http2",
+        "limits",
+        "semantics",
+        "timing",
+        "tls",
+        "upstream_faults",
+        "websocket",
+    ],
+];
+
+/// Builds `colophon` and `colophon-verify` as they are shipped (the `release` profile, apart from each other, as `soak` and
+/// `bench` do), and runs [`RELEASE_SUITES`] against them. The tests themselves are debug builds: what they run counts.
+///
+/// # Errors
+/// When set-up, the build or a test fails.
+pub(crate) fn run_release(full: bool, no_build: bool, args: &[String]) -> Result<()> {
+    let skipped = setup::run(full)?;
+    if !no_build {
+        for package in ["colophon", "colophon-verify"] {
+            run(cargo().args(["build", "--release", "--locked", "--package", package, "--bins"]))?;
+        }
+    }
+    let mut tests = cargo();
+    tests.args(["test", "--locked", "--no-fail-fast", "--package", "colophon-tests"]);
+    tests.args(RELEASE_SUITES.concat().into_iter().flat_map(|suite| ["--test", suite])).args(args);
+    tests.env("COLOPHON_SETUP", target().join("setup")).env("COLOPHON_PROGRAMS", target().join("release"));
     let outcome = run(&mut tests);
     for what in &skipped {
         eprintln!("skipped: {what}");

@@ -11,9 +11,19 @@ fn a_rise_over_three_percent_fails_and_names_the_level() {
     assert!(compare(&before, &figures(102_900.0, 40_000.0)).is_ok());
     assert!(compare(&before, &figures(60_000.0, 40_000.0)).is_ok());
     let error = compare(&before, &figures(103_100.0, 40_000.0)).err();
-    assert!(error.is_some_and(|error| error.to_string().contains("commit by 3.1 %")));
+    assert!(error.is_some_and(|error| error.to_string().contains("commit rose by 3.1 %")));
     // The yardstick itself may change.
     assert!(compare(&before, &figures(100_000.0, 80_000.0)).is_ok());
+}
+
+#[test]
+fn what_cannot_be_compared_is_not_taken_for_good() {
+    let whole = figures(100_000.0, 40_000.0);
+    let mut part = figures(100_000.0, 40_000.0);
+    part.instructions_per_request.remove("commit");
+    let said = |before, now| compare(before, now).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(said(&part, &whole).contains("commit has no figure"));
+    assert!(said(&whole, &part).contains("commit was not measured"));
 }
 
 #[test]
