@@ -64,7 +64,8 @@ fn a_profile_under_load_is_read_by_go_and_costs_no_answer() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(said.contains("Type: cpu") && said.contains("Duration: 2"), "{said}");
-    for name in ["tokio::runtime", "colophon::exchange"] {
+    // Which functions of ours are met in a second or two is chance; that none is would be none.
+    for name in ["tokio::runtime", "colophon::"] {
         assert!(said.contains(name), "no {name} in {said}");
     }
     assert!(!said.contains("perf_signal_handler"), "the sampler itself is in {said}");
