@@ -316,6 +316,26 @@ fn a_lease_that_ends_within_a_stream_lets_it_end_and_no_other_begin() {
     assert_eq!(server.received().len(), 1);
 }
 
+/// Nobody renews what nobody uses: the next request finds the lease over, and nothing is sent on its strength.
+#[test]
+fn a_connection_that_lay_idle_beyond_its_lease_proves_itself_anew() {
+    let scene = Scene::new();
+    let lost = Arc::new(AtomicBool::new(false));
+    let of_server = lost.clone();
+    let server = scene.server(move |asked| (!of_server.load(Ordering::SeqCst)).then(|| good(asked)));
+    let colophon = scene.proxy(
+        policy(&[("enclave", &server.url(), &takes_simulated())]),
+        &["--allow-simulated", "--attest-lease", "1s"],
+    );
+    assert_eq!(ask(&colophon).status(), 200);
+    lost.store(true, Ordering::SeqCst);
+    pause(Duration::from_millis(1500));
+    assert_refused(&colophon, &ask(&colophon), "after the lease");
+    assert_eq!(server.received().len(), 1);
+    lost.store(false, Ordering::SeqCst);
+    assert_eq!(ask(&colophon).status(), 200);
+}
+
 #[test]
 fn a_lease_is_renewed_beside_the_requests() {
     let scene = Scene::new();
