@@ -10,6 +10,7 @@ mod durable;
 mod error;
 mod folder_id;
 mod frame;
+mod gather;
 mod node;
 mod replay;
 #[cfg(feature = "testing")]
@@ -33,6 +34,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::Notify;
 use writer::Writer;
 
 /// A segment takes no more frames after this many bytes.
@@ -80,9 +82,6 @@ pub(crate) fn damaged_copies(dir: &Path) -> Result<Vec<PathBuf>, WalError> {
     Ok(copies)
 }
 
-/// A frame waits for others of its moment for this many rounds of the runtime at most. Measured with 32 connections on one
-/// core: 43.1 µs of CPU a request at `sign` with one round, 42.0 with two, 40.2 with three, no less with more.
-const GATHER: u32 = 3;
 /// The buffer of the queue is kept from write to write up to this size.
 const KEPT_QUEUE: usize = 1 << 20;
 
@@ -120,6 +119,8 @@ pub(crate) struct Wal {
     max_bytes: u64,
     durability: Durability,
     writer: Mutex<Writer>,
+    /// Tells those that wait for a write that somebody wrote, or that whoever was to write has left.
+    flushed: Arc<Notify>,
     syncing: Syncing,
 }
 
@@ -127,6 +128,7 @@ impl Wal {
     /// Goes on after `replay`, whose segments stay until what `hold_recovered` gives is released.
     pub(crate) fn new(dir: PathBuf, replay: &Replay, max_segment: u64, limits: Limits) -> Arc<Wal> {
         let held = replay.segments.iter().map(|number| (*number, 0)).collect();
+        let flushed = Arc::new(Notify::new());
         let writer = Writer {
             header: Vec::new(),
             shard: (String::new(), 0),
@@ -149,12 +151,16 @@ impl Wal {
             new_segment: false,
             stopping: false,
             retired: 0,
+            leader: None,
+            flushed: flushed.clone(),
             #[cfg(test)]
             fail_after: None,
+            #[cfg(test)]
+            flushes: 0,
         };
         let Limits { durability, max_bytes } = limits;
         let (writer, syncing) = (Mutex::new(writer), Syncing::new());
-        Arc::new(Wal { dir, max_segment, max_bytes, durability, writer, syncing })
+        Arc::new(Wal { dir, max_segment, max_bytes, durability, writer, flushed, syncing })
     }
 
     /// Begins to sync, where the durability asks for it.
@@ -194,20 +200,6 @@ impl Wal {
             self.lock().unhold([Holds(vec![queued.segment])]);
         }
         safe
-    }
-
-    /// Lets other exchanges queue their frames too, while more come with each round of the runtime: one write, and one burst
-    /// of what is sent after it, then serves them all. Alone, a frame waits for one round.
-    pub(crate) async fn gathered(&self, queued: Queued) {
-        let mut known = queued.number;
-        for _ in 0..GATHER {
-            tokio::task::yield_now().await;
-            let (settled, all) = self.lock().counted();
-            if settled >= queued.number || all == known {
-                return;
-            }
-            known = all;
-        }
     }
 
     /// Waits until `queued`, which is written, is as safe as the durability promises: on the disk, or in the store.

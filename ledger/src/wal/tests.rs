@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 mod places;
 
-fn field_set(n: u8) -> FieldSet {
+pub(super) fn field_set(n: u8) -> FieldSet {
     let mut set = FieldSet::new();
     fields::write_list(fields::STRIPPED, &[vec![n; 20]], &mut set);
     set
@@ -25,7 +25,7 @@ fn signature(n: u8) -> KeptSignature {
     KeptSignature { base: format!("base {n}").into_bytes(), signature: [n; 64] }
 }
 
-fn wal(dir: &TempDir, max_segment: u64) -> Arc<Wal> {
+pub(super) fn wal(dir: &TempDir, max_segment: u64) -> Arc<Wal> {
     let limits = Limits { durability: Durability::Process, max_bytes: u64::MAX };
     let wal = Wal::new(dir.path().to_owned(), &replay(dir.path()).unwrap(), max_segment, limits);
     wal.set_shard("host/ab", 3);
@@ -52,7 +52,7 @@ fn done_ids(replay: &Replay) -> Vec<u8> {
     replay.done.iter().map(|done| done.id[0]).collect()
 }
 
-fn open_ids(replay: &Replay) -> Vec<u8> {
+pub(super) fn open_ids(replay: &Replay) -> Vec<u8> {
     replay.open.keys().map(|id| id[0]).collect()
 }
 

@@ -10,6 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 pub(super) struct Writer {
     /// The payload of a copy's header.
@@ -51,16 +52,18 @@ pub(super) struct Writer {
     pub(super) stopping: bool,
     /// Segments up to this one are to go: what is only open in them is copied forward.
     pub(super) retired: u64,
+    /// The frame whose exchange is about to write for all that wait (`gather.rs`). None where the queue is empty.
+    pub(super) leader: Option<u64>,
+    /// The `Wal`'s.
+    pub(super) flushed: Arc<Notify>,
     #[cfg(test)]
     pub(super) fail_after: Option<u64>,
+    /// How often frames were written.
+    #[cfg(test)]
+    pub(super) flushes: u64,
 }
 
 impl Writer {
-    /// How many frames left the queue so far, and how many ever came into it.
-    pub(super) fn counted(&self) -> (u64, u64) {
-        (self.settled, self.settled + self.ends.len() as u64)
-    }
-
     pub(super) fn bytes(&self, max_segment: u64) -> u64 {
         (self.held.len() as u64).saturating_sub(1) * max_segment + self.good
     }
@@ -151,6 +154,12 @@ impl Writer {
             }
         }
         self.settled += ends.len() as u64;
+        #[cfg(test)]
+        {
+            self.flushes += 1;
+        }
+        self.leader = None;
+        self.flushed.notify_waiters();
         // The room is used again; a rare large frame's is not kept.
         queue.clear();
         ends.clear();
