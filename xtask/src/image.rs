@@ -39,7 +39,7 @@ pub(crate) fn image(args: &ImageArgs) -> Result<()> {
     if !answers("umoci", "--version") {
         debian::install(&["umoci", "ca-certificates"])?;
     }
-    let started = provenance::now()?;
+    let (started, commit) = (provenance::now()?, provenance::commit());
     let programs = match &args.programs {
         Some(folder) => folder.clone(),
         None => {
@@ -68,6 +68,7 @@ pub(crate) fn image(args: &ImageArgs) -> Result<()> {
     let build = provenance::Build {
         files: &files,
         compiled: args.programs.is_none(),
+        commit,
         started,
         finished: provenance::now()?,
         sbom: &sbom,

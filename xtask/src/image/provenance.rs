@@ -22,6 +22,8 @@ pub(super) struct Build<'a> {
     pub(super) files: &'a [File],
     /// Whether this run compiled the programs; otherwise they were given to it.
     pub(super) compiled: bool,
+    /// The commit that was checked out before anything was compiled.
+    pub(super) commit: Option<String>,
     /// RFC 3339.
     pub(super) started: String,
     /// RFC 3339.
@@ -50,11 +52,12 @@ pub(super) fn commit() -> Option<String> {
 pub(super) fn statement(manifest: &str, build: &Build<'_>) -> Result<Value> {
     let mut materials = vec![of_file("Cargo.lock")?, of_file("Containerfile")?];
     let mut source = json!({"profile": "release"});
-    if let Some(commit) = commit() {
-        source["commit"] = json!(commit);
-        // With changes that no commit has, the commit is not what was built.
-        source["changed"] = json!(!git(&["status", "--porcelain"])?.is_empty());
-        materials.push(json!({"name": "source", "digest": {"gitCommit": commit}}));
+    if let Some(before) = &build.commit {
+        source["commit"] = json!(before);
+        // With changes that no commit has, or another one checked out meanwhile, the commit is not what was built.
+        let moved = commit().as_ref() != Some(before);
+        source["changed"] = json!(moved || !git(&["status", "--porcelain"])?.is_empty());
+        materials.push(json!({"name": "source", "digest": {"gitCommit": before}}));
     }
     if !build.compiled {
         source = json!({"programs": "built before, by something that this statement knows nothing of"});
