@@ -1,6 +1,7 @@
-//! Accepting connections: TLS of rustls with aws-lc-rs, whose certificate is re-read without a restart, and the next
-//! connection until a stop. Shared by the programs that listen.
+//! Connections of our programs: TLS of rustls with aws-lc-rs, whose certificate is re-read without a restart, the next
+//! connection until a stop, and, in [`ask`], requests to others.
 
+pub mod ask;
 pub mod small;
 
 use std::path::{Path, PathBuf};

@@ -103,6 +103,7 @@ impl App {
         let head = ledger.head();
         let value = Arc::new(LogValue::new(&head));
         let metrics = Metrics::new(&ledger, enforcing.evidence(), proving.clone(), &watched);
+        metrics.policy_in_force(&policy);
         Arc::new(App {
             metrics,
             traces: watched.traces,

@@ -11,6 +11,7 @@ use crate::upstream::attested::Demand;
 use crate::upstream::{Connections, NoAnswer, Reserved, Settings, UpstreamBody};
 use anyhow::Context as _;
 use colophon_attest::SimulatedRoots;
+pub use colophon_listen::ask::chain;
 use http::header::{self, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri, Version};
@@ -302,16 +303,4 @@ fn classify(error: hyper::Error) -> ForwardError {
         }
     }
     ForwardError::Upstream(chain(&error))
-}
-
-/// An error with its causes, as one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -1,6 +1,6 @@
 //! Prometheus metrics of the process.
 
-use crate::app::Watched;
+use crate::app::{PolicyInForce, Watched};
 use crate::proofs::Proving;
 use crate::telemetry::meters::Meters;
 use colophon_ledger::anchor::TsaCounts;
@@ -58,6 +58,8 @@ pub struct Metrics {
     pub policy_reload_pending: Gauge,
     /// 1 while records name a model certificate.
     pub model_certified: Gauge,
+    /// One line, of the policy in force.
+    policy: Family<Vec<(&'static str, String)>, Gauge>,
     finished: Vec<Vec<Counter>>,
     /// By the level that was due, then by the level granted.
     levels: Vec<Vec<Counter>>,
@@ -111,6 +113,9 @@ impl Metrics {
         registry.register("policy_reload_failed", help, policy_reload_failed.clone());
         let help = "1 while a policy waits for the log before it comes into force";
         registry.register("policy_reload_pending", help, policy_reload_pending.clone());
+        let policy = Family::<Vec<(&'static str, String)>, Gauge>::default();
+        let help = "1, with the name and the digest of the policy in force, and the program's version";
+        registry.register("policy_in_force", help, policy.clone());
         let model_certified = Gauge::default();
         let help = "1 while records name a model certificate";
         registry.register("model_certified", help, model_certified.clone());
@@ -148,6 +153,7 @@ impl Metrics {
             policy_reload_failed,
             policy_reload_pending,
             model_certified,
+            policy,
             finished,
         }
     }
@@ -161,6 +167,17 @@ impl Metrics {
         };
         of(&self.finished, column, outcome.code() as usize);
         asked.map(|row| of(&self.levels, row, column));
+    }
+
+    /// Names the policy in force instead of the one before.
+    pub fn policy_in_force(&self, policy: &PolicyInForce) {
+        let labels = vec![
+            ("name", policy.policy.name().to_owned()),
+            ("digest", hex::encode(policy.digest)),
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+        ];
+        self.policy.clear();
+        self.policy.get_or_create(&labels).set(1);
     }
 
     /// When the listener's certificate ends, s since the epoch.

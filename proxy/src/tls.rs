@@ -2,9 +2,9 @@
 
 use crate::config::UpstreamOptions;
 use anyhow::Context as _;
+pub use colophon_listen::ask::{identified_config, roots_config};
 use colophon_listen::{certificates, private_key, provider, roots};
 use rustls::ClientConfig;
-use std::path::Path;
 
 /// TLS towards the upstream. ALPN is left to the connector.
 pub fn client_config(options: &UpstreamOptions) -> anyhow::Result<ClientConfig> {
@@ -33,25 +33,4 @@ pub fn attested_config(options: &UpstreamOptions) -> anyhow::Result<ClientConfig
     let mut config = client_config_of(options, &[&rustls::version::TLS13])?;
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
-}
-
-/// TLS towards any server, without a certificate of our own.
-pub fn roots_config(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
-    identified_config(ca, None)
-}
-
-/// TLS towards any server, with a certificate chain and its key if they are given.
-pub fn identified_config(
-    ca: Option<&Path>,
-    identity: Option<(&Path, &Path)>,
-) -> anyhow::Result<ClientConfig> {
-    let builder = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots(ca)?);
-    match identity {
-        Some((chain, key)) => builder
-            .with_client_auth_cert(certificates(chain)?, private_key(key)?)
-            .with_context(|| format!("{} and {} do not belong together", chain.display(), key.display())),
-        None => Ok(builder.with_no_client_auth()),
-    }
 }

@@ -130,6 +130,21 @@ impl Colophon {
         self.admin
     }
 
+    /// What it wrote into its ready file.
+    pub fn ready(&self) -> serde_json::Value {
+        let ready = fs::read(self.folder.path().join("ready")).expect("the ready file");
+        serde_json::from_slice(&ready).expect("JSON")
+    }
+
+    /// Where probes and scrapers connect, if it was told `--health`.
+    pub fn health(&self) -> SocketAddr {
+        let ready = self.ready();
+        ready["health"]
+            .as_str()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| panic!("health in {ready}"))
+    }
+
     /// Its process's number.
     pub fn process_id(&self) -> u32 {
         self.process.pid()

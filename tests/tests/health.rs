@@ -1,6 +1,5 @@
 //! `--health`: what probes and scrapers may see, and nothing else.
 
-use std::fs;
 use std::net::SocketAddr;
 
 use colophon_tests::client::{Client, get, post, send};
@@ -18,9 +17,7 @@ fn start(upstream: &Upstream) -> (Colophon, SocketAddr) {
             "/v1/models?x=1",
         ]);
     });
-    let ready = fs::read(colophon.folder().join("ready")).expect("the ready file");
-    let ready: serde_json::Value = serde_json::from_slice(&ready).expect("JSON");
-    let health = ready["health"].as_str().expect("an address").parse().expect("an address");
+    let health = colophon.health();
     (colophon, health)
 }
 

@@ -81,6 +81,16 @@ fn an_edited_file_comes_into_force_and_a_bad_one_does_not() {
     until_rule(&colophon, "two");
     assert_eq!(decided(&colophon), ("two".into(), digest(&colophon, &policy("two", "commit")), 1));
     assert_eq!(colophon.metric("colophon_policy_reloads_total"), Some(1.0));
+    // Who watches many asks each which one it has.
+    let in_force = |name: &str, policy: &str| {
+        let digest = hex::encode(digest(&colophon, policy));
+        let version = env!("CARGO_PKG_VERSION");
+        colophon.metric(&format!(
+            "colophon_policy_in_force{{name=\"{name}\",digest=\"{digest}\",version=\"{version}\"}}"
+        ))
+    };
+    assert_eq!(in_force("of-two", &policy("two", "commit")), Some(1.0));
+    assert_eq!(in_force("of-one", &policy("one", "sign")), None);
 
     // Bad: the old one stays, and says so until it is mended.
     fs::write(&file, policy("three", "sing")).unwrap();
