@@ -9,6 +9,7 @@ mod engine;
 mod inject;
 pub mod manifest;
 pub mod patch;
+pub mod policies;
 mod ports;
 mod probes;
 mod quantity;

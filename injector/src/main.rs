@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{ArgGroup, Parser, ValueEnum};
 use colophon_injector::webhook::{self, ServeOptions};
-use colophon_injector::{Settings, manifest};
+use colophon_injector::{Settings, manifest, policies};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -28,6 +28,8 @@ struct Cli {
     output: Output,
     #[command(flatten)]
     serve: ServeOptions,
+    #[command(flatten)]
+    policies: policies::Options,
     /// What the webhook logs: error, warn, info, debug, or a tracing filter
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
@@ -96,9 +98,19 @@ async fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
     let served = webhook::serve(&cli.serve, settings, stop.clone());
+    // A task of its own: reading policies takes nothing from who accepts connections.
+    let (options, until) = (cli.policies.clone(), stop.clone());
+    let followed = tokio::spawn(async move {
+        match options.policies {
+            true => policies::follow(&options, until).await,
+            false => Ok(()),
+        }
+    });
+    let followed = async { followed.await? };
+    let served = async { tokio::try_join!(served, followed) };
     tokio::pin!(served);
     tokio::select! {
-        ended = served.as_mut() => return ended.map(|()| ExitCode::SUCCESS),
+        ended = served.as_mut() => return ended.map(|_| ExitCode::SUCCESS),
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }

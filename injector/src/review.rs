@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::inject::{Injection, When, inject};
 use crate::patch;
+use crate::policies;
 use crate::settings::Settings;
 
 const API: &str = "admission.k8s.io/v1";
@@ -61,6 +62,8 @@ struct Request {
     namespace: String,
     #[serde(default)]
     object: Value,
+    #[serde(default)]
+    old_object: Value,
 }
 
 #[derive(Deserialize)]
@@ -99,11 +102,39 @@ struct Status {
     message: String,
 }
 
-/// Answers a review. It changes nothing anywhere, so that a dry run is like any other.
+impl<'a> Response<'a> {
+    /// It may be as it is.
+    fn allowed(request: &'a Request) -> Response<'a> {
+        let uid = &request.uid;
+        Response { uid, allowed: true, patch_type: None, patch: None, warnings: Vec::new(), status: None }
+    }
+
+    fn refuse(&mut self, code: u16, why: &dyn std::fmt::Display) {
+        self.allowed = false;
+        self.status = Some(Status { code, message: format!("colophon: {why}") });
+    }
+}
+
+/// Answers a review of a Pod. It changes nothing anywhere, so that a dry run is like any other.
 ///
 /// # Errors
 /// What was sent is no review.
 pub fn answer(review: &[u8], settings: &Settings, mode: Mode) -> Result<Vec<u8>, Malformed> {
+    answered(review, |request| inject_into(request, settings, mode))
+}
+
+/// Answers a review of a `ProvenancePolicy`: a wrong one is refused, with what is wrong.
+///
+/// # Errors
+/// What was sent is no review.
+pub fn answer_policy(review: &[u8]) -> Result<Vec<u8>, Malformed> {
+    answered(review, judge)
+}
+
+fn answered(
+    review: &[u8],
+    decide: impl for<'a> FnOnce(&'a Request) -> Response<'a>,
+) -> Result<Vec<u8>, Malformed> {
     let review: Review = serde_json::from_slice(review)?;
     if review.api_version != API || review.kind != KIND {
         return Err(Malformed::Other(shown(&review.kind), shown(&review.api_version)));
@@ -112,19 +143,29 @@ pub fn answer(review: &[u8], settings: &Settings, mode: Mode) -> Result<Vec<u8>,
     if request.uid.is_empty() || request.uid.len() > MAX_UID {
         return Err(Malformed::Uid);
     }
-    let response = decide(&request, settings, mode);
+    let response = decide(&request);
     Ok(serde_json::to_vec(&Answer { api_version: API, kind: KIND, response })?)
 }
 
-fn decide<'a>(request: &'a Request, settings: &Settings, mode: Mode) -> Response<'a> {
-    let mut response = Response {
-        uid: &request.uid,
-        allowed: true,
-        patch_type: None,
-        patch: None,
-        warnings: Vec::new(),
-        status: None,
-    };
+fn judge(request: &Request) -> Response<'_> {
+    let mut response = Response::allowed(request);
+    let written =
+        matches!(request.operation.as_str(), "CREATE" | "UPDATE") && request.kind.kind == policies::KIND;
+    // Labels and finalizers of one that is wrong can be changed.
+    let unchanged =
+        request.operation == "UPDATE" && request.object.get("spec") == request.old_object.get("spec");
+    if written
+        && !unchanged
+        && let Err(wrong) = policies::judge(&request.object)
+    {
+        tracing::warn!(namespace = shown(&request.namespace), %wrong, "a policy is refused");
+        response.refuse(422, &wrong);
+    }
+    response
+}
+
+fn inject_into<'a>(request: &'a Request, settings: &Settings, mode: Mode) -> Response<'a> {
+    let mut response = Response::allowed(request);
     let GroupVersionKind { group, version, kind } = &request.kind;
     let is_pod = (group.as_str(), version.as_str(), kind.as_str()) == ("", "v1", "Pod");
     let whole = request.sub_resource.as_deref().is_none_or(str::is_empty);
@@ -144,10 +185,7 @@ fn decide<'a>(request: &'a Request, settings: &Settings, mode: Mode) -> Response
         Err(refusal) => {
             tracing::warn!(namespace, why = %refusal, ?mode, "a Pod asks for Colophon and cannot have it");
             match mode {
-                Mode::Required => {
-                    response.allowed = false;
-                    response.status = Some(Status { code: 403, message: format!("colophon: {refusal}") });
-                }
+                Mode::Required => response.refuse(403, &refusal),
                 Mode::Enabled => {
                     let first = "this Pod asks for Colophon and runs without it; the next warning says why";
                     response.warnings = vec![warning(first), warning(&refusal.to_string())];

@@ -11,6 +11,11 @@ use crate::value::items;
 /// Its name; of further ranks, with their number.
 pub(crate) const NAME: &str = "colophon";
 
+/// The port at which probes, scrapers and the policies' controller find it.
+pub(crate) const HEALTH: &str = "colophon-health";
+/// The volume of its policy's ConfigMap.
+pub(crate) const POLICY_VOLUME: &str = "colophon-policy";
+
 /// The user it runs as: nobody's, the one of distroless images.
 const USER: u32 = 65_532;
 
@@ -152,7 +157,7 @@ impl Sidecar<'_> {
         if ports.is_empty() {
             ports.push(json!({"containerPort": self.rank.client, "protocol": "TCP"}));
         }
-        ports.push(json!({"name": "colophon-health", "containerPort": self.rank.health, "protocol": "TCP"}));
+        ports.push(json!({"name": HEALTH, "containerPort": self.rank.health, "protocol": "TCP"}));
         ports
     }
 
@@ -181,7 +186,7 @@ impl Sidecar<'_> {
             mounts.push(json!({"name": name, "mountPath": path, "readOnly": true}));
         };
         if self.policy().is_some() {
-            read_only("colophon-policy", POLICY);
+            read_only(POLICY_VOLUME, POLICY);
         }
         if self.settings.log.is_some() {
             read_only("colophon-log", LOG);
@@ -213,7 +218,7 @@ impl Sidecar<'_> {
         };
         let mut volumes = vec![data, json!({"name": "colophon-state", "emptyDir": {"sizeLimit": "64Mi"}})];
         if let Some(policy) = self.policy() {
-            volumes.push(json!({"name": "colophon-policy", "configMap": {"name": policy}}));
+            volumes.push(json!({"name": POLICY_VOLUME, "configMap": {"name": policy}}));
         }
         if let Some(log) = &self.settings.log {
             let mut sources = vec![json!({"serviceAccountToken":

@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::review::{Mode, answer};
+use crate::review::{Mode, answer, answer_policy};
 use crate::settings::Settings;
 
 /// A review is never longer: an API server takes objects of 3 MiB, and an update has the old one too.
@@ -138,15 +138,22 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, acceptor: TlsAccepto
 async fn respond(shared: &Shared, known: bool, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let mode = match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/livez" | "/readyz") => return text(StatusCode::OK, "ok\n"),
-        (&Method::POST, "/mutate/required" | "/mutate/enabled") if !known => {
+        (&Method::POST, "/mutate/required" | "/mutate/enabled" | "/validate/policy") if !known => {
             return text(StatusCode::FORBIDDEN, "show a certificate by --client-ca\n");
         }
-        (&Method::POST, "/mutate/required") => Mode::Required,
-        (&Method::POST, "/mutate/enabled") => Mode::Enabled,
-        (_, "/livez" | "/readyz" | "/mutate/required" | "/mutate/enabled") => {
-            return text(StatusCode::METHOD_NOT_ALLOWED, "POST to /mutate/…, GET of /livez\n");
+        (&Method::POST, "/mutate/required") => Some(Mode::Required),
+        (&Method::POST, "/mutate/enabled") => Some(Mode::Enabled),
+        (&Method::POST, "/validate/policy") => None,
+        (_, "/livez" | "/readyz" | "/mutate/required" | "/mutate/enabled" | "/validate/policy") => {
+            return text(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "POST to /mutate/… and /validate/policy, GET of /livez\n",
+            );
         }
-        _ => return text(StatusCode::NOT_FOUND, "served here: POST /mutate/required, /mutate/enabled\n"),
+        _ => {
+            let served = "served here: POST /mutate/required, /mutate/enabled, /validate/policy\n";
+            return text(StatusCode::NOT_FOUND, served);
+        }
     };
     let (body, _bytes) = match read(request.into_body(), &shared.bytes).await {
         Ok(read) => read,
@@ -155,7 +162,11 @@ async fn respond(shared: &Shared, known: bool, request: Request<Incoming>) -> Re
     let Ok(_place) = shared.reviews.acquire().await else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "it ends\n");
     };
-    match answer(&body, &shared.settings, mode) {
+    let answered = match mode {
+        Some(mode) => answer(&body, &shared.settings, mode),
+        None => answer_policy(&body),
+    };
+    match answered {
         Ok(review) => {
             let mut response = Response::new(Full::new(review.into()));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

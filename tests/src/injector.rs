@@ -24,7 +24,7 @@ impl Injector {
     /// # Panics
     /// When it does not listen in time.
     pub fn start(certificate: &Issued, settings: &str) -> Self {
-        Self::start_with(|chain, key| certificate.write(chain, key), settings, None)
+        Self::start_with(|chain, key| certificate.write(chain, key), settings, None, &[])
     }
 
     /// Likewise, and answers reviews only of those whom this authority certified.
@@ -32,20 +32,26 @@ impl Injector {
     /// # Panics
     /// When it does not listen in time.
     pub fn start_for(certificate: &Issued, settings: &str, clients: &Authority) -> Self {
-        Self::start_with(|chain, key| certificate.write(chain, key), settings, Some(clients))
+        Self::start_with(|chain, key| certificate.write(chain, key), settings, Some(clients), &[])
     }
 
-    /// Serves with what `write` puts into the files of chain and key, perhaps for `clients` alone.
+    /// Serves with what `write` puts into the files of chain and key, perhaps for `clients` alone, and
+    /// with more arguments.
     ///
     /// # Panics
     /// When it does not listen in time.
-    pub fn start_with(write: impl FnOnce(&Path, &Path), settings: &str, clients: Option<&Authority>) -> Self {
+    pub fn start_with(
+        write: impl FnOnce(&Path, &Path),
+        settings: &str,
+        clients: Option<&Authority>,
+        args: &[String],
+    ) -> Self {
         let folder = tempfile::Builder::new().prefix("colophon-").tempdir().expect("a temporary folder");
         let file = |name: &str| folder.path().join(name);
         write(&file("tls.crt"), &file("tls.key"));
         fs::write(file("settings.yaml"), settings).expect("the settings");
         let mut command = command();
-        command.args(["--listen", "127.0.0.1:0"]);
+        command.args(["--listen", "127.0.0.1:0"]).args(args);
         for (flag, name) in [
             ("--settings", "settings.yaml"),
             ("--tls-cert", "tls.crt"),

@@ -15,19 +15,23 @@ use crate::process::{self, Process, free_address};
 use crate::session::Session;
 use crate::{paths, wait_for};
 
-/// The bearer token of the server's one user, who may do everything.
+/// The bearer token of who may do everything,
 const TOKEN: &str = "a-token-of-the-tests";
+/// and that of the ServiceAccount [`ACCOUNT`], who may do what roles allow.
+const ACCOUNT_TOKEN: &str = "another-token-of-the-tests";
+/// The injector's, of a release `rel` in the namespace `colophon`.
+const ACCOUNT: &str = "system:serviceaccount:colophon:rel-injector";
 /// The server takes its time to make its own objects.
 const START: Duration = Duration::from_secs(120);
 /// Helm and the server answer within this time, on a busy machine too.
 const ANSWER: Duration = Duration::from_secs(120);
 
-/// A program that set-up builds, unless it is not there: then this says so and the test ends.
+/// A program that set-up builds, as `folder/name`, unless it is not there: then this says so and the test ends.
 ///
 /// # Panics
 /// When it is to be there (`cargo xtask test --full`) and is not.
 pub fn installed(test: &str, name: &str) -> Option<PathBuf> {
-    let found = paths::installed(&format!("kubernetes/{name}"));
+    let found = paths::installed(name);
     if found.is_none() {
         assert!(std::env::var_os("COLOPHON_TEST_FULL").is_none(), "{name} is not installed");
         eprintln!("skipped: {test}: no {name} (cargo xtask test --full builds it)");
@@ -63,7 +67,7 @@ pub struct Helm {
 impl Helm {
     /// As it is installed; see [`installed`].
     pub fn new(test: &str) -> Option<Self> {
-        let program = installed(test, "helm")?;
+        let program = installed(test, "kubernetes/helm")?;
         Some(Self { program, home: tempfile::tempdir().expect("a temporary folder"), kubeconfig: None })
     }
 
@@ -114,7 +118,8 @@ impl ApiServer {
     /// # Panics
     /// When it is not ready in time.
     pub fn start(test: &str) -> Option<Self> {
-        let (server, etcd) = (installed(test, "kube-apiserver")?, installed(test, "server")?);
+        let (server, etcd) =
+            (installed(test, "kubernetes/kube-apiserver")?, installed(test, "kubernetes/server")?);
         let folder = tempfile::Builder::new().prefix("colophon-").tempdir().expect("a temporary folder");
         let file = |name: &str| folder.path().join(name);
         let (clients, peers, address) = (free_address(), free_address(), free_address());
@@ -132,7 +137,8 @@ impl ApiServer {
         ca.issue("kube-apiserver").write(&file("tls.crt"), &file("tls.key"));
         // Any key does for the tokens of ServiceAccounts.
         ca.issue("accounts").write(&file("accounts.crt"), &file("accounts.key"));
-        fs::write(file("tokens.csv"), format!("{TOKEN},admin,1,\"system:masters\"\n")).expect("the tokens");
+        let tokens = format!("{TOKEN},admin,1,\"system:masters\"\n{ACCOUNT_TOKEN},{ACCOUNT},2\n");
+        fs::write(file("tokens.csv"), tokens).expect("the tokens");
         let mut command = Command::new(server);
         command.arg(format!("--etcd-servers=http://{clients}"));
         command.arg(format!("--secure-port={}", address.port()));
@@ -150,7 +156,7 @@ impl ApiServer {
             "--bind-address=127.0.0.1",
             "--service-account-issuer=https://kubernetes.default.svc",
             "--service-cluster-ip-range=10.0.0.0/24",
-            "--authorization-mode=AlwaysAllow",
+            "--authorization-mode=RBAC",
             "--endpoint-reconciler-type=none",
         ]);
         let process = Process::start(&mut command, &file("server.log"));
@@ -220,6 +226,21 @@ impl ApiServer {
         let (status, answer) = self.call("GET", path, &Value::Null);
         assert_eq!(status, 200, "{path}: {}", answer.object);
         answer.object
+    }
+
+    /// How a program is told to be the ServiceAccount of a release's injector.
+    pub fn account(&self) -> Vec<String> {
+        let file = |name: &str, text: &str| {
+            let path = self.folder.path().join(name);
+            fs::write(&path, text).expect("a file");
+            path.display().to_string()
+        };
+        let (token, ca) = (file("account-token", ACCOUNT_TOKEN), file("account-ca.pem", &self.ca.pem()));
+        let server = format!("https://{}", self.address);
+        [("--api-server", server), ("--api-token-file", token), ("--api-ca", ca)]
+            .into_iter()
+            .flat_map(|(flag, value)| [flag.to_owned(), value])
+            .collect()
     }
 
     /// A file by which kubectl and Helm find it.

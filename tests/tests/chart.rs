@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use colophon_tests::colophon;
-use colophon_tests::kubernetes::{Helm, chart};
+use colophon_tests::kubernetes::{Helm, chart, installed};
 use colophon_tests::{PATIENCE, paths, process};
 
 fn values() -> Vec<(String, PathBuf)> {
@@ -106,6 +106,14 @@ fn wrong_values_are_refused() {
             "mode=gateway,gateway.upstream=http://v,gateway.replicas=2,gateway.origin=o",
             "several need one log",
         ),
+        ("policies.namespace=clinic", "additional properties 'namespace' not allowed"),
+        ("policies.everySeconds=0", "minimum"),
+        ("provers.enabled=true", "provers.image"),
+        ("provers.enabled=true,provers.image=i", "provers.config"),
+        ("provers.enabled=true,provers.image=i,provers.config={", "provers.config"),
+        ("provers.seccompProfile.type=None", "'Unconfined'"),
+        ("monitor.enabled=true", "monitor.logs"),
+        ("monitor.every=often", "does not match pattern"),
         ("certificates.kind=certManager", "certificates.issuerRef"),
         ("certificates.kind=secret,certificates.secretName=s", "certificates.ca"),
     ] {
@@ -152,6 +160,17 @@ fn validate(file: &Path, version: &str) -> (Option<i32>, String) {
 }
 
 #[test]
+fn its_own_tests_pass() {
+    let Some(program) = installed("the chart's own tests", "helm-unittest/helm-unittest") else { return };
+    let out = process::run(Command::new(program).args(["--strict", text(&chart())]), PATIENCE);
+    let said = String::from_utf8_lossy(&out.stdout);
+    assert!(
+        out.status.success() && said.contains("Tests:") && !said.contains(" 0 passed, 0 total\nTime"),
+        "{said}"
+    );
+}
+
+#[test]
 fn grafana_gets_the_dashboard_as_it_is() {
     let Some(helm) = Helm::new("the chart's dashboard") else { return };
     let chart = chart();
@@ -177,23 +196,25 @@ fn grafana_gets_the_dashboard_as_it_is() {
     assert_eq!(read(&unindented), read(&file));
 }
 
-/// Two lists of the same flags, the chart's and the injector's, and one program that has them or does not start.
+/// Lists of the same flags, the chart's and the injector's, and programs that have them or do not start.
 #[test]
 fn every_flag_that_is_rendered_exists() {
-    let (code, help) = colophon::run(&["serve", "--help"]);
-    assert_eq!(code, 0, "{help}");
-    let known: Vec<&str> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
-    for file in [
-        "helm/colophon/templates/gateway.yaml",
-        "helm/colophon/templates/log.yaml",
-        "injector/src/sidecar.rs",
+    for (file, command) in [
+        ("helm/colophon/templates/gateway.yaml", "serve"),
+        ("helm/colophon/templates/log.yaml", "serve"),
+        ("helm/colophon/templates/provers.yaml", "prover"),
+        ("helm/colophon/templates/monitor.yaml", "monitor"),
+        ("injector/src/sidecar.rs", "serve"),
     ] {
+        let (code, help) = colophon::run(&[command, "--help"]);
+        assert_eq!(code, 0, "{help}");
+        let known: Vec<&str> = help.split_whitespace().filter(|word| word.starts_with("--")).collect();
         let text = fs::read_to_string(paths::root().join(file)).expect("a file of the repository");
         let flags = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
         let flags: Vec<&str> = flags.filter(|word| word.starts_with("--") && word.len() > 3).collect();
         assert!(flags.len() >= 5, "{file}: {flags:?}");
         for flag in flags {
-            assert!(known.contains(&flag), "{file}: colophon serve has no {flag}");
+            assert!(known.contains(&flag), "{file}: colophon {command} has no {flag}");
         }
     }
 }

@@ -108,6 +108,32 @@ https://{{ include "colophon.name" . }}-log.{{ .Release.Namespace }}.svc:4180
 {{- end -}}
 {{- end }}
 
+{{- /* The number at the end of the log's name, which stands in its verifier key. */ -}}
+{{- define "colophon.logGeneration" -}}
+{{- regexFind "/[0-9]+\\+" .Values.log.vkey | trimPrefix "/" | trimSuffix "+" -}}
+{{- end }}
+
+{{- /* What workers and the gateway need of provers; paths in the file are from /etc/colophon-provers. */ -}}
+{{- define "colophon.proverMounts" -}}
+- {name: provers, mountPath: /etc/colophon-provers, readOnly: true}
+{{- if .Values.provers.secret }}
+- {name: prover-secret, mountPath: /etc/colophon-prover-secret, readOnly: true}
+{{- end }}
+{{- if .Values.provers.circuitsClaim }}
+- {name: circuits, mountPath: /etc/colophon-circuits, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "colophon.proverVolumes" -}}
+- {name: provers, configMap: {name: {{ include "colophon.name" . }}-prover}}
+{{- with .Values.provers.secret }}
+- {name: prover-secret, secret: {secretName: {{ . }}}}
+{{- end }}
+{{- with .Values.provers.circuitsClaim }}
+- {name: circuits, persistentVolumeClaim: {claimName: {{ . }}, readOnly: true}}
+{{- end }}
+{{- end }}
+
 {{- /* Whatever is wrong and a schema cannot say. */ -}}
 {{- define "colophon.check" -}}
 {{- $log := .Values.log -}}
@@ -124,6 +150,18 @@ https://{{ include "colophon.name" . }}-log.{{ .Release.Namespace }}.svc:4180
 {{- if and (gt (int .Values.gateway.replicas) 1) (not $log.enabled) -}}{{- fail "gateway.replicas: several need one log (log.enabled)" -}}{{- end -}}
 {{- if and $log.enabled (empty $log.serviceAccounts.jwks) (empty .Values.gateway.logTokenSecret) -}}{{- fail "gateway.logTokenSecret: by which token does it post?" -}}{{- end -}}
 {{- if and (not $log.enabled) (empty .Values.gateway.origin) -}}{{- fail "gateway.origin: it names the gateway's log and cannot change" -}}{{- end -}}
+{{- end -}}
+{{- $provers := .Values.provers -}}
+{{- if $provers.enabled -}}
+{{- $_ := required "provers.image: which image has Colophon, the provers' programs and what they need?" $provers.image -}}
+{{- $config := required "provers.config: which provers, and which NATS server?" $provers.config | fromYaml -}}
+{{- if hasKey $config "Error" -}}{{- fail (printf "provers.config: %s" $config.Error) -}}{{- end -}}
+{{- if empty $config.nats -}}{{- fail "provers.config: without nats the workers have nowhere to take jobs from" -}}{{- end -}}
+{{- if empty $provers.seccompProfile -}}{{- fail "provers.seccompProfile: a prover's program gets namespaces of its own by unshare(2), which RuntimeDefault forbids. Give {type: Localhost, localhostProfile: …}, or {type: Unconfined}" -}}{{- end -}}
+{{- end -}}
+{{- if and .Values.monitor.enabled (empty .Values.monitor.logs) -}}
+{{- if not $log.enabled -}}{{- fail "monitor.logs: which logs does it follow?" -}}{{- end -}}
+{{- if empty (include "colophon.logGeneration" .) -}}{{- fail "monitor: log.vkey says by which key it follows this release's log, as ORIGIN/1+…" -}}{{- end -}}
 {{- end -}}
 {{- if and (eq .Values.certificates.kind "certManager") (empty .Values.certificates.issuerRef) -}}{{- fail "certificates.issuerRef: of which issuer?" -}}{{- end -}}
 {{- if and (eq .Values.certificates.kind "secret") (empty .Values.certificates.ca) -}}{{- fail "certificates.ca: whose certificate does the API server trust?" -}}{{- end -}}

@@ -98,3 +98,27 @@ fn malformed_reviews_are_errors() {
         assert!(error.contains(why), "{why}: {error}");
     }
 }
+
+#[test]
+fn a_wrong_policy_is_refused_unless_it_was_wrong_before() {
+    let object = |level: &str| {
+        json!({"apiVersion": "colophon.dev/v1alpha1", "kind": "ProvenancePolicy", "metadata": {"name": "clinic"},
+            "spec": {"rules": [{"name": "all", "level": level}]}})
+    };
+    let ask = |operation: &str, object: Value, old: Value| {
+        let review = json!({"apiVersion": API, "kind": KIND, "request": {
+            "uid": "u-1", "kind": {"group": "colophon.dev", "version": "v1alpha1", "kind": "ProvenancePolicy"},
+            "operation": operation, "namespace": "team", "object": object, "oldObject": old,
+        }});
+        let answer = answer_policy(&serde_json::to_vec(&review).unwrap()).unwrap();
+        let response = serde_json::from_slice::<Value>(&answer).unwrap()["response"].clone();
+        (response["allowed"].clone(), response["status"]["message"].clone())
+    };
+    assert_eq!(ask("CREATE", object("sign"), Value::Null).0, json!(true));
+    let (allowed, message) = ask("CREATE", object("sing"), Value::Null);
+    assert_eq!(allowed, json!(false));
+    assert!(message.as_str().unwrap().starts_with("colophon: spec.rules[0].level: "), "{message}");
+    assert_eq!(ask("UPDATE", object("sing"), object("sign")).0, json!(false));
+    assert_eq!(ask("UPDATE", object("sing"), object("sing")).0, json!(true));
+    assert_eq!(ask("DELETE", Value::Null, object("sing")).0, json!(true));
+}
