@@ -55,9 +55,15 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
         skipped.push(format!("alert rules and dashboard in a Prometheus: {error:#}"));
     }
     if full {
-        for module in
-            [go::VERSITYGW, go::FAKE_GCS_SERVER, go::TLOG, go::TIMESTAMP_SERVER, go::KUBERNETES, go::OTELCOL]
-        {
+        for module in [
+            go::VERSITYGW,
+            go::FAKE_GCS_SERVER,
+            go::TLOG,
+            go::TIMESTAMP_SERVER,
+            go::KUBERNETES,
+            go::HELM_UNITTEST,
+            go::OTELCOL,
+        ] {
             go::ensure(&module)?;
         }
         npm::ensure("azurite")?;
@@ -72,7 +78,7 @@ pub(crate) fn run(full: bool) -> Result<Vec<String>> {
         "on a real S3 server (versitygw)",
         "on Azure's and Google's interfaces (Azurite, fake-gcs-server)",
         "of the image, and of a Pod that runs in containers (umoci, runc; root)",
-        "on a Kubernetes API server, and of the chart by Helm (kube-apiserver, etcd, helm)",
+        "on a Kubernetes API server, and of the chart by Helm (kube-apiserver, etcd, helm, helm-unittest)",
     ];
     skipped
         .extend(others.map(|what| format!("the tests {what}: they are part of `cargo xtask test --full`")));

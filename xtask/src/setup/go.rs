@@ -85,6 +85,15 @@ pub(super) const KUBERNETES: Module = Module {
              -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34",
 };
 
+/// helm-unittest, which runs the chart's own tests. A module apart: it wants another Helm than Kubernetes' fits.
+pub(super) const HELM_UNITTEST: Module = Module {
+    folder: "helm-unittest",
+    what: "helm-unittest",
+    packages: &["github.com/helm-unittest/helm-unittest/cmd/helm-unittest"],
+    sources: &[],
+    linked: "-s -w",
+};
+
 /// An OpenTelemetry collector.
 pub(super) const OTELCOL: Module = Module {
     folder: "otelcol",
