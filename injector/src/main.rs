@@ -11,6 +11,7 @@ use colophon_injector::webhook::{self, ServeOptions};
 use colophon_injector::{Settings, manifest, policies};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing_subscriber::EnvFilter;
 
 /// Put Colophon beside model servers in Kubernetes.
@@ -100,7 +101,7 @@ async fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     let served = webhook::serve(&cli.serve, settings, stop.clone());
     // A task of its own: reading policies takes nothing from who accepts connections.
     let (options, until) = (cli.policies.clone(), stop.clone());
-    let followed = tokio::spawn(async move {
+    let followed = TaskTracker::new().spawn(async move {
         match options.policies {
             true => policies::follow(&options, until).await,
             false => Ok(()),

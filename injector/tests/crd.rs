@@ -1,6 +1,8 @@
 //! The custom resource's definition is made from the schema of policy files: a key that is added there is added here, or this
 //! test fails.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "a test, which may fail loudly")]
+
 use std::fs;
 use std::path::Path;
 
