@@ -1,5 +1,6 @@
 //! `--health`: what probes and scrapers may see, and nothing else.
 
+use std::fs;
 use std::net::SocketAddr;
 
 use colophon_tests::client::{Client, get, post, send};
