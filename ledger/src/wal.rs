@@ -151,7 +151,7 @@ impl Wal {
             new_segment: false,
             stopping: false,
             retired: 0,
-            leader: None,
+            leaders: Vec::new(),
             flushed: flushed.clone(),
             #[cfg(test)]
             fail_after: None,

@@ -2,6 +2,7 @@
 
 use super::durable::Segment;
 use super::frame::{self, FolderId, Place};
+use super::gather::Leader;
 use super::{Holds, KEPT_QUEUE, Queued, WalError, io, segment_path};
 use crate::id_hash::ByRecordId;
 use colophon_receipt::record::RecordId;
@@ -52,8 +53,8 @@ pub(super) struct Writer {
     pub(super) stopping: bool,
     /// Segments up to this one are to go: what is only open in them is copied forward.
     pub(super) retired: u64,
-    /// The frame whose exchange is about to write for all that wait (`gather.rs`). None where the queue is empty.
-    pub(super) leader: Option<u64>,
+    /// One a thread at most, none where the queue is empty.
+    pub(super) leaders: Vec<Leader>,
     /// The `Wal`'s.
     pub(super) flushed: Arc<Notify>,
     #[cfg(test)]
@@ -158,7 +159,7 @@ impl Writer {
         {
             self.flushes += 1;
         }
-        self.leader = None;
+        self.leaders.clear();
         self.flushed.notify_waiters();
         // The room is used again; a rare large frame's is not kept.
         queue.clear();

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tempfile::TempDir;
 
 fn queue(wal: &Wal, n: u8) -> Queued {
@@ -96,7 +97,7 @@ async fn a_write_by_somebody_else_ends_the_wait_and_the_lead() {
     let mut next = pin!(wal.gathered(third));
     assert!(next.as_mut().poll(&mut cx).is_pending());
     leads.await;
-    assert_eq!(wal.lock().leader, Some(third.number));
+    assert_eq!(wal.lock().leaders, [(std::thread::current().id(), third.number)]);
     next.await;
     assert_eq!(flushes(&wal), 2);
 }
@@ -110,4 +111,25 @@ async fn a_failed_write_is_told_to_each() {
     assert!(results.iter().all(|result| matches!(result, Err(WalError::Io { .. }))), "{results:?}");
     wal.fail_after(None);
     opened(wal.clone(), 9).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_waits_for_another_thread() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    let mut cx = Context::from_waker(Waker::noop());
+    let (first, second) = (queue(&wal, 1), queue(&wal, 2));
+    let mut busy = pin!(wal.gathered(first));
+    assert!(busy.as_mut().poll(&mut cx).is_pending());
+    let other = std::thread::spawn({
+        let wal = wal.clone();
+        move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            runtime
+                .block_on(async { tokio::time::timeout(Duration::from_secs(10), wal.gathered(second)).await })
+        }
+    });
+    other.join().unwrap().expect("it wrote without the first, for both");
+    assert_eq!(busy.as_mut().poll(&mut cx), Poll::Ready(()));
+    assert_eq!(flushes(&wal), 1);
 }
