@@ -1,5 +1,5 @@
-//! Reads many streams at once, which wrk cannot: asks for a streamed chat on each connection, again and again, and
-//! counts events. Prints one line of JSON.
+//! Reads many streams at once, which wrk cannot: asks for a streamed chat on each connection, again and again, counts
+//! events, and takes the time between them. Prints one line of JSON.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -40,15 +40,32 @@ async fn main() -> Result<()> {
     for _ in 0..args.streams {
         readers.spawn(read(args.target, args.repeat));
     }
-    let mut events = 0;
+    let mut all = Came::default();
     while let Some(read) = readers.join_next().await {
-        events += read??;
+        let came = read??;
+        all.events += came.events;
+        all.gaps.extend(came.gaps);
     }
-    println!("{{\"events\":{events},\"seconds\":{:.3}}}", begun.elapsed().as_secs_f64());
+    all.gaps.sort_unstable();
+    let p99 = all.gaps.get(all.gaps.len() * 99 / 100).copied().unwrap_or_default();
+    println!(
+        "{{\"events\":{},\"seconds\":{:.3},\"gap_p99_us\":{}}}",
+        all.events,
+        begun.elapsed().as_secs_f64(),
+        p99.as_micros()
+    );
     Ok(())
 }
 
-async fn read(target: SocketAddr, repeat: usize) -> Result<usize> {
+/// What came of streams.
+#[derive(Default)]
+struct Came {
+    events: usize,
+    /// From one arrival of bytes to the next, within a stream: a chunk that is held back makes a long one.
+    gaps: Vec<Duration>,
+}
+
+async fn read(target: SocketAddr, repeat: usize) -> Result<Came> {
     let mut connection = TcpStream::connect(target).await?;
     connection.set_nodelay(true)?;
     let body = request_body();
@@ -57,24 +74,28 @@ async fn read(target: SocketAddr, repeat: usize) -> Result<usize> {
          Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    let mut events = 0;
+    let mut came = Came::default();
     for _ in 0..repeat {
         connection.write_all(request.as_bytes()).await?;
-        events += timeout(PATIENCE, stream(&mut connection)).await.context("a stream stood still")??;
+        timeout(PATIENCE, stream(&mut connection, &mut came)).await.context("a stream stood still")??;
     }
-    Ok(events)
+    Ok(came)
 }
 
-/// Reads one answer to its end. Returns how many events came.
-async fn stream(connection: &mut TcpStream) -> Result<usize> {
+/// Reads one answer to its end.
+async fn stream(connection: &mut TcpStream, came: &mut Came) -> Result<()> {
     let mut answer = Vec::with_capacity(128 << 10);
+    let mut last = None;
     while !answer.ends_with(END) {
         if connection.read_buf(&mut answer).await? == 0 {
             bail!("the connection closed within a stream");
         }
+        let now = Instant::now();
+        came.gaps.extend(last.replace(now).map(|last| now - last));
     }
     if !answer.starts_with(b"HTTP/1.1 200 ") {
         bail!("not a 200: {}", String::from_utf8_lossy(&answer[..answer.len().min(200)]));
     }
-    Ok(answer.windows(7).filter(|window| window == b"\ndata: ").count())
+    came.events += answer.windows(7).filter(|window| window == b"\ndata: ").count();
+    Ok(())
 }

@@ -147,14 +147,21 @@ pub(super) fn h2load(
     Ok((succeeded, seconds as f64))
 }
 
-/// Reads `streams` streams at once, `repeat` times. Returns how many events came.
-pub(super) fn streams(cores: &[usize], server: SocketAddr, streams: usize, repeat: u64) -> Result<f64> {
+/// Reads `streams` streams at once, `repeat` times. Returns how many events came, and the 99th percentile of the time from one
+/// to the next, µs.
+pub(super) fn streams(
+    cores: &[usize],
+    server: SocketAddr,
+    streams: usize,
+    repeat: u64,
+) -> Result<(f64, f64)> {
     let mut command = Command::new("taskset");
     command.args(["-c", &list(cores)]).arg(program("stream-client"));
     command.args(["--target", &server.to_string(), "--streams", &streams.to_string()]);
     command.args(["--repeat", &repeat.to_string()]);
     let said: serde_json::Value = serde_json::from_str(&run_quietly(&mut command)?)?;
-    said["events"].as_f64().context("the client of streams gave no result")
+    let came = said["events"].as_f64().zip(said["gap_p99_us"].as_f64());
+    came.context("the client of streams gave no result")
 }
 
 fn list(cores: &[usize]) -> String {

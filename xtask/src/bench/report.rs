@@ -59,7 +59,8 @@ impl Report {
         );
         text.push_str(
             "| | requests/s | of plain | CPU µs/request | of plain | added p50, one connection | p99 under load | \
-             CPU µs/stream event | of plain | memory at rest | after |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+             CPU µs/stream event | of plain | between events, p99 | of plain | memory at rest | after |\n\
+             |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for turns in &self.rounds {
             self.row(turns, &mut text);
@@ -109,7 +110,7 @@ impl Report {
         };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {:.1} ms | {} | {} | {:.0} MB | {:.0} MB |",
+            "| {} | {} | {} | {} | {} | {} | {:.1} ms | {} | {} | {:.2} ms | {} | {:.0} MB | {:.0} MB |",
             title(turns.name),
             spread(of(|turn| turn.requests_per_second), 0),
             ratio(|turn| turn.requests_per_second),
@@ -119,6 +120,8 @@ impl Report {
             of(|turn| turn.p99_us).median / 1000.0,
             spread(of(|turn| turn.stream_cpu_us), 1),
             ratio(|turn| turn.stream_cpu_us),
+            of(|turn| turn.gap_p99_us).median / 1000.0,
+            ratio(|turn| turn.gap_p99_us),
             memory(&self.at_rest),
             memory(&self.after),
         );
@@ -147,6 +150,7 @@ impl Report {
                         "core_others_percent": turn.core_others,
                         "p50_one_connection_us": turn.p50_alone_us,
                         "cpu_us_per_stream_event": turn.stream_cpu_us,
+                        "stream_gap_p99_us": turn.gap_p99_us,
                     })
                 })
                 .collect();

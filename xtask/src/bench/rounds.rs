@@ -35,6 +35,8 @@ pub(super) struct Turn {
     pub(super) p50_alone_us: f64,
     /// CPU of the contender for one event of a stream, all of a stream's work spread over its events.
     pub(super) stream_cpu_us: f64,
+    /// From one event of a stream to the next, 99th percentile.
+    pub(super) gap_p99_us: f64,
 }
 
 /// The turns of one contender, in the order of the rounds.
@@ -104,7 +106,7 @@ fn turn(stage: &Stage, machine: &Machine, server: &Server, time: Duration) -> Re
 
     let repeat = time.as_secs().max(1);
     let before = cpu()?;
-    let events = load::streams(cores, server.listen, CONNECTIONS, repeat)?;
+    let (events, gap_p99_us) = load::streams(cores, server.listen, CONNECTIONS, repeat)?;
     pause(SETTLE);
     let stream_cpu = cpu()? - before;
     let expected = (CONNECTIONS * EVENTS) as f64 * repeat as f64;
@@ -122,6 +124,7 @@ fn turn(stage: &Stage, machine: &Machine, server: &Server, time: Duration) -> Re
         core_others: ((core_loaded - own_core) / under_load.seconds * 100.0).max(0.0),
         p50_alone_us: alone.p50_us,
         stream_cpu_us: stream_cpu * 1e6 / events,
+        gap_p99_us,
     })
 }
 
