@@ -5,6 +5,7 @@
 //! a profile ends) stay until the process does.
 
 use crate::admin::text;
+use anyhow::Context as _;
 use bytes::Bytes;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -14,6 +15,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::spawn_blocking;
 
@@ -36,11 +38,28 @@ pub(crate) struct Profiler {
     one: Arc<Semaphore>,
 }
 
+/// What is slow to drop, and who may begin only after that: a sampler, which fills its tables anew as it stops. Wherever this
+/// is dropped, that happens where nothing else waits, never on a thread of the runtime, which has others to serve.
+struct Aside<T: Send + 'static> {
+    /// There until it is dropped.
+    held: Option<(T, OwnedSemaphorePermit)>,
+}
+
 /// A profile that is being taken; dropping it ends it.
-struct Taking {
-    sampler: ProfilerGuard<'static>,
-    /// The next may begin only when the sampler has stopped.
-    _one: OwnedSemaphorePermit,
+type Taking = Aside<ProfilerGuard<'static>>;
+
+impl<T: Send> Drop for Aside<T> {
+    fn drop(&mut self) {
+        let Some((slow, one)) = self.held.take() else { return };
+        let end = move || {
+            drop(slow);
+            drop(one);
+        };
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(end)),
+            Err(_) => end(),
+        }
+    }
 }
 
 impl Profiler {
@@ -85,10 +104,15 @@ impl Profiler {
 
     async fn take(&self, one: OwnedSemaphorePermit, time: Duration) -> anyhow::Result<Vec<u8>> {
         let folder = self.folder.clone();
-        let taking = spawn_blocking(move || start(folder, one)).await??;
+        let mut taking = spawn_blocking(move || start(folder, one)).await??;
         tokio::time::sleep(time).await;
         // Names are looked up in the program's own file.
-        spawn_blocking(move || encode::gzipped(&taking.sampler.report().build_unresolved()?)).await?
+        spawn_blocking(move || {
+            // It stops here, before the answer: whoever has that may ask for the next.
+            let held = taking.held.take().context("it has ended")?;
+            encode::gzipped(&held.0.report().build_unresolved()?)
+        })
+        .await?
     }
 
     /// Removes the temporary file.
@@ -104,7 +128,7 @@ fn start(folder: PathBuf, one: OwnedSemaphorePermit) -> anyhow::Result<Taking> {
     drop(tempfile::env::override_temp_dir(&folder));
     // The vDSO of some systems says wrongly how to get out of it.
     let sampler = ProfilerGuardBuilder::default().frequency(FREQUENCY).blocklist(&["vdso"]).build()?;
-    Ok(Taking { sampler, _one: one })
+    Ok(Aside { held: Some((sampler, one)) })
 }
 
 /// `seconds=N`, and nothing else.

@@ -52,3 +52,29 @@ async fn nobody_else_is_given_one_and_one_at_a_time_is_taken() {
     profiler.clean();
     assert!(!folder.path().join("profile").exists());
 }
+
+/// Says where it was dropped.
+struct Slow(std::sync::mpsc::Sender<std::thread::ThreadId>);
+
+impl Drop for Slow {
+    fn drop(&mut self) {
+        self.0.send(std::thread::current().id()).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_given_up_stops_on_no_thread_of_the_runtime() {
+    let one = Arc::new(Semaphore::new(1));
+    let (told, dropped) = std::sync::mpsc::channel();
+    let taking = Aside { held: Some((Slow(told), one.clone().try_acquire_owned().unwrap())) };
+    // As the future of a request whose asker goes away.
+    let request = async move {
+        std::future::pending::<()>().await;
+        drop(taking);
+    };
+    assert!(tokio::time::timeout(Duration::from_millis(10), request).await.is_err());
+    // The next may begin once it has stopped.
+    let next = tokio::time::timeout(Duration::from_secs(10), one.acquire()).await;
+    assert!(next.is_ok_and(|next| next.is_ok()));
+    assert_ne!(dropped.try_recv().unwrap(), std::thread::current().id());
+}
