@@ -84,7 +84,13 @@ impl Collector {
     pub fn register(&self, registry: &mut Registry) {
         let (taken, failed) = (self.taken.clone(), self.failed.clone());
         registry.register("otlp_requests", "Requests that the collector took, by what was sent", taken);
-        registry.register("otlp_failed", "Requests that it did not take, or that got no answer", failed);
+        let help = "Requests that it did not take, that got no answer, or that could not be written";
+        registry.register("otlp_failed", help, failed);
+    }
+
+    /// Counts a request that there should have been and that could not be written.
+    pub(super) fn unsent(&self, signal: Signal) {
+        self.failed.get_or_create(&labels(signal)).inc();
     }
 
     /// Where a signal goes.

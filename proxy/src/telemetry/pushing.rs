@@ -51,7 +51,8 @@ impl Pushing {
     pub fn new(collector: Collector, every: Duration) -> anyhow::Result<Pushing> {
         let url = collector.url(Signal::Metrics);
         let url = url.parse().with_context(|| format!("the collector's URL {url}"))?;
-        Ok(Pushing { collector, url, headers: headers()?, every })
+        let headers = headers(&told(|name| std::env::var(name).ok()))?;
+        Ok(Pushing { collector, url, headers, every })
     }
 
     /// Sends until `stop`. The first time is one interval after the start.
@@ -79,9 +80,19 @@ impl Pushing {
     }
 
     async fn send(&self, app: &App) {
-        let body = match self.request(app) {
+        let text = app.metrics.encode().map_err(anyhow::Error::from);
+        self.tell(text, app.started).await;
+    }
+
+    /// Sends what a scrape would say, of a process that started then.
+    async fn tell(&self, text: anyhow::Result<String>, began: SystemTime) {
+        let body = match text.and_then(|text| self.request(&text, began)) {
             Ok(request) => Bytes::from(request.encode_to_vec()),
-            Err(error) => return tracing::error!(%error, "metrics cannot be written"),
+            Err(error) => {
+                // Points that are missing have to alert, for whatever reason.
+                self.collector.unsent(Signal::Metrics);
+                return tracing::error!(%error, "metrics cannot be written");
+            }
         };
         let mut request = Request::new(body);
         *request.method_mut() = http::Method::POST;
@@ -98,10 +109,9 @@ impl Pushing {
         }
     }
 
-    fn request(&self, app: &App) -> anyhow::Result<ExportMetricsServiceRequest> {
-        let text = app.metrics.encode()?;
-        let families = exposition::read(&text).map_err(|line| anyhow::anyhow!("not understood: {line}"))?;
-        let span = Span { began: nanos(app.started), read: nanos(SystemTime::now()) };
+    fn request(&self, text: &str, began: SystemTime) -> anyhow::Result<ExportMetricsServiceRequest> {
+        let families = exposition::read(text).map_err(|line| anyhow::anyhow!("not understood: {line}"))?;
+        let span = Span { began: nanos(began), read: nanos(SystemTime::now()) };
         let of_us = self
             .collector
             .resource()
@@ -123,12 +133,19 @@ impl Pushing {
     }
 }
 
-/// What every request says, with `OTEL_EXPORTER_OTLP_METRICS_HEADERS`, or else `OTEL_EXPORTER_OTLP_HEADERS`: `key=value`
-/// between commas, values in percent encoding.
-fn headers() -> anyhow::Result<HeaderMap> {
+/// Headers for metrics: `OTEL_EXPORTER_OTLP_METRICS_HEADERS`, or else `OTEL_EXPORTER_OTLP_HEADERS`. A variable without a value is
+/// as one that is not there.
+fn told(variable: impl Fn(&str) -> Option<String>) -> String {
+    ["OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]
+        .into_iter()
+        .filter_map(variable)
+        .find(|value| !value.is_empty())
+        .unwrap_or_default()
+}
+
+/// What every request says, with those of `told`: `key=value` between commas, values in percent encoding.
+fn headers(told: &str) -> anyhow::Result<HeaderMap> {
     let mut headers = HeaderMap::new();
-    let of_all = || std::env::var("OTEL_EXPORTER_OTLP_HEADERS");
-    let told = std::env::var("OTEL_EXPORTER_OTLP_METRICS_HEADERS").or_else(|_| of_all()).unwrap_or_default();
     for pair in told.split_terminator(',') {
         // Never the value: it may be a secret.
         let (key, value) = pair.split_once('=').context("OTEL_EXPORTER_OTLP_HEADERS: a pair without `=`")?;

@@ -72,3 +72,37 @@ fn buckets_hold_only_their_own() {
     assert_eq!(texts(&output.attributes), pair("gen_ai.token.type", "output"));
     assert_eq!((output.sum, output.count, &*output.bucket_counts), (Some(0.0), 2, &[2, 0, 0][..]));
 }
+
+#[test]
+fn a_variable_without_a_value_hides_no_other() {
+    let (metrics, all) = ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS");
+    for (set, header) in [
+        (&[(metrics, ""), (all, "x-key=a%20b")][..], Some("a b")),
+        (&[(all, "x-key=a")][..], Some("a")),
+        (&[(metrics, "x-key=m"), (all, "x-key=a")][..], Some("m")),
+        (&[(metrics, ""), (all, "")][..], None),
+        (&[][..], None),
+    ] {
+        let variable =
+            |name: &str| set.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).into());
+        let headers = headers(&told(variable)).unwrap();
+        assert_eq!(headers.get("x-key").map(|value| value.to_str().unwrap()), header, "{set:?}");
+        assert!(headers.contains_key(CONTENT_TYPE));
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_counts_as_failed() {
+    // Nothing is asked there.
+    let endpoint = Some("http://127.0.0.1:1".to_owned());
+    let options = crate::config::OtlpOptions { endpoint, sample: 1.0, metrics_every: None, ca: None };
+    let collector = Collector::named(&options, "test").unwrap().unwrap();
+    let mut registry = prometheus_client::registry::Registry::default();
+    collector.register(&mut registry);
+    let pushing = Pushing::new(collector, Duration::from_secs(60)).unwrap();
+    pushing.tell(Ok("no such line".into()), UNIX_EPOCH).await;
+    pushing.tell(Err(anyhow::anyhow!("no text")), UNIX_EPOCH).await;
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(text.contains("otlp_failed_total{signal=\"metrics\"} 2"), "{text}");
+}
