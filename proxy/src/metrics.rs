@@ -20,8 +20,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+mod policy;
 mod upstream_evidence;
 
+use policy::Policy;
 pub use upstream_evidence::UpstreamEvidence;
 
 /// Levels that leave a record; `pass` is counted by the ledger.
@@ -59,7 +61,7 @@ pub struct Metrics {
     /// 1 while records name a model certificate.
     pub model_certified: Gauge,
     /// One line, of the policy in force.
-    policy: Family<Vec<(&'static str, String)>, Gauge>,
+    policy: Policy,
     finished: Vec<Vec<Counter>>,
     /// By the level that was due, then by the level granted.
     levels: Vec<Vec<Counter>>,
@@ -113,9 +115,8 @@ impl Metrics {
         registry.register("policy_reload_failed", help, policy_reload_failed.clone());
         let help = "1 while a policy waits for the log before it comes into force";
         registry.register("policy_reload_pending", help, policy_reload_pending.clone());
-        let policy = Family::<Vec<(&'static str, String)>, Gauge>::default();
-        let help = "1, with the name and the digest of the policy in force, and the program's version";
-        registry.register("policy_in_force", help, policy.clone());
+        let policy = Policy::default();
+        registry.register_collector(Box::new(policy.clone()));
         let model_certified = Gauge::default();
         let help = "1 while records name a model certificate";
         registry.register("model_certified", help, model_certified.clone());
@@ -171,13 +172,7 @@ impl Metrics {
 
     /// Names the policy in force instead of the one before.
     pub fn policy_in_force(&self, policy: &PolicyInForce) {
-        let labels = vec![
-            ("name", policy.policy.name().to_owned()),
-            ("digest", hex::encode(policy.digest)),
-            ("version", env!("CARGO_PKG_VERSION").to_owned()),
-        ];
-        self.policy.clear();
-        self.policy.get_or_create(&labels).set(1);
+        self.policy.is_now(policy.policy.name(), &policy.digest);
     }
 
     /// When the listener's certificate ends, s since the epoch.

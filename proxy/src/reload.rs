@@ -105,8 +105,9 @@ impl PolicyFile {
         self.app.metrics.policy_reload_pending.set(1);
         let swap = move || {
             let name = in_force.policy.name().to_owned();
+            let in_force = Arc::new(in_force);
+            let before = app.policy.swap(in_force.clone()).digest;
             app.metrics.policy_in_force(&in_force);
-            let before = app.policy.swap(Arc::new(in_force)).digest;
             if before != digest {
                 app.metrics.policy_reloads.inc();
                 let (before, now) = (hex::encode(before), hex::encode(digest));
