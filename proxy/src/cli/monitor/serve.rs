@@ -1,26 +1,19 @@
 //! The monitor's metrics, over HTTP.
 
+use crate::admin::connections;
 use bytes::Bytes;
 use colophon_ledger::monitor::{LogMonitor, Round};
-use colophon_listen::next_connection;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-
-/// A request has to be whole within this time.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections served at once.
 const MAX_CONNECTIONS: usize = 64;
@@ -119,27 +112,11 @@ pub(super) async fn serve(
     stop: CancellationToken,
     tasks: TaskTracker,
 ) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return };
-        let Some(stream) = next_connection(&listener, "a connection", &stop).await else { return };
-        let (board, stop) = (board.clone(), stop.clone());
-        tasks.spawn(async move {
-            let service = service_fn(move |request| {
-                let board = board.clone();
-                async move { Ok::<_, Infallible>(answer(&board, &request)) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEADER_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::select! {
-                _ = connection => {}
-                () = stop.cancelled() => {}
-            }
-            drop(place);
-        });
-    }
+    let answer = move |_, request| {
+        let board = board.clone();
+        async move { answer(&board, &request) }
+    };
+    connections(&tasks, listener, MAX_CONNECTIONS, Duration::MAX, stop, answer).await;
 }
 
 fn answer(board: &Board, request: &Request<Incoming>) -> Response<Full<Bytes>> {
