@@ -57,7 +57,19 @@ text = (folder / "sbom.cdx.json").read_text()
 error = schema.validate_str(text)
 ok(error is None, "the SBOM fits CycloneDX 1.5", str(error))
 sbom = json.loads(text)
-names = {one["name"] for one in sbom["components"]}
-ok({"rustls", "libc6", "tokio", "colophon"} <= names, "crates and Debian packages are in it")
+components = sbom["components"]
+names = {one["name"] for one in components}
+asked = said["predicate"]["buildDefinition"]["externalParameters"]
+if "programs" in asked:
+    ok(not any(one.get("purl", "").startswith("pkg:cargo/") for one in components), "no crate of programs that were given")
+    ok("/usr/local/bin/colophon" in names, "the programs themselves are in it", str(names))
+    ok([one["aggregate"] for one in sbom["compositions"]] == ["incomplete"], "it says that it is not whole")
+else:
+    ok({"rustls", "tokio", "colophon"} <= names, "crates are in it")
+    materials = {one.name: one.digest for one in predicate.build_definition.resolved_dependencies}
+    ok("sha256" in materials["Cargo.lock"], "the lock file is named", str(materials))
+    ok(materials["source"]["gitCommit"] == asked["commit"], "and the commit", str(asked))
+    ok(isinstance(asked["changed"], bool), "and whether that is all", str(asked))
+ok("libc6" in names, "Debian packages are in it", str(names))
 sbom["components"][0]["licences"] = []
 ok(schema.validate_str(json.dumps(sbom)) is not None, "an unknown field is refused there too")

@@ -2,6 +2,7 @@
 
 mod contents;
 mod last_stage;
+mod place;
 mod provenance;
 mod sbom;
 
@@ -17,6 +18,8 @@ use crate::setup::debian;
 use crate::shell::{answers, cargo, root, run, run_quietly, target};
 
 const PROGRAMS: [&str; 3] = ["colophon", "colophon-verify", "colophon-injector"];
+/// The image's tag in its layout.
+const TAG: &str = "colophon";
 /// A release that is larger is a mistake.
 const MOST_BYTES: u64 = 40_000_000;
 
@@ -26,7 +29,7 @@ pub(crate) struct ImageArgs {
     /// Take the programs from this folder, built before, instead of a release build; the image may then be of any size
     #[arg(long, value_name = "DIR")]
     pub(crate) programs: Option<PathBuf>,
-    /// Where to write it [default: target/image]
+    /// Where to write it: a new or empty folder, or that of an earlier image [default: target/image]
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
 }
@@ -39,36 +42,37 @@ pub(crate) fn image(args: &ImageArgs) -> Result<()> {
     if !answers("umoci", "--version") {
         debian::install(&["umoci", "ca-certificates"])?;
     }
-    let (started, commit) = (provenance::now()?, provenance::commit());
-    let programs = match &args.programs {
-        Some(folder) => folder.clone(),
+    let started = provenance::now()?;
+    let out = args.out.clone().unwrap_or_else(|| target().join("image"));
+    place::clear(&out)?;
+    let (programs, source) = match &args.programs {
+        Some(folder) => (folder.clone(), None),
         None => {
+            let before = provenance::Source::checked_out()?;
             let packages = PROGRAMS.iter().flat_map(|name| ["--package", name]);
             run(cargo().args(["build", "--release", "--locked", "--bins"]).args(packages))?;
-            target().join("release")
+            (target().join("release"), Some(before.built(&provenance::Source::checked_out()?)))
         }
     };
-    let out = args.out.clone().unwrap_or_else(|| target().join("image"));
-    if out.exists() {
-        fs::remove_dir_all(&out)?;
-    }
+    let layout = out.join("oci");
+    let tagged = format!("{}:{TAG}", layout.display());
+    // First of all: by it a later run knows what it may delete.
+    umoci(&["init", "--layout", &layout.display().to_string()])?;
     let folder = out.join("root");
     let files = contents::gather(&programs, &folder)?;
     let sbom = out.join("sbom.cdx.json");
-    write(&sbom, &sbom::sbom(&files)?)?;
-    let layout = out.join("oci");
-    let tagged = format!("{}:colophon", layout.display());
-    umoci(&["init", "--layout", &layout.display().to_string()])?;
+    write(&sbom, &sbom::sbom(&files, source.is_some())?)?;
     umoci(&["new", "--image", &tagged])?;
     umoci(&["insert", "--rootless", "--image", &tagged, &folder.display().to_string(), "/"])?;
-    umoci(&configuration(&tagged)?.iter().map(String::as_str).collect::<Vec<_>>())?;
+    let configuration = configuration(&tagged, source.as_ref())?;
+    umoci(&configuration.iter().map(String::as_str).collect::<Vec<_>>())?;
     // Blobs of the steps between are no longer named.
     umoci(&["gc", "--layout", &layout.display().to_string()])?;
     let manifest = manifest(&layout)?;
     let build = provenance::Build {
         files: &files,
-        compiled: args.programs.is_none(),
-        commit,
+        source: source.as_ref(),
+        tools: provenance::tools()?,
         started,
         finished: provenance::now()?,
         sbom: &sbom,
@@ -90,15 +94,16 @@ pub(crate) fn image(args: &ImageArgs) -> Result<()> {
     Ok(())
 }
 
-/// umoci's arguments that say what the Containerfile's last stage does.
-fn configuration(tagged: &str) -> Result<Vec<String>> {
+/// umoci's arguments that say what the Containerfile's last stage does, and of which commit it is where that is known.
+fn configuration(tagged: &str, source: Option<&provenance::Source>) -> Result<Vec<String>> {
     let stage = last_stage::read(&fs::read_to_string(root().join("Containerfile"))?)?;
     let mut args: Vec<String> =
         ["config", "--image", tagged, "--config.user", &stage.user].map(Into::into).into();
     args.extend(["--architecture".into(), contents::architecture()?.into(), "--os".into(), "linux".into()]);
     let mut labels = stage.labels;
     labels.push(concat!("org.opencontainers.image.version=", env!("CARGO_PKG_VERSION")).into());
-    labels.extend(provenance::commit().map(|commit| format!("org.opencontainers.image.revision={commit}")));
+    let revision = source.and_then(provenance::Source::revision);
+    labels.extend(revision.map(|commit| format!("org.opencontainers.image.revision={commit}")));
     args.extend(stage.entrypoint.into_iter().flat_map(|word| ["--config.entrypoint".into(), word]));
     args.extend(labels.into_iter().flat_map(|label| ["--config.label".into(), label]));
     Ok(args)

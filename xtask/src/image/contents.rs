@@ -24,7 +24,7 @@ pub(super) struct File {
 pub(super) struct Package {
     pub(super) name: String,
     pub(super) version: String,
-    architecture: String,
+    pub(super) architecture: String,
 }
 
 impl Package {

@@ -20,10 +20,10 @@ const BUILDER: &str = "https://colophon.dev/build/whoever-ran-it/v1";
 pub(super) struct Build<'a> {
     /// Files of the image.
     pub(super) files: &'a [File],
-    /// Whether this run compiled the programs; otherwise they were given to it.
-    pub(super) compiled: bool,
-    /// The commit that was checked out before anything was compiled.
-    pub(super) commit: Option<String>,
+    /// What this run compiled the programs from; otherwise they were given to it.
+    pub(super) source: Option<&'a Source>,
+    /// What it was built with, by name and the version that each says.
+    pub(super) tools: Value,
     /// RFC 3339.
     pub(super) started: String,
     /// RFC 3339.
@@ -40,29 +40,61 @@ pub(super) fn now() -> Result<String> {
     Ok(run_quietly(Command::new("date").args(["-u", "+%Y-%m-%dT%H:%M:%SZ"]))?.trim().to_owned())
 }
 
-/// The commit that is checked out, if this is a git checkout.
-pub(super) fn commit() -> Option<String> {
-    git(&["rev-parse", "HEAD"]).ok()
+/// What programs are compiled from.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Source {
+    /// The commit that is checked out, if this is a git checkout.
+    commit: Option<String>,
+    /// Whether there are changes that the commit does not have: then it is not what is compiled.
+    changed: bool,
+}
+
+impl Source {
+    /// What lies here now.
+    ///
+    /// # Errors
+    /// When git does not say what was changed.
+    pub(super) fn checked_out() -> Result<Source> {
+        let commit = git(&["rev-parse", "HEAD"]).ok();
+        let changed = commit.is_some() && !git(&["status", "--porcelain"])?.is_empty();
+        Ok(Source { commit, changed })
+    }
+
+    /// What was compiled, where this lay here before and `after` does since: the same only where nobody moved anything meanwhile.
+    pub(super) fn built(self, after: &Source) -> Source {
+        let changed = self.changed || self != *after;
+        Source { changed, ..self }
+    }
+
+    /// The commit that was compiled; `None` where what was compiled is no commit.
+    pub(super) fn revision(&self) -> Option<&str> {
+        self.commit.as_deref().filter(|_| !self.changed)
+    }
+}
+
+/// The versions that the compiler and the others say.
+///
+/// # Errors
+/// When one does not.
+pub(super) fn tools() -> Result<Value> {
+    let rustc = run_quietly(Command::new("rustc").arg("--version"))?;
+    let cargo = run_quietly(cargo().arg("--version"))?;
+    let umoci = run_quietly(Command::new("umoci").arg("--version"))?;
+    Ok(json!({"rustc": rustc.trim(), "cargo": cargo.trim(), "umoci": umoci.trim()}))
 }
 
 /// The statement about the image whose manifest has this digest (hexadecimal SHA-256).
 ///
 /// # Errors
-/// When a file cannot be read, or a compiler does not say its version.
+/// When a file cannot be read.
 pub(super) fn statement(manifest: &str, build: &Build<'_>) -> Result<Value> {
-    let mut materials = vec![of_file("Cargo.lock")?, of_file("Containerfile")?];
-    let mut source = json!({"profile": "release"});
-    if let Some(before) = &build.commit {
-        source["commit"] = json!(before);
-        // With changes that no commit has, or another one checked out meanwhile, the commit is not what was built.
-        let moved = commit().as_ref() != Some(before);
-        source["changed"] = json!(moved || !git(&["status", "--porcelain"])?.is_empty());
-        materials.push(json!({"name": "source", "digest": {"gitCommit": before}}));
-    }
-    if !build.compiled {
-        source = json!({"programs": "built before, by something that this statement knows nothing of"});
-        materials.clear();
-    }
+    let (source, mut materials) = match build.source {
+        Some(source) => compiled(source)?,
+        None => (
+            json!({"programs": "built before, by something that this statement knows nothing of"}),
+            Vec::new(),
+        ),
+    };
     let libraries = build.files.iter().filter_map(|file| {
         let package = file.package.as_ref()?;
         Some(json!({"name": file.path, "digest": {"sha256": file.sha256}, "annotations": {"package": package.purl()}}))
@@ -72,9 +104,6 @@ pub(super) fn statement(manifest: &str, build: &Build<'_>) -> Result<Value> {
     let mut byproducts: Vec<_> =
         programs.map(|file| json!({"name": file.path, "digest": {"sha256": file.sha256}})).collect();
     byproducts.push(json!({"name": "sbom.cdx.json", "digest": {"sha256": sha256(build.sbom)?}}));
-    let rustc = run_quietly(Command::new("rustc").arg("--version"))?;
-    let cargo = run_quietly(cargo().arg("--version"))?;
-    let umoci = run_quietly(Command::new("umoci").arg("--version"))?;
     Ok(json!({
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": "colophon", "digest": {"sha256": manifest}}],
@@ -88,13 +117,25 @@ pub(super) fn statement(manifest: &str, build: &Build<'_>) -> Result<Value> {
             "runDetails": {
                 "builder": {
                     "id": BUILDER,
-                    "version": {"rustc": rustc.trim(), "cargo": cargo.trim(), "umoci": umoci.trim()},
+                    "version": build.tools,
                 },
                 "metadata": {"startedOn": build.started, "finishedOn": build.finished},
                 "byproducts": byproducts,
             },
         },
     }))
+}
+
+/// What a build here was asked for, and what went into it.
+fn compiled(source: &Source) -> Result<(Value, Vec<Value>)> {
+    let mut materials = vec![of_file("Cargo.lock")?, of_file("Containerfile")?];
+    let mut asked = json!({"profile": "release"});
+    if let Some(commit) = &source.commit {
+        asked["commit"] = json!(commit);
+        asked["changed"] = json!(source.changed);
+        materials.push(json!({"name": "source", "digest": {"gitCommit": commit}}));
+    }
+    Ok((asked, materials))
 }
 
 fn of_file(name: &str) -> Result<Value> {
@@ -106,3 +147,6 @@ fn git(args: &[&str]) -> Result<String> {
     let said = run_quietly(git.args(args).current_dir(root())).context("git")?;
     Ok(said.trim().to_owned())
 }
+
+#[cfg(test)]
+mod tests;
