@@ -1,5 +1,7 @@
 //! `cargo xtask test`: set-up, the programs, then every test, or those of the release build.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::image::{self, ImageArgs};
@@ -21,11 +23,8 @@ pub(crate) fn run_tests(full: bool, args: &[String]) -> Result<()> {
         let out = target().join("setup/image");
         image::image(&ImageArgs { programs: Some(target().join("debug")), out: Some(out) })?;
     }
-    let mut tests = cargo();
-    tests.args(["test", "--workspace"]).args(args).env("COLOPHON_SETUP", target().join("setup"));
-    if full {
-        tests.env("COLOPHON_TEST_FULL", "1");
-    }
+    let mut tests = cargo_test(full);
+    tests.arg("--workspace").args(args);
     let outcome = run(&mut tests);
     for what in &skipped {
         eprintln!("skipped: {what}");
@@ -64,13 +63,26 @@ pub(crate) fn run_release(full: bool, no_build: bool, args: &[String]) -> Result
             run(cargo().args(["build", "--release", "--locked", "--package", package, "--bins"]))?;
         }
     }
-    let mut tests = cargo();
-    tests.args(["test", "--locked", "--no-fail-fast", "--package", "colophon-tests"]);
+    let mut tests = cargo_test(full);
+    tests.args(["--locked", "--no-fail-fast", "--package", "colophon-tests"]);
     tests.args(RELEASE_SUITES.concat().into_iter().flat_map(|suite| ["--test", suite])).args(args);
-    tests.env("COLOPHON_SETUP", target().join("setup")).env("COLOPHON_PROGRAMS", target().join("release"));
+    tests.env("COLOPHON_PROGRAMS", target().join("release"));
     let outcome = run(&mut tests);
     for what in &skipped {
         eprintln!("skipped: {what}");
     }
     outcome
 }
+
+/// `cargo test` with what the tests find their set-up by; where that is `full`, they fail instead of skipping.
+fn cargo_test(full: bool) -> Command {
+    let mut tests = cargo();
+    tests.arg("test").env("COLOPHON_SETUP", target().join("setup"));
+    if full {
+        tests.env("COLOPHON_TEST_FULL", "1");
+    }
+    tests
+}
+
+#[cfg(test)]
+mod tests;
