@@ -7,6 +7,7 @@
 //!
 //! It is not a jail against a hostile kernel user: the program can read what the worker's user can read.
 
+use crate::job::Limits;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
@@ -15,12 +16,20 @@ use nix::unistd::{getgid, getuid, setsid};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 
 /// Open files of one process.
 const MAX_FILES: u64 = 256;
 /// What the first word of a stage's arguments is.
 const INNER: &str = "--inner";
+/// The shim's only argument where it is the program that is held, and nothing but a trial.
+const TRIAL: &str = "--trial";
+/// A trial is over in a moment, on a machine that is busy too.
+const TRIAL_TIME: Duration = Duration::from_secs(60);
+/// Bytes read of what a stage says went wrong.
+const MAX_COMPLAINT: u64 = 4096;
 
 /// How programs are held.
 #[derive(Clone, Debug)]
@@ -57,6 +66,37 @@ impl Sandbox {
         command.env("HOME", folder).env("TMPDIR", folder).env("LANG", "C.UTF-8");
         command
     }
+
+    /// Holds a program that does nothing, and so finds out whether any can be held here.
+    ///
+    /// # Errors
+    /// [`SandboxError::Trial`]: none can, with what the stages say of it.
+    pub async fn try_out(&self) -> Result<(), SandboxError> {
+        let mut nothing = self.shim.clone();
+        nothing.push(TRIAL.into());
+        let limits = Limits::default();
+        let held = Held { cpu_seconds: limits.cpu_seconds, memory: limits.memory, file: limits.disk };
+        let mut command = tokio::process::Command::from(self.command(&nothing, Path::new("/"), held));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().map_err(|error| SandboxError::Trial(error.to_string()))?;
+        let stderr = child.stderr.take();
+        let ending = async move {
+            let mut said = Vec::new();
+            if let Some(stderr) = stderr {
+                stderr.take(MAX_COMPLAINT).read_to_end(&mut said).await?;
+            }
+            Ok::<_, std::io::Error>((child.wait().await?, said))
+        };
+        match tokio::time::timeout(TRIAL_TIME, ending).await {
+            Ok(Ok((status, _))) if status.success() => Ok(()),
+            Ok(Ok((status, said))) => {
+                let said = String::from_utf8_lossy(&said);
+                Err(SandboxError::Trial(said.trim().lines().last().map_or(status.to_string(), str::to_owned)))
+            }
+            Ok(Err(error)) => Err(SandboxError::Trial(error.to_string())),
+            Err(_) => Err(SandboxError::Trial(format!("it is not over after {} s", TRIAL_TIME.as_secs()))),
+        }
+    }
 }
 
 /// Why a program could not be held, and so was not run.
@@ -77,6 +117,9 @@ pub enum SandboxError {
     /// The program cannot be started.
     #[error("{0} cannot be started: {1}")]
     Program(PathBuf, std::io::Error),
+    /// What a trial came to.
+    #[error("no prover can be run here: {0}")]
+    Trial(String),
     /// Its maps of users cannot be written.
     #[error("the users of the namespace: {0}")]
     Users(std::io::Error),
@@ -88,6 +131,7 @@ pub enum SandboxError {
 /// The program was not run.
 pub fn enter(arguments: &[OsString]) -> Result<u8, SandboxError> {
     match arguments.split_first() {
+        Some((only, [])) if only == TRIAL => Ok(0),
         Some((first, rest)) if first == INNER => inner(rest).map(|never| match never {}),
         _ => outer(arguments),
     }

@@ -269,6 +269,22 @@ async fn garbage_is_no_result() {
 }
 
 #[tokio::test]
+async fn a_trial_says_whether_programs_can_be_held_here() {
+    script("").sandbox.try_out().await.unwrap();
+    for (shim, why) in [
+        ("echo warning >&2; echo 'no namespaces' >&2; exit 125", "here: no namespaces"),
+        ("exit 125", "exit status: 125"),
+        ("head -c 100000 /dev/zero >&2; exit 1", "here: "),
+    ] {
+        let shim = vec!["/bin/sh".into(), "-c".into(), shim.into()];
+        let error = Sandbox { shim, network: false }.try_out().await.unwrap_err().to_string();
+        assert!(error.contains(why), "{why}: {error}");
+    }
+    let gone = Sandbox { shim: vec!["/no/such/program".into()], network: false };
+    assert!(gone.try_out().await.is_err());
+}
+
+#[tokio::test]
 async fn it_sees_no_network_no_other_process_and_nothing_of_the_workers_environment() {
     let look = r#"
 read -r call

@@ -15,7 +15,7 @@ mod webhook;
 mod word;
 
 pub use circuit::{Certificate, Circuit};
-pub use config::{ProofOptions, Prover, Provers, SANDBOX};
+pub use config::{ProofOptions, Prover, Provers, SANDBOX, sandbox};
 pub use nats::FromNats;
 
 use crate::app::App;

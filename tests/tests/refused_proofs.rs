@@ -1,8 +1,10 @@
 //! What must never be taken for a proof, or hold anything up: replayed and torn artefacts, a gigabyte, floods of jobs, deadlines in the
 //! past, workers that die, and a queue whose file is torn.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::Read as _;
+use std::process::Command;
 use std::time::Duration;
 
 use colophon_receipt::evidence::Verdict;
@@ -94,6 +96,43 @@ fn a_worker_hands_in_what_it_names_once_and_in_its_own_name() {
     let receipt = settled(&colophon, &answer).receipt();
     let part = receipt.evidence[0].proof.as_ref().expect("a proof");
     assert_eq!((receipt.evidence.len(), &*part.proof.artefact.0), (1, &proof[..]));
+}
+
+#[test]
+fn a_worker_that_may_hold_no_program_ends_before_it_asks_for_a_job() {
+    // Nobody is there: a worker that may go on asks for ever.
+    let nobody = process::free_address();
+    let scripted =
+        Scripted::new(SCRIPT, &format!("workers: 0\nnats: {{url: 'nats://{nobody}', name: clinic}}\n"));
+    let file = scripted.file().display().to_string();
+    let prover = colophon::command(&["prover", "--provers", &file, "--nats"]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut free = Process::start(&mut behind(&[], &prover), &folder.path().join("free.log"));
+    let asks = wait_for(PATIENCE, || free.log().contains("it is asked again").then_some(()));
+    assert!(asks.is_some() && free.ended().is_none(), "{}", free.log());
+    free.kill();
+    // Root, of a user namespace even, without what unshare(2) asks root for.
+    let held = ["unshare", "--user", "--map-root-user", "setpriv", "--bounding-set=-sys_admin"];
+    let mut held = Process::start(&mut behind(&held, &prover), &folder.path().join("held.log"));
+    let status = held.wait(PATIENCE);
+    assert_eq!(status.code(), Some(1), "{}", held.log());
+    assert!(held.log().contains("no namespaces of its own for the prover"), "{}", held.log());
+    assert!(!held.log().contains("asked again"), "{}", held.log());
+}
+
+/// A command behind other words.
+fn behind(before: &[&str], command: &Command) -> Command {
+    let words = before.iter().map(OsStr::new).chain([command.get_program()]).chain(command.get_args());
+    let mut words = words.map(OsStr::to_owned);
+    let mut made = Command::new(words.next().expect("a program"));
+    made.args(words);
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => made.env(name, value),
+            None => made.env_remove(name),
+        };
+    }
+    made
 }
 
 #[test]

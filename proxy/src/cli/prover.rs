@@ -5,7 +5,7 @@ use super::term;
 use crate::erase::Access;
 use crate::files;
 use crate::proofs::remote::Remote;
-use crate::proofs::{Provers, goes_on, tell};
+use crate::proofs::{Provers, goes_on, sandbox, tell};
 use anyhow::Context as _;
 use clap::Args;
 use colophon_provers::Backend;
@@ -67,6 +67,8 @@ pub(super) async fn run(args: ProverArgs) -> anyhow::Result<ExitCode> {
         .clone()
         .unwrap_or_else(|| std::env::temp_dir().join(format!("colophon-prover-{}", std::process::id())));
     let folder = std::path::absolute(folder)?;
+    // Every prover here has a program, its verifier at least. A worker that may not run any would take jobs and spend their tries.
+    sandbox()?.try_out().await?;
     let backends: Vec<Arc<dyn Backend>> = provers.backends().collect();
     let worker = Worker::new(source, backends, folder);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -270,12 +270,16 @@ fn exec(name: &str, program: &[String], folder: &Path) -> anyhow::Result<Exec> {
         }
     };
     anyhow::ensure!(!program.is_empty(), "it is empty");
+    Ok(Exec { name: name.to_owned(), program: program.iter().map(here).collect(), sandbox: sandbox()? })
+}
+
+/// How every prover's program is held: by this program itself.
+///
+/// # Errors
+/// This program's own file cannot be found.
+pub fn sandbox() -> anyhow::Result<Sandbox> {
     let shim = std::env::current_exe().context("this program's own file cannot be found")?;
-    Ok(Exec {
-        name: name.to_owned(),
-        program: program.iter().map(here).collect(),
-        sandbox: Sandbox { shim: vec![shim.into_os_string(), SANDBOX.into()], network: false },
-    })
+    Ok(Sandbox { shim: vec![shim.into_os_string(), SANDBOX.into()], network: false })
 }
 
 #[cfg(test)]
