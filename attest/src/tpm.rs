@@ -207,7 +207,7 @@ pub(crate) fn claims(quote: &TpmQuote, key: &Key, report: &mut Report) -> Result
             let numbers = untold.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
             report
                 .notes
-                .push(format!("no event leads to the quoted PCRs {numbers}: software extends them later"));
+                .push(format!("the log has no event of the quoted PCRs {numbers}: it says nothing of them"));
         }
     }
     report.report_data = Some(attest.qualifying_data.to_vec());

@@ -148,8 +148,8 @@ impl Queue {
         let database =
             opened.map_err(|e| QueueError::File { path: path.to_owned(), source: Box::new(e.into()) })?;
         let queue = Queue { path: path.to_owned(), database, config };
-        // So that readers find every table.
-        queue.change(|_| Ok(()))?;
+        // So that readers find every table, those that an earlier version did not have too.
+        queue.change(|tables| tables.fill_awaited())?;
         Ok(queue)
     }
 
@@ -287,26 +287,22 @@ impl Queue {
         read().map_err(|e| self.file(e))
     }
 
-    /// How far the jobs are that workers have, percent, as they last said: of the `most` whose leases run out first.
+    /// How far the jobs are that workers have, percent, as they last said: of the `most` whose leases run out first. No job is
+    /// read for it, as metrics ask often and jobs are large.
     ///
     /// # Errors
-    /// [`QueueError::File`], [`QueueError::Damaged`].
+    /// [`QueueError::File`].
     pub fn progress(&self, most: usize) -> Result<Vec<u8>, QueueError> {
-        let read = || -> Result<Vec<JobId>, redb::Error> {
+        let read = || -> Result<Vec<u8>, redb::Error> {
             let table = self.database.begin_read()?.open_table(LEASED)?;
-            let mut ids = Vec::new();
+            let mut percents = Vec::new();
             for entry in table.iter()?.take(most) {
-                ids.extend(tables::id_at_end(entry?.0.value()));
+                // An earlier version wrote none: nothing is known until the worker says it again.
+                percents.extend(entry?.1.value().first());
             }
-            Ok(ids)
+            Ok(percents)
         };
-        let mut percents = Vec::new();
-        for id in read().map_err(|e| self.file(e))? {
-            if let Some(State::Leased { progress, .. }) = self.get(id)?.map(|job| job.state) {
-                percents.push(progress.percent);
-            }
-        }
-        Ok(percents)
+        read().map_err(|e| self.file(e))
     }
 
     /// Gives the next job for one of `backends` to a worker: the highest priority first, then the oldest.

@@ -117,7 +117,10 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
             Err(error) => Err(error),
         }
     };
-    flight.waited(sent.elapsed());
+    // Where nobody was asked, as for a target that cannot be sent, nobody was waited for.
+    if flight.was_forwarded() {
+        flight.waited(sent.elapsed());
+    }
     match answer {
         Err(error) => Box::pin(failed(flight, error)).await,
         Ok(answer) if let Some(wrong) = wrong_head(&answer, &client) => {

@@ -222,6 +222,11 @@ impl InFlight {
         }
     }
 
+    /// Whether the request went on, or was about to when the way there failed.
+    pub fn was_forwarded(&self) -> bool {
+        self.forwarded.is_some()
+    }
+
     /// What the server that answers has proved on the connection.
     pub fn proved(&mut self, session: Option<Arc<Session>>) {
         if let Some(document) = session.as_ref().and_then(|session| session.take_document()) {

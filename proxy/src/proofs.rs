@@ -213,6 +213,11 @@ impl Proving {
         self.provers.certificate(digest)
     }
 
+    /// Once the workers here have ended: waits until provers elsewhere know that, a few seconds at most.
+    pub async fn told(&self) {
+        self.provers.told().await;
+    }
+
     /// How many jobs are where.
     ///
     /// # Errors
@@ -258,7 +263,7 @@ impl Proving {
             let mut watch = goes_on;
             let ran = tokio::select! {
                 ran = worker.once(&mut watch) => ran,
-                () = stop.cancelled() => return self.provers.told().await,
+                () = stop.cancelled() => return,
             };
             match ran {
                 Ok(Some((job, ended))) => {

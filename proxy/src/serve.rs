@@ -317,7 +317,12 @@ impl Running {
                 pushing.drain(&self.app).await;
             }
         };
-        tokio::join!(spans, metrics);
+        let farewells = async {
+            if let Some(proving) = &self.app.proving {
+                proving.told().await;
+            }
+        };
+        tokio::join!(spans, metrics, farewells);
         closed.context("the last batch could not be logged; it is in the WAL and will be at the next start")
     }
 }

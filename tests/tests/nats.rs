@@ -2,8 +2,12 @@
 
 use std::env;
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use colophon_receipt::evidence::Verdict;
@@ -15,6 +19,9 @@ use colophon_tests::provers::{
 use colophon_tests::wire::Message;
 use colophon_tests::{PATIENCE, pause, wait_for};
 use serde_json::Value;
+
+/// Bytes of a message that the server takes, at most.
+const MOST: usize = 65_536;
 
 /// A server with a folder of its own.
 struct Server {
@@ -39,7 +46,10 @@ impl Server {
     }
 
     fn run(folder: &tempfile::TempDir, port: i32) -> Process {
+        let file = folder.path().join("nats.conf");
+        fs::write(&file, format!("max_payload: {MOST}\n")).expect("its settings");
         let mut command = Command::new("nats-server");
+        command.arg("-c").arg(file);
         command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "--auth", "a token", "-js", "-sd"]);
         command.arg(folder.path().join("jetstream")).arg("--ports_file_dir").arg(folder.path());
         Process::start(&mut command, &folder.path().join("log"))
@@ -64,13 +74,57 @@ impl Server {
 
     /// YAML of the provers' file.
     fn part(&self, token: &str) -> String {
+        self.part_at(self.address, token)
+    }
+
+    /// The same, through something else at an address.
+    fn part_at(&self, address: SocketAddr, token: &str) -> String {
         let file = self.folder.path().join(token);
         fs::write(&file, format!("{token}\n")).expect("the token");
         format!(
             "workers: 0\nnats: {{url: 'nats://{}', name: clinic, tokenFile: '{}'}}\n",
-            self.address,
+            address,
             file.display()
         )
+    }
+}
+
+/// A way to the server that can be cut.
+struct Way {
+    address: SocketAddr,
+    cut: Arc<AtomicBool>,
+    open: Arc<Mutex<Vec<TcpStream>>>,
+}
+
+impl Way {
+    fn to(server: SocketAddr) -> Way {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let way = Way { address, cut: Arc::default(), open: Arc::default() };
+        let (cut, open) = (way.cut.clone(), way.open.clone());
+        thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let mut open = open.lock().expect("a lock");
+                // Who comes while it is cut is hung up on.
+                if cut.load(Ordering::Relaxed) {
+                    continue;
+                }
+                let Ok(far) = TcpStream::connect(server) else { continue };
+                for (from, to) in [(&near, &far), (&far, &near)] {
+                    let mut from = from.try_clone().expect("a socket");
+                    let mut to = to.try_clone().expect("a socket");
+                    thread::spawn(move || io::copy(&mut from, &mut to));
+                }
+                open.extend([near, far]);
+            }
+        });
+        way
+    }
+
+    fn cut(&self, cut: bool) {
+        let mut open = self.open.lock().expect("a lock");
+        self.cut.store(cut, Ordering::Relaxed);
+        open.drain(..).for_each(|socket| drop(socket.shutdown(Shutdown::Both)));
     }
 }
 
@@ -194,5 +248,68 @@ fn what_no_worker_takes_holds_up_no_others_and_what_the_server_loses_is_handed_o
     assert!(colophon.log().contains("was lost from the NATS server"), "{}", colophon.log());
     asked(&answers[1]);
     assert_eq!(verdict(&settled(&colophon, &answers[1]).receipt()), Verdict::Holds);
+    worker.kill();
+}
+
+#[test]
+fn a_job_that_the_server_does_not_take_fails_alone() {
+    let Some(server) = Server::start() else { return };
+    let upstream = upstream();
+    // Two provers: what is to be proven by one of them has no room in a message.
+    let scripted = Scripted::new(SCRIPT, "");
+    let wide = scripted.circuit().with_file_name("wide");
+    fs::create_dir(&wide).expect("a folder");
+    for file in ["vk", "srs", "settings.json"] {
+        fs::copy(scripted.circuit().join(file), wide.join(file)).expect("a file of the circuit");
+    }
+    let text = fs::read_to_string(scripted.circuit().join("circuit.json")).expect("the circuit");
+    let mut circuit: Value = serde_json::from_str(&text).expect("JSON");
+    circuit["quantisation"] = "q".repeat(MOST).into();
+    fs::write(wide.join("circuit.json"), circuit.to_string()).expect("the circuit");
+    let provers = fs::read_to_string(scripted.file()).expect("the provers");
+    let more = "- name: wide\n  program: [/bin/false]\n  circuit: wide\n";
+    fs::write(scripted.file(), format!("{provers}{more}{}", server.part("a token"))).expect("the provers");
+
+    let colophon = start(&upstream, &scripted, "    deadline: 1h");
+    let answers: Vec<Message> = (0..2).map(|_| chat(&colophon)).collect();
+    for answer in &answers {
+        let ask = ["proof", "submit", &record(answer), "--prover", "wide", "--wait", "--json"];
+        let (code, said) = command(&colophon, &ask);
+        let job: Value = serde_json::from_str(said.lines().last().unwrap_or_default()).expect("a job");
+        assert_eq!((code, &job["state"]["code"]), (1, &"limit".into()), "{said}\n{}", colophon.log());
+        assert_eq!(job["tries"], 1);
+    }
+    let mut worker = worker(&colophon, &scripted, "one");
+    for answer in &answers {
+        assert_eq!(verdict(&settled(&colophon, answer).receipt()), Verdict::Holds, "{}", worker.log());
+    }
+    assert!(!colophon.log().contains("is away"), "{}", colophon.log());
+    worker.kill();
+}
+
+#[test]
+fn what_was_proven_while_the_server_could_not_be_reached_is_not_proven_again() {
+    let Some(server) = Server::start() else { return };
+    let way = Way::to(server.address);
+    let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, &server.part_at(way.address, "a token")));
+    let colophon = start(&upstream, &scripted, "    deadline: 1h");
+    let answers: Vec<Message> = (0..4).map(|_| chat(&colophon)).collect();
+    let leased = || colophon.metric("colophon_proof_jobs{state=\"leased\"}");
+    assert!(wait_for(PATIENCE, || (leased() == Some(4.0)).then_some(())).is_some(), "{}", colophon.log());
+    pause(Duration::from_secs(2));
+    way.cut(true);
+    // It is near the server, and says how they went.
+    let near = Scripted::new(SCRIPT, &server.part("a token"));
+    let mut worker = worker(&colophon, &near, "near");
+    let proven = || (worker.log().matches("proven").count() >= 4).then_some(());
+    assert!(wait_for(PATIENCE, proven).is_some(), "{}", worker.log());
+    let away = || colophon.log().contains("is away").then_some(());
+    assert!(wait_for(PATIENCE * 4, away).is_some(), "{}", colophon.log());
+    way.cut(false);
+    for answer in &answers {
+        assert_eq!(verdict(&settled(&colophon, answer).receipt()), Verdict::Holds, "{}", colophon.log());
+        assert_eq!(job(&colophon, answer)["tries"], 1);
+    }
+    assert!(!colophon.log().contains("was lost"), "{}", colophon.log());
     worker.kill();
 }

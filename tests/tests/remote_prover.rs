@@ -220,3 +220,28 @@ fn a_worker_that_ends_tells_the_prover_elsewhere_before_it_is_gone() {
     let withdrawn = there.received().iter().any(|request| request.method() == "DELETE");
     assert!(withdrawn && took >= Duration::from_secs(2), "{took:?}: {}", colophon.log());
 }
+
+#[test]
+fn a_prover_elsewhere_that_hangs_does_not_hold_up_the_end() {
+    fn hangs(conn: &mut Conn, request: &Message, proof: &str) -> bool {
+        match request.method() {
+            "GET" => conn.send(&json_answer("200 OK", GOES_ON)),
+            "DELETE" => {
+                pause(Duration::from_secs(25));
+                false
+            }
+            _ => honest(conn, request, proof),
+        }
+    }
+    let (there, scripted) = (elsewhere(hangs), Scripted::new(SCRIPT, ""));
+    scripted.elsewhere(&format!("{}/prove/", there.url()));
+    let upstream = upstream();
+    let mut colophon = start(&upstream, &scripted, "    deadline: 1h");
+    chat(&colophon);
+    let begun = || there.received().iter().any(|request| request.method() == "GET").then_some(());
+    assert!(wait_for(PATIENCE, begun).is_some(), "{}", colophon.log());
+    let stopping = Instant::now();
+    assert!(colophon.stop().success(), "{}", colophon.log());
+    assert!(stopping.elapsed() < Duration::from_secs(15), "{:?}", stopping.elapsed());
+    assert!(colophon.log().contains("does not answer: it may go on"), "{}", colophon.log());
+}

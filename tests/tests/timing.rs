@@ -194,3 +194,16 @@ fn the_wait_for_the_disk_is_the_proxys_own_time() {
         assert!(seen.told.colophon >= 0.5 * least, "it does not count the disk: {seen:?}");
     }
 }
+
+#[test]
+fn where_nobody_was_asked_no_wait_for_an_upstream_is_told() {
+    let (upstream, _) = thinking();
+    let colophon = Colophon::signing(&upstream.url());
+    let mut client = Client::connect(colophon.listen());
+    client.send(&post_bytes(&format!("{CHAT}?whole=0"), "Host: another\r\n", r#"{"model":"m"}"#));
+    let refused = client.response("POST");
+    assert_eq!(refused.status(), 400, "{}", refused.text());
+    assert!(refused.text().contains("bad_target"), "{}", refused.text());
+    assert!(Told::of(&refused).upstream.is_none(), "{:?}", Told::of(&refused));
+    assert!(upstream.received().is_empty());
+}

@@ -23,7 +23,8 @@ const FIRMWARES: std::ops::RangeInclusive<u8> = 0..=7;
 pub(super) struct Replayed {
     /// How many events it has.
     pub(super) events: usize,
-    /// The quoted PCRs that it says nothing of, and that software extended later (Linux's integrity measurements, for one).
+    /// The quoted PCRs that it has no event of. Software may have extended them later (Linux's integrity measurements, for one), or
+    /// somebody took all of their events out of the log: that cannot be told apart.
     pub(super) untold: Vec<u8>,
 }
 

@@ -9,6 +9,7 @@ use colophon_receipt::draw::{certain, drawn};
 use colophon_receipt::evidence::draw_id;
 use colophon_receipt::record::RecordId;
 use colophon_signer::drand::{Chain, Round};
+use futures_util::stream::{self, StreamExt as _};
 use tokio::time::{Instant, sleep};
 
 use super::due::{self, Due};
@@ -20,6 +21,8 @@ use crate::lookup;
 
 /// Evidence leaves that one statement describes, about: a batch more may come on top.
 const AT_ONCE: usize = 4096;
+/// Records that somebody is asked to take on at once: to make a job of a long text takes a while, and holds up no other meanwhile.
+const SIDE_BY_SIDE: usize = 8;
 /// A round that is not there before its time is asked for again after this.
 const EARLY_PAUSE: Duration = Duration::from_secs(30);
 /// Without a source, only another process can put a round into the store.
@@ -149,12 +152,19 @@ impl Task {
     /// What nobody makes evidence for, and how it stands with the others.
     async fn left_over(&self, drawn: Vec<(RecordId, Settled)>) -> (Vec<Settled>, Rest) {
         let (mut left, mut rest) = (Vec::new(), Rest::None);
-        for (record, drawn) in drawn {
-            let Settled { id: evidence, subject, kind, .. } = drawn;
-            let taken = match &self.escalation {
-                Some(escalation) => escalation.take(DrawnRecord { record, subject, kind, evidence }).await,
-                None => Ok(false),
-            };
+        let mut asked = stream::iter(drawn)
+            .map(|(record, drawn)| async move {
+                let Settled { id: evidence, subject, kind, .. } = drawn;
+                let taken = match &self.escalation {
+                    Some(escalation) => {
+                        escalation.take(DrawnRecord { record, subject, kind, evidence }).await
+                    }
+                    None => Ok(false),
+                };
+                (drawn, taken)
+            })
+            .buffered(SIDE_BY_SIDE);
+        while let Some((drawn, taken)) = asked.next().await {
             match taken {
                 Ok(false) => left.push(drawn),
                 Ok(true) => rest = rest.max(Rest::Taken),

@@ -425,3 +425,34 @@ async fn a_record_that_nobody_can_say_anything_of_holds_up_no_other() {
     }
     drop(keeper);
 }
+
+/// Answers about two records once it was asked about both; one of them it takes on.
+struct InPairs(tokio::sync::Barrier, std::sync::atomic::AtomicUsize);
+
+impl Escalation for InPairs {
+    fn take(&self, _: DrawnRecord) -> BoxFuture<'_, Result<bool, String>> {
+        let asked = self.1.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        async move { Ok(asked >= 2 || self.0.wait().await.is_leader()) }.boxed()
+    }
+}
+
+#[tokio::test]
+async fn one_that_takes_long_to_take_on_holds_up_no_other() {
+    let scene = Scene::new();
+    let pairs = Arc::new(InPairs(tokio::sync::Barrier::new(2), Default::default()));
+    let (ledger, keeper) = scene.open_with(None, Some(pairs)).await;
+    for n in 0..2 {
+        sampled(&ledger, n, (u64::MAX, Level::Zk));
+    }
+    settle(&ledger).await;
+    // Of the other one the log says that nothing is done.
+    for _ in 0..400 {
+        if ledger.draws().evidence == 1 {
+            break;
+        }
+        a_while().await;
+    }
+    assert_eq!(ledger.draws().evidence, 1);
+    drop(ledger);
+    keeper.close().await.unwrap();
+}

@@ -18,7 +18,7 @@ pub(super) const JOBS: Definition = TableDefinition::new("jobs");
 pub(super) const READY: Definition = TableDefinition::new("ready");
 /// not before (8), id.
 pub(super) const DELAYED: Definition = TableDefinition::new("delayed");
-/// until (8), id.
+/// until (8), id → how far the worker is, percent (1).
 pub(super) const LEASED: Definition = TableDefinition::new("leased");
 /// deadline (8), id.
 pub(super) const DEADLINES: Definition = TableDefinition::new("deadlines");
@@ -121,8 +121,7 @@ impl<'t> Changes<'t> {
         let bytes = serde_json::to_vec(job).map_err(|e| QueueError::Damaged(job.id.to_string(), e))?;
         let place = Place::of(job);
         let deadline = job.request.deadline.filter(|_| !job.state.has_ended()).map(|at| timed(at, job.id));
-        let proven = job.is_unlogged() && matches!(job.state, State::Proven(_));
-        let awaited = awaited_key(job).filter(|_| proven || !job.state.has_ended());
+        let awaited = awaited_key(job).filter(|_| is_awaited(job));
         let unlogged = job.is_unlogged().then(|| timed(ended_at(job), job.id));
         let untold = job.is_untold().then(|| timed(job.told.next, job.id));
         let mut write = || -> Result<(), redb::StorageError> {
@@ -130,7 +129,7 @@ impl<'t> Changes<'t> {
             match &place {
                 Place::Ready(key) => self.ready.insert(&key[..], &[][..])?,
                 Place::Delayed(key) => self.delayed.insert(&key[..], &[][..])?,
-                Place::Leased(key) => self.leased.insert(&key[..], &[][..])?,
+                Place::Leased(key, percent) => self.leased.insert(&key[..], &[*percent][..])?,
                 Place::Ended(key) => self.ended.insert(&key[..], &[][..])?,
             };
             if let Some(key) = &unlogged {
@@ -160,7 +159,7 @@ impl<'t> Changes<'t> {
             match &place {
                 Place::Ready(key) => drop(self.ready.remove(&key[..])?),
                 Place::Delayed(key) => drop(self.delayed.remove(&key[..])?),
-                Place::Leased(key) => drop(self.leased.remove(&key[..])?),
+                Place::Leased(key, _) => drop(self.leased.remove(&key[..])?),
                 Place::Ended(key) => {
                     self.ended.remove(&key[..])?;
                     self.unlogged.remove(&key[..])?;
@@ -176,6 +175,28 @@ impl<'t> Changes<'t> {
             Ok(())
         };
         write().map_err(|e| self.storage(e))
+    }
+
+    /// Fills `AWAITED` where it is empty: a file of a version before it has jobs and not this table. Jobs are read one by one.
+    pub(super) fn fill_awaited(&mut self) -> Result<(), QueueError> {
+        if !self.awaited.is_empty().map_err(|e| self.storage(e))? {
+            return Ok(());
+        }
+        let mut fill = || -> Result<Result<(), QueueError>, redb::StorageError> {
+            for entry in self.jobs.iter()? {
+                let (id, bytes) = entry?;
+                let Some(id) = id_at_end(id.value()) else { continue };
+                let job = match read(id, bytes.value()) {
+                    Ok(job) => job,
+                    Err(error) => return Ok(Err(error)),
+                };
+                if let Some(key) = awaited_key(&job).filter(|_| is_awaited(&job)) {
+                    self.awaited.insert(&key[..], &[][..])?;
+                }
+            }
+            Ok(Ok(()))
+        };
+        fill().map_err(|e| self.storage(e))?
     }
 
     pub(super) fn end(&mut self, mut job: Job, state: State, now: u64) -> Result<Job, QueueError> {
@@ -260,7 +281,8 @@ impl<'t> Changes<'t> {
 enum Place {
     Ready(Vec<u8>),
     Delayed(Vec<u8>),
-    Leased(Vec<u8>),
+    /// With how far the worker is, percent.
+    Leased(Vec<u8>, u8),
     Ended(Vec<u8>),
 }
 
@@ -271,7 +293,7 @@ impl Place {
                 Place::Delayed(timed(*not_before, job.id))
             }
             State::Queued { .. } => Place::Ready(ready_key(job)),
-            State::Leased { until, .. } => Place::Leased(timed(*until, job.id)),
+            State::Leased { until, progress, .. } => Place::Leased(timed(*until, job.id), progress.percent),
             _ => Place::Ended(timed(ended_at(job), job.id)),
         }
     }
@@ -299,6 +321,11 @@ fn timed(at: u64, id: JobId) -> Vec<u8> {
     let mut key = at.to_be_bytes().to_vec();
     key.extend(id.0);
     key
+}
+
+/// Whether a job may still become its evidence.
+fn is_awaited(job: &Job) -> bool {
+    !job.state.has_ended() || (job.is_unlogged() && matches!(job.state, State::Proven(_)))
 }
 
 fn awaited_key(job: &Job) -> Option<Vec<u8>> {

@@ -504,3 +504,42 @@ fn who_is_to_be_told_is_seen_piece_by_piece_without_a_write() {
     let job = queue.get(ids[0]).unwrap().unwrap();
     assert_eq!(job.for_a_worker().request.webhook, None);
 }
+
+#[test]
+fn how_far_jobs_are_is_known_without_reading_them() {
+    let mut queue = Here::new(QueueConfig::default());
+    let ids: Vec<JobId> = (1..=2).map(|number| queue.submit(request(number), NOW).unwrap().job.id).collect();
+    for (at, percent) in [(1, 40), (2, 70)] {
+        let id = queue.lease("w", &["ezkl"], NOW + at).unwrap().unwrap().job.id;
+        queue.renew(id, "w", Progress { percent, ..Progress::default() }, NOW + at).unwrap();
+    }
+    queue.open().unwrap();
+    assert_eq!(queue.progress(9).unwrap(), [40, 70]);
+    assert_eq!(queue.progress(1).unwrap(), [40]);
+    // One that cannot be read.
+    let writing = queue.database.begin_write().unwrap();
+    writing.open_table(JOBS).unwrap().insert(&ids[0].0[..], &b"{"[..]).unwrap();
+    writing.commit().unwrap();
+    assert!(matches!(queue.get(ids[0]), Err(QueueError::Damaged(..))));
+    assert_eq!(queue.progress(9).unwrap(), [40, 70]);
+    queue.cancel(ids[1], NOW).unwrap();
+    assert_eq!(queue.progress(9).unwrap(), [40]);
+}
+
+#[test]
+fn what_may_become_evidence_is_known_of_jobs_in_a_file_of_an_earlier_version_too() {
+    let mut queue = Here::new(QueueConfig::default());
+    for (number, evidence) in [(1, "waits"), (2, "ended")] {
+        let request = Request { evidence: Some(evidence.into()), ..request(number) };
+        let id = queue.submit(request, NOW).unwrap().job.id;
+        if evidence == "ended" {
+            queue.cancel(id, NOW).unwrap();
+        }
+    }
+    let writing = queue.database.begin_write().unwrap();
+    assert!(writing.delete_table(tables::AWAITED).unwrap());
+    writing.commit().unwrap();
+    queue.open().unwrap();
+    assert!(queue.is_awaited("waits").unwrap());
+    assert!(!queue.is_awaited("ended").unwrap());
+}

@@ -29,7 +29,7 @@ pub(super) enum ProofCommand {
     /// Show a proof job
     Show(ShowArgs),
     /// Withdraw a proof job
-    Cancel(ShowArgs),
+    Cancel(CancelArgs),
 }
 
 #[derive(Debug, Args)]
@@ -74,6 +74,14 @@ pub(super) struct SubmitArgs {
 #[derive(Debug, Args)]
 pub(super) struct ShowArgs {
     /// The job's id, or its record's
+    id: String,
+    #[command(flatten)]
+    at: Where,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CancelArgs {
+    /// The job's id, which `proof show` says; there may be several about a record
     id: String,
     #[command(flatten)]
     at: Where,
@@ -168,11 +176,11 @@ fn bar(wait: bool) -> ProgressBar {
     ProgressBar::new(100).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
-/// What a try is at, and how long it thinks that it still takes.
+/// What a try is at, and how much it thinks that it still has to do: by an estimate these are CPU seconds, not the clock's.
 fn at_what(progress: &Progress) -> String {
     let stage = term::safe_line(&progress.stage);
     match progress.seconds_left {
-        Some(seconds) => format!("{stage}, about {seconds} s left"),
+        Some(seconds) => format!("{stage}, about {seconds} s of computing left"),
         None => stage,
     }
 }

@@ -5,9 +5,9 @@
 //! POST   /v1/proofs                 {"record", "backend"?, "deadline"?, "priority"?, "limits"?,
 //!                                    "webhook"?, "request"?, "response"?}                        202, or 200 where it has ended
 //! GET    /v1/proofs                 how many jobs are where
-//! GET    /v1/proofs/ID              a job; ID may be a record's id
+//! GET    /v1/proofs/ID              a job; ID may be a record's id: then of the prover of its rule, else the first about it
 //! GET    /v1/proofs/ID/artefact     what was proven
-//! DELETE /v1/proofs/ID              withdraws it
+//! DELETE /v1/proofs/ID              withdraws it; ID is the job's
 //! POST   /v1/proofs/lease           {"worker", "backends"}                                        200, or 204 where there is none
 //! POST   /v1/proofs/ID/renew        {"worker", "progress"}
 //! POST   /v1/proofs/ID/proven       {"worker", "artefact", "bytes"}
@@ -280,7 +280,14 @@ impl Proving {
     }
 
     async fn withdraw(self: &Arc<Self>, app: &App, id: &str) -> Result<Answer, Box<Answer>> {
-        let (id, now) = (self.found(app, id).await?.id, app.ledger.now());
+        // There may be several about a record: which of them is meant cannot be told from its id.
+        let id: JobId = id.parse().map_err(|_| {
+            refusal(
+                StatusCode::BAD_REQUEST,
+                "a job is withdrawn by its own id, which GET says, not by its record's",
+            )
+        })?;
+        let now = app.ledger.now();
         let job = self.with(move |store| Ok(store.queue.cancel(id, now)?)).await?;
         self.ended.notify_one();
         shown(StatusCode::OK, &job)

@@ -20,12 +20,15 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 /// A file is never longer.
 const MAX_BYTES: usize = 1 << 20;
 /// A token's file is never longer.
 const MAX_TOKEN: usize = 4096;
+/// What provers elsewhere are still told has so long when the process ends.
+const FAREWELL: Duration = Duration::from_secs(3);
 /// Workers of one process, at most.
 const MAX_WORKERS: usize = 64;
 /// The hidden word by which this program becomes a prover's sandbox.
@@ -181,11 +184,15 @@ impl Provers {
         self.nats.clone().map(|nats| FromNats::new(nats, worker))
     }
 
-    /// Waits until provers elsewhere know what is needed of them no more. For whoever has dropped its worker; it takes half a minute
-    /// at most.
+    /// Waits until provers elsewhere know what is needed of them no more, [`FAREWELL`] at most: one that hangs holds up no end. For
+    /// whoever has dropped its worker.
     pub async fn told(&self) {
         self.farewells.close();
-        self.farewells.wait().await;
+        if tokio::time::timeout(FAREWELL, self.farewells.wait()).await.is_err() {
+            tracing::warn!(
+                "a prover elsewhere does not answer: it may go on with what nobody needs any more"
+            );
+        }
     }
 
     /// All of them.

@@ -15,7 +15,7 @@ use super::word::{Failed, Proven, Renew, Word};
 use crate::files;
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::context::{ConsumerInfoErrorKind, PublishError, PublishErrorKind};
 use async_nats::jetstream::stream::{self, DiscardPolicy, RawMessageErrorKind, RetentionPolicy, StorageType};
 use async_nats::jetstream::{AckKind, Context, Message};
 use async_nats::{Client, ConnectOptions};
@@ -134,6 +134,11 @@ fn said_to(owner: &str) -> String {
 }
 
 impl Nats {
+    /// The name of the one who reads what is said to this `serve`.
+    fn own(&self) -> String {
+        format!("serve-{}", self.name)
+    }
+
     /// Connects, and sees that both streams are there.
     async fn connect(&self) -> anyhow::Result<Streams> {
         let mut options = ConnectOptions::new().name("colophon").tls_client_config(self.tls.clone());
@@ -168,8 +173,14 @@ struct Streams {
 
 impl Streams {
     /// Puts a message into a stream; it is there when this returns its number.
-    async fn publish(&self, subject: String, id: &str, message: &impl Serialize) -> anyhow::Result<u64> {
-        let message = serde_json::to_vec(message)?;
+    async fn publish(
+        &self,
+        subject: String,
+        id: &str,
+        message: &impl Serialize,
+    ) -> Result<u64, PublishError> {
+        let message = serde_json::to_vec(message)
+            .map_err(|error| PublishError::with_source(PublishErrorKind::Other, error))?;
         let published =
             async_nats::jetstream::message::PublishMessage::build().payload(message.into()).message_id(id);
         Ok(self.context.send_publish(subject, published).await?.await?.sequence)
@@ -195,6 +206,12 @@ impl Streams {
             Err(error) if matches!(error.kind(), ConsumerInfoErrorKind::NotFound) => Ok(0),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Whether this reader of what is said has taken in all that is there, what it was given and did not acknowledge included.
+    async fn all_heard(&self, reader: &str) -> anyhow::Result<bool> {
+        let info = self.said.consumer_info(reader).await?;
+        Ok(info.num_pending == 0 && info.num_ack_pending == 0)
     }
 
     /// Those who read a subject of a stream, each message once.
