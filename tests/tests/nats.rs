@@ -272,17 +272,18 @@ fn a_job_that_the_server_does_not_take_fails_alone() {
 
     let colophon = start(&upstream, &scripted, "    deadline: 1h");
     let answers: Vec<Message> = (0..2).map(|_| chat(&colophon)).collect();
+    let leased = || colophon.metric("colophon_proof_jobs{state=\"leased\"}");
+    assert!(wait_for(PATIENCE, || (leased() == Some(2.0)).then_some(())).is_some(), "{}", colophon.log());
     for answer in &answers {
         let ask = ["proof", "submit", &record(answer), "--prover", "wide", "--wait", "--json"];
         let (code, said) = command(&colophon, &ask);
-        let job: Value = serde_json::from_str(said.lines().last().unwrap_or_default()).expect("a job");
+        let job: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
         assert_eq!((code, &job["state"]["code"]), (1, &"limit".into()), "{said}\n{}", colophon.log());
         assert_eq!(job["tries"], 1);
     }
     let mut worker = worker(&colophon, &scripted, "one");
-    for answer in &answers {
-        assert_eq!(verdict(&settled(&colophon, answer).receipt()), Verdict::Holds, "{}", worker.log());
-    }
+    let after = chat(&colophon);
+    assert_eq!(verdict(&settled(&colophon, &after).receipt()), Verdict::Holds, "{}", worker.log());
     assert!(!colophon.log().contains("is away"), "{}", colophon.log());
     worker.kill();
 }
