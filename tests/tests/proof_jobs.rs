@@ -99,7 +99,7 @@ fn how_far_a_proof_is_is_seen_in_the_job_on_a_terminal_and_in_metrics() {
         (code == 0 && said.contains("40 % done, witness, about ")).then_some(said)
     });
     let said = seen.unwrap_or_else(|| panic!("{}", colophon.log()));
-    assert!(said.contains(" s left"), "{said}");
+    assert!(said.contains(" s of computing left"), "{said}");
     let (_, said) = command(&colophon, &["proof", "show", &id, "--json"]);
     let job: Value = serde_json::from_str(&said).expect("a job");
     let progress = &job["state"]["progress"];
