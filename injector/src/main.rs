@@ -98,7 +98,7 @@ async fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(&cli.settings)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();
-    let served = webhook::serve(&cli.serve, settings, stop.clone());
+    let served = webhook::serve(&cli.serve, settings, cli.policies.policies, stop.clone());
     // A task of its own: reading policies takes nothing from who accepts connections.
     let (options, until) = (cli.policies.clone(), stop.clone());
     let followed = TaskTracker::new().spawn(async move {

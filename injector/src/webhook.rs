@@ -64,15 +64,18 @@ struct Shared {
     bytes: Semaphore,
     /// Only who showed a certificate is answered.
     certified: bool,
+    /// Policies are judged.
+    policies: bool,
 }
 
-/// Serves until `stop`, then finishes what is under way.
+/// Serves until `stop`, then finishes what is under way. Only with `policies` are policies judged.
 ///
 /// # Errors
 /// The certificate cannot be read, or the address not be listened on.
 pub async fn serve(
     options: &ServeOptions,
     settings: Settings,
+    policies: bool,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let (Some(address), Some(chain), Some(key)) = (options.listen, &options.tls_cert, &options.tls_key)
@@ -102,6 +105,7 @@ pub async fn serve(
         reviews: Semaphore::new(REVIEWS),
         bytes: Semaphore::new(HELD),
         certified: options.client_ca.is_some(),
+        policies,
     });
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     while let Ok(place) = places.clone().acquire_owned().await {
@@ -137,6 +141,9 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, acceptor: TlsAccepto
 /// `known` is whether reviews of whoever asks are answered.
 async fn respond(shared: &Shared, known: bool, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let mode = match (request.method(), request.uri().path()) {
+        (_, "/validate/policy") if !shared.policies => {
+            return text(StatusCode::NOT_FOUND, "policies are judged with --policies only\n");
+        }
         (&Method::GET | &Method::HEAD, "/livez" | "/readyz") => return text(StatusCode::OK, "ok\n"),
         (&Method::POST, "/mutate/required" | "/mutate/enabled" | "/validate/policy") if !known => {
             return text(StatusCode::FORBIDDEN, "show a certificate by --client-ca\n");

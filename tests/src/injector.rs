@@ -27,14 +27,6 @@ impl Injector {
         Self::start_with(|chain, key| certificate.write(chain, key), settings, None, &[])
     }
 
-    /// Likewise, and answers reviews only of those whom this authority certified.
-    ///
-    /// # Panics
-    /// When it does not listen in time.
-    pub fn start_for(certificate: &Issued, settings: &str, clients: &Authority) -> Self {
-        Self::start_with(|chain, key| certificate.write(chain, key), settings, Some(clients), &[])
-    }
-
     /// Serves with what `write` puts into the files of chain and key, perhaps for `clients` alone, and
     /// with more arguments.
     ///

@@ -1,10 +1,12 @@
 //! The injector as a program: the webhook over TLS, and `--file`.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use colophon_tests::certs::Authority;
 use colophon_tests::injector::{Injector, filter};
+use colophon_tests::process::free_address;
 use colophon_tests::session::Session;
 use colophon_tests::{PATIENCE, wait_for};
 use serde_json::{Value, json};
@@ -53,6 +55,8 @@ fn reviews_are_answered_by_mode_and_malformed_ones_refused() {
         ("/mutate/enabled", "", 400),
         ("/mutate/required", "[]", 400),
         ("/mutate/other", "{}", 404),
+        // Without --policies.
+        ("/validate/policy", "{}", 404),
         ("/livez", "{}", 405),
     ] {
         let mut session = connect(&ca, &injector);
@@ -93,15 +97,29 @@ fn an_expired_certificate_is_replaced_without_a_restart() {
 #[test]
 fn with_a_client_ca_only_api_servers_are_answered() {
     let (ca, servers, others) = (Authority::new(), Authority::new(), Authority::new());
-    let injector = Injector::start_for(&ca.issue("webhook"), SETTINGS, &servers);
+    // It judges policies too; where the API server should be nobody is.
+    let folder = tempfile::tempdir().unwrap();
+    let (token, roots) = (folder.path().join("token"), folder.path().join("ca.pem"));
+    fs::write(&token, "secret").unwrap();
+    let args = [
+        "--policies".to_owned(),
+        format!("--api-server=https://{}", free_address()),
+        format!("--api-token-file={}", token.display()),
+        format!("--api-ca={}", ca.write(&roots).display()),
+    ];
+    let certificate = ca.issue("webhook");
+    let write = |chain: &Path, key: &Path| certificate.write(chain, key);
+    let injector = Injector::start_with(write, SETTINGS, Some(&servers), &args);
     // What a kubelet probes with.
     let mut probe = connect(&ca, &injector);
     assert_eq!(probe.get("/readyz").status(), 200);
     assert_eq!(probe.post("/mutate/enabled", &review(&vllm())).status(), 403);
     assert_eq!(probe.post("/mutate/required", &review(&vllm())).status(), 403);
+    assert_eq!(probe.post("/validate/policy", &review(&vllm())).status(), 403);
     let shown = ca.client_as(&servers.issue("kube-apiserver"), &[]);
     let mut server = Session::tls(injector.listen(), shown).expect("a handshake");
     assert_eq!(answer(&mut server, "/mutate/required", &review(&vllm()))["patchType"], "JSONPatch");
+    assert_eq!(answer(&mut server, "/validate/policy", &review(&vllm()))["allowed"], true);
     for wrong in [others.issue("kube-apiserver"), servers.issue_expired("kube-apiserver")] {
         // TLS 1.3 clients learn of it with the first answer.
         let session = Session::tls(injector.listen(), ca.client_as(&wrong, &[]));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use colophon_listen::ask::{KeptClient, ask, kept_client, roots_config};
+use colophon_listen::ask::{AskError, KeptClient, ask, kept_client, roots_config};
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{Method, Request};
 use http_body_util::Full;
@@ -20,8 +20,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A page of a list is never longer.
 const MAX_ANSWER: usize = 16 << 20;
-/// Objects in a page: of the largest that an API server keeps, so many fit.
-const PAGE: usize = 10;
+/// Objects in a page,
+const PAGE: usize = 250;
+/// and in one where so many have more than [`MAX_ANSWER`]: of the largest that an API server keeps, so many fit.
+const SMALL_PAGE: usize = 10;
 /// A list has no more pages.
 const PAGES: usize = 10_000;
 /// A token is never longer.
@@ -49,6 +51,9 @@ pub(crate) enum ApiError {
     /// No whole answer, or none that is JSON.
     #[error("the API server: {0}")]
     Away(String),
+    /// Its answer is longer than [`MAX_ANSWER`].
+    #[error("the API server: {0}")]
+    TooLong(AskError),
     /// It says no.
     #[error("the API server says {status}: {message}")]
     Refused {
@@ -91,6 +96,12 @@ impl Api {
         Ok(Api { client, server, token: of_account(&options.api_token_file, "token") })
     }
 
+    #[cfg(test)]
+    pub(crate) fn without_tls(server: String, token: PathBuf) -> Api {
+        let client = kept_client(roots_config(None).expect("the system's roots"), CONNECT_TIMEOUT);
+        Api { client, server, token }
+    }
+
     /// The client, for others than the server.
     pub(crate) fn client(&self) -> &KeptClient {
         &self.client
@@ -117,7 +128,7 @@ impl Api {
 
     /// A list, page by page. `query` may be empty, else it begins with `&`.
     pub(crate) fn list(&self, path: String, query: &'static str) -> Pages<'_> {
-        Pages { api: self, path, query, next: Some(String::new()), pages: 0 }
+        Pages { api: self, path, query, next: Some(String::new()), size: PAGE, pages: 0 }
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, ApiError> {
@@ -143,7 +154,10 @@ impl Api {
         if body.is_some() {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         }
-        let answer = ask(&self.client, request, TIMEOUT, MAX_ANSWER).await.map_err(|error| away(&error))?;
+        let answer = ask(&self.client, request, TIMEOUT, MAX_ANSWER).await.map_err(|error| match error {
+            AskError::TooLong(_) => ApiError::TooLong(error),
+            AskError::Away(_) => away(&error),
+        })?;
         let (status, body) = (answer.status(), answer.into_body());
         let object: Result<Value, _> = serde_json::from_slice(&body);
         if status.is_success() {
@@ -161,6 +175,7 @@ pub(crate) struct Pages<'a> {
     path: String,
     query: &'static str,
     next: Option<String>,
+    size: usize,
     pages: usize,
 }
 
@@ -172,8 +187,13 @@ impl Pages<'_> {
         if self.pages > PAGES {
             return Err(ApiError::Away(format!("{} has more than {PAGES} pages", self.path)));
         }
-        let url = format!("{}?limit={PAGE}{}{next}", self.path, self.query);
-        let mut page = self.api.send(Method::GET, &url, None).await?;
+        let mut page = match self.page(&next).await {
+            Err(ApiError::TooLong(_)) if self.size > SMALL_PAGE => {
+                self.size = SMALL_PAGE;
+                self.page(&next).await?
+            }
+            page => page?,
+        };
         let more =
             page.pointer("/metadata/continue").and_then(Value::as_str).filter(|token| !token.is_empty());
         self.next = more.map(|token| {
@@ -184,6 +204,11 @@ impl Pages<'_> {
             Some(Value::Array(items)) => Ok(Some(items)),
             _ => Ok(Some(Vec::new())),
         }
+    }
+
+    async fn page(&self, next: &str) -> Result<Value, ApiError> {
+        let url = format!("{}?limit={}{}{next}", self.path, self.size, self.query);
+        self.api.send(Method::GET, &url, None).await
     }
 }
 

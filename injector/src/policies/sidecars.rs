@@ -13,8 +13,8 @@ use serde_json::Value;
 use crate::sidecar::{HEALTH, NAME, POLICY_VOLUME};
 use crate::value::{items, text};
 
-/// Sidecars asked at once.
-const AT_ONCE: usize = 16;
+/// Sidecars asked at once: a thousand that do not answer are over within a minute.
+const AT_ONCE: usize = 64;
 /// One that does not answer within this time is not known.
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// Metrics are never longer.
@@ -47,17 +47,15 @@ pub(crate) struct Said {
     pub(crate) why: Option<String>,
 }
 
-/// The sidecars of a Pod, if it runs and mounts the ConfigMap of this name as its policy.
-pub(crate) fn of_pod(pod: &Value, policy: &str) -> Vec<Sidecar> {
+/// The sidecars of a Pod that runs and mounts a ConfigMap as their policy, with that one's name.
+pub(crate) fn of_pod(pod: &Value) -> Option<(String, Vec<Sidecar>)> {
     let (metadata, spec) = (&pod["metadata"], &pod["spec"]);
-    let mounts = |volume: &Value| {
-        text(volume, "name") == Some(POLICY_VOLUME)
-            && volume.pointer("/configMap/name").and_then(Value::as_str) == Some(policy)
-    };
     let runs = pod.pointer("/status/phase").and_then(Value::as_str) == Some("Running");
-    if !runs || metadata.get("deletionTimestamp").is_some() || !items(spec, "volumes").iter().any(mounts) {
-        return Vec::new();
+    if !runs || metadata.get("deletionTimestamp").is_some() {
+        return None;
     }
+    let volume = items(spec, "volumes").iter().find(|volume| text(volume, "name") == Some(POLICY_VOLUME))?;
+    let policy = volume.pointer("/configMap/name").and_then(Value::as_str)?;
     // A Pod on its node's network has the node's address, where anything may listen. The injector refuses such Pods.
     let on_node = spec.get("hostNetwork").and_then(Value::as_bool) == Some(true);
     let address =
@@ -81,7 +79,7 @@ pub(crate) fn of_pod(pod: &Value, policy: &str) -> Vec<Sidecar> {
             health: address.zip(port).map(SocketAddr::from),
         })
     });
-    sidecars.collect()
+    Some((policy.to_owned(), sidecars.collect()))
 }
 
 /// Asks them all, in their order.

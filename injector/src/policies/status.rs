@@ -22,6 +22,8 @@ pub(super) enum Written {
     Kept,
     /// The policy is wrong, and none was right before.
     Nothing,
+    /// The policy is wrong, and so is the ConfigMap: somebody changed it, or an older version took what this one refuses.
+    Unreadable,
     /// One of this name is somebody else's.
     Foreign,
     /// The API server says no.
@@ -35,6 +37,10 @@ impl Written {
             Written::Kept => ("False", "Kept", "the ConfigMap has the last policy that was accepted"),
             Written::Nothing => {
                 ("False", "NothingAccepted", "there is no ConfigMap: no policy has been accepted yet")
+            }
+            Written::Unreadable => {
+                let message = "what the ConfigMap has is no policy, and none has been accepted to replace it";
+                ("False", "Unreadable", message)
             }
             Written::Foreign => {
                 let message =
@@ -65,21 +71,25 @@ impl State {
     }
 }
 
-/// Judges what a sidecar says, with why it is not the newest where that is known.
+/// Judges what a sidecar says, with why it is not the newest where that is known. `digest` is the newest policy's, if there is one.
 fn state(said: &Said, digest: Option<&str>) -> (State, Option<String>) {
-    let why = said.why.clone();
-    match &said.digest {
-        None => (State::Unknown, why),
-        Some(known) if Some(known.as_str()) == digest => (State::Current, why),
-        Some(_) if said.version.as_deref() == Some(VERSION) => (State::Old, why),
-        Some(_) => {
+    let (state, why) = match (&said.digest, digest) {
+        (None, _) => (State::Unknown, None),
+        (Some(_), None) => {
+            (State::Unknown, Some("there is no accepted policy to compare with: see Written".to_owned()))
+        }
+        (Some(known), Some(digest)) if known == digest => (State::Current, None),
+        (Some(_), Some(_)) if said.version.as_deref() == Some(VERSION) => (State::Old, None),
+        (Some(_), Some(_)) => {
             let version = said.version.as_deref().unwrap_or("?");
             let why = format!(
                 "it is Colophon {version}: digests of another version than {VERSION} cannot be compared"
             );
             (State::Unknown, Some(why))
         }
-    }
+    };
+    let whys: Vec<String> = said.why.iter().cloned().chain(why).collect();
+    (state, Some(whys.join("; ")).filter(|why| !why.is_empty()))
 }
 
 /// The status of an object, whose old one it has: conditions keep the time of their last change.

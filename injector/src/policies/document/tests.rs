@@ -50,3 +50,24 @@ fn an_object_of_any_shape_is_judged() {
     let long = "x".repeat(colophon_policies::MAX_POLICY_BYTES);
     assert!(wrong(json!({"rules": [{"name": long}]})).contains("larger than"));
 }
+
+/// A key of 60 KB above 150,000 elements: paths in full would be 9 GB.
+#[test]
+fn what_is_written_of_a_wrong_object_is_no_longer_than_a_policy() {
+    let key = "k".repeat(60 << 10);
+    let object = object(json!({ key: vec![1; 150_000] }));
+    let mut file = File::default();
+    file.document([("spec", &object["spec"]), ("a", &Value::Null), ("b", &Value::Null), ("c", &Value::Null)]);
+    let most = colophon_policies::MAX_POLICY_BYTES;
+    assert!(file.text.len() > most && file.text.len() < most + 1000, "{}", file.text.len());
+    assert!(file.lines.len() * size_of::<Step<'_>>() < 8 << 20, "{}", file.lines.len());
+    let wrong = judge(&object).expect_err("it is wrong");
+    assert!(wrong.message.contains("larger than"), "{wrong}");
+}
+
+#[test]
+fn what_is_said_of_a_wrong_object_is_cut() {
+    let said = wrong(json!({"rules": [{"name": "a", "level": "sign", "k".repeat(60 << 10): {"x": 1}}]}));
+    assert!(said.starts_with("spec.rules[0].kkkk") && said.contains('…'), "{said}");
+    assert!(said.chars().count() < 2 * MAX_SHOWN + 10, "{}", said.len());
+}

@@ -19,14 +19,14 @@ fn pod() -> Value {
 
 #[test]
 fn a_pods_sidecars_are_those_that_mount_the_policy() {
-    let found = of_pod(&pod(), "clinic");
+    let (policy, found) = of_pod(&pod()).unwrap();
+    assert_eq!(policy, "clinic");
     let shown: Vec<_> =
         found.iter().map(|one| (one.container.as_str(), one.health.map(|at| at.to_string()))).collect();
     assert_eq!(
         shown,
         [("colophon", Some("[fd00::7]:4190".into())), ("colophon-1", Some("[fd00::7]:4191".into()))]
     );
-    assert_eq!(of_pod(&pod(), "x"), []);
     for (pointer, value) in [
         ("/status/phase", json!("Pending")),
         ("/spec/volumes", json!(null)),
@@ -36,7 +36,7 @@ fn a_pods_sidecars_are_those_that_mount_the_policy() {
         let mut pod = pod();
         let (parent, key) = pointer.rsplit_once('/').unwrap();
         pod.pointer_mut(parent).unwrap()[key] = value;
-        assert_eq!(of_pod(&pod, "clinic"), [], "{pointer}");
+        assert_eq!(of_pod(&pod), None, "{pointer}");
     }
 }
 
@@ -45,11 +45,11 @@ fn no_node_is_asked() {
     for (key, value) in [("hostNetwork", json!(true)), ("initContainers", json!([{"name": "colophon"}]))] {
         let mut pod = pod();
         pod["spec"][key] = value;
-        assert_eq!(of_pod(&pod, "clinic").first().map(|one| one.health), Some(None), "{key}");
+        assert_eq!(of_pod(&pod).unwrap().1[0].health, None, "{key}");
     }
     let mut pod = pod();
     pod["status"]["podIP"] = json!("kubernetes.default/../x");
-    assert_eq!(of_pod(&pod, "clinic").first().map(|one| one.health), Some(None));
+    assert_eq!(of_pod(&pod).unwrap().1[0].health, None);
 }
 
 #[test]

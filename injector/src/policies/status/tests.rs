@@ -57,3 +57,29 @@ fn conditions_keep_the_time_of_their_last_change() {
         (json!("1970-01-01T00:03:00Z"), json!("1970-01-01T00:02:00Z"))
     );
 }
+
+#[test]
+fn whys_are_joined_and_without_a_policy_nobody_is_old() {
+    let refusing = Said { why: Some("it refuses the file".into()), ..said("before", "0.0.9") };
+    let object = json!({"metadata": {"generation": 4}});
+    let of = |digest| {
+        of(
+            &object,
+            None,
+            &Written::Foreign,
+            digest,
+            &[sidecar("a")],
+            std::slice::from_ref(&refusing),
+            Timestamp::UNIX_EPOCH,
+        )
+    };
+    let why = of(Some("new"))["pods"][0]["why"].to_string();
+    assert!(why.contains("it refuses the file; it is Colophon 0.0.9"), "{why}");
+    let status = of(None);
+    assert_eq!(status["sidecars"], json!({"current": 0, "old": 0, "unknown": 1}));
+    let why = status["pods"][0]["why"].to_string();
+    assert!(why.contains("it refuses the file; there is no accepted policy"), "{why}");
+    let same = Said { why: None, ..said("before", VERSION) };
+    assert_eq!(state(&same, None).0, State::Unknown);
+    assert_eq!(state(&same, Some("new")).0, State::Old);
+}
