@@ -21,8 +21,8 @@ const STREAM: &str = "data: {\"id\":\"c\",\"model\":\"m-1\",\"choices\":[{\"inde
                       data: {\"id\":\"c\",\"model\":\"m-1\",\"choices\":[],\"usage\":{\"prompt_tokens\":5,\"completion_tokens\":7,\"total_tokens\":12}}\n\n\
                       data: [DONE]\n\n";
 
-/// Names that only processes with certain settings have: witnesses, timestamps, evidence, provers, TLS, a collector.
-const CONDITIONAL: [&str; 13] = [
+/// Names that only processes with certain settings have: witnesses, timestamps, evidence, provers, TLS, a collector, or monitors.
+const CONDITIONAL: [&str; 16] = [
     "colophon_anchor_age_seconds",
     "colophon_tsa_far_off",
     "colophon_witness_contradicts",
@@ -36,6 +36,9 @@ const CONDITIONAL: [&str; 13] = [
     "colophon_proof_webhooks_given_up_total",
     "colophon_tls_certificate_not_after_seconds",
     "colophon_otlp_failed_total",
+    "colophon_monitor_found_total",
+    "colophon_monitor_standing",
+    "colophon_monitor_read_at_seconds",
 ];
 
 fn chart(file: &str) -> PathBuf {
