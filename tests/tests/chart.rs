@@ -45,7 +45,8 @@ fn masked(text: &str) -> String {
     let mut in_pem = false;
     for line in text.lines() {
         let key = line.trim_start().split(": ").next().unwrap_or_default();
-        let secret = ["ca.crt", "tls.crt", "tls.key", "caBundle", "checksum/settings"].contains(&key);
+        let secret = ["ca.crt", "tls.crt", "tls.key", "caBundle", "checksum/settings", "checksum/monitor"]
+            .contains(&key);
         if line.contains("BEGIN CERTIFICATE") {
             in_pem = true;
             lines.push("(a certificate)".to_owned());
@@ -113,6 +114,7 @@ fn wrong_values_are_refused() {
         ("provers.enabled=true,provers.image=i,provers.config=[", "provers.config"),
         ("provers.seccompProfile.type=None", "'Unconfined'"),
         ("provers.seccompProfile.type=RuntimeDefault", "'Unconfined'"),
+        ("networkPolicy.apiServerPorts={https}", "networkPolicy/apiServerPorts"),
         ("monitor.enabled=true", "monitor.logs"),
         ("monitor.every=often", "does not match pattern"),
         ("certificates.kind=certManager", "certificates.issuerRef"),

@@ -157,6 +157,7 @@ https://{{ include "colophon.name" . }}-log.{{ .Release.Namespace }}.svc:4180
 {{- $config := required "provers.config: which provers, and which NATS server?" $provers.config | fromYaml -}}
 {{- if hasKey $config "Error" -}}{{- fail (printf "provers.config: %s" $config.Error) -}}{{- end -}}
 {{- if empty $config.nats -}}{{- fail "provers.config: without nats the workers have nowhere to take jobs from" -}}{{- end -}}
+{{- if and (eq .Values.mode "gateway") (empty $provers.circuitsClaim) -}}{{- fail "provers.circuitsClaim: a gateway has to know the circuits of the proofs that it asks for" -}}{{- end -}}
 {{- if empty $provers.seccompProfile -}}{{- fail "provers.seccompProfile: a prover's program gets namespaces of its own by unshare(2), which RuntimeDefault forbids. Give {type: Localhost, localhostProfile: …}, or {type: Unconfined}" -}}{{- end -}}
 {{- end -}}
 {{- if and .Values.monitor.enabled (empty .Values.monitor.logs) -}}
