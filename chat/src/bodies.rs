@@ -8,9 +8,8 @@ use serde_json::Value;
 use crate::ChatError;
 
 /// Members of a request that change neither its prompt nor where its answer ends.
-const NEUTRAL: [&str; 13] = [
+const NEUTRAL: [&str; 10] = [
     "model",
-    "temperature",
     "top_p",
     "seed",
     "stream",
@@ -19,10 +18,11 @@ const NEUTRAL: [&str; 13] = [
     "metadata",
     "store",
     "return_token_ids",
-    "frequency_penalty",
-    "presence_penalty",
     "logprobs",
 ];
+
+/// Members that do not change its prompt, and where the answer is the likeliest are 0.
+const WEIGHING: [&str; 3] = ["temperature", "frequency_penalty", "presence_penalty"];
 
 /// One message.
 #[derive(Debug, Serialize, Deserialize)]
@@ -38,19 +38,23 @@ pub(crate) struct Request {
     pub(crate) messages: Vec<Message>,
     /// Tokens that the answer may have.
     pub(crate) most: Option<u64>,
+    /// Whether it says that the answer need not be of the tokens with the highest scores. One that says nothing of it leaves it to the
+    /// server, which is not known here.
+    pub(crate) weighs: bool,
 }
 
 impl Request {
     pub(crate) fn read(body: &[u8]) -> Result<Request, ChatError> {
-        let Value::Object(members) = parse(body, "request")? else {
+        let Value::Object(members) = parse(body, "the request cannot be read")? else {
             return Err(ChatError::unread("the request is no JSON object"));
         };
-        let mut request = Request { messages: Vec::new(), most: None };
+        let mut request = Request { messages: Vec::new(), most: None, weighs: false };
         for (name, value) in members {
             match name.as_str() {
                 "messages" => {
-                    request.messages = serde_json::from_value(value)
-                        .map_err(|error| ChatError::unread(format!("the request's messages: {error}")))?
+                    request.messages = serde_json::from_value(value).map_err(|error| {
+                        ChatError::detailed("the request's messages are of a kind that is not read", error)
+                    })?
                 }
                 "max_tokens" | "max_completion_tokens" => {
                     let most =
@@ -58,10 +62,13 @@ impl Request {
                     request.most = Some(request.most.map_or(most, |known| known.min(most)));
                 }
                 "n" if value.as_u64() == Some(1) => {}
+                name if WEIGHING.contains(&name) => {
+                    request.weighs |= value.as_f64().is_some_and(|weight| weight != 0.0);
+                }
                 name if NEUTRAL.contains(&name) => {}
                 name => {
-                    let what = format!("the request has `{name}`, which may change its prompt or answer");
-                    return Err(ChatError::Unread(what));
+                    let what = "the request has a member that may change its prompt or answer";
+                    return Err(ChatError::detailed(what, name));
                 }
             }
         }
@@ -95,12 +102,12 @@ impl Answer {
     pub(crate) fn read(body: &[u8]) -> Result<Answer, ChatError> {
         let mut parts = Parts::default();
         if body.trim_ascii_start().starts_with(b"{") {
-            parts.take(&parse(body, "answer")?, "message")?;
+            parts.take(&parse(body, UNREAD)?, "message")?;
         } else {
             let text = std::str::from_utf8(body).map_err(|_| ChatError::unread("the answer is no text"))?;
             for data in text.lines().filter_map(|line| line.strip_prefix("data:")).map(str::trim) {
                 if data != "[DONE]" {
-                    parts.take(&parse(data.as_bytes(), "answer")?, "delta")?;
+                    parts.take(&parse(data.as_bytes(), UNREAD)?, "delta")?;
                 }
             }
         }
@@ -108,6 +115,9 @@ impl Answer {
         Ok(Answer { text: parts.text, finish, ids: parts.ids })
     }
 }
+
+/// Of an answer, or one of its events.
+const UNREAD: &str = "the answer cannot be read";
 
 #[derive(Default)]
 struct Parts {
@@ -130,17 +140,24 @@ impl Parts {
                 match (name.as_str(), value) {
                     (_, Value::Null) | ("role", _) => {}
                     ("content", Value::String(text)) => self.text.push_str(text),
-                    (name, _) => return Err(ChatError::unread(format!("the answer has `{name}`"))),
+                    (name, _) => {
+                        let what = "the answer has a member of a kind that is not read";
+                        return Err(ChatError::detailed(what, name));
+                    }
                 }
             }
             match choice.get("finish_reason") {
                 None | Some(Value::Null) => {}
                 Some(Value::String(why)) if why == "stop" => self.finish = Some(Finish::Stop),
                 Some(Value::String(why)) if why == "length" => self.finish = Some(Finish::Length),
-                Some(why) => return Err(ChatError::unread(format!("the answer ended by {why}"))),
+                Some(why) => {
+                    return Err(ChatError::detailed("the answer ended in a way that is not read", why));
+                }
             }
             if let Some(ids) = choice.get("token_ids").filter(|ids| !ids.is_null()) {
-                let ids: Vec<u32> = Vec::deserialize(ids).map_err(ChatError::unread)?;
+                let what = "the answer's `token_ids` are no token ids";
+                let ids: Vec<u32> =
+                    Vec::deserialize(ids).map_err(|error| ChatError::detailed(what, error))?;
                 self.ids.get_or_insert_default().extend(ids);
             }
         }
@@ -148,6 +165,6 @@ impl Parts {
     }
 }
 
-fn parse(body: &[u8], what: &str) -> Result<Value, ChatError> {
-    canonical::parse(body).map_err(|why| ChatError::unread(format!("the {what} cannot be read: {why}")))
+fn parse(body: &[u8], what: &'static str) -> Result<Value, ChatError> {
+    canonical::parse(body).map_err(|why| ChatError::detailed(what, why))
 }

@@ -9,19 +9,46 @@ mod template;
 
 pub use model::{Ids, MAX_FILE, Model, ModelError};
 
-/// Why ids do not follow from a request and its answer.
+/// A detail is never longer, bytes.
+const MAX_DETAIL: usize = 512;
+
+/// Why ids do not follow from a request and its answer. What it displays has nothing of either, so that a log may have it.
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
     /// They follow from something else.
     #[error("{0}")]
-    Differs(String),
+    Differs(&'static str),
     /// Nothing can be said: the bodies, or the template, are of a kind that is not read here.
-    #[error("{0}")]
-    Unread(String),
+    #[error("{what}")]
+    Unread {
+        /// What cannot be read.
+        what: &'static str,
+        /// More of it, for whoever has the bodies: it may quote them. Empty where there is no more.
+        detail: String,
+    },
+    /// By its own words the answer need not be of the tokens with the highest scores.
+    #[error(
+        "the request asks for an answer that is drawn or weighed (temperature, penalties), not the likeliest"
+    )]
+    NotGreedy,
 }
 
 impl ChatError {
-    pub(crate) fn unread(why: impl std::fmt::Display) -> ChatError {
-        ChatError::Unread(why.to_string())
+    pub(crate) fn unread(what: &'static str) -> ChatError {
+        ChatError::Unread { what, detail: String::new() }
+    }
+
+    pub(crate) fn detailed(what: &'static str, detail: impl std::fmt::Display) -> ChatError {
+        let mut detail = detail.to_string();
+        detail.truncate(detail.floor_char_boundary(MAX_DETAIL));
+        ChatError::Unread { what, detail }
+    }
+
+    /// All that is known, for whoever has the bodies and for no log: it may quote them.
+    pub fn in_full(&self) -> String {
+        match self {
+            ChatError::Unread { what, detail } if !detail.is_empty() => format!("{what}: {detail}"),
+            other => other.to_string(),
+        }
     }
 }

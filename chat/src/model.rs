@@ -94,12 +94,15 @@ impl Model {
         Ok(Model { tokenizer, template, end, tokenizer_digest, template_digest })
     }
 
-    /// The ids of an exchange: the answer's by the server's own word where it gives it, else by the tokenizer.
+    /// The ids of an exchange of which a proof may come: the answer's by the server's own word where it gives it, else by the tokenizer.
     ///
     /// # Errors
-    /// As of [`Model::check`].
+    /// As of [`Model::check`], and [`ChatError::NotGreedy`].
     pub fn ids(&self, request: &[u8], response: &[u8]) -> Result<Ids, ChatError> {
         let (request, answer) = (Request::read(request)?, Answer::read(response)?);
+        if request.weighs {
+            return Err(ChatError::NotGreedy);
+        }
         let prompt = self.prompt(&request)?;
         let output = match &answer.ids {
             Some(ids) => ids.clone(),
@@ -120,7 +123,7 @@ impl Model {
     pub fn check(&self, ids: &Ids, request: &[u8], response: &[u8]) -> Result<(), ChatError> {
         let (request, answer) = (Request::read(request)?, Answer::read(response)?);
         if self.prompt(&request)? != ids.prompt {
-            return Err(ChatError::Differs("the prompt's token ids are not those of the request".into()));
+            return Err(ChatError::Differs("the prompt's token ids are not those of the request"));
         }
         self.check_output(&ids.output, &request, &answer)
     }
@@ -131,16 +134,22 @@ impl Model {
 
     fn encode(&self, text: &str) -> Result<Vec<u32>, ChatError> {
         // The template has the special tokens.
-        let encoding = self.tokenizer.encode_fast(text, false).map_err(ChatError::unread)?;
+        let encoding = self
+            .tokenizer
+            .encode_fast(text, false)
+            .map_err(|error| ChatError::detailed("the tokenizer cannot read a text", error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
     fn check_output(&self, output: &[u32], request: &Request, answer: &Answer) -> Result<(), ChatError> {
-        let differs = |why: &str| Err(ChatError::Differs(why.into()));
+        let differs = |why| Err(ChatError::Differs(why));
         if output.iter().any(|id| self.tokenizer.id_to_token(*id).is_none()) {
             return differs("the answer has token ids that the tokenizer has not");
         }
-        let text = self.tokenizer.decode(output, true).map_err(ChatError::unread)?;
+        let text = self
+            .tokenizer
+            .decode(output, true)
+            .map_err(|error| ChatError::detailed("the answer's token ids are no text", error))?;
         if text != answer.text {
             return differs("the answer's token ids are not those of its text");
         }

@@ -42,7 +42,7 @@ impl Template {
 
     /// The prompt of these messages.
     pub(crate) fn render(&self, messages: &[Message]) -> Result<String, ChatError> {
-        let fails = |error: Error| ChatError::unread(format!("the chat template: {error}"));
+        let fails = |error: Error| ChatError::detailed("the chat template fails, or refuses", error);
         let values = context! {
             messages => Serde(messages),
             add_generation_prompt => true,
@@ -52,7 +52,7 @@ impl Template {
         let mut out = Bounded(Vec::new());
         let template = self.environment.get_template(NAME).map_err(fails)?;
         template.render_captured_to(values, &mut out).map_err(fails)?;
-        String::from_utf8(out.0).map_err(ChatError::unread)
+        String::from_utf8(out.0).map_err(|error| ChatError::detailed("the prompt is no text", error))
     }
 }
 

@@ -59,7 +59,7 @@ fn differs(came: Result<(), ChatError>, why: &str) {
 #[track_caller]
 fn unread<T: std::fmt::Debug>(came: Result<T, ChatError>, why: &str) {
     match came {
-        Err(ChatError::Unread(said)) => assert!(said.contains(why), "{said}"),
+        Err(error @ ChatError::Unread { .. }) => assert!(error.in_full().contains(why), "{error:?}"),
         other => panic!("{other:?} instead of {why}"),
     }
 }
@@ -102,14 +102,14 @@ fn what_does_not_follow_from_the_exchange_is_refused() {
 #[test]
 fn of_what_is_not_known_nothing_is_said() {
     let (model, asked, said) = (model(), request(json!({})), answer("b c", "stop"));
-    unread(model.ids(&request(json!({"tools": []})), &said), "`tools`");
-    unread(model.ids(&request(json!({"n": 2})), &said), "`n`");
-    unread(model.ids(b"{\"prompt\":\"a\"}", &said), "`prompt`");
+    unread(model.ids(&request(json!({"tools": []})), &said), ": tools");
+    unread(model.ids(&request(json!({"n": 2})), &said), ": n");
+    unread(model.ids(b"{\"prompt\":\"a\"}", &said), ": prompt");
     unread(model.ids(b"{}", &said), "no messages");
     unread(model.ids(b"{\"messages\":[],\"messages\":[]}", &said), "duplicate key");
     let parts = json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}]});
     unread(model.ids(parts.to_string().as_bytes(), &said), "the request's messages");
-    unread(model.ids(&asked, &answer("b", "tool_calls")), "ended by");
+    unread(model.ids(&asked, &answer("b", "tool_calls")), "is not read: \"tool_calls\"");
     unread(model.ids(&asked, b"{\"error\":{}}"), "no choices");
     unread(model.ids(&asked, b"{\"choices\":[{\"index\":1}]}"), "more than one choice");
     unread(model.ids(&asked, b"\xff"), "no text");
@@ -117,6 +117,57 @@ fn of_what_is_not_known_nothing_is_said() {
         model.ids(&asked, b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"b\"}}]}\n\n"),
         "how it ended",
     );
+}
+
+#[test]
+fn what_is_displayed_has_nothing_of_the_bodies() {
+    let word = "unmistakable";
+    let (asked, said) = (request(json!({})), answer("b c", "stop"));
+    let choice = |more: Value| {
+        let mut choice = json!({"index": 0, "message": {"content": "b"}, "finish_reason": "stop"});
+        choice.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"choices": [choice]}).to_string().into_bytes()
+    };
+    let refusing = folder("{{ raise_exception(messages[0].content) }}").unwrap();
+    let messages = |messages: Value| json!({"messages": messages}).to_string().into_bytes();
+    let model = model();
+    for (model, asked, said) in [
+        (&model, request(json!({word: 1})), said.clone()),
+        (&model, messages(json!(word)), said.clone()),
+        (&model, messages(json!([{"role": "user", "content": word, word: word}])), said.clone()),
+        (&model, messages(json!([word])), said.clone()),
+        (&model, asked.clone(), choice(json!({"message": {word: word}}))),
+        (&model, asked.clone(), choice(json!({"finish_reason": word}))),
+        (&model, asked.clone(), choice(json!({"token_ids": word}))),
+        (&refusing, messages(json!([{"role": "user", "content": word}])), said.clone()),
+    ] {
+        let error = model.ids(&asked, &said).unwrap_err();
+        assert!(!error.to_string().contains(word), "{error}");
+        assert!(error.in_full().contains(word) && error.in_full().len() < 1000, "{error:?}");
+    }
+    let long = model.ids(&request(json!({"é".repeat(5000): 1})), &said).unwrap_err();
+    assert!(long.in_full().len() < 1000);
+}
+
+#[test]
+fn of_an_answer_that_is_not_the_likeliest_there_are_no_ids_to_prove() {
+    let (model, said) = (model(), answer("b c", "stop"));
+    for (more, greedy) in [
+        (json!({"temperature": 0, "frequency_penalty": 0.0, "top_p": 0.5}), true),
+        (json!({"temperature": null}), true),
+        (json!({"temperature": 0.7}), false),
+        (json!({"temperature": 1}), false),
+        (json!({"temperature": 0, "frequency_penalty": 1}), false),
+        (json!({"presence_penalty": -0.5}), false),
+    ] {
+        let asked = request(more);
+        match model.ids(&asked, &said) {
+            Ok(made) => assert!(greedy && made == ids(&[5, 6, 3])),
+            Err(error) => assert!(!greedy && matches!(error, ChatError::NotGreedy), "{error}"),
+        }
+        // To a reader such an exchange is one like any other: the proof says which tokens they are.
+        model.check(&ids(&[5, 6, 3]), &asked, &said).unwrap();
+    }
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl TokenReader for ModelFolder {
         };
         self.0.check(&ids, request, response).map_err(|error| match error {
             ChatError::Differs(why) => NotProven::Refused(format!("its statement does not fit: {why}")),
-            ChatError::Unread(why) => NotProven::Unknown(why),
+            other => NotProven::Unknown(other.in_full()),
         })
     }
 }
