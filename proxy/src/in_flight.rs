@@ -509,8 +509,18 @@ impl InFlight {
         }
     }
 
-    /// `DONE` could not be written: the rule says whether the record may be in memory only.
+    /// `DONE` could not be written: the rule says whether the record may be in memory only. Of what has none nothing is kept.
     pub fn unfinished(&self, unfinished: Unfinished) -> Result<(), NotKept> {
+        let kept = self.finished_degraded(unfinished);
+        if kept.is_err()
+            && let Some(proving) = &self.app.proving
+        {
+            proving.forget_bodies(&self.facts.id);
+        }
+        kept
+    }
+
+    fn finished_degraded(&self, unfinished: Unfinished) -> Result<(), NotKept> {
         let Unfinished { error, ticket, done } = unfinished;
         let fail = self.facts.decision.failure_policy == FailurePolicy::Fail;
         // Its answer is there: under a bypass it goes out with a record in memory, which is better than none.

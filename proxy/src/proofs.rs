@@ -22,11 +22,11 @@ use crate::app::App;
 use crate::facts::Facts;
 use build::NoJob;
 use bytes::Bytes;
-use colophon_ledger::{DrawnRecord, Escalation, Lookup};
+use colophon_ledger::{DrawnRecord, Escalation, Ledger, Lookup};
 use colophon_policies::{Actions, Decision, OnMiss, Policy, Refusal};
 use colophon_provers::local::{Local, Store, StoreError};
 use colophon_provers::worker::{Ended, Worker};
-use colophon_provers::{Backend, Counts, Job, Progress, QueueConfig, QueueError};
+use colophon_provers::{Backend, Counts, Failure, Job, JobId, Progress, QueueConfig, QueueError};
 use colophon_receipt::record::{RecordId, id_text};
 use colophon_receipt::{Hash, Level};
 use futures_util::FutureExt as _;
@@ -47,6 +47,9 @@ const FOLDER: &str = "proofs";
 const DEADLINE: Duration = Duration::from_secs(86_400);
 /// How often an idle worker looks for a job.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// A reason in the log is never longer, bytes.
+const MAX_WHY: usize = 256;
 
 /// Jobs whose progress is read for metrics, at most.
 const WATCHED: usize = 64;
@@ -170,6 +173,7 @@ impl Proving {
         app.tasks.spawn(self.clone().log_what_came(app.ledger.clone(), stop.clone()));
         app.tasks.spawn(self.clone().tell_webhooks(Arc::downgrade(app), stop.clone()));
         app.tasks.spawn(self.clone().forget_erased_before(app.ledger.clone(), stop.clone()));
+        app.tasks.spawn(self.clone().forget_old_bodies(stop.clone()));
         if let Some(nats) = self.provers.nats.clone() {
             app.tasks.spawn(self.clone().bridge(nats, stop.clone()));
         }
@@ -205,6 +209,20 @@ impl Proving {
     pub fn keep_bodies(&self, record: RecordId, request: Bytes, response: Bytes) {
         if let Some(kept) = &self.kept {
             kept.keep(record, Said { request, response });
+        }
+    }
+
+    /// Forgets what was said in an exchange of which there is no record.
+    pub fn forget_bodies(&self, record: &RecordId) {
+        if let Some(kept) = &self.kept {
+            kept.forget(record);
+        }
+    }
+
+    /// Until `stop`: forgets bodies that have been kept for too long.
+    async fn forget_old_bodies(self: Arc<Self>, stop: CancellationToken) {
+        if let Some(kept) = &self.kept {
+            kept.forget_in_time(&stop).await;
         }
     }
 
@@ -294,8 +312,8 @@ impl Proving {
     async fn take_on(&self, drawn: DrawnRecord) -> Result<bool, String> {
         let record = drawn.record;
         let taken = self.make_job(drawn).await;
-        if let (Ok(_), Some(kept)) = (&taken, &self.kept) {
-            kept.forget(&record);
+        if taken.is_ok() {
+            self.forget_bodies(&record);
         }
         taken
     }
@@ -320,12 +338,19 @@ impl Proving {
             Err(_) if self.left.contains(&drawn.evidence) => return Ok(true),
             // It is asked about again until the log has what came of it, and bodies are gone once there is a job.
             Err(_) if self.has_job(&drawn.evidence).await => return Ok(true),
-            Err(why) => return Ok(self.declined(&drawn, None, &why.to_string())),
+            Err(why) => {
+                self.declined(&id_text(&drawn.record), None, &why.to_string());
+                return Ok(false);
+            }
         };
         let rule = request.rule.clone();
         let now = app.ledger.now();
         let error = match self.store.beside(move |store| Ok(store.queue.take_on(request, now)?)).await {
-            Ok(_) => {
+            Ok(taken) => {
+                // Its token ids may have taken a while, in which it was erased.
+                if self.was_erased(&app.ledger, &drawn.record, taken.job.id).await? {
+                    return Ok(false);
+                }
                 self.work.notify_one();
                 return Ok(true);
             }
@@ -338,8 +363,25 @@ impl Proving {
                 self.missed(&app, rule.as_deref(), &id_text(&drawn.record), &error.to_string());
                 Ok(false)
             }
-            _ => Ok(self.declined(&drawn, rule.as_deref(), &error.to_string())),
+            _ => {
+                self.declined(&id_text(&drawn.record), rule.as_deref(), &error.to_string());
+                Ok(false)
+            }
         }
+    }
+
+    /// Whether a record was erased before its job was in the queue: then the job is forgotten. Whoever erases later finds it there.
+    ///
+    /// # Errors
+    /// It is not known, or the job cannot be forgotten now.
+    async fn was_erased(&self, ledger: &Ledger, record: &RecordId, job: JobId) -> Result<bool, String> {
+        let found = ledger.lookup(record).await.map_err(|error| error.to_string())?;
+        if !matches!(found, Lookup::Erased(_)) {
+            return Ok(false);
+        }
+        self.store.beside(move |store| store.forget(job)).await.map_err(|error| error.to_string())?;
+        tracing::info!(%job, record = id_text(record), "its record was erased: the job is forgotten");
+        Ok(true)
     }
 
     /// Whether a job is there that may still become this evidence.
@@ -348,12 +390,11 @@ impl Proving {
         self.store.beside(move |store| Ok(store.queue.is_awaited(&evidence)?)).await.unwrap_or(false)
     }
 
-    /// The log says that nothing was done.
-    fn declined(&self, drawn: &DrawnRecord, rule: Option<&str>, why: &str) -> bool {
+    /// The log says that nothing was done, and no rule is the worse for it.
+    fn declined(&self, record: &str, rule: Option<&str>, why: &str) {
         self.counted.declined.inc();
-        let record = id_text(&drawn.record);
+        let why = why.split_at(why.floor_char_boundary(MAX_WHY)).0;
         tracing::warn!(record, rule, why, "nothing is proven of this record, and the log says so");
-        false
     }
 }
 
@@ -371,10 +412,21 @@ pub fn tell(job: &Job, ended: &Ended) {
             tracing::info!(job = %job.id, record, bytes, cpu_seconds = cpu, "proven");
         }
         Ended::Failed(failure) => {
-            tracing::warn!(job = %job.id, record, why = failure.message, "a try to prove came to nothing");
+            let why = why_failed(job, failure);
+            tracing::warn!(job = %job.id, record, why, "a try to prove came to nothing");
         }
         Ended::Gone => tracing::warn!(job = %job.id, record, "a job was withdrawn, or is another worker's"),
     }
+}
+
+/// Why a job failed, for a log. What a prover says of token ids may be of the text, and stays in the job.
+fn why_failed<'a>(job: &'a Job, failure: &'a Failure) -> &'a str {
+    if is_language(job) { &failure.code } else { &failure.message }
+}
+
+/// Whether a job is about the token ids of a language model's answer.
+fn is_language(job: &Job) -> bool {
+    job.request.statement.prompt.is_some()
 }
 
 /// What the names of this process's workers begin with.

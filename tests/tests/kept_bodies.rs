@@ -10,10 +10,10 @@ use colophon_tests::colophon::{self, Colophon};
 use colophon_tests::faults::{Fault, Faults};
 use colophon_tests::fleet::Fleet;
 use colophon_tests::provers::{
-    SCRIPT, Scripted, circuit, command, policy, record, settled, start, trusting, verdict,
+    ByHand, LONG, SCRIPT, Scripted, circuit, command, policy, record, settled, start, trusting, verdict,
 };
 use colophon_tests::upstream::Upstream;
-use colophon_tests::{PATIENCE, wait_for};
+use colophon_tests::{PATIENCE, log, wait_for};
 
 /// Proves by writing down the record and the token ids.
 fn script() -> String {
@@ -28,6 +28,8 @@ const CHOICE: &str =
 const EVENTS: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"say \"}}]}\n\n\
     data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"say\"},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 const JSON: &str = "application/json";
+/// A word that is nowhere by chance.
+const WORD: &str = "unmistakable";
 
 fn answer() -> String {
     format!("{{\"id\":\"x\",{CHOICE}}}")
@@ -123,13 +125,22 @@ fn without_the_operators_word_no_body_is_kept_and_no_rule_can_ask() {
 #[test]
 fn of_what_is_too_large_or_cannot_be_read_nothing_is_proven_and_no_rule_is_held() {
     let upstream = answering(JSON, "", answer().as_bytes());
-    let tools = REQUEST.replace("\"model\"", "\"tools\":[],\"model\"");
-    for (most, request, why) in [
-        (100, REQUEST, "not here (any more)"),
-        (1_000_000, &tools, "`tools`"),
-        (1_000_000, "{", "cannot be read"),
+    let with = |more: &str| REQUEST.replace("\"model\"", &format!("{more},\"model\""));
+    let (other, drawn) = (with(&format!("\"{WORD}\":[]")), with("\"temperature\":0.7"));
+    let strange = REQUEST.replace("{\"role\"", &format!("{{\"{WORD}\":\"{WORD}\",\"role\""));
+    for (most, context, request, why) in [
+        (100, 5, REQUEST, "not here (any more)"),
+        (1_000_000, 5, &other, "a member that may change its prompt"),
+        (1_000_000, 5, &strange, "messages are of a kind that is not read"),
+        (1_000_000, 5, "{", "cannot be read"),
+        (1_000_000, 5, &drawn, "drawn or weighed"),
+        (1_000_000, 4, REQUEST, "longer than the circuit's context of 4 tokens"),
     ] {
         let scripted = Scripted::language(&script(), &format!("keepBodies: {most}\n"));
+        let path = scripted.circuit().join("circuit.json");
+        let circuit = fs::read_to_string(&path).expect("the circuit");
+        fs::write(&path, circuit.replacen('{', &format!("{{\"context\":{context},"), 1))
+            .expect("the circuit");
         let colophon = start(&upstream, &scripted, "    deadline: 1h\n    onMiss: Fail");
         for _ in 0..2 {
             let message = post(colophon.listen(), "/v1/chat/completions", request);
@@ -138,8 +149,57 @@ fn of_what_is_too_large_or_cannot_be_read_nothing_is_proven_and_no_rule_is_held(
         }
         assert_eq!(declined(&colophon), Some(2.0));
         assert!(colophon.log().contains(why), "{why}: {}", colophon.log());
+        assert!(!colophon.log().contains(WORD), "{}", colophon.log());
     }
 }
+
+#[test]
+fn what_a_prover_refuses_of_an_answer_holds_no_rule_and_its_words_are_in_no_log() {
+    let refuses = format!("echo '{{\"error\":{{\"refused\":true,\"message\":\"the answer has {WORD}\"}}}}'");
+    let script = script().replace("echo '{\"result\":{}}'", &refuses);
+    assert!(script.contains(WORD));
+    let scripted = Scripted::language(&script, "keepBodies: 1000000\n");
+    let upstream = answering(JSON, "", answer().as_bytes());
+    let colophon = start(&upstream, &scripted, "    deadline: 1h\n    onMiss: Fail");
+    for _ in 0..2 {
+        let message = post(colophon.listen(), "/v1/chat/completions", REQUEST);
+        assert_eq!(message.status(), 200, "{}", message.text());
+        assert_eq!(verdict(&settled(&colophon, &message).receipt()), Verdict::NotDone);
+        // To whoever may look at the job they are told.
+        let shown = ByHand::new(&colophon).ask("GET", &format!("/v1/proofs/{}", record(&message)));
+        assert!(shown.text().contains(WORD), "{}", shown.text());
+    }
+    let missed = colophon.metric("colophon_proofs_missed_total");
+    assert_eq!((declined(&colophon), missed), (Some(2.0), Some(0.0)));
+    assert!(!colophon.log().contains(WORD), "{}", colophon.log());
+}
+
+/// A template that takes a long time over long messages, and makes nothing of them.
+const SLOW: &str = "{% for i in range(1000) %}{% set x = messages[0].content|upper|lower %}{% endfor %}<user> ask <assistant>";
+
+#[test]
+fn of_a_record_that_is_erased_while_its_token_ids_are_made_no_job_stays() {
+    let scripted = Scripted::language(&script(), "keepBodies: 10000000\nworkers: 0\n");
+    scripted.template(SLOW);
+    let upstream = answering(JSON, "", answer().as_bytes());
+    let colophon = start(&upstream, &scripted, "    deadline: 1h");
+    let request = REQUEST.replace("ask", &"ask ".repeat(200_000));
+    let message = post(colophon.listen(), "/v1/chat/completions", &request);
+    let id = record(&message);
+    let found = wait_for(PATIENCE, || (command(&colophon, &["erase", "--record", &id]).0 == 0).then_some(()));
+    assert!(found.is_some(), "{}", colophon.log());
+    let late = wait_for(LONG, || {
+        colophon.log().contains("its record was erased: the job is forgotten").then_some(())
+    });
+    assert!(late.is_some(), "{}", colophon.log());
+    let counts = ByHand::new(&colophon).ask("GET", "/v1/proofs");
+    let counts: serde_json::Value = serde_json::from_slice(&counts.body).expect("JSON");
+    let all = ["ready", "delayed", "leased", "ended"].map(|state| counts[state].as_u64());
+    assert_eq!(all, [Some(0); 4], "{counts}");
+}
+
+/// How the token ids of `ask WORD ask` are in a job.
+const IDS: &str = "\"prompt\":[1,4,0,4,2]";
 
 #[test]
 fn bodies_are_in_memory_alone_and_a_kill_before_the_record_is_logged_loses_them() {
@@ -157,13 +217,22 @@ fn bodies_are_in_memory_alone_and_a_kill_before_the_record_is_logged_loses_them(
         options.policy = Some(policy("script", "    deadline: 1h"));
         options.arg(&["--provers", &file]);
     });
-    let ask = |colophon: &Colophon| post(colophon.listen(), "/v1/chat/completions", REQUEST);
-    // As long as the process lives they wait for the log.
+    let request = REQUEST.replace("ask", &format!("ask {WORD} ask"));
+    let ask = |colophon: &Colophon| post(colophon.listen(), "/v1/chat/completions", &request);
+    let has = |what: &str| {
+        let holds = |bytes: Vec<u8>| bytes.windows(what.len()).any(|part| part == what.as_bytes());
+        let files = log::files(folder.path());
+        files.iter().filter(|path| fs::read(path).is_ok_and(holds)).count()
+    };
+    // As long as the process lives they wait for the log, and no file has them: neither the sidecar's nor the log's.
     way.set(Fault::Away);
     let waits = ask(&colophon);
     colophon_tests::pause(std::time::Duration::from_secs(3));
+    assert_eq!((has(WORD), has(IDS)), (0, 0));
     way.set(Fault::None);
     assert_eq!(verdict(&settled(&colophon, &waits).receipt()), Verdict::Holds, "{}", colophon.log());
+    // It would be seen: a job has its token ids.
+    assert!(has(WORD) == 0 && has(IDS) > 0);
     way.set(Fault::Away);
     let lost = ask(&colophon);
     colophon.kill();

@@ -213,8 +213,15 @@ impl Proving {
                 artefact: asked.artefact.min(most.artefact),
             };
         }
+        let id = parse_id(&wanted.record);
         let now = app.ledger.now();
         let submitted = self.with(move |store| Ok(store.queue.submit(wanted, now)?)).await?;
+        // Its token ids may have taken a while, in which it was erased.
+        if let Some(id) = id
+            && self.was_erased(&app.ledger, &id, submitted.job.id).await.map_err(internal)?
+        {
+            return Err(refusal(StatusCode::GONE, "the record was erased"));
+        }
         // Who names a webhook counts on being told there.
         if submitted.existed && named && submitted.job.request.webhook != webhook {
             let why = format!(
@@ -249,7 +256,7 @@ impl Proving {
         let policy = app.policy.load_full();
         self.job(&policy.policy, &receipt, &id, evidence, backend, said)
             .await
-            .map_err(|error| refusal(StatusCode::CONFLICT, &error.to_string()))
+            .map_err(|error| refusal(StatusCode::CONFLICT, &error.in_full()))
     }
 
     /// A job by its id, or by that of its record.

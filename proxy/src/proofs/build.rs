@@ -36,8 +36,20 @@ pub(super) enum NoJob {
     OtherBody(&'static str),
     #[error("the request was not forwarded as it was received")]
     Forwarded,
+    #[error("prompt and answer are longer than the circuit's context of {0} tokens")]
+    TooLong(usize),
     #[error(transparent)]
     Chat(#[from] ChatError),
+}
+
+impl NoJob {
+    /// All that is known, for whoever has the bodies and for no log: it may quote them.
+    pub(super) fn in_full(&self) -> String {
+        match self {
+            NoJob::Chat(error) => error.in_full(),
+            other => other.to_string(),
+        }
+    }
 }
 
 impl Proving {
@@ -74,6 +86,12 @@ impl Proving {
                 statement.decode = circuit.decode.clone();
                 // Of long texts it takes a while, which no exchange is to wait for.
                 let ids = tokio::task::spawn_blocking(move || tokens(&model, &receipt, &said)).await??;
+                // The last token is shown to nobody.
+                if let Some(most) = circuit.context
+                    && ids.prompt.len() + ids.output.len() > most.saturating_add(1)
+                {
+                    return Err(NoJob::TooLong(most));
+                }
                 (statement.prompt, statement.output) = (Some(ids.prompt), Some(ids.output));
             }
             None => {

@@ -54,6 +54,9 @@ pub struct Circuit {
     /// How its token ids follow from its scores.
     #[serde(default)]
     pub decode: Option<String>,
+    /// Tokens of prompt and answer that a language model's circuit is shown, at most; where it does not say, its prover knows.
+    #[serde(default)]
+    pub context: Option<usize>,
     /// SHA-256 of the model certificate that names it.
     #[serde(skip)]
     pub certificate: Option<String>,

@@ -3,12 +3,17 @@
 
 use bytes::Bytes;
 use colophon_receipt::record::RecordId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
 
 /// No body is kept for longer: the log may be away, or the record be one that is not drawn.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// How often it is looked for bodies that have been here for too long: whatever else waits, and for whom.
+const EVERY: Duration = Duration::from_secs(5);
+/// What an exchange costs beside its bodies, about: two keys, their places in both collections, and the heads of two buffers.
+const ENTRY: usize = 200;
 
 /// Request and response as they were recorded, their content encoding undone.
 #[derive(Clone)]
@@ -18,8 +23,17 @@ pub(super) struct Said {
 }
 
 impl Said {
-    fn bytes(&self) -> usize {
-        self.request.len().saturating_add(self.response.len())
+    /// What it costs to keep, bytes.
+    fn cost(&self) -> usize {
+        self.request.len().saturating_add(self.response.len()).saturating_add(ENTRY)
+    }
+
+    /// In memory of its own size: what came may be a part of a buffer that is many times as large.
+    fn exactly(&self) -> Said {
+        Said {
+            request: Bytes::copy_from_slice(&self.request),
+            response: Bytes::copy_from_slice(&self.response),
+        }
     }
 }
 
@@ -27,48 +41,57 @@ impl Said {
 pub(super) struct Kept {
     /// Bytes of all of them, at most.
     most: usize,
+    /// How long each, at most.
+    longest: Duration,
     all: Mutex<All>,
 }
 
 #[derive(Default)]
 struct All {
-    /// Ids begin with a time: the first is the oldest.
-    bodies: BTreeMap<RecordId, (Instant, Said)>,
+    bodies: HashMap<RecordId, (Instant, Said)>,
+    /// The same exchanges by when they came.
+    order: BTreeSet<(Instant, RecordId)>,
     bytes: usize,
 }
 
 impl All {
     fn forget(&mut self, record: &RecordId) {
-        if let Some((_, said)) = self.bodies.remove(record) {
-            self.bytes -= said.bytes();
+        if let Some((since, said)) = self.bodies.remove(record) {
+            self.order.remove(&(since, *record));
+            self.bytes -= said.cost();
         }
     }
 
-    /// Forgets what has been here for too long.
-    fn forget_old(&mut self) {
-        let old = self.bodies.iter().filter(|(_, (since, _))| since.elapsed() > LONGEST);
-        let old: Vec<RecordId> = old.map(|(record, _)| *record).collect();
-        old.iter().for_each(|record| self.forget(record));
+    /// Forgets what has been here for `longest`.
+    fn forget_old(&mut self, longest: Duration) {
+        while let Some((since, record)) = self.order.first().copied()
+            && since.elapsed() >= longest
+        {
+            self.forget(&record);
+        }
     }
 }
 
 impl Kept {
     /// Nothing yet, and `most` bytes at most.
     pub(super) fn new(most: usize) -> Kept {
-        Kept { most, all: Mutex::default() }
+        Kept { most, longest: LONGEST, all: Mutex::default() }
     }
 
     /// Keeps what was said in an exchange. What finds no place pushes the oldest out.
     pub(super) fn keep(&self, record: RecordId, said: Said) {
+        let said = said.exactly();
         let mut all = self.all();
         all.forget(&record);
-        if said.bytes() > self.most {
+        if said.cost() > self.most {
             return;
         }
-        all.bytes += said.bytes();
-        all.bodies.insert(record, (Instant::now(), said));
+        let since = Instant::now();
+        all.bytes += said.cost();
+        all.order.insert((since, record));
+        all.bodies.insert(record, (since, said));
         while all.bytes > self.most {
-            let Some(oldest) = all.bodies.keys().next().copied() else { return };
+            let Some((_, oldest)) = all.order.first().copied() else { return };
             all.forget(&oldest);
         }
     }
@@ -83,15 +106,26 @@ impl Kept {
         self.all().forget(record);
     }
 
-    /// Forgets what has been here for too long, and gives the records of the rest.
+    /// The records of all that is kept.
     pub(super) fn records(&self) -> Vec<RecordId> {
-        let mut all = self.all();
-        all.forget_old();
-        all.bodies.keys().copied().collect()
+        self.all().bodies.keys().copied().collect()
     }
 
+    /// Until `stop`: forgets what has been here for too long, whether or not anybody asks for it.
+    pub(super) async fn forget_in_time(&self, stop: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY.min(self.longest)) => drop(self.all()),
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// All that is kept, without what has been here for too long.
     fn all(&self) -> MutexGuard<'_, All> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.forget_old(self.longest);
+        all
     }
 }
 

@@ -1,6 +1,7 @@
 //! What came of jobs goes into the log, once each, whatever crashes between.
 
-use super::Proving;
+use super::kept::Kept;
+use super::{Proving, is_language, why_failed};
 use crate::app::App;
 use crate::facts::parse_id;
 use colophon_ledger::{CameOf, Ledger, Lookup, Prepared, SettleError, ToLog};
@@ -23,6 +24,9 @@ const SWEEP: Duration = Duration::from_secs(3600);
 const AGAIN: Duration = Duration::from_secs(10);
 /// Jobs looked at together, and leaves of one statement at most.
 const AT_ONCE: usize = 256;
+
+/// What a prover's failure says that says it cannot prove this (`BackendError::Refused`).
+const REFUSED: &str = "refused";
 
 /// What of a job is to be done about the log now.
 enum Next {
@@ -69,7 +73,6 @@ impl Proving {
     pub(super) async fn log_what_came(self: Arc<Self>, ledger: Ledger, stop: CancellationToken) {
         let (mut swept, mut walk) = (Instant::now(), Walk::begin());
         loop {
-            self.kept.iter().for_each(|kept| drop(kept.records()));
             if swept.elapsed() >= SWEEP {
                 self.sweep().await;
                 swept = Instant::now();
@@ -152,26 +155,29 @@ impl Proving {
         }
     }
 
-    /// Forgets jobs and artefacts of records that were erased: statements say things of them.
+    /// Forgets bodies, jobs and artefacts of records that were erased: statements say things of them. After an error it goes on with
+    /// the others.
     ///
     /// # Errors
-    /// What of them is still there.
+    /// What of them is still there; the last of several.
     pub async fn forget_erased(&self, ledger: &Ledger) -> anyhow::Result<()> {
-        let records = self.store.beside(|store| Ok(store.queue.records()?)).await?;
-        if let Some(kept) = &self.kept {
-            for record in kept.records() {
-                if matches!(ledger.lookup(&record).await?, Lookup::Erased(_)) {
-                    kept.forget(&record);
-                }
+        let mut forgotten = Ok(());
+        // They need nothing of the disk, whose errors are not theirs.
+        for record in self.kept.iter().flat_map(Kept::records) {
+            match ledger.lookup(&record).await {
+                Ok(Lookup::Erased(_)) => self.forget_bodies(&record),
+                Ok(_) => {}
+                Err(error) => forgotten = Err(error.into()),
             }
         }
+        let records = self.store.beside(|store| Ok(store.queue.records()?)).await?;
         for (job, record) in records {
             let Some(record) = parse_id(&record) else { continue };
-            if matches!(ledger.lookup(&record).await?, Lookup::Erased(_)) {
-                self.store.beside(move |store| store.forget(job)).await?;
+            if let Err(error) = self.was_erased(ledger, &record, job).await {
+                forgotten = Err(anyhow::Error::msg(error));
             }
         }
-        Ok(())
+        forgotten
     }
 
     /// Forgets a job and its artefact. False where something of them is still there.
@@ -256,7 +262,11 @@ impl Proving {
         let Some(app) = self.app.get().and_then(Weak::upgrade) else { return };
         let why = match &job.state {
             State::Cancelled => return,
-            State::Failed(failure) => failure.message.clone(),
+            // What its proof is asked of is the client's to choose, and to make one that no prover proves.
+            State::Failed(failure) if failure.code == REFUSED && is_language(job) => {
+                return self.declined(&job.request.record, rule, why_failed(job, failure));
+            }
+            State::Failed(failure) => why_failed(job, failure).to_owned(),
             State::Missed => "its deadline passed".to_owned(),
             State::Proven(_) => {
                 "the log said before that nothing was done, or its artefact cannot be read".to_owned()
