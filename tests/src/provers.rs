@@ -138,20 +138,6 @@ impl Scripted {
         scripted
     }
 
-    /// Has another chat template.
-    ///
-    /// # Panics
-    /// When nothing can be written.
-    pub fn template(&self, template: &str) {
-        let config = self.model().join("tokenizer_config.json");
-        let old = fs::read(&config).expect("the template");
-        let new = json!({"chat_template": template, "eos_token": {"content": "<end>"}}).to_string();
-        fs::write(&config, &new).expect("the template");
-        let path = self.circuit().join("circuit.json");
-        let text = fs::read_to_string(&path).expect("the circuit");
-        fs::write(&path, text.replace(&digest(&old), &digest(new.as_bytes()))).expect("the circuit");
-    }
-
     /// A language model's folder.
     pub fn model(&self) -> PathBuf {
         self.folder.path().join("model")

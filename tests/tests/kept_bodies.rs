@@ -10,7 +10,7 @@ use colophon_tests::colophon::{self, Colophon};
 use colophon_tests::faults::{Fault, Faults};
 use colophon_tests::fleet::Fleet;
 use colophon_tests::provers::{
-    ByHand, LONG, SCRIPT, Scripted, circuit, command, policy, record, settled, start, trusting, verdict,
+    ByHand, SCRIPT, Scripted, circuit, command, policy, record, settled, start, trusting, verdict,
 };
 use colophon_tests::upstream::Upstream;
 use colophon_tests::{PATIENCE, log, wait_for};
@@ -174,30 +174,6 @@ fn what_a_prover_refuses_of_an_answer_holds_no_rule_and_its_words_are_in_no_log(
     assert!(!colophon.log().contains(WORD), "{}", colophon.log());
 }
 
-/// A template that takes a long time over long messages, and makes nothing of them.
-const SLOW: &str = "{% for i in range(1000) %}{% set x = messages[0].content|upper|lower %}{% endfor %}<user> ask <assistant>";
-
-#[test]
-fn of_a_record_that_is_erased_while_its_token_ids_are_made_no_job_stays() {
-    let scripted = Scripted::language(&script(), "keepBodies: 10000000\nworkers: 0\n");
-    scripted.template(SLOW);
-    let upstream = answering(JSON, "", answer().as_bytes());
-    let colophon = start(&upstream, &scripted, "    deadline: 1h");
-    let request = REQUEST.replace("ask", &"ask ".repeat(200_000));
-    let message = post(colophon.listen(), "/v1/chat/completions", &request);
-    let id = record(&message);
-    let found = wait_for(PATIENCE, || (command(&colophon, &["erase", "--record", &id]).0 == 0).then_some(()));
-    assert!(found.is_some(), "{}", colophon.log());
-    let late = wait_for(LONG, || {
-        colophon.log().contains("its record was erased: the job is forgotten").then_some(())
-    });
-    assert!(late.is_some(), "{}", colophon.log());
-    let counts = ByHand::new(&colophon).ask("GET", "/v1/proofs");
-    let counts: serde_json::Value = serde_json::from_slice(&counts.body).expect("JSON");
-    let all = ["ready", "delayed", "leased", "ended"].map(|state| counts[state].as_u64());
-    assert_eq!(all, [Some(0); 4], "{counts}");
-}
-
 /// How the token ids of `ask WORD ask` are in a job.
 const IDS: &str = "\"prompt\":[1,4,0,4,2]";
 
@@ -219,20 +195,20 @@ fn bodies_are_in_memory_alone_and_a_kill_before_the_record_is_logged_loses_them(
     });
     let request = REQUEST.replace("ask", &format!("ask {WORD} ask"));
     let ask = |colophon: &Colophon| post(colophon.listen(), "/v1/chat/completions", &request);
-    let has = |what: &str| {
+    let has = |colophon: &Colophon, what: &str| {
         let holds = |bytes: Vec<u8>| bytes.windows(what.len()).any(|part| part == what.as_bytes());
-        let files = log::files(folder.path());
+        let files = [folder.path(), colophon.folder()].map(log::files).concat();
         files.iter().filter(|path| fs::read(path).is_ok_and(holds)).count()
     };
     // As long as the process lives they wait for the log, and no file has them: neither the sidecar's nor the log's.
     way.set(Fault::Away);
     let waits = ask(&colophon);
     colophon_tests::pause(std::time::Duration::from_secs(3));
-    assert_eq!((has(WORD), has(IDS)), (0, 0));
+    assert_eq!((has(&colophon, WORD), has(&colophon, IDS)), (0, 0));
     way.set(Fault::None);
     assert_eq!(verdict(&settled(&colophon, &waits).receipt()), Verdict::Holds, "{}", colophon.log());
     // It would be seen: a job has its token ids.
-    assert!(has(WORD) == 0 && has(IDS) > 0);
+    assert!(has(&colophon, WORD) == 0 && has(&colophon, IDS) > 0);
     way.set(Fault::Away);
     let lost = ask(&colophon);
     colophon.kill();
