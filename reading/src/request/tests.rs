@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::{RequestMeaning, read_request};
-use crate::scan::testing::text;
+use crate::scan::testing::{is_doubtful, text};
 
 use crate::{MAX_DOCUMENT, MAX_TEXT};
 
@@ -180,10 +180,13 @@ proptest! {
         api in prop::sample::select(Api::ALL.to_vec()),
         body in text(),
     ) {
+        prop_assume!(!is_doubtful(&body));
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&body).is_ok();
         let read = |reader: fn(Api, Option<&str>, &[u8]) -> RequestMeaning| {
             let mut meaning = reader(api, Some("application/json"), body.as_bytes());
-            // `serde_json` says of a cut number now the one, now the other.
-            if meaning.unreadable == Some("cut short") {
+            // Of a cut number `serde_json` says now the one, now the other; and which of several faults of what is no JSON is met
+            // first does not matter.
+            if meaning.unreadable == Some("cut short") || (meaning.unreadable.is_some() && !is_json) {
                 meaning.unreadable = Some("not json");
             }
             meaning

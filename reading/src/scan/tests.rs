@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde::de::IgnoredAny;
 use serde_json::error::Category;
 
-use super::testing::text;
+use super::testing::{is_doubtful, text};
 use super::{Fault, Scanner};
 use crate::document::Document;
 use crate::loose::{List, parse};
@@ -109,10 +109,8 @@ proptest! {
     #[test]
     fn serde_json_fills_the_same_document(text in text()) {
         prop_assume!(text.trim_ascii_start().starts_with('{'));
-        let expected = serde_json::from_str::<Document<'_>>(&text);
-        // A number may have any size here.
-        prop_assume!(!expected.as_ref().is_err_and(|error| error.to_string().contains("out of range")));
-        let expected = expected.map_err(|error| fault(&error));
+        prop_assume!(!is_doubtful(&text));
+        let expected = serde_json::from_str::<Document<'_>>(&text).map_err(|error| fault(&error));
         let mut document = Document::default();
         let read = parse(text.as_bytes(), &mut document).map(|()| document).map_err(cut_is_wrong);
         if skip(&text).is_err() {
