@@ -194,6 +194,20 @@ fn a_prover_elsewhere_that_hangs_or_floods_is_given_up_on() {
     }
 }
 
+/// Stops a proxy whose worker waits for a proof that `there` makes. Returns how long the stop took, and its log.
+fn stopped_while_it_proves(there: &Upstream) -> (Duration, String) {
+    let scripted = Scripted::new(SCRIPT, "");
+    scripted.elsewhere(&format!("{}/prove/", there.url()));
+    let upstream = upstream();
+    let mut colophon = start(&upstream, &scripted, "    deadline: 1h");
+    chat(&colophon);
+    let begun = || there.received().iter().any(|request| request.method() == "GET").then_some(());
+    assert!(wait_for(PATIENCE, begun).is_some(), "{}", colophon.log());
+    let stopping = Instant::now();
+    assert!(colophon.stop().success(), "{}", colophon.log());
+    (stopping.elapsed(), colophon.log())
+}
+
 #[test]
 fn a_worker_that_ends_tells_the_prover_elsewhere_before_it_is_gone() {
     fn goes_on(conn: &mut Conn, request: &Message, proof: &str) -> bool {
@@ -207,18 +221,10 @@ fn a_worker_that_ends_tells_the_prover_elsewhere_before_it_is_gone() {
             _ => honest(conn, request, proof),
         }
     }
-    let (there, scripted) = (elsewhere(goes_on), Scripted::new(SCRIPT, ""));
-    scripted.elsewhere(&format!("{}/prove/", there.url()));
-    let upstream = upstream();
-    let mut colophon = start(&upstream, &scripted, "    deadline: 1h");
-    chat(&colophon);
-    let begun = || there.received().iter().any(|request| request.method() == "GET").then_some(());
-    assert!(wait_for(PATIENCE, begun).is_some(), "{}", colophon.log());
-    let stopping = Instant::now();
-    assert!(colophon.stop().success(), "{}", colophon.log());
-    let took = stopping.elapsed();
+    let there = elsewhere(goes_on);
+    let (took, log) = stopped_while_it_proves(&there);
     let withdrawn = there.received().iter().any(|request| request.method() == "DELETE");
-    assert!(withdrawn && took >= Duration::from_secs(2), "{took:?}: {}", colophon.log());
+    assert!(withdrawn && took >= Duration::from_secs(2), "{took:?}: {log}");
 }
 
 #[test]
@@ -233,15 +239,8 @@ fn a_prover_elsewhere_that_hangs_does_not_hold_up_the_end() {
             _ => honest(conn, request, proof),
         }
     }
-    let (there, scripted) = (elsewhere(hangs), Scripted::new(SCRIPT, ""));
-    scripted.elsewhere(&format!("{}/prove/", there.url()));
-    let upstream = upstream();
-    let mut colophon = start(&upstream, &scripted, "    deadline: 1h");
-    chat(&colophon);
-    let begun = || there.received().iter().any(|request| request.method() == "GET").then_some(());
-    assert!(wait_for(PATIENCE, begun).is_some(), "{}", colophon.log());
-    let stopping = Instant::now();
-    assert!(colophon.stop().success(), "{}", colophon.log());
-    assert!(stopping.elapsed() < Duration::from_secs(15), "{:?}", stopping.elapsed());
-    assert!(colophon.log().contains("does not answer: it may go on"), "{}", colophon.log());
+    let there = elsewhere(hangs);
+    let (took, log) = stopped_while_it_proves(&there);
+    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert!(log.contains("does not answer: it may go on"), "{log}");
 }
