@@ -2,8 +2,8 @@
 //!
 //! `data/wal/<n>.wal` are segments of frames (`frame.rs`). An exchange writes OPEN before anything of it is forwarded and
 //! DONE before its end is released, each with a write(2): after that the kernel has it, whatever becomes of the
-//! process. Frames of exchanges that are busy at the same moment share one: each queues its frame, lets the others that
-//! are ready do the same, while more come, and whoever comes back first writes for all. A segment is deleted once all it speaks of is
+//! process. Frames of exchanges that are busy at the same moment share one: each queues its frame, and one of them writes for
+//! all (`gather.rs`). A segment is deleted once all it speaks of is
 //! logged, and never before an earlier one, so that an OPEN outlives no DONE of its own. The few exchanges that stay open for long are copied forward.
 
 mod durable;

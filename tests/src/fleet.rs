@@ -64,6 +64,14 @@ impl Fleet<'_> {
         })
     }
 
+    /// A replica whose store is a folder beside the key: `store`.
+    pub fn replica_on_disk(&self) -> Colophon {
+        let store = format!("file://{}", self.0.join("store").display());
+        self.replica(|options| {
+            options.arg(&["--store", &store]);
+        })
+    }
+
     /// Makes a replica of what `options` start.
     pub fn keep_log(&self, options: &mut Options) {
         options.arg(&["--role", "log", "--origin", "log.example/fleet"]);

@@ -181,10 +181,7 @@ const IDS: &str = "\"prompt\":[1,4,0,4,2]";
 fn bodies_are_in_memory_alone_and_a_kill_before_the_record_is_logged_loses_them() {
     let folder = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::new(folder.path());
-    let store = format!("file://{}", folder.path().join("store").display());
-    let log = fleet.replica(|options| {
-        options.arg(&["--store", &store]);
-    });
+    let log = fleet.replica_on_disk();
     let way = Faults::before(log.listen());
     let scripted = Scripted::language(&script(), "keepBodies: 1000000\n");
     let file = scripted.file().display().to_string();

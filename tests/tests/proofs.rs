@@ -219,10 +219,7 @@ fn what_cannot_be_served_is_refused_at_the_start_or_by_the_rules_word() {
 fn a_stop_does_not_wait_for_a_log_that_is_away() {
     let folder = tempfile::tempdir().expect("a folder");
     let fleet = Fleet::new(folder.path());
-    let store = format!("file://{}", folder.path().join("store").display());
-    let log = fleet.replica(|options| {
-        options.arg(&["--store", &store]);
-    });
+    let log = fleet.replica_on_disk();
     let way = Faults::before(log.listen());
     let (upstream, scripted) = (upstream(), Scripted::new(SCRIPT, "workers: 0\n"));
     let file = scripted.file().display().to_string();
