@@ -20,16 +20,17 @@ mod shapes;
 mod tee;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
+use serde_json::Value;
 
 use self::machine::Machine;
 use self::report::Report;
 use self::servers::Stage;
-use crate::shell::{root, run, target};
+use crate::shell::{run, target};
 
 /// What can be told to the run.
 #[derive(Args)]
@@ -111,14 +112,17 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     let micro = if args.micro { Some(micro::run(&machine)?) } else { None };
     let report = Report { machine, seconds: args.seconds, rounds, receipts, at_rest, after, micro };
     println!("{}", report.tables());
-    if let Some(path) = &args.json {
-        fs::write(path, serde_json::to_string_pretty(&report.json())?)
-            .with_context(|| path.display().to_string())?;
-    }
+    write_json(args.json.as_deref(), || report.json())?;
     if !args.no_write {
-        report.write(&root().join("docs/PERFORMANCE.md"))?;
+        report.write()?;
     }
     Ok(())
+}
+
+/// Where a file was asked for, all that was measured.
+fn write_json(path: Option<&Path>, figures: impl FnOnce() -> Value) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    fs::write(path, format!("{:#}\n", figures())).with_context(|| path.display().to_string())
 }
 
 /// `colophon-verify` on its own: in one build with the proxy it would get the proxy's signature code, and not be the

@@ -2,7 +2,6 @@
 
 mod report;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -12,8 +11,9 @@ use serde_json::{Map, Value};
 
 use self::report::Report;
 use super::machine::Machine;
-use super::{BenchArgs, Folder, micro, program};
-use crate::shell::{cargo, root, run, run_quietly};
+use super::report::insert;
+use super::{BenchArgs, Folder, micro, program, write_json};
+use crate::shell::{cargo, run, run_quietly};
 
 /// Records of a full run, and of a quick one.
 const RECORDS: u64 = 10_000_000;
@@ -59,11 +59,9 @@ pub(super) fn bench(args: &BenchArgs) -> Result<()> {
     steps.bar.finish_and_clear();
     let report = Report { machine, records, made, sizes, lookup, check, slow, verify_ns };
     println!("{}", report.table());
-    if let Some(path) = &args.json {
-        fs::write(path, format!("{:#}\n", report.json())).with_context(|| path.display().to_string())?;
-    }
+    write_json(args.json.as_deref(), || report.json())?;
     if !args.no_write {
-        report.write(&root().join("docs/PERFORMANCE.md"))?;
+        insert(&[("ledger", &report.table())])?;
     }
     Ok(())
 }

@@ -147,21 +147,25 @@ pub(super) fn h2load(
     Ok((succeeded, seconds as f64))
 }
 
-/// Reads `streams` streams at once, `repeat` times. Returns how many events came, and the 99th percentile of the time from one
-/// to the next, µs.
-pub(super) fn streams(
-    cores: &[usize],
-    server: SocketAddr,
-    streams: usize,
-    repeat: u64,
-) -> Result<(f64, f64)> {
+/// What came of streams.
+#[derive(Clone, Copy)]
+pub(super) struct Streamed {
+    pub(super) events: f64,
+    /// From the first connection to the last event.
+    pub(super) seconds: f64,
+    /// From one event of a stream to the next, 99th percentile.
+    pub(super) gap_p99_us: f64,
+}
+
+/// Reads `streams` streams at once, `repeat` times.
+pub(super) fn streams(cores: &[usize], server: SocketAddr, streams: usize, repeat: u64) -> Result<Streamed> {
     let mut command = Command::new("taskset");
     command.args(["-c", &list(cores)]).arg(program("stream-client"));
     command.args(["--target", &server.to_string(), "--streams", &streams.to_string()]);
     command.args(["--repeat", &repeat.to_string()]);
     let said: serde_json::Value = serde_json::from_str(&run_quietly(&mut command)?)?;
-    let came = said["events"].as_f64().zip(said["gap_p99_us"].as_f64());
-    came.context("the client of streams gave no result")
+    let number = |name: &str| said[name].as_f64().with_context(|| format!("stream-client gave no {name}"));
+    Ok(Streamed { events: number("events")?, seconds: number("seconds")?, gap_p99_us: number("gap_p99_us")? })
 }
 
 fn list(cores: &[usize]) -> String {

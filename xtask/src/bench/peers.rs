@@ -9,7 +9,6 @@ mod install;
 mod report;
 mod rounds;
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,8 +18,7 @@ use clap::Args;
 use self::configs::Peer;
 use super::machine::Machine;
 use super::servers::Stage;
-use super::{Folder, RELEASE, build, load};
-use crate::shell::root;
+use super::{Folder, RELEASE, build, load, write_json};
 
 /// The slowest of them (a Python gateway) takes half a minute to listen on a busy machine.
 const START: Duration = Duration::from_secs(180);
@@ -85,12 +83,9 @@ pub(super) fn run(args: &PeersArgs) -> Result<()> {
     stage.stop();
     let report = report::Report { machine, seconds: args.seconds, peers, missing, measured };
     println!("{}", report.table());
-    if let Some(path) = &args.json {
-        fs::write(path, serde_json::to_string_pretty(&report.json())?)
-            .with_context(|| path.display().to_string())?;
-    }
+    write_json(args.json.as_deref(), || report.json())?;
     if !args.no_write {
-        report.write(&root().join("docs"))?;
+        report.write()?;
     }
     Ok(())
 }

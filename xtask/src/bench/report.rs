@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
@@ -11,6 +10,7 @@ use super::machine::Machine;
 use super::micro::Micros;
 use super::receipts::Receipts;
 use super::rounds::{CONNECTIONS, Spread, Turn, Turns};
+use crate::shell::root;
 
 /// Above this share of the proxies' core taken by others, the run calls itself noisy. Percent.
 pub(super) const NOISE: f64 = 5.0;
@@ -38,13 +38,12 @@ impl Report {
     }
 
     /// Puts the tables between their markers.
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let mut document = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        document = between(&document, "side-by-side", &self.side_by_side())?;
-        if let Some(micro) = &self.micro {
-            document = between(&document, "micro", &micro.table())?;
-        }
-        fs::write(path, document).with_context(|| path.display().to_string())
+    pub(super) fn write(&self) -> Result<()> {
+        let side_by_side = self.side_by_side();
+        let micro = self.micro.as_ref().map(Micros::table);
+        let mut tables = vec![("side-by-side", side_by_side.as_str())];
+        tables.extend(micro.as_deref().map(|table| ("micro", table)));
+        insert(&tables)
     }
 
     fn side_by_side(&self) -> String {
@@ -59,8 +58,8 @@ impl Report {
         );
         text.push_str(
             "| | requests/s | of plain | CPU µs/request | of plain | added p50, one connection | p99 under load | \
-             CPU µs/stream event | of plain | between events, p99 | of plain | memory at rest | after |\n\
-             |---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
+             stream events/s | of plain | CPU µs/stream event | of plain | between events, p99 | of plain | memory at rest | \
+             after |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for turns in &self.rounds {
             self.row(turns, &mut text);
@@ -110,7 +109,7 @@ impl Report {
         };
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {:.1} ms | {} | {} | {:.2} ms | {} | {:.0} MB | {:.0} MB |",
+            "| {} | {} | {} | {} | {} | {} | {:.1} ms | {} | {} | {} | {} | {:.2} ms | {} | {:.0} MB | {:.0} MB |",
             title(turns.name),
             spread(of(|turn| turn.requests_per_second), 0),
             ratio(|turn| turn.requests_per_second),
@@ -118,6 +117,8 @@ impl Report {
             ratio(|turn| turn.cpu_us),
             added,
             of(|turn| turn.p99_us).median / 1000.0,
+            spread(of(|turn| turn.events_per_second), 0),
+            ratio(|turn| turn.events_per_second),
             spread(of(|turn| turn.stream_cpu_us), 1),
             ratio(|turn| turn.stream_cpu_us),
             of(|turn| turn.gap_p99_us).median / 1000.0,
@@ -149,6 +150,7 @@ impl Report {
                         "core_used_percent": turn.core_used,
                         "core_others_percent": turn.core_others,
                         "p50_one_connection_us": turn.p50_alone_us,
+                        "stream_events_per_second": turn.events_per_second,
                         "cpu_us_per_stream_event": turn.stream_cpu_us,
                         "stream_gap_p99_us": turn.gap_p99_us,
                     })
@@ -212,8 +214,18 @@ fn line(what: &str, spread: Spread, digits: usize) -> String {
     )
 }
 
+/// Puts each text between the markers of its name in docs/PERFORMANCE.md.
+pub(super) fn insert(texts: &[(&str, &str)]) -> Result<()> {
+    let path = root().join("docs/PERFORMANCE.md");
+    let mut document = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    for (name, text) in texts {
+        document = between(&document, name, text)?;
+    }
+    fs::write(&path, document).with_context(|| path.display().to_string())
+}
+
 /// Replaces what stands between `<!-- name:begin … -->` and `<!-- name:end -->`.
-pub(super) fn between(document: &str, name: &str, text: &str) -> Result<String> {
+fn between(document: &str, name: &str, text: &str) -> Result<String> {
     let missing = || format!("no markers for {name} in the document");
     let begin = document.find(&format!("<!-- {name}:begin")).with_context(missing)?;
     let begin = begin + document[begin..].find("-->").with_context(missing)? + 3;

@@ -33,6 +33,8 @@ pub(super) struct Turn {
     pub(super) core_others: f64,
     /// Median latency with a single connection.
     pub(super) p50_alone_us: f64,
+    /// Events of all streams together, from the first request to the last event.
+    pub(super) events_per_second: f64,
     /// CPU of the contender for one event of a stream, all of a stream's work spread over its events.
     pub(super) stream_cpu_us: f64,
     /// From one event of a stream to the next, 99th percentile.
@@ -74,7 +76,8 @@ pub(super) fn run(stage: &Stage, machine: &Machine, rounds: u64, time: Duration)
             let (Some(turns), Some(server)) = (all.get_mut(at), stage.servers.get(at)) else { continue };
             let turn = turn(stage, machine, server, time)?;
             eprintln!(
-                "bench: round {}: {:6}: {:.0}/s, {:.1} µs CPU, {:.0} % of its core, others {:.0} %, alone {:.0} µs, stream event {:.1} µs CPU",
+                "bench: round {}: {:6}: {:.0}/s, {:.1} µs CPU, {:.0} % of its core, others {:.0} %, alone {:.0} µs, {:.0} \
+                 stream events/s, {:.1} µs CPU each",
                 round + 1,
                 server.name,
                 turn.requests_per_second,
@@ -82,6 +85,7 @@ pub(super) fn run(stage: &Stage, machine: &Machine, rounds: u64, time: Duration)
                 turn.core_used,
                 turn.core_others,
                 turn.p50_alone_us,
+                turn.events_per_second,
                 turn.stream_cpu_us
             );
             turns.turns.push(turn);
@@ -106,12 +110,12 @@ fn turn(stage: &Stage, machine: &Machine, server: &Server, time: Duration) -> Re
 
     let repeat = time.as_secs().max(1);
     let before = cpu()?;
-    let (events, gap_p99_us) = load::streams(cores, server.listen, CONNECTIONS, repeat)?;
+    let came = load::streams(cores, server.listen, CONNECTIONS, repeat)?;
     pause(SETTLE);
     let stream_cpu = cpu()? - before;
     let expected = (CONNECTIONS * EVENTS) as f64 * repeat as f64;
-    if events != expected {
-        bail!("{}: {events} events came instead of {expected}", server.name);
+    if came.events != expected {
+        bail!("{}: {} events came instead of {expected}", server.name, came.events);
     }
     // The upstream runs on the other cores.
     let own_core = if server.name == "direct" { 0.0 } else { cpu_loaded };
@@ -123,8 +127,9 @@ fn turn(stage: &Stage, machine: &Machine, server: &Server, time: Duration) -> Re
         core_used: cpu_loaded / under_load.seconds * 100.0,
         core_others: ((core_loaded - own_core) / under_load.seconds * 100.0).max(0.0),
         p50_alone_us: alone.p50_us,
-        stream_cpu_us: stream_cpu * 1e6 / events,
-        gap_p99_us,
+        events_per_second: came.events / came.seconds,
+        stream_cpu_us: stream_cpu * 1e6 / came.events,
+        gap_p99_us: came.gap_p99_us,
     })
 }
 

@@ -3,22 +3,22 @@
 //! with `pass` of the same shape.
 
 use std::fmt::Write as _;
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::machine::{self, Machine};
-use super::report::{between, spread};
+use super::report::{insert, spread};
 use super::rounds::{CONNECTIONS, SETTLE, Spread};
 use super::servers::{Server, certificate, pinned_to, policy_text};
-use super::{Folder, RELEASE, build, load, program};
-use crate::shell::{pause, root, run_quietly};
+use super::{Folder, RELEASE, build, load, program, write_json};
+use crate::shell::{pause, run_quietly};
 
 /// Connections that only wait.
 const IDLE: usize = 10_000;
@@ -38,6 +38,9 @@ pub(crate) struct ShapesArgs {
     /// Rounds: every level is measured once in each
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=50))]
     rounds: u64,
+    /// Writes all that was measured under load to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// Measures the release builds that are there
     #[arg(long)]
     no_build: bool,
@@ -111,17 +114,21 @@ pub(super) fn run(args: &ShapesArgs) -> Result<()> {
         LEVELS.map(|level| format!(" `{level}` | CPU | of `pass` |")).concat(),
         "---:|".repeat(3 * LEVELS.len()),
     );
+    let mut figures = Vec::new();
     for shape in Shape::ALL {
         let turns = measure(shape, &machine, args)?;
         row(shape, &turns, &mut text);
+        figures.push(json(shape, &turns));
     }
     text.push('\n');
     text.push_str(&memory(&machine)?);
     println!("{text}");
+    write_json(
+        args.json.as_deref(),
+        || json!({"machine": machine.line(), "seconds": args.seconds, "connections": CONNECTIONS, "shapes": figures}),
+    )?;
     if !args.no_write {
-        let path = root().join("docs/PERFORMANCE.md");
-        let document = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        fs::write(&path, between(&document, "shapes", &text)?).with_context(|| path.display().to_string())?;
+        insert(&[("shapes", &text)])?;
     }
     Ok(())
 }
@@ -136,6 +143,16 @@ fn row(shape: Shape, turns: &[Vec<Turn>], text: &mut String) {
         let _ = write!(text, " {per_second:.0} | {cpu:.1} | {} |", spread(ratio, 2));
     }
     text.push('\n');
+}
+
+fn json(shape: Shape, turns: &[Vec<Turn>]) -> Value {
+    let levels = LEVELS.iter().zip(turns).map(|(level, own)| {
+        let rounds = own
+            .iter()
+            .map(|turn| json!({"requests_per_second": turn.per_second, "cpu_us_per_request": turn.cpu_us}));
+        json!({"level": level, "rounds": rounds.collect::<Vec<_>>()})
+    });
+    json!({"shape": shape.title(), "levels": levels.collect::<Vec<_>>()})
 }
 
 /// What stands on the stage while something is measured.

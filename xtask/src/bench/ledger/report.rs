@@ -1,15 +1,11 @@
 //! What the ledger's run measured, as Markdown between the markers of docs/PERFORMANCE.md and as JSON.
 
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
 
-use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::Figures;
 use crate::bench::machine::Machine;
-use crate::bench::report::between;
 
 /// All of a run.
 pub(super) struct Report {
@@ -126,12 +122,6 @@ impl Report {
             row(what, of(figures, "memory_most_mib"), "MiB", Aim::AtMost(200.0));
         }
         rows
-    }
-
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
-        let document = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        fs::write(path, between(&document, "ledger", &self.table())?)
-            .with_context(|| path.display().to_string())
     }
 
     pub(super) fn json(&self) -> Value {

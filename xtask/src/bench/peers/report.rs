@@ -2,17 +2,17 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
 use super::super::machine::Machine;
-use super::super::report::{between, spread, title};
+use super::super::report::{insert, spread, title};
 use super::super::rounds::{CONNECTIONS, Spread};
 use super::chart;
 use super::configs::Peer;
 use super::rounds::{Measured, Turn};
+use crate::shell::root;
 
 /// All of a run.
 pub(super) struct Report {
@@ -76,10 +76,8 @@ impl Report {
     }
 
     /// Table and chart into the documents.
-    pub(super) fn write(&self, docs: &Path) -> Result<()> {
-        let path = docs.join("PERFORMANCE.md");
-        let document = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        fs::write(&path, between(&document, "peers", &self.table())?)?;
+    pub(super) fn write(&self) -> Result<()> {
+        insert(&[("peers", &self.table())])?;
         let bars: Vec<chart::Bar> = self
             .sorted()
             .into_iter()
@@ -90,8 +88,9 @@ impl Report {
                 own: ["pass", "commit", "sign"].contains(&measured.name),
             })
             .collect();
-        fs::write(docs.join("peers.svg"), chart::svg("requests a second on one core", &bars))?;
-        Ok(())
+        let chart = root().join("docs/peers.svg");
+        fs::write(&chart, chart::svg("requests a second on one core", &bars))
+            .with_context(|| chart.display().to_string())
     }
 
     pub(super) fn json(&self) -> serde_json::Value {
