@@ -4,6 +4,8 @@
 //! the upstream have the others. Contenders take turns within each round, so that whatever else happens on the machine
 //! meets all of them; what counts is the ratio to the plain proxy.
 
+mod aim;
+mod cores;
 mod http;
 mod instructions;
 mod ledger;
@@ -73,6 +75,8 @@ enum Other {
     Tee(tee::TeeArgs),
     /// Measures other traffic: large bodies, many idle connections, HTTP/2, TLS, a thousand streams
     Shapes(shapes::ShapesArgs),
+    /// Measures what a second core brings, or, on a machine with two, what would keep it from bringing as much again
+    Cores(cores::CoresArgs),
     /// Measures what proofs cost, and what a rule that asks for them adds to an answer
     Proofs(proofs::ProofsArgs),
     /// Counts instructions a request (valgrind) and fails where they have grown since they were last written down
@@ -88,6 +92,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         Some(Other::Peers(peers)) => return peers::run(peers),
         Some(Other::Tee(tee)) => return tee::run(tee),
         Some(Other::Shapes(shapes)) => return shapes::run(shapes),
+        Some(Other::Cores(cores)) => return cores::run(cores),
         Some(Other::Proofs(proofs)) => return proofs::run(proofs),
         Some(Other::Quick(quick)) => return instructions::run(quick),
         None if args.ledger => return ledger::bench(args),

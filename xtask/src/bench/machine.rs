@@ -126,6 +126,21 @@ pub(super) fn resident_kb(pid: u32) -> Result<u64> {
     status.lines().find_map(|line| line.strip_prefix("VmRSS:")).map(kilobytes).context("no VmRSS")
 }
 
+/// How often the threads that a process has now have given up their core to wait: for work, a lock, a disk.
+pub(super) fn waits(pid: u32) -> Result<u64> {
+    let mut waits = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // One that ended meanwhile does not count any more.
+        let Ok(status) = fs::read_to_string(thread?.path().join("status")) else { continue };
+        waits += voluntary_switches(&status).context("no voluntary_ctxt_switches")?;
+    }
+    Ok(waits)
+}
+
+fn voluntary_switches(status: &str) -> Option<u64> {
+    status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?.trim().parse().ok()
+}
+
 /// Seconds that a core has spent on anything but idling.
 pub(super) fn core_busy_seconds(core: usize) -> Result<f64> {
     let stat = fs::read_to_string("/proc/stat")?;
@@ -155,7 +170,7 @@ fn busy_now(cores: &[usize]) -> Result<f64> {
 }
 
 /// The cores among `others` that do not share a physical core with `core`; all of them where fewer than two do not.
-fn apart_from(core: usize, others: &[usize]) -> Vec<usize> {
+pub(super) fn apart_from(core: usize, others: &[usize]) -> Vec<usize> {
     let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
     // A machine that does not say has none that matter here.
     let siblings = fs::read_to_string(path).ok().and_then(|list| parse_list(&list).ok()).unwrap_or_default();

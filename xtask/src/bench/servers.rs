@@ -104,25 +104,9 @@ impl Stage {
         self.servers.iter().map(|server| Ok((server.name, machine::resident_kb(server.pid())?))).collect()
     }
 
-    /// Refuses a run in which a record was lost: it would have measured something else.
+    /// Refuses a run in which a record was lost.
     pub(super) fn check_records(&self) -> Result<()> {
-        for server in &self.servers {
-            let Some(admin) = server.admin else { continue };
-            let metrics = http::get(admin, "/metrics")?.body;
-            for name in ["colophon_degraded", "colophon_ledger_lost"] {
-                let value = metric(&metrics, name).with_context(|| format!("no metric {name}"))?;
-                if value > 0.0 {
-                    bail!(
-                        "{}: {name} is {value}: records were not kept, so this measured nothing",
-                        server.name
-                    );
-                }
-            }
-            let recorded = metric(&metrics, "colophon_ledger_recorded").unwrap_or(0.0);
-            let passed = metric(&metrics, "colophon_ledger_passed").unwrap_or(0.0);
-            eprintln!("bench: {}: {recorded} exchanges recorded, {passed} passed", server.name);
-        }
-        Ok(())
+        check_records(&self.servers)
     }
 
     /// Asks everything to end, proxies first.
@@ -241,6 +225,24 @@ impl Drop for Server {
     fn drop(&mut self) {
         end(&mut self.child);
     }
+}
+
+/// Refuses a run in which one of these lost a record: it would have measured something else.
+pub(super) fn check_records(servers: &[Server]) -> Result<()> {
+    for server in servers {
+        let Some(admin) = server.admin else { continue };
+        let metrics = http::get(admin, "/metrics")?.body;
+        for name in ["colophon_degraded", "colophon_ledger_lost"] {
+            let value = metric(&metrics, name).with_context(|| format!("no metric {name}"))?;
+            if value > 0.0 {
+                bail!("{}: {name} is {value}: records were not kept, so this measured nothing", server.name);
+            }
+        }
+        let recorded = metric(&metrics, "colophon_ledger_recorded").unwrap_or(0.0);
+        let passed = metric(&metrics, "colophon_ledger_passed").unwrap_or(0.0);
+        eprintln!("bench: {}: {recorded} exchanges recorded, {passed} passed", server.name);
+    }
+    Ok(())
 }
 
 /// A program that may run on these cores only.

@@ -17,6 +17,27 @@ fn a_rise_over_three_percent_fails_and_names_the_level() {
 }
 
 #[test]
+fn a_level_that_falls_behind_the_plain_proxy_fails() {
+    let before = figures(100_000.0, 40_000.0);
+    // Plain got better by a tenth, and commit by as much, or by half of that.
+    assert!(compare(&before, &figures(90_000.0, 36_000.0)).is_ok());
+    let error = compare(&before, &figures(95_000.0, 36_000.0)).err();
+    let said = error.map(|error| error.to_string()).unwrap_or_default();
+    assert!(said.contains("commit's ratio to plain rose by 5.6 %"), "{said}");
+    assert!(!said.contains("commit rose"), "{said}");
+}
+
+#[test]
+fn figures_of_another_compiler_are_not_compared() {
+    let before = figures(100_000.0, 40_000.0);
+    let now = Figures { rustc: "1.96.0".into(), ..figures(200_000.0, 40_000.0) };
+    let error = compare(&before, &now).err();
+    let said = error.map(|error| error.to_string()).unwrap_or_default();
+    assert!(said.contains("not comparable") && said.contains("1.95.0") && said.contains("1.96.0"), "{said}");
+    assert!(!said.contains("rose"), "{said}");
+}
+
+#[test]
 fn what_cannot_be_compared_is_not_taken_for_good() {
     let whole = figures(100_000.0, 40_000.0);
     let mut part = figures(100_000.0, 40_000.0);

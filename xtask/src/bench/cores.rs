@@ -1,0 +1,221 @@
+//! `cargo xtask bench cores`: what a second core brings.
+//!
+//! A proxy has as many worker threads as cores that it may run on (tokio asks `sched_getaffinity`), so pinning it decides.
+//! With four cores it is asked directly: requests a second on one core and on two, the load on others. With fewer, two
+//! cores cannot be the proxy's alone. Then what would keep them from doing twice as much is measured: the CPU time of a
+//! request with two threads against one thread, the load beside them on the same cores. The report says which it was.
+
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use self::report::Report;
+use super::machine::{self, Machine};
+use super::report::insert;
+use super::rounds::{CONNECTIONS, SETTLE, write_request_of};
+use super::servers::{Server, check_records, pinned_to, policy_text};
+use super::{Folder, RELEASE, build, load, program, write_json};
+use crate::shell::pause;
+
+/// What is measured in each place: the yardstick, and the level that does most.
+const CONTENDERS: [&str; 2] = ["plain", "sign"];
+
+/// What tokio takes for the number of worker threads, whatever the cores.
+const THREADS: &str = "TOKIO_WORKER_THREADS";
+
+/// What can be told to the run.
+#[derive(Args)]
+pub(crate) struct CoresArgs {
+    /// Seconds of each measurement under load
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=60))]
+    seconds: u64,
+    /// Rounds: every contender is measured once in each place in each
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=50))]
+    rounds: u64,
+    /// Writes all that was measured to this file
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Measures the release builds that are there
+    #[arg(long)]
+    no_build: bool,
+    /// Measures and prints, and leaves docs/PERFORMANCE.md as it is
+    #[arg(long)]
+    no_write: bool,
+}
+
+/// Where a proxy and its load run.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    title: &'static str,
+    proxy: Vec<usize>,
+    load: Vec<usize>,
+    /// Worker threads; as many as the proxy's cores where nothing is said.
+    threads: Option<&'static str>,
+}
+
+/// Whether two cores can be the proxy's alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    /// The load had cores of its own: first place one core, second place two.
+    Measured,
+    /// The load was on the same cores: first place one core of its own, then one thread and two on shared cores.
+    Derived,
+}
+
+/// One contender in one place, in one round.
+#[derive(Clone, Copy)]
+struct Turn {
+    per_second: f64,
+    cpu_us: f64,
+    /// How often one of its threads waited, for another one or for work, a request.
+    waits: f64,
+    /// How busy the cores were that the proxy may run on, percent of them: the rest is time in which nobody had work.
+    busy: f64,
+}
+
+/// One contender in one place, in the order of the rounds.
+struct Turns {
+    name: &'static str,
+    place: usize,
+    turns: Vec<Turn>,
+}
+
+/// Measures, prints and writes the table.
+///
+/// # Errors
+/// When there are fewer than two cores, wrk cannot be had, a contender fails, or an answer was not a 200.
+pub(super) fn run(args: &CoresArgs) -> Result<()> {
+    load::ensure_wrk()?;
+    if !args.no_build {
+        build(RELEASE)?;
+    }
+    let machine = Machine::look()?;
+    let (how, places) = places(&machine)?;
+    let folder = Folder::new()?;
+    write_request_of(&folder.0, &program("fixed-upstream"))?;
+    let time = Duration::from_secs(args.seconds);
+    let mut stage = Vec::new();
+    for place in &places {
+        stage.push(set(&folder.0, stage.len(), place)?);
+    }
+    let mut all = Vec::new();
+    for (place, (_, proxies)) in stage.iter().enumerate() {
+        for proxy in proxies {
+            // Connections, caches, files: not part of any round.
+            turn(&folder.0, &places[place], proxy, Duration::from_secs(1))?;
+            all.push((Turns { name: proxy.name, place, turns: Vec::new() }, proxy));
+        }
+    }
+    for round in 0..args.rounds {
+        for position in 0..all.len() {
+            // Another one begins in each round.
+            let at = (position + round as usize) % all.len();
+            let (turns, proxy) = &mut all[at];
+            let turn = turn(&folder.0, &places[turns.place], proxy, time)?;
+            eprintln!(
+                "bench: round {}: {:5}, {}: {:.0}/s, {:.1} µs CPU, {:.2} waits, its cores {:.0} % busy",
+                round + 1,
+                turns.name,
+                places[turns.place].title,
+                turn.per_second,
+                turn.cpu_us,
+                turn.waits,
+                turn.busy
+            );
+            turns.turns.push(turn);
+        }
+    }
+    let measured = all.into_iter().map(|(turns, _)| turns).collect();
+    for (_, proxies) in &stage {
+        check_records(proxies)?;
+    }
+    let report = Report { machine: machine.line(), seconds: args.seconds, how, places, measured };
+    println!("{}", report.table());
+    write_json(args.json.as_deref(), || report.json())?;
+    if !args.no_write {
+        insert(&[("cores", &report.table())])?;
+    }
+    Ok(())
+}
+
+/// Two cores for the proxy and two for the load where there are as many that share nothing; else the first two cores.
+fn places(machine: &Machine) -> Result<(How, Vec<Place>)> {
+    let [second, rest @ ..] = machine.load_cores.as_slice() else { bail!("two cores are needed") };
+    Ok(arranged(machine.proxy_core, *second, &machine::apart_from(*second, rest)))
+}
+
+fn arranged(first: usize, second: usize, rest: &[usize]) -> (How, Vec<Place>) {
+    let both = vec![first, second];
+    let place = |title, proxy: &[usize], load: &[usize]| Place {
+        title,
+        proxy: proxy.into(),
+        load: load.into(),
+        threads: None,
+    };
+    if rest.len() >= 2 {
+        let places = vec![place("one core", &[first], rest), place("two cores", &both, rest)];
+        return (How::Measured, places);
+    }
+    let one =
+        Place { threads: Some("1"), ..place("one thread, two cores shared with the load", &both, &both) };
+    let two =
+        Place { threads: Some("2"), ..place("two threads, two cores shared with the load", &both, &both) };
+    (How::Derived, vec![place("one core of its own", &[first], &[second]), one, two])
+}
+
+/// An upstream on the load's cores, and the proxies before it.
+fn set(folder: &Path, number: usize, place: &Place) -> Result<(Server, Vec<Server>)> {
+    let upstream = Server::announced("direct", pinned_to(&place.load, &program("fixed-upstream")))?;
+    let pinned = |name: &str| {
+        let mut command = pinned_to(&place.proxy, &program(name));
+        // What the caller's shell says of it is not this place's.
+        command.env_remove(THREADS).envs(place.threads.map(|threads| (THREADS, threads)));
+        command
+    };
+    let mut proxies = Vec::new();
+    for name in CONTENDERS {
+        proxies.push(match name {
+            "plain" => {
+                let mut command = pinned("plain-proxy");
+                command.args(["--upstream", &upstream.listen.to_string()]);
+                Server::announced(name, command)?
+            }
+            level => {
+                let mut command = pinned("colophon");
+                command.args(["serve", "--upstream", &format!("http://{}", upstream.listen)]);
+                Server::serving(
+                    command,
+                    level,
+                    &folder.join(format!("{level}-{number}")),
+                    &policy_text(level),
+                )?
+            }
+        });
+    }
+    Ok((upstream, proxies))
+}
+
+fn turn(folder: &Path, place: &Place, proxy: &Server, time: Duration) -> Result<Turn> {
+    let busy = || -> Result<f64> { place.proxy.iter().map(|core| machine::core_busy_seconds(*core)).sum() };
+    let (cpu_before, waits_before) = (machine::cpu_seconds(proxy.pid())?, machine::waits(proxy.pid())?);
+    let busy_before = busy()?;
+    let loaded = load::wrk(folder, &place.load, proxy.listen, CONNECTIONS, time)?;
+    let busy = (busy()? - busy_before) / (place.proxy.len() as f64 * loaded.seconds) * 100.0;
+    let waits = machine::waits(proxy.pid())?.saturating_sub(waits_before);
+    // What follows the answers, a batch's closing say, is paid for by them.
+    pause(SETTLE);
+    let cpu = machine::cpu_seconds(proxy.pid())? - cpu_before;
+    Ok(Turn {
+        per_second: loaded.requests / loaded.seconds,
+        cpu_us: cpu * 1e6 / loaded.requests,
+        waits: waits as f64 / loaded.requests,
+        busy,
+    })
+}
+
+#[cfg(test)]
+mod tests;
