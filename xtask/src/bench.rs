@@ -6,6 +6,7 @@
 
 mod aim;
 mod cores;
+mod flames;
 mod http;
 mod instructions;
 mod ledger;
@@ -19,6 +20,7 @@ mod report;
 mod rounds;
 mod servers;
 mod shapes;
+mod svg;
 mod tee;
 
 use std::fs;
@@ -79,6 +81,8 @@ enum Other {
     Cores(cores::CoresArgs),
     /// Measures what proofs cost, and what a rule that asks for them adds to an answer
     Proofs(proofs::ProofsArgs),
+    /// Samples where the time goes (perf) and draws flame graphs into docs/
+    Flames(flames::FlamesArgs),
     /// Counts instructions a request (valgrind) and fails where they have grown since they were last written down
     Quick(instructions::QuickArgs),
 }
@@ -94,6 +98,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         Some(Other::Shapes(shapes)) => return shapes::run(shapes),
         Some(Other::Cores(cores)) => return cores::run(cores),
         Some(Other::Proofs(proofs)) => return proofs::run(proofs),
+        Some(Other::Flames(flames)) => return flames::run(flames),
         Some(Other::Quick(quick)) => return instructions::run(quick),
         None if args.ledger => return ledger::bench(args),
         None => {}

@@ -34,6 +34,8 @@ pub(super) const COUNTED: &str = "counted";
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Under {
     Nothing,
+    /// Nothing, but the build that kept its names: perf attaches itself later.
+    Perf,
     /// Valgrind's counter of instructions, off until it is told to count; dumps go to `callgrind.NAME` in the folder.
     Callgrind,
 }
@@ -57,14 +59,14 @@ impl Stage {
     pub(super) fn set_under(folder: &Path, machine: &Machine, under: Under) -> Result<Stage> {
         let profile = match under {
             Under::Nothing => RELEASE,
-            Under::Callgrind => COUNTED,
+            Under::Perf | Under::Callgrind => COUNTED,
         };
         let upstream = pinned_to(&machine.load_cores, &program_of(profile, "fixed-upstream"));
         let upstream = Server::announced("direct", upstream)?;
         let target = upstream.listen;
         let mut servers = vec![upstream];
         let proxy = |name: &str, level: &str| match under {
-            Under::Nothing => pinned_to(&[machine.proxy_core], &program_of(profile, name)),
+            Under::Nothing | Under::Perf => pinned_to(&[machine.proxy_core], &program_of(profile, name)),
             Under::Callgrind => {
                 let mut command = pinned_to(&[machine.proxy_core], Path::new("valgrind"));
                 command.args(["--quiet", "--tool=callgrind", "--instr-atstart=no"]);
@@ -76,7 +78,7 @@ impl Stage {
         let mut plain = proxy("plain-proxy", "plain");
         plain.args(["--upstream", &target.to_string()]);
         servers.push(Server::announced("plain", plain)?);
-        // Instructions are counted without SHA-256 and signatures, of which a floor mostly consists.
+        // Where counts and samples go is asked of Colophon; instructions are counted without most of what a floor does.
         let floors = [("floor", &[][..]), ("floor sign", &["--sign"])];
         for (name, flags) in floors.into_iter().filter(|_| under == Under::Nothing) {
             let mut floor = proxy("plain-proxy", name);

@@ -1,6 +1,8 @@
-//! A bar chart as SVG: readable on a light and on a dark page, without a script or a font of its own.
+//! A bar chart as SVG.
 
 use std::fmt::Write as _;
+
+use crate::bench::svg::{escaped, opened};
 
 /// One line of the chart.
 pub(super) struct Bar {
@@ -18,12 +20,7 @@ const WIDTH: usize = 760;
 pub(super) fn svg(title: &str, bars: &[Bar]) -> String {
     let most = bars.iter().map(|bar| bar.value).fold(1.0, f64::max);
     let height = 40 + bars.len() * ROW;
-    let mut text = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" font-family=\"sans-serif\" \
-         font-size=\"13\">\n<style>text{{fill:#333}}@media(prefers-color-scheme:dark){{text{{fill:#ddd}}}}</style>\n\
-         <text x=\"{LEFT}\" y=\"20\" font-weight=\"bold\">{}</text>\n",
-        escaped(title)
-    );
+    let mut text = opened(title, (WIDTH, height), LEFT, "");
     for (row, bar) in bars.iter().enumerate() {
         let y = 34 + row * ROW;
         // Room for the figure behind the bar.
@@ -44,8 +41,4 @@ pub(super) fn svg(title: &str, bars: &[Bar]) -> String {
     }
     text.push_str("</svg>\n");
     text
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;")
 }
