@@ -58,15 +58,17 @@ impl Report {
         );
         text.push_str(
             "| | requests/s | of plain | CPU µs/request | of plain | added p50, one connection | p99 under load | \
-             stream events/s | of plain | CPU µs/stream event | of plain | between events, p99 | of plain | memory at rest | \
+             stream events/s | of plain | CPU µs/stream event | more than plain | between events, p99 | of plain | memory at rest | \
              after |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         );
         for turns in &self.rounds {
             self.row(turns, &mut text);
         }
-        let noise =
-            Spread::of(self.proxies().flat_map(|turns| turns.turns.iter().map(|turn| turn.core_others)));
-        let used = Spread::of(self.proxies().flat_map(|turns| turns.turns.iter().map(|turn| turn.core_used)));
+        let noise = Spread::of(
+            self.proxies().flat_map(|turns| turns.turns.iter().map(|turn| turn.loaded.core_others)),
+        );
+        let used =
+            Spread::of(self.proxies().flat_map(|turns| turns.turns.iter().map(|turn| turn.loaded.core_used)));
         let verdict = if noise.median > NOISE { "**noisy: do not rely on these figures**" } else { "quiet" };
         let _ = write!(
             text,
@@ -101,28 +103,37 @@ impl Report {
             false => spread(self.ratio(turns, "plain", |own, plain| value(own) / value(plain)), 2),
         };
         let added = match direct {
-            true => format!("({:.0} µs in all)", of(|turn| turn.p50_alone_us).median),
+            true => format!("({:.0} µs in all)", of(|turn| turn.loaded.p50_alone_us).median),
             false => {
-                let added = self.ratio(turns, "direct", |own, direct| own.p50_alone_us - direct.p50_alone_us);
+                let added = self.ratio(turns, "direct", |own, direct| {
+                    own.loaded.p50_alone_us - direct.loaded.p50_alone_us
+                });
                 format!("{} µs", spread(added, 0))
             }
+        };
+        let more_cpu = match direct {
+            true => "–".to_owned(),
+            false => spread(
+                self.ratio(turns, "plain", |own, plain| own.streamed.cpu_us - plain.streamed.cpu_us),
+                1,
+            ),
         };
         let _ = writeln!(
             text,
             "| {} | {} | {} | {} | {} | {} | {:.1} ms | {} | {} | {} | {} | {:.2} ms | {} | {:.0} MB | {:.0} MB |",
             title(turns.name),
-            spread(of(|turn| turn.requests_per_second), 0),
-            ratio(|turn| turn.requests_per_second),
-            spread(of(|turn| turn.cpu_us), 1),
-            ratio(|turn| turn.cpu_us),
+            spread(of(|turn| turn.loaded.requests_per_second), 0),
+            ratio(|turn| turn.loaded.requests_per_second),
+            spread(of(|turn| turn.loaded.cpu_us), 1),
+            ratio(|turn| turn.loaded.cpu_us),
             added,
-            of(|turn| turn.p99_us).median / 1000.0,
-            spread(of(|turn| turn.events_per_second), 0),
-            ratio(|turn| turn.events_per_second),
-            spread(of(|turn| turn.stream_cpu_us), 1),
-            ratio(|turn| turn.stream_cpu_us),
-            of(|turn| turn.gap_p99_us).median / 1000.0,
-            ratio(|turn| turn.gap_p99_us),
+            of(|turn| turn.loaded.p99_us).median / 1000.0,
+            spread(of(|turn| turn.streamed.per_second), 0),
+            ratio(|turn| turn.streamed.per_second),
+            spread(of(|turn| turn.streamed.cpu_us), 1),
+            more_cpu,
+            of(|turn| turn.streamed.gap_p99_us).median / 1000.0,
+            ratio(|turn| turn.streamed.gap_p99_us),
             memory(&self.at_rest),
             memory(&self.after),
         );
@@ -143,16 +154,16 @@ impl Report {
                 .iter()
                 .map(|turn| {
                     json!({
-                        "requests_per_second": turn.requests_per_second,
-                        "p50_us": turn.p50_us,
-                        "p99_us": turn.p99_us,
-                        "cpu_us_per_request": turn.cpu_us,
-                        "core_used_percent": turn.core_used,
-                        "core_others_percent": turn.core_others,
-                        "p50_one_connection_us": turn.p50_alone_us,
-                        "stream_events_per_second": turn.events_per_second,
-                        "cpu_us_per_stream_event": turn.stream_cpu_us,
-                        "stream_gap_p99_us": turn.gap_p99_us,
+                        "requests_per_second": turn.loaded.requests_per_second,
+                        "p50_us": turn.loaded.p50_us,
+                        "p99_us": turn.loaded.p99_us,
+                        "cpu_us_per_request": turn.loaded.cpu_us,
+                        "core_used_percent": turn.loaded.core_used,
+                        "core_others_percent": turn.loaded.core_others,
+                        "p50_one_connection_us": turn.loaded.p50_alone_us,
+                        "stream_events_per_second": turn.streamed.per_second,
+                        "cpu_us_per_stream_event": turn.streamed.cpu_us,
+                        "stream_gap_p99_us": turn.streamed.gap_p99_us,
                     })
                 })
                 .collect();

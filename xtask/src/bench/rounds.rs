@@ -22,6 +22,13 @@ pub(super) const SETTLE: Duration = Duration::from_millis(1500);
 /// What one contender did in one round.
 #[derive(Clone, Copy)]
 pub(super) struct Turn {
+    pub(super) loaded: Loaded,
+    pub(super) streamed: Streamed,
+}
+
+/// Under load, and with one connection.
+#[derive(Clone, Copy)]
+pub(super) struct Loaded {
     pub(super) requests_per_second: f64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
@@ -33,10 +40,15 @@ pub(super) struct Turn {
     pub(super) core_others: f64,
     /// Median latency with a single connection.
     pub(super) p50_alone_us: f64,
-    /// Events of all streams together, from the first request to the last event.
-    pub(super) events_per_second: f64,
-    /// CPU of the contender for one event of a stream, all of a stream's work spread over its events.
-    pub(super) stream_cpu_us: f64,
+}
+
+/// With many streams at once.
+#[derive(Clone, Copy)]
+pub(super) struct Streamed {
+    /// Events.
+    pub(super) per_second: f64,
+    /// CPU of the contender for one event, all of a stream's work spread over its events.
+    pub(super) cpu_us: f64,
     /// From one event of a stream to the next, 99th percentile.
     pub(super) gap_p99_us: f64,
 }
@@ -59,42 +71,76 @@ pub(super) fn write_request_of(folder: &Path, upstream: &Path) -> Result<String>
     Ok(request.trim().to_owned())
 }
 
-/// Runs all rounds.
+/// Runs all rounds: those of streams before any load, whose memory is given back to the system for seconds after it.
 pub(super) fn run(stage: &Stage, machine: &Machine, rounds: u64, time: Duration) -> Result<Vec<Turns>> {
     write_request(stage)?;
-    let mut all: Vec<Turns> =
-        stage.servers.iter().map(|server| Turns { name: server.name, turns: Vec::new() }).collect();
-    for server in &stage.servers {
-        // Connections, caches, files: not part of any round.
-        load::wrk(&stage.folder, &machine.load_cores, server.listen, CONNECTIONS, Duration::from_secs(1))?;
-    }
+    // Connections, caches, files: not part of any round.
+    in_turns(stage, 1, |server| streams(machine, server, 1))?;
+    let streamed = in_turns(stage, rounds, |server| {
+        let streamed = streams(machine, server, time.as_secs().max(1))?;
+        eprintln!("bench: {:10}: stream event {:.1} µs CPU", server.name, streamed.cpu_us);
+        Ok(streamed)
+    })?;
+    in_turns(stage, 1, |server| {
+        load::wrk(&stage.folder, &machine.load_cores, server.listen, CONNECTIONS, Duration::from_secs(1))
+    })?;
     pause(SETTLE);
+    let loaded = in_turns(stage, rounds, |server| {
+        let loaded = loaded(stage, machine, server, time)?;
+        eprintln!(
+            "bench: {:10}: {:.0}/s, {:.1} µs CPU, {:.0} % of its core, others {:.0} %, alone {:.0} µs",
+            server.name,
+            loaded.requests_per_second,
+            loaded.cpu_us,
+            loaded.core_used,
+            loaded.core_others,
+            loaded.p50_alone_us
+        );
+        Ok(loaded)
+    })?;
+    let turns = stage.servers.iter().zip(loaded).zip(streamed);
+    Ok(turns
+        .map(|((server, loaded), streamed)| Turns {
+            name: server.name,
+            turns: loaded
+                .into_iter()
+                .zip(streamed)
+                .map(|(loaded, streamed)| Turn { loaded, streamed })
+                .collect(),
+        })
+        .collect())
+}
+
+/// Measures every contender once in each round, another one first in each; what came of it by contender.
+fn in_turns<T>(stage: &Stage, rounds: u64, measure: impl Fn(&Server) -> Result<T>) -> Result<Vec<Vec<T>>> {
+    let mut all: Vec<Vec<T>> = stage.servers.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
         for place in 0..all.len() {
-            // Another one begins in each round.
             let at = (place + round as usize) % all.len();
-            let (Some(turns), Some(server)) = (all.get_mut(at), stage.servers.get(at)) else { continue };
-            let turn = turn(stage, machine, server, time)?;
-            eprintln!(
-                "bench: round {}: {:6}: {:.0}/s, {:.1} µs CPU, {:.0} % of its core, others {:.0} %, alone {:.0} µs, {:.0} \
-                 stream events/s, {:.1} µs CPU each",
-                round + 1,
-                server.name,
-                turn.requests_per_second,
-                turn.cpu_us,
-                turn.core_used,
-                turn.core_others,
-                turn.p50_alone_us,
-                turn.events_per_second,
-                turn.stream_cpu_us
-            );
-            turns.turns.push(turn);
+            let (Some(own), Some(server)) = (all.get_mut(at), stage.servers.get(at)) else { continue };
+            own.push(measure(server)?);
         }
     }
     Ok(all)
 }
 
-fn turn(stage: &Stage, machine: &Machine, server: &Server, time: Duration) -> Result<Turn> {
+fn streams(machine: &Machine, server: &Server, repeat: u64) -> Result<Streamed> {
+    let before = machine::cpu_seconds(server.pid())?;
+    let came = load::streams(&machine.load_cores, server.listen, CONNECTIONS, repeat)?;
+    pause(SETTLE);
+    let cpu = machine::cpu_seconds(server.pid())? - before;
+    let expected = (CONNECTIONS * EVENTS) as f64 * repeat as f64;
+    if came.events != expected {
+        bail!("{}: {} events came instead of {expected}", server.name, came.events);
+    }
+    Ok(Streamed {
+        per_second: came.events / came.seconds,
+        cpu_us: cpu * 1e6 / came.events,
+        gap_p99_us: came.gap_p99_us,
+    })
+}
+
+fn loaded(stage: &Stage, machine: &Machine, server: &Server, time: Duration) -> Result<Loaded> {
     let cores = &machine.load_cores;
     let cpu = || machine::cpu_seconds(server.pid());
     let core = || machine::core_busy_seconds(machine.proxy_core);
@@ -108,18 +154,9 @@ fn turn(stage: &Stage, machine: &Machine, server: &Server, time: Duration) -> Re
     let alone = load::wrk(&stage.folder, cores, server.listen, 1, Duration::from_secs(1))?;
     pause(SETTLE);
 
-    let repeat = time.as_secs().max(1);
-    let before = cpu()?;
-    let came = load::streams(cores, server.listen, CONNECTIONS, repeat)?;
-    pause(SETTLE);
-    let stream_cpu = cpu()? - before;
-    let expected = (CONNECTIONS * EVENTS) as f64 * repeat as f64;
-    if came.events != expected {
-        bail!("{}: {} events came instead of {expected}", server.name, came.events);
-    }
     // The upstream runs on the other cores.
     let own_core = if server.name == "direct" { 0.0 } else { cpu_loaded };
-    Ok(Turn {
+    Ok(Loaded {
         requests_per_second: under_load.requests / under_load.seconds,
         p50_us: under_load.p50_us,
         p99_us: under_load.p99_us,
@@ -127,9 +164,6 @@ fn turn(stage: &Stage, machine: &Machine, server: &Server, time: Duration) -> Re
         core_used: cpu_loaded / under_load.seconds * 100.0,
         core_others: ((core_loaded - own_core) / under_load.seconds * 100.0).max(0.0),
         p50_alone_us: alone.p50_us,
-        events_per_second: came.events / came.seconds,
-        stream_cpu_us: stream_cpu * 1e6 / came.events,
-        gap_p99_us: came.gap_p99_us,
     })
 }
 
