@@ -212,7 +212,7 @@ impl Stamp<'_> {
         }
         let write = || {
             let mut base = Writer::default();
-            base.text(Line::Status, &self.status.to_string())?;
+            base.text(Line::Status, itoa::Buffer::new().format(self.status))?;
             let heads =
                 [(Line::ContentType, self.content_type), (Line::ContentEncoding, self.content_encoding)];
             for (line, value) in heads {
@@ -279,9 +279,15 @@ impl Timing {
             if time.is_zero() && !value.is_empty() {
                 continue;
             }
-            let (micros, comma) = (time.as_micros(), if value.is_empty() { "" } else { ", " });
-            // Writing to a string does not fail.
-            let _ = write!(value, "{comma}{name};dur={}.{:03}", micros / 1000, micros % 1000);
+            let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            let comma = if value.is_empty() { "" } else { ", " };
+            // The formatting machinery took as long as all other header lines together.
+            let (mut whole, mut thousandths) = (itoa::Buffer::new(), itoa::Buffer::new());
+            // With a one before them, which is left out, there are always three digits.
+            let thousandths = thousandths.format(1000 + micros % 1000).get(1..).unwrap_or_default();
+            for part in [comma, name, ";dur=", whole.format(micros / 1000), ".", thousandths] {
+                value.push_str(part);
+            }
         }
         append(headers, SERVER_TIMING, value);
     }
@@ -307,3 +313,6 @@ fn append(headers: &mut HeaderMap, name: HeaderName, value: String) {
         headers.append(name, value);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,8 @@ pub fn sha256(bytes: &[u8]) -> Hash {
 ///
 /// What fits in two blocks is padded here and goes straight to the compression function: most of what is hashed for a
 /// record is as short as that, and the buffer of a running hash would cost half as much again as the hash.
-#[inline]
+// Always inlined: nearly all parts have a length that the caller knows, so copying one is a move or two, and no call.
+#[inline(always)]
 pub fn sha256_of<const N: usize>(parts: [&[u8]; N]) -> Hash {
     let len = parts.iter().map(|part| part.len()).sum::<usize>();
     if len > SHORT {
