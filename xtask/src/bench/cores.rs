@@ -133,7 +133,14 @@ pub(super) fn run(args: &CoresArgs) -> Result<()> {
     for (_, proxies) in &stage {
         check_records(proxies)?;
     }
-    let report = Report { machine: machine.line(), seconds: args.seconds, how, places, measured };
+    let report = Report {
+        machine: machine.line(),
+        noisy: machine.is_busy(),
+        seconds: args.seconds,
+        how,
+        places,
+        measured,
+    };
     println!("{}", report.table());
     write_json(args.json.as_deref(), || report.json())?;
     if !args.no_write {

@@ -8,6 +8,9 @@ use anyhow::{Context as _, Result, bail};
 /// /proc counts a core's time in hundredths of a second, on every Linux.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// Above this, in percent of one core, others were busy before the run.
+const BUSY: f64 = 10.0;
+
 const PAGE_KB: u64 = 1024;
 
 /// Where the run takes place.
@@ -81,6 +84,11 @@ impl Machine {
             self.cores * 100,
             if self.awake.is_some() { "were kept awake" } else { "slept" }
         )
+    }
+
+    /// Whether others kept it so busy that times are upper bounds at best.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy_before > BUSY
     }
 
     /// Seconds that all cores together have spent on anything but idling.

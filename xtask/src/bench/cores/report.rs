@@ -16,6 +16,8 @@ const AIM: Aim = Aim::AtLeast(1.8);
 pub(super) struct Report {
     /// In one line.
     pub(super) machine: String,
+    /// Others kept the machine busy before the run.
+    pub(super) noisy: bool,
     pub(super) seconds: u64,
     pub(super) how: How,
     pub(super) places: Vec<Place>,
@@ -72,6 +74,10 @@ impl Report {
             let at_most = if self.how == How::Derived { "at most " } else { "" };
             let _ = write!(text, "\n{}: {at_most}{} × one core{aim}.", title(name), spread(gain, 2));
         }
+        if self.noisy {
+            // Whoever is interrupted with a lock in hand makes the other thread wait, and caches are others'.
+            text.push_str("\nOthers kept the machine busy: **noisy: do not rely on these figures**.");
+        }
         text.push('\n');
         text
     }
@@ -117,6 +123,7 @@ impl Report {
             "machine": self.machine,
             "seconds": self.seconds,
             "connections": CONNECTIONS,
+            "noisy": self.noisy,
             "measured_as_throughput": self.how == How::Measured,
             "two_cores_times_one": gains.into_iter().collect::<serde_json::Map<_, _>>(),
             "contenders": measured.collect::<Vec<_>>(),

@@ -36,7 +36,7 @@ fn what_is_derived_is_called_so_and_comes_from_cpu_time_alone() {
         turns("sign", 1, &[(15_000.0, 40.0)]),
         turns("sign", 2, &[(14_000.0, 50.0)]),
     ];
-    let report = Report { machine: "two cores".into(), seconds: 1, how, places, measured };
+    let report = Report { machine: "two cores".into(), noisy: false, seconds: 1, how, places, measured };
     let text = report.table();
     assert!(text.contains("**Derived, not measured as throughput:**"), "{text}");
     assert!(text.contains("plain hyper proxy: at most 2.00 (2.00–2.00) × one core."), "{text}");
@@ -53,8 +53,11 @@ fn throughput_is_compared_within_a_round() {
         turns("sign", 0, &[(20_000.0, 40.0), (10_000.0, 40.0)]),
         turns("sign", 1, &[(38_000.0, 42.0), (19_000.0, 42.0)]),
     ];
-    let report = Report { machine: "two cores".into(), seconds: 1, how, places, measured };
+    let mut report = Report { machine: "two cores".into(), noisy: false, seconds: 1, how, places, measured };
     let text = report.table();
+    assert!(!text.contains("noisy"), "{text}");
+    report.noisy = true;
+    assert!(report.table().contains("do not rely on these figures"));
     assert!(text.contains("`sign`: 1.90 (1.90–1.90) × one core; aim ≥ 1.80 ✓."), "{text}");
     assert!(text.contains("Measured as throughput"), "{text}");
 }

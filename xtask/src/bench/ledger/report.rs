@@ -30,7 +30,7 @@ impl Report {
              {} million records of a usual chat (12 fields), 256 exchanges at once, one batch a second or 16,384 records.\n\n\
              | | measured | aim |\n|---|---:|---|\n",
             machine.line(),
-            if machine.busy_before > NOISY { ": **noisy, take times as upper bounds**" } else { "" },
+            if machine.is_busy() { ": **noisy, take times as upper bounds**" } else { "" },
             self.records as f64 / 1e6,
         );
         for (what, value, unit, aim) in self.rows() {
@@ -121,6 +121,3 @@ impl Report {
         })
     }
 }
-
-/// Above this, in percent of one core, others were busy before the run.
-const NOISY: f64 = 10.0;
