@@ -16,7 +16,7 @@ use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,13 +52,15 @@ pub async fn accept(app: Arc<App>, listener: TcpListener, tls: Option<TlsAccepto
         // Counted before the task begins: a drain must not overlook it.
         let place = Arc::new(Place::new(&app, place));
         app.clone().tasks.spawn(async move {
+            let connection = pin!(connection(&app, stream, tls, stop, place));
             // Dropping the connection ends its exchanges, each with a record.
-            let _ = unless(&app.kill, connection(&app, stream, tls, stop, place)).await;
+            let _ = unless(&app.kill, connection).await;
         });
     }
 }
 
-/// Each way on is in a box: the task of a connection has room for the largest of them otherwise, as long as it lives.
+/// Each way on is in a box, and so is what comes before it: the task of a connection has room for the largest of them
+/// otherwise, as long as it lives.
 async fn connection(
     app: &Arc<App>,
     stream: TcpStream,
@@ -67,11 +70,10 @@ async fn connection(
 ) {
     // Small frames of a stream must not wait for an acknowledgement.
     let _ = stream.set_nodelay(true);
-    let patience = app.limits.header_timeout;
     match tls {
         None => {
             let h2 = tokio::select! {
-                h2 = within(patience, speaks_h2(&stream)) => h2,
+                h2 = Box::pin(within(app.limits.header_timeout, speaks_h2(&stream))) => h2,
                 () = stop.cancelled() => return,
             };
             match h2 {
@@ -81,27 +83,45 @@ async fn connection(
                 Some(Err(_)) | None => {}
             }
         }
-        Some(acceptor) => match tokio::select! {
-            shaken = Box::pin(within(patience, acceptor.accept(stream))) => shaken,
-            // Nothing was asked yet.
-            () = stop.cancelled() => return,
-        } {
-            Some(Ok(stream)) => {
-                let session = stream.get_ref().1;
-                // The handshake has verified it.
-                let shown = session.peer_certificates().and_then(|chain| chain.first());
-                let peer = shown.and_then(|certificate| certificate_name(certificate));
-                let exporter = app.attesting.as_ref().and_then(|_| exporter(session));
-                let peer = Known { peer, exporter };
-                match session.alpn_protocol() == Some(b"h2") {
-                    true => Box::pin(serve_h2(app, stream, peer, stop)).await,
-                    false => Box::pin(serve_h1(app, stream, peer, stop, &place)).await,
-                }
+        Some(acceptor) => {
+            let shaken = tokio::select! {
+                shaken = Box::pin(shake(app, acceptor, stream)) => shaken,
+                // Nothing was asked yet.
+                () = stop.cancelled() => return,
+            };
+            match shaken {
+                Some((stream, peer, true)) => Box::pin(serve_h2(app, stream, peer, stop)).await,
+                Some((stream, peer, false)) => Box::pin(serve_h1(app, stream, peer, stop, &place)).await,
+                None => {}
             }
-            Some(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-            None => tracing::debug!("TLS handshake took too long"),
-        },
+        }
     }
+}
+
+/// A TLS session, what it says, and whether HTTP/2 was agreed on. `None` where it did not come about.
+async fn shake(
+    app: &App,
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+) -> Option<(Box<TlsStream<TcpStream>>, Known, bool)> {
+    let stream = match within(app.limits.header_timeout, acceptor.accept(stream)).await {
+        Some(Ok(stream)) => Box::new(stream),
+        Some(Err(error)) => {
+            tracing::debug!(%error, "TLS handshake failed");
+            return None;
+        }
+        None => {
+            tracing::debug!("TLS handshake took too long");
+            return None;
+        }
+    };
+    let session = stream.get_ref().1;
+    // The handshake has verified it.
+    let shown = session.peer_certificates().and_then(|chain| chain.first());
+    let peer = shown.and_then(|certificate| certificate_name(certificate));
+    let exporter = app.attesting.as_ref().and_then(|_| exporter(session));
+    let h2 = session.alpn_protocol() == Some(b"h2");
+    Some((stream, Known { peer, exporter }, h2))
 }
 
 /// What a connection's TLS session says of it.
@@ -177,7 +197,7 @@ async fn serve_h1(
         // The upstream's Date, or none: the answer is not ours.
         .auto_date_header(false);
     let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
-    let mut connection = std::pin::pin!(connection);
+    let mut connection = pin!(connection);
     let ended = match unless(&stop, connection.as_mut()).await {
         Some(ended) => ended,
         None => {
@@ -189,9 +209,10 @@ async fn serve_h1(
 }
 
 /// Does `work` unless `token` fires before it is done. For a task of its own: the token is told once whom to wake, and
-/// after that only asked, which costs less each time that the work goes on.
-async fn unless<T>(token: &CancellationToken, work: impl Future<Output = T>) -> Option<T> {
-    let (mut work, mut fired) = (std::pin::pin!(work), std::pin::pin!(token.cancelled()));
+/// after that only asked, which costs less each time that the work goes on. By reference: the future would have room for
+/// the work twice.
+async fn unless<T>(token: &CancellationToken, mut work: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let mut fired = pin!(token.cancelled());
     let mut told = false;
     std::future::poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
@@ -232,7 +253,7 @@ async fn serve_h2(
         .enable_connect_protocol()
         .auto_date_header(false);
     let connection = builder.serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
+    let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = until_idle(&busy, app.limits.header_timeout) => {

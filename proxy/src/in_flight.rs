@@ -69,9 +69,8 @@ pub struct InFlight {
     request: SharedRequest,
     response: Option<ResponseSeen>,
     head: Option<SavedHead>,
-    upgrade: Option<Upgrade<'static>>,
-    /// What the two sides of an upgraded connection said, where that was read.
-    session: Option<(RequestMeaning, ResponseMeaning)>,
+    /// In a box: few exchanges have it, and all would have room for it.
+    upgraded: Option<Box<Upgraded>>,
     level: Level,
     why_lowered: Option<&'static str>,
     first_byte: Option<u64>,
@@ -92,6 +91,13 @@ pub struct InFlight {
     keeping: bool,
     /// Time spent waiting for the rest of the request, while nothing else could be done.
     waited_for_client: Duration,
+}
+
+/// A connection that went on with another protocol, and has ended.
+struct Upgraded {
+    upgrade: Upgrade<'static>,
+    /// What the two sides said, where that was read.
+    said: Option<(RequestMeaning, ResponseMeaning)>,
 }
 
 /// A stream that has ended.
@@ -150,8 +156,7 @@ impl InFlight {
             request,
             response: None,
             head: None,
-            upgrade: None,
-            session: None,
+            upgraded: None,
             level,
             why_lowered,
             first_byte: None,
@@ -333,8 +338,7 @@ impl InFlight {
 
     /// What went over an upgraded connection, and what the two sides said there.
     pub fn upgraded(&mut self, upgrade: Upgrade<'static>, said: Option<(RequestMeaning, ResponseMeaning)>) {
-        self.upgrade = Some(upgrade);
-        self.session = said;
+        self.upgraded = Some(Box::new(Upgraded { upgrade, said }));
     }
 
     /// Stamps a stream's head.

@@ -79,7 +79,7 @@ pub struct RequestSeen {
     seen: Rolling,
     copy: Option<Copy>,
     /// In place of a copy, of a form: its files are too long for one.
-    form: Option<FormReader>,
+    form: Option<Box<FormReader>>,
     decoder: Option<Decoder>,
     /// Whether a digest of what the request says is wanted, and what came of it.
     canonical: Option<Result<Hash, &'static str>>,
@@ -115,7 +115,7 @@ impl RequestSeen {
             Decoder::new(encoding, sink)
         });
         let form = headers.get(header::CONTENT_TYPE).and_then(|value| FormReader::new(value.to_str().ok()?));
-        let form = form.filter(|_| readable && encoding.is_none());
+        let form = form.filter(|_| readable && encoding.is_none()).map(Box::new);
         RequestSeen {
             seen: Rolling::default(),
             copy: (readable && encoding.is_none() && form.is_none()).then(Copy::default),

@@ -45,8 +45,11 @@ struct Gate {
     patience: Pin<Box<Sleep>>,
 }
 
-/// A request body that is hashed as it passes.
-pub struct RequestBody {
+/// A request body that is hashed as it passes. In a box: hyper keeps 32 places for requests in each connection to the
+/// upstream.
+pub struct RequestBody(Box<Passing>);
+
+struct Passing {
     /// Frames read before the decision, for rules that look at the model.
     prefix: VecDeque<Frame<Bytes>>,
     /// Absent only while it is dropped.
@@ -55,7 +58,7 @@ pub struct RequestBody {
     seen: Option<SharedRequest>,
     gate: Option<Gate>,
     /// Tells the connection that this body is still to be sent.
-    _sending: Option<Sending>,
+    sending: Option<Sending>,
     /// Bytes that may still come.
     left: u64,
     prefix_ended: bool,
@@ -68,63 +71,59 @@ impl RequestBody {
             // Nobody will poll a body that is known to be empty.
             seen.lock().unwrap_or_else(PoisonError::into_inner).end();
         }
-        let mut body = RequestBody::unseen(inner, limit);
-        body.seen = Some(seen);
-        body
+        RequestBody::of(Some(inner), Some(seen), limit)
     }
 
     /// Wraps a body that is not looked at.
     pub fn unseen(inner: Incoming, limit: u64) -> RequestBody {
-        RequestBody {
-            prefix: VecDeque::new(),
-            inner: Some(inner),
-            seen: None,
-            gate: None,
-            _sending: None,
-            left: limit,
-            prefix_ended: false,
-        }
+        RequestBody::of(Some(inner), None, limit)
     }
 
     /// A body with nothing in it.
     pub fn empty() -> RequestBody {
-        RequestBody {
+        RequestBody::of(None, None, 0)
+    }
+
+    fn of(inner: Option<Incoming>, seen: Option<SharedRequest>, left: u64) -> RequestBody {
+        let prefix_ended = inner.is_none();
+        RequestBody(Box::new(Passing {
             prefix: VecDeque::new(),
-            inner: None,
-            seen: None,
+            inner,
+            seen,
             gate: None,
-            _sending: None,
-            left: 0,
-            prefix_ended: true,
-        }
+            sending: None,
+            left,
+            prefix_ended,
+        }))
     }
 
     /// Holds the body back until `opened` fires or `patience` is over.
     pub fn gated(mut self, opened: oneshot::Receiver<()>, patience: Duration) -> RequestBody {
-        self.gate = Some(Gate { opened, patience: Box::pin(tokio::time::sleep(patience)) });
+        self.0.gate = Some(Gate { opened, patience: Box::pin(tokio::time::sleep(patience)) });
         self
     }
 
     /// Keeps what tells that this body is still to be sent.
     pub fn sending(&mut self, sending: Sending) {
-        self._sending = Some(sending);
+        self.0.sending = Some(sending);
     }
 
     /// Reads up to `limit` bytes ahead, so that a rule may look at them. They are forwarded all the same. Returns whether
     /// the whole body is there.
     pub async fn read_ahead(&mut self, limit: usize, time: Duration) -> Result<bool, RequestBodyError> {
+        let body = &mut *self.0;
         let read = async {
             let mut size = 0;
             while size < limit {
-                match std::future::poll_fn(|cx| self.poll_inner(cx)).await {
+                match std::future::poll_fn(|cx| body.poll_inner(cx)).await {
                     None => {
-                        self.prefix_ended = true;
+                        body.prefix_ended = true;
                         return Ok(true);
                     }
                     Some(frame) => {
                         let frame = frame?;
                         size += frame.data_ref().map_or(0, Bytes::len);
-                        self.prefix.push_back(frame);
+                        body.prefix.push_back(frame);
                     }
                 }
             }
@@ -132,7 +131,9 @@ impl RequestBody {
         };
         tokio::time::timeout(time, read).await.unwrap_or(Err(RequestBodyError::Slow))
     }
+}
 
+impl Passing {
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let polled = std::task::ready!(Pin::new(&mut *inner).poll_frame(cx));
@@ -188,10 +189,11 @@ impl Body for RequestBody {
     type Error = RequestBodyError;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        if let Some(gate) = &mut self.gate {
+        let body = &mut *self.get_mut().0;
+        if let Some(gate) = &mut body.gate {
             match Pin::new(&mut gate.opened).poll(cx) {
                 Poll::Ready(Ok(())) => {}
                 // The answer came without a 100: the body is not wanted any more.
@@ -199,25 +201,25 @@ impl Body for RequestBody {
                 Poll::Pending if gate.patience.as_mut().poll(cx).is_pending() => return Poll::Pending,
                 Poll::Pending => {}
             }
-            self.gate = None;
+            body.gate = None;
         }
-        if let Some(frame) = self.prefix.pop_front() {
+        if let Some(frame) = body.prefix.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
         }
-        if self.prefix_ended {
+        if body.prefix_ended {
             return Poll::Ready(None);
         }
-        self.poll_inner(cx)
+        body.poll_inner(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.prefix.is_empty()
-            && (self.prefix_ended || self.inner.as_ref().is_none_or(Incoming::is_end_stream))
+        self.0.prefix.is_empty()
+            && (self.0.prefix_ended || self.0.inner.as_ref().is_none_or(Incoming::is_end_stream))
     }
 
     fn size_hint(&self) -> SizeHint {
-        let ahead: u64 = self.prefix.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
-        let mut hint = self.inner.as_ref().map(Incoming::size_hint).unwrap_or_default();
+        let ahead: u64 = self.0.prefix.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+        let mut hint = self.0.inner.as_ref().map(Incoming::size_hint).unwrap_or_default();
         if let Some(exact) = hint.exact() {
             hint.set_exact(exact + ahead);
         }
@@ -225,7 +227,7 @@ impl Body for RequestBody {
     }
 }
 
-impl Drop for RequestBody {
+impl Drop for Passing {
     fn drop(&mut self) {
         // A body behind a closed gate was never asked for; polling it would ask.
         if let (None, Some(seen), Some(inner)) = (&self.gate, &self.seen, self.inner.take()) {
@@ -254,7 +256,7 @@ pub async fn drain(seen: &SharedRequest, limit: u64, time: Duration) {
             tokio::time::sleep(DRAIN_STEP).await;
         };
         let mut rest = RequestBody::new(inner, seen.clone(), limit);
-        while let Some(Ok(_)) = std::future::poll_fn(|cx| rest.poll_inner(cx)).await {}
+        while let Some(Ok(_)) = std::future::poll_fn(|cx| rest.0.poll_inner(cx)).await {}
     };
     let _ = tokio::time::timeout(time, read).await;
 }

@@ -61,7 +61,7 @@ impl InFlight {
         let streamed =
             self.head.as_ref().and_then(|head| head.content_type.as_ref()).is_some_and(is_event_stream);
         let mut said = self.response.as_mut().and_then(ResponseSeen::meaning).unwrap_or_default();
-        if let Some(session) = self.session.take() {
+        if let Some(session) = self.upgraded.as_mut().and_then(|upgraded| upgraded.said.take()) {
             // Neither the request nor the answer had a body.
             (asked, said) = session;
         }
@@ -159,8 +159,8 @@ impl InFlight {
         }
         .write(fields::CONTEXT, &mut set);
         failure(ending, incomplete).write(fields::FAILURE, &mut set);
-        if let Some(upgrade) = &self.upgrade {
-            upgrade.write(fields::UPGRADE, &mut set);
+        if let Some(upgraded) = &self.upgraded {
+            upgraded.upgrade.write(fields::UPGRADE, &mut set);
         }
         // Of an answer that was cut, or is our own, it would be a signature over something else.
         let whole = matches!(ending, Ending::Complete | Ending::Trailers(_)) && !incomplete;

@@ -162,6 +162,15 @@ struct Stage {
 }
 
 impl Stage {
+    /// The proxy that forwards and does nothing else, alone.
+    fn plain(machine: &Machine) -> Result<Stage> {
+        let upstream = pinned_to(&machine.load_cores, &program("fixed-upstream"));
+        let upstream = Server::announced("direct", upstream)?;
+        let mut plain = pinned_to(&[machine.proxy_core], &program("plain-proxy"));
+        plain.args(["--upstream", &upstream.listen.to_string()]);
+        Ok(Stage { servers: vec![Server::announced("plain", plain)?], _upstream: upstream })
+    }
+
     fn set(folder: &Path, machine: &Machine, bytes: usize, tls: bool) -> Result<Stage> {
         let bytes = bytes.to_string();
         let upstream = program("fixed-upstream");
@@ -264,25 +273,31 @@ fn memory(machine: &Machine) -> Result<String> {
         "| resident memory, MB | at rest | with {IDLE} idle connections | at most with {STREAMS} streams at once |\n\
          |---|---:|---:|---:|\n"
     );
+    let plain = Stage::plain(machine)?;
+    for server in &plain.servers {
+        memory_row("plain hyper", server, machine, &mut text)?;
+    }
+    drop(plain);
     for at in 0..LEVELS.len() {
         // A stage for each: memory that one load took may not be given back before the next.
         let folder = Folder::new()?;
         let stage = Stage::set(&folder.0, machine, Shape::Usual.body_bytes(), false)?;
         let Some(server) = stage.servers.get(at) else { continue };
-        let resident = || Ok::<_, anyhow::Error>(machine::resident_kb(server.pid())? as f64 / 1024.0);
-        let at_rest = resident()?;
-        let with_streams = most_resident(server, machine)? as f64 / 1024.0;
-        let idle = connected(server.listen)?;
-        pause(SETTLE);
-        let with_idle = resident()?;
-        drop(idle);
-        let _ = writeln!(
-            text,
-            "| Colophon, `{}` | {at_rest:.0} | {with_idle:.0} | {with_streams:.0} |",
-            server.name
-        );
+        memory_row(&format!("Colophon, `{}`", server.name), server, machine, &mut text)?;
     }
     Ok(text)
+}
+
+fn memory_row(title: &str, server: &Server, machine: &Machine, text: &mut String) -> Result<()> {
+    let resident = || Ok::<_, anyhow::Error>(machine::resident_kb(server.pid())? as f64 / 1024.0);
+    let at_rest = resident()?;
+    let with_streams = most_resident(server, machine)? as f64 / 1024.0;
+    let idle = connected(server.listen)?;
+    pause(SETTLE);
+    let with_idle = resident()?;
+    drop(idle);
+    let _ = writeln!(text, "| {title} | {at_rest:.0} | {with_idle:.0} | {with_streams:.0} |");
+    Ok(())
 }
 
 /// The most kB that the server had while [`STREAMS`] streams were read.
