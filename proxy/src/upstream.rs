@@ -242,7 +242,8 @@ impl Connections {
             let upgrading = is_upgrading(&request);
             let (link, reused) = match link.take().or_else(|| self.idle(upgrading, now)) {
                 Some(link) => (link, true),
-                None => self.connected(upgrading, deadline).await?,
+                // In a box: what waits for the answer afterwards would keep room for it.
+                None => Box::pin(self.connected(upgrading, deadline)).await?,
             };
             let sent = match link {
                 Link::Own(connection) => connection.send(request, deadline, &self.pool).await,
@@ -297,7 +298,7 @@ impl Connections {
             None => None,
         };
         if http2 {
-            let mut sender = self.shared.open(io).await.map_err(NoAnswer::Broken)?;
+            let mut sender = Box::pin(self.shared.open(io)).await.map_err(NoAnswer::Broken)?;
             let Some((demand, identity)) = proving else {
                 return Ok(Link::Shared(self.shared.keep(Live { sender, proven: None })));
             };
