@@ -191,10 +191,7 @@ impl Stamp<'_> {
             headers.insert(LOG, self.log.header.clone());
         }
         let token = self.app.ledger.token(&self.facts.id);
-        let mut receipt = String::with_capacity(96);
-        for part in ["\"/v1/colophon/receipts/", &self.facts.id_text, "?token=", &token, "\""] {
-            receipt.push_str(part);
-        }
+        let receipt = ["\"/v1/colophon/receipts/", &self.facts.id_text, "?token=", &token, "\""].concat();
         insert_text(headers, RECEIPT, receipt);
     }
 
