@@ -5,11 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, Wake};
 
-/// Nobody drives the connection now.
-const OUTSIDE: u8 = 0;
-/// The task is driving it: it sees for itself what becomes ready.
+/// A task is driving the connection: it sees for itself what becomes ready.
 const INSIDE: u8 = 1;
-/// Something became ready since the task came in.
+/// Something became ready that the connection was not polled for.
 const WOKEN: u8 = 2;
 
 /// The waker that a connection knows, whichever task drives it. The two halves of an HTTP/1.1 connection wake each other
@@ -20,20 +18,27 @@ pub(super) struct Gate {
 }
 
 impl Gate {
+    /// Of a connection that was never polled.
     pub(super) fn new() -> Arc<Gate> {
-        Arc::new(Gate { task: AtomicWaker::new(), state: AtomicU8::new(OUTSIDE) })
+        Arc::new(Gate { task: AtomicWaker::new(), state: AtomicU8::new(WOKEN) })
     }
 
     /// The task of `cx` begins to drive.
     pub(super) fn enter(&self, cx: &Context<'_>) {
         self.task.register(cx.waker());
-        self.state.swap(INSIDE, Ordering::AcqRel);
+        self.state.fetch_or(INSIDE, Ordering::AcqRel);
+    }
+
+    /// Whether the connection has something to do; asked right before it is polled. Where nothing woke it since it was last
+    /// pending, another poll would find nothing.
+    pub(super) fn was_woken(&self) -> bool {
+        self.state.fetch_and(!WOKEN, Ordering::AcqRel) & WOKEN != 0
     }
 
     /// It stops. If it would wait though something became ready meanwhile, it is woken; what it goes on with at once
     /// needs no call.
     pub(super) fn leave<T>(&self, cx: &Context<'_>, polled: Poll<T>) -> Poll<T> {
-        let woken = self.state.swap(OUTSIDE, Ordering::AcqRel) & WOKEN != 0;
+        let woken = self.state.fetch_and(!INSIDE, Ordering::AcqRel) & WOKEN != 0;
         if woken && polled.is_pending() {
             cx.waker().wake_by_ref();
         }

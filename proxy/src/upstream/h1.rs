@@ -110,15 +110,18 @@ impl Connection {
         let mut quiet = Context::from_waker(Waker::noop());
         self.gate.enter(cx);
         let mut there = arrived(&mut quiet);
-        if !there {
-            self.step();
+        if !there && self.step() {
             there = arrived(&mut quiet);
         }
         self.gate.leave(cx, if there { Poll::Ready(()) } else { Poll::Pending })
     }
 
-    fn step(&mut self) {
-        let Some(driver) = &mut self.driver else { return };
+    /// Polls the connection, if something woke it; whether it did.
+    fn step(&mut self) -> bool {
+        let Some(driver) = &mut self.driver else { return false };
+        if !self.gate.was_woken() {
+            return false;
+        }
         // A panic in it (hyper's debug builds assert more than they have to) ends this connection, as it would end a task of
         // its own, and not the exchange, whose answer may be there.
         let poll = || driver.as_mut().poll(&mut Context::from_waker(&self.waker));
@@ -128,6 +131,7 @@ impl Connection {
             // A request that was not sent comes back with this.
             self.driver = None;
         }
+        true
     }
 
     fn is_overdue(&mut self, cx: &mut Context<'_>, deadline: Instant, look: Duration) -> bool {
