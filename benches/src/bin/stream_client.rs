@@ -46,14 +46,10 @@ async fn main() -> Result<()> {
         all.events += came.events;
         all.gaps.extend(came.gaps);
     }
+    let seconds = begun.elapsed().as_secs_f64();
     all.gaps.sort_unstable();
     let p99 = all.gaps.get(all.gaps.len() * 99 / 100).copied().unwrap_or_default();
-    println!(
-        "{{\"events\":{},\"seconds\":{:.3},\"gap_p99_us\":{}}}",
-        all.events,
-        begun.elapsed().as_secs_f64(),
-        p99.as_micros()
-    );
+    println!("{{\"events\":{},\"seconds\":{:.3},\"gap_p99_us\":{}}}", all.events, seconds, p99.as_micros());
     Ok(())
 }
 

@@ -73,6 +73,10 @@ impl Connection {
         deadline: Instant,
         pool: &Arc<Pool>,
     ) -> Waiting {
+        // A new connection's is set for later than a deadline that counts from before it was made.
+        if deadline < self.alarm.deadline() {
+            self.alarm.as_mut().reset(deadline);
+        }
         self.sending.store(true, Ordering::Release);
         request.body_mut().sending(Sending(self.sending.clone()));
         let answer = Box::pin(self.sender.try_send_request(request));
@@ -118,10 +122,9 @@ impl Connection {
 
     /// Polls the connection, if something woke it; whether it did.
     fn step(&mut self) -> bool {
-        let Some(driver) = &mut self.driver else { return false };
-        if !self.gate.was_woken() {
-            return false;
-        }
+        // Asked in any case: what is left unanswered wakes the task again.
+        let woken = self.gate.was_woken();
+        let Some(driver) = self.driver.as_mut().filter(|_| woken) else { return false };
         // A panic in it (hyper's debug builds assert more than they have to) ends this connection, as it would end a task of
         // its own, and not the exchange, whose answer may be there.
         let poll = || driver.as_mut().poll(&mut Context::from_waker(&self.waker));

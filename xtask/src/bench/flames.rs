@@ -71,7 +71,7 @@ pub(super) fn run(args: &FlamesArgs) -> Result<()> {
     }
     stage.check_records()?;
     stage.stop();
-    let table = groups::table(&machine.line(), args.seconds, &profiles);
+    let table = groups::table(&machine.line(), args.seconds, machine.is_busy(), &profiles);
     println!("{table}");
     if args.no_write {
         return Ok(());

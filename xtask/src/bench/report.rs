@@ -64,17 +64,25 @@ impl Report {
         for turns in &self.rounds {
             self.row(turns, &mut text);
         }
-        let noise = Spread::of(
-            self.proxies().flat_map(|turns| turns.turns.iter().map(|turn| turn.loaded.core_others)),
-        );
-        let used =
-            Spread::of(self.proxies().flat_map(|turns| turns.turns.iter().map(|turn| turn.loaded.core_used)));
-        let verdict = if noise.median > NOISE { "**noisy: do not rely on these figures**" } else { "quiet" };
+        let all = || self.proxies().flat_map(|turns| &turns.turns);
+        let noise = Spread::of(all().map(|turn| turn.loaded.core_others));
+        let beside_streams = Spread::of(all().map(|turn| turn.streamed.core_others));
+        let used = Spread::of(all().map(|turn| turn.loaded.core_used));
+        let noisy = noise.median.max(beside_streams.median) > NOISE;
+        let verdict = if noisy { "**noisy: do not rely on these figures**" } else { "quiet" };
         let _ = write!(
             text,
             "\nThe proxies used {:.0} % ({:.0} to {:.0}) of their core under load; everything else on that core took \
-             {:.1} % ({:.1} to {:.1}): {verdict}.\n",
-            used.median, used.least, used.most, noise.median, noise.least, noise.most
+             {:.1} % ({:.1} to {:.1}), and beside the streams {:.1} % ({:.1} to {:.1}): {verdict}.\n",
+            used.median,
+            used.least,
+            used.most,
+            noise.median,
+            noise.least,
+            noise.most,
+            beside_streams.median,
+            beside_streams.least,
+            beside_streams.most
         );
         let receipts = &self.receipts;
         let _ = write!(

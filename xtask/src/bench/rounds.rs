@@ -51,6 +51,8 @@ pub(super) struct Streamed {
     pub(super) cpu_us: f64,
     /// From one event of a stream to the next, 99th percentile.
     pub(super) gap_p99_us: f64,
+    /// How much of the contender's core others used meanwhile, percent.
+    pub(super) core_others: f64,
 }
 
 /// The turns of one contender, in the order of the rounds.
@@ -125,10 +127,15 @@ fn in_turns<T>(stage: &Stage, rounds: u64, measure: impl Fn(&Server) -> Result<T
 }
 
 fn streams(machine: &Machine, server: &Server, repeat: u64) -> Result<Streamed> {
-    let before = machine::cpu_seconds(server.pid())?;
+    let core = || machine::core_busy_seconds(machine.proxy_core);
+    let (before, core_before) = (machine::cpu_seconds(server.pid())?, core()?);
     let came = load::streams(&machine.load_cores, server.listen, CONNECTIONS, repeat)?;
+    let (cpu_streaming, core_streaming) =
+        (machine::cpu_seconds(server.pid())? - before, core()? - core_before);
     pause(SETTLE);
     let cpu = machine::cpu_seconds(server.pid())? - before;
+    // The upstream runs on the other cores.
+    let own_core = if server.name == "direct" { 0.0 } else { cpu_streaming };
     let expected = (CONNECTIONS * EVENTS) as f64 * repeat as f64;
     if came.events != expected {
         bail!("{}: {} events came instead of {expected}", server.name, came.events);
@@ -137,6 +144,7 @@ fn streams(machine: &Machine, server: &Server, repeat: u64) -> Result<Streamed> 
         per_second: came.events / came.seconds,
         cpu_us: cpu * 1e6 / came.events,
         gap_p99_us: came.gap_p99_us,
+        core_others: ((core_streaming - own_core) / came.seconds * 100.0).max(0.0),
     })
 }
 

@@ -273,29 +273,39 @@ fn memory(machine: &Machine) -> Result<String> {
         "| resident memory, MB | at rest | with {IDLE} idle connections | at most with {STREAMS} streams at once |\n\
          |---|---:|---:|---:|\n"
     );
-    let plain = Stage::plain(machine)?;
-    for server in &plain.servers {
-        memory_row("plain hyper", server, machine, &mut text)?;
-    }
-    drop(plain);
-    for at in 0..LEVELS.len() {
-        // A stage for each: memory that one load took may not be given back before the next.
-        let folder = Folder::new()?;
-        let stage = Stage::set(&folder.0, machine, Shape::Usual.body_bytes(), false)?;
-        let Some(server) = stage.servers.get(at) else { continue };
-        memory_row(&format!("Colophon, `{}`", server.name), server, machine, &mut text)?;
+    let plain = || Ok((None, Stage::plain(machine)?));
+    memory_row("plain hyper", plain, 0, machine, &mut text)?;
+    for (at, level) in LEVELS.iter().enumerate() {
+        let stage = || {
+            let folder = Folder::new()?;
+            let stage = Stage::set(&folder.0, machine, Shape::Usual.body_bytes(), false)?;
+            Ok((Some(folder), stage))
+        };
+        memory_row(&format!("Colophon, `{level}`"), stage, at, machine, &mut text)?;
     }
     Ok(text)
 }
 
-fn memory_row(title: &str, server: &Server, machine: &Machine, text: &mut String) -> Result<()> {
-    let resident = || Ok::<_, anyhow::Error>(machine::resident_kb(server.pid())? as f64 / 1024.0);
-    let at_rest = resident()?;
-    let with_streams = most_resident(server, machine)? as f64 / 1024.0;
+/// A stage for each load: memory that one took may not be given back before the next.
+fn memory_row(
+    title: &str,
+    stage: impl Fn() -> Result<(Option<Folder>, Stage)>,
+    at: usize,
+    machine: &Machine,
+    text: &mut String,
+) -> Result<()> {
+    let resident =
+        |server: &Server| Ok::<_, anyhow::Error>(machine::resident_kb(server.pid())? as f64 / 1024.0);
+    let (_folder, first) = stage()?;
+    let server = first.servers.get(at).context("no such contender")?;
+    let at_rest = resident(server)?;
     let idle = connected(server.listen)?;
     pause(SETTLE);
-    let with_idle = resident()?;
-    drop(idle);
+    let with_idle = resident(server)?;
+    drop((idle, first));
+    let (_folder, second) = stage()?;
+    let server = second.servers.get(at).context("no such contender")?;
+    let with_streams = most_resident(server, machine)? as f64 / 1024.0;
     let _ = writeln!(text, "| {title} | {at_rest:.0} | {with_idle:.0} | {with_streams:.0} |");
     Ok(())
 }

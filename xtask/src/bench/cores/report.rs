@@ -69,8 +69,12 @@ impl Report {
         };
         for name in CONTENDERS {
             let gain = self.gain(name);
-            let aim =
-                if name == "plain" { String::new() } else { format!("; aim {}", AIM.said(gain.median)) };
+            // A figure of a noisy run decides nothing.
+            let aim = match name {
+                "plain" => String::new(),
+                _ if self.noisy => "; not decided".to_owned(),
+                _ => format!("; aim {}", AIM.said(gain.median)),
+            };
             let at_most = if self.how == How::Derived { "at most " } else { "" };
             let _ = write!(text, "\n{}: {at_most}{} × one core{aim}.", title(name), spread(gain, 2));
         }

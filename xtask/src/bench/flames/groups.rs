@@ -57,12 +57,14 @@ impl Group {
     }
 }
 
-/// By a call anywhere in the kernel's part of a stack.
-const KERNEL: [(Group, &[&str]); 4] = [
+/// By a call anywhere in the kernel's part of a stack. A proxy writes to sockets with writev(2), to its files with write(2),
+/// and to an eventfd, with write(2) too, where one thread wakes another.
+const KERNEL: [(Group, &[&str]); 5] = [
     (Group::PageFaults, &["exc_page_fault"]),
-    (Group::Sockets, &["sock_", "tcp_", "__sys_sendto", "__sys_recvfrom", "inet_"]),
+    (Group::Sockets, &["sock_", "tcp_", "__sys_sendto", "__sys_recvfrom", "inet_", "writev"]),
+    (Group::Waiting, &["eventfd"]),
     (Group::Files, &["vfs_", "ext4_", "xfs_", "btrfs_", "do_sys_open", "filename_", "do_unlinkat", "fsync"]),
-    (Group::Waiting, &["ep_", "epoll", "futex", "eventfd", "schedule", "clock_", "nanosleep"]),
+    (Group::Waiting, &["ep_", "epoll", "futex", "schedule", "clock_", "nanosleep"]),
 ];
 
 /// By the innermost call of the program.
@@ -109,7 +111,7 @@ pub(super) fn group(stack: &[Frame]) -> Group {
 }
 
 /// CPU µs a request of each group.
-pub(super) fn table(machine: &str, seconds: u64, profiles: &[Profile]) -> String {
+pub(super) fn table(machine: &str, seconds: u64, noisy: bool, profiles: &[Profile]) -> String {
     let names: String = profiles.iter().map(|profile| format!(" {} |", title(profile.name))).collect();
     let mut text = format!(
         "Machine: {machine}.\nCPU µs a request by what samples of {seconds} s were about; {CONNECTIONS} connections, 1.5 KB up and \
@@ -133,5 +135,8 @@ pub(super) fn table(machine: &str, seconds: u64, profiles: &[Profile]) -> String
         let _ = write!(text, " {} |", profile.samples);
     }
     text.push('\n');
+    if noisy {
+        text.push_str("\nOthers kept the machine busy: **noisy: do not rely on these figures**.\n");
+    }
     text
 }

@@ -47,9 +47,22 @@ fn a_sample_is_in_the_group_of_what_was_asked_of_the_kernel_or_of_its_innermost_
     let profile = fold("commit", 30.0, SCRIPT);
     let groups: Vec<_> = profile.groups.iter().map(|(group, samples)| (*group, *samples)).collect();
     assert_eq!(groups, [(Group::Sockets, 1), (Group::Hashing, 1)]);
-    let table = groups::table("a machine", 5, &[profile]);
+    let table = groups::table("a machine", 5, false, &[profile]);
     assert!(table.contains("| SHA-256 | 15.0 |") && table.contains("| in all | 30.0 |"), "{table}");
     assert!(table.contains("| Colophon's own code | 0.0 |"), "{table}");
+}
+
+#[test]
+fn what_is_written_to_tells_files_from_sockets_and_from_wake_ups() {
+    let group_of = |calls: &[&str]| {
+        let calls: String = calls.iter().map(|call| format!("\tffffffff81000130 {call}\n")).collect();
+        let profile = fold("sign", 40.0, &format!("t\n{calls}\t1 colophon::all\n\n"));
+        profile.groups.into_keys().next().unwrap()
+    };
+    assert_eq!(group_of(&["do_iter_readv_writev", "vfs_writev", "do_writev"]), Group::Sockets);
+    assert_eq!(group_of(&["fdget_pos", "vfs_write", "ksys_write"]), Group::Files);
+    assert_eq!(group_of(&["ext4_buffered_write_iter", "vfs_write", "ksys_write"]), Group::Files);
+    assert_eq!(group_of(&["eventfd_write", "vfs_write", "ksys_write"]), Group::Waiting);
 }
 
 #[test]
