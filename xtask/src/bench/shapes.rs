@@ -296,13 +296,14 @@ fn memory_row(
 ) -> Result<()> {
     let resident =
         |server: &Server| Ok::<_, anyhow::Error>(machine::resident_kb(server.pid())? as f64 / 1024.0);
-    let (_folder, first) = stage()?;
+    let (folder, first) = stage()?;
     let server = first.servers.get(at).context("no such contender")?;
     let at_rest = resident(server)?;
     let idle = connected(server.listen)?;
     pause(SETTLE);
     let with_idle = resident(server)?;
-    drop((idle, first));
+    // The folder too: the next stage's has its name, and would be taken for ready by what this one left.
+    drop((idle, first, folder));
     let (_folder, second) = stage()?;
     let server = second.servers.get(at).context("no such contender")?;
     let with_streams = most_resident(server, machine)? as f64 / 1024.0;
