@@ -57,6 +57,13 @@ pub(crate) struct BenchArgs {
     /// With --ledger: half a million records, and no benchmark that needs a build of its own
     #[arg(long, requires = "ledger")]
     quick: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What most runs can be told of what they measure and leave behind.
+#[derive(Args)]
+struct Output {
     /// Writes all that was measured to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -104,7 +111,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         None => {}
     }
     load::ensure_wrk()?;
-    if !args.no_build {
+    if !args.output.no_build {
         build(RELEASE)?;
     }
     // After the build, which leaves the machine as busy as it will be.
@@ -122,8 +129,8 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     let micro = if args.micro { Some(micro::run(&machine)?) } else { None };
     let report = Report { machine, seconds: args.seconds, rounds, receipts, at_rest, after, micro };
     println!("{}", report.tables());
-    write_json(args.json.as_deref(), || report.json())?;
-    if !args.no_write {
+    write_json(args.output.json.as_deref(), || report.json())?;
+    if !args.output.no_write {
         report.write()?;
     }
     Ok(())

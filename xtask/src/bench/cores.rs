@@ -7,7 +7,7 @@
 
 mod report;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -18,7 +18,7 @@ use super::machine::{self, Machine};
 use super::report::insert;
 use super::rounds::{CONNECTIONS, SETTLE, write_request_of};
 use super::servers::{Server, check_records, pinned_to, policy_text};
-use super::{Folder, RELEASE, build, load, program, write_json};
+use super::{Folder, Output, RELEASE, build, load, program, write_json};
 use crate::shell::pause;
 
 /// What is measured in each place: the yardstick, and the level that does most.
@@ -36,15 +36,8 @@ pub(crate) struct CoresArgs {
     /// Rounds: every contender is measured once in each place in each
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=50))]
     rounds: u64,
-    /// Writes all that was measured to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Measures the release builds that are there
-    #[arg(long)]
-    no_build: bool,
-    /// Measures and prints, and leaves docs/PERFORMANCE.md as it is
-    #[arg(long)]
-    no_write: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Where a proxy and its load run.
@@ -90,7 +83,7 @@ struct Turns {
 /// When there are fewer than two cores, wrk cannot be had, a contender fails, or an answer was not a 200.
 pub(super) fn run(args: &CoresArgs) -> Result<()> {
     load::ensure_wrk()?;
-    if !args.no_build {
+    if !args.output.no_build {
         build(RELEASE)?;
     }
     let machine = Machine::look()?;
@@ -142,8 +135,8 @@ pub(super) fn run(args: &CoresArgs) -> Result<()> {
         measured,
     };
     println!("{}", report.table());
-    write_json(args.json.as_deref(), || report.json())?;
-    if !args.no_write {
+    write_json(args.output.json.as_deref(), || report.json())?;
+    if !args.output.no_write {
         insert(&[("cores", &report.table())])?;
     }
     Ok(())

@@ -30,7 +30,7 @@ const VERIFY: &str = "verify/receipt-with-two-timestamps-and-two-witnesses";
 /// # Errors
 /// When a build or a part fails; a figure that is missed is told, and is no error.
 pub(super) fn bench(args: &BenchArgs) -> Result<()> {
-    if !args.no_build {
+    if !args.output.no_build {
         run(cargo()
             .args(["build", "--release", "--locked", "--package", "colophon-benches"])
             .args(["--bin", "large-ledger"]))?;
@@ -38,7 +38,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<()> {
     let machine = Machine::look()?;
     let records = if args.quick { QUICK_RECORDS } else { RECORDS };
     let folder = Folder::new()?;
-    let steps = Steps::new(4 + SLOW.len() as u64 + u64::from(!args.quick && !args.no_build));
+    let steps = Steps::new(4 + SLOW.len() as u64 + u64::from(!args.quick && !args.output.no_build));
     let large = folder.0.join("process");
     let made = steps.part("making records, process", &large, &["make", "--records", &records.to_string()])?;
     let sizes = steps.part("sizes", &large, &["sizes"])?;
@@ -51,7 +51,7 @@ pub(super) fn bench(args: &BenchArgs) -> Result<()> {
         slow.push((mode, steps.part(&format!("making records, {mode}"), &at, &made)?));
     }
     // A build with all that the benchmarks need, and minutes: not for a quick look.
-    let verify_ns = match (args.quick, args.no_build) {
+    let verify_ns = match (args.quick, args.output.no_build) {
         (true, _) => None,
         (false, true) => micro::last_median_of(VERIFY).ok(),
         (false, false) => Some(steps.step("verification", || micro::median_of(VERIFY))?),
@@ -59,8 +59,8 @@ pub(super) fn bench(args: &BenchArgs) -> Result<()> {
     steps.bar.finish_and_clear();
     let report = Report { machine, records, made, sizes, lookup, check, slow, verify_ns };
     println!("{}", report.table());
-    write_json(args.json.as_deref(), || report.json())?;
-    if !args.no_write {
+    write_json(args.output.json.as_deref(), || report.json())?;
+    if !args.output.no_write {
         insert(&[("ledger", &report.table())])?;
     }
     Ok(())

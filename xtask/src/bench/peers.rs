@@ -9,7 +9,6 @@ mod install;
 mod report;
 mod rounds;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -18,7 +17,7 @@ use clap::Args;
 use self::configs::Peer;
 use super::machine::Machine;
 use super::servers::Stage;
-use super::{Folder, RELEASE, build, load, write_json};
+use super::{Folder, Output, RELEASE, build, load, write_json};
 
 /// The slowest of them (a Python gateway) takes half a minute to listen on a busy machine.
 const START: Duration = Duration::from_secs(180);
@@ -35,15 +34,8 @@ pub(crate) struct PeersArgs {
     /// Only these peers; Colophon and the plain proxy always run
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Vec<String>,
-    /// Writes all that was measured to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Measures the builds and installations that are there
-    #[arg(long)]
-    no_build: bool,
-    /// Measures and prints, and leaves docs/PERFORMANCE.md as it is
-    #[arg(long)]
-    no_write: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// Installs the peers, runs everybody side by side, prints the table and writes it with its chart to docs/.
@@ -67,7 +59,7 @@ pub(super) fn run(args: &PeersArgs) -> Result<()> {
     if peers.is_empty() {
         bail!("none of the peers could be had");
     }
-    if !args.no_build {
+    if !args.output.no_build {
         build(RELEASE)?;
     }
     let machine = Machine::look()?;
@@ -83,8 +75,8 @@ pub(super) fn run(args: &PeersArgs) -> Result<()> {
     stage.stop();
     let report = report::Report { machine, seconds: args.seconds, peers, missing, measured };
     println!("{}", report.table());
-    write_json(args.json.as_deref(), || report.json())?;
-    if !args.no_write {
+    write_json(args.output.json.as_deref(), || report.json())?;
+    if !args.output.no_write {
         report.write()?;
     }
     Ok(())

@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use super::machine::{self, Machine};
 use super::report::{insert, spread};
 use super::rounds::{CONNECTIONS, SETTLE, Spread};
 use super::servers::{Server, certificate, pinned_to, policy_text};
-use super::{Folder, RELEASE, build, load, program, write_json};
+use super::{Folder, Output, RELEASE, build, load, program, write_json};
 use crate::shell::{pause, run_quietly};
 
 /// Connections that only wait.
@@ -38,15 +38,8 @@ pub(crate) struct ShapesArgs {
     /// Rounds: every level is measured once in each
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=50))]
     rounds: u64,
-    /// Writes all that was measured under load to this file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
-    /// Measures the release builds that are there
-    #[arg(long)]
-    no_build: bool,
-    /// Measures and prints, and leaves docs/PERFORMANCE.md as it is
-    #[arg(long)]
-    no_write: bool,
+    #[command(flatten)]
+    output: Output,
 }
 
 /// A shape of traffic.
@@ -101,7 +94,7 @@ struct Turn {
 pub(super) fn run(args: &ShapesArgs) -> Result<()> {
     load::ensure_wrk()?;
     load::ensure_h2load()?;
-    if !args.no_build {
+    if !args.output.no_build {
         build(RELEASE)?;
     }
     let machine = Machine::look()?;
@@ -124,10 +117,10 @@ pub(super) fn run(args: &ShapesArgs) -> Result<()> {
     text.push_str(&memory(&machine)?);
     println!("{text}");
     write_json(
-        args.json.as_deref(),
+        args.output.json.as_deref(),
         || json!({"machine": machine.line(), "seconds": args.seconds, "connections": CONNECTIONS, "shapes": figures}),
     )?;
-    if !args.no_write {
+    if !args.output.no_write {
         insert(&[("shapes", &text)])?;
     }
     Ok(())
