@@ -30,11 +30,11 @@ use colophon_receipt::record::{FieldSet, Record, RecordId};
 use colophon_signer::httpsig::KeptSignature;
 use durable::{Copying, Syncing};
 use frame::OpenFrame;
+use gather::Sleepers;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Notify;
 use writer::Writer;
 
 /// A segment takes no more frames after this many bytes.
@@ -119,8 +119,8 @@ pub(crate) struct Wal {
     max_bytes: u64,
     durability: Durability,
     writer: Mutex<Writer>,
-    /// Tells those that wait for a write that somebody wrote, or that whoever was to write has left.
-    flushed: Arc<Notify>,
+    /// Those that wait for the one of their thread who leads.
+    sleepers: Sleepers,
     syncing: Syncing,
 }
 
@@ -128,7 +128,6 @@ impl Wal {
     /// Goes on after `replay`, whose segments stay until what `hold_recovered` gives is released.
     pub(crate) fn new(dir: PathBuf, replay: &Replay, max_segment: u64, limits: Limits) -> Arc<Wal> {
         let held = replay.segments.iter().map(|number| (*number, 0)).collect();
-        let flushed = Arc::new(Notify::new());
         let writer = Writer {
             header: Vec::new(),
             shard: (String::new(), 0),
@@ -152,7 +151,6 @@ impl Wal {
             stopping: false,
             retired: 0,
             leaders: Vec::new(),
-            flushed: flushed.clone(),
             #[cfg(test)]
             fail_after: None,
             #[cfg(test)]
@@ -160,7 +158,7 @@ impl Wal {
         };
         let Limits { durability, max_bytes } = limits;
         let (writer, syncing) = (Mutex::new(writer), Syncing::new());
-        Arc::new(Wal { dir, max_segment, max_bytes, durability, writer, flushed, syncing })
+        Arc::new(Wal { dir, max_segment, max_bytes, durability, writer, sleepers: Sleepers::new(), syncing })
     }
 
     /// Begins to sync, where the durability asks for it.

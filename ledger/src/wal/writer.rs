@@ -11,7 +11,6 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::Notify;
 
 pub(super) struct Writer {
     /// The payload of a copy's header.
@@ -53,10 +52,8 @@ pub(super) struct Writer {
     pub(super) stopping: bool,
     /// Segments up to this one are to go: what is only open in them is copied forward.
     pub(super) retired: u64,
-    /// One a thread at most, none where the queue is empty.
+    /// One a thread at most.
     pub(super) leaders: Vec<Leader>,
-    /// The `Wal`'s.
-    pub(super) flushed: Arc<Notify>,
     #[cfg(test)]
     pub(super) fail_after: Option<u64>,
     /// How often frames were written.
@@ -159,8 +156,6 @@ impl Writer {
         {
             self.flushes += 1;
         }
-        self.leaders.clear();
-        self.flushed.notify_waiters();
         // The room is used again; a rare large frame's is not kept.
         queue.clear();
         ends.clear();

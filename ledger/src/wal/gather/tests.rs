@@ -91,13 +91,17 @@ async fn a_write_by_somebody_else_ends_the_wait_and_the_lead() {
     assert!(waits.as_mut().poll(&mut cx).is_pending());
     // What ends a stream does not wait.
     wal.written_open(&[2; 16], second).unwrap();
-    assert_eq!(waits.as_mut().poll(&mut cx), Poll::Ready(()));
-    // The next frame has a leader of its own, whom the first one, when it ends, leaves in place.
+    // Whoever leads wakes the others of its thread, and comes first.
+    assert!(waits.as_mut().poll(&mut cx).is_pending());
     let third = queue(&wal, 3);
     let mut next = pin!(wal.gathered(third));
     assert!(next.as_mut().poll(&mut cx).is_pending());
     leads.await;
-    assert_eq!(wal.lock().leaders, [(std::thread::current().id(), third.number)]);
+    waits.await;
+    assert_eq!(wal.lock().leaders, []);
+    // What came after that write has a leader of its own.
+    assert!(next.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(wal.lock().leaders, [(place(), third.number)]);
     next.await;
     assert_eq!(flushes(&wal), 2);
 }
