@@ -3,7 +3,7 @@
 //! Of the exchanges of one thread whose frames wait, one leads: it lets the runtime serve others while each round brings more
 //! frames, then writes for all, those of other threads too. The others sleep until the one of their own thread who leads has seen
 //! that write: woken by another thread, they would go on there, away from what their thread has in its caches (a second thread made
-//! a request at `sign` cost a third more that way, and 8 % more this way). None waits for another thread, which may be busy. Whoever
+//! a request at `sign` cost a third more that way, and a tenth more this way). None waits for another thread, which may be busy. Whoever
 //! leads may be dropped: then another leads.
 
 use super::writer::Writer;
