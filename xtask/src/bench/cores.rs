@@ -16,7 +16,7 @@ use clap::Args;
 use self::report::Report;
 use super::machine::{self, Machine};
 use super::report::insert;
-use super::rounds::{CONNECTIONS, SETTLE, write_request_of};
+use super::rounds::{CONNECTIONS, SETTLE, in_turns, write_request_of};
 use super::servers::{Server, check_records, pinned_to, policy_text};
 use super::{Folder, Output, RELEASE, build, load, program, write_json};
 use crate::shell::pause;
@@ -95,34 +95,32 @@ pub(super) fn run(args: &CoresArgs) -> Result<()> {
     for place in &places {
         stage.push(set(&folder.0, stage.len(), place)?);
     }
-    let mut all = Vec::new();
+    let mut contenders = Vec::new();
     for (place, (_, proxies)) in stage.iter().enumerate() {
         for proxy in proxies {
             // Connections, caches, files: not part of any round.
             turn(&folder.0, &places[place], proxy, Duration::from_secs(1))?;
-            all.push((Turns { name: proxy.name, place, turns: Vec::new() }, proxy));
+            contenders.push((place, proxy));
         }
     }
-    for round in 0..args.rounds {
-        for position in 0..all.len() {
-            // Another one begins in each round.
-            let at = (position + round as usize) % all.len();
-            let (turns, proxy) = &mut all[at];
-            let turn = turn(&folder.0, &places[turns.place], proxy, time)?;
-            eprintln!(
-                "bench: round {}: {:5}, {}: {:.0}/s, {:.1} µs CPU, {:.2} waits, its cores {:.0} % busy",
-                round + 1,
-                turns.name,
-                places[turns.place].title,
-                turn.per_second,
-                turn.cpu_us,
-                turn.waits,
-                turn.busy
-            );
-            turns.turns.push(turn);
-        }
-    }
-    let measured = all.into_iter().map(|(turns, _)| turns).collect();
+    let all = in_turns(&contenders, args.rounds, |round, (place, proxy)| {
+        let place = &places[*place];
+        let turn = turn(&folder.0, place, proxy, time)?;
+        eprintln!(
+            "bench: round {}: {:5}, {}: {:.0}/s, {:.1} µs CPU, {:.2} waits, its cores {:.0} % busy",
+            round + 1,
+            proxy.name,
+            place.title,
+            turn.per_second,
+            turn.cpu_us,
+            turn.waits,
+            turn.busy
+        );
+        Ok(turn)
+    })?;
+    let turns = contenders.iter().zip(all);
+    let measured =
+        turns.map(|((place, proxy), turns)| Turns { name: proxy.name, place: *place, turns }).collect();
     for (_, proxies) in &stage {
         check_records(proxies)?;
     }
@@ -179,11 +177,7 @@ fn set(folder: &Path, number: usize, place: &Place) -> Result<(Server, Vec<Serve
     let mut proxies = Vec::new();
     for name in CONTENDERS {
         proxies.push(match name {
-            "plain" => {
-                let mut command = pinned("plain-proxy");
-                command.args(["--upstream", &upstream.listen.to_string()]);
-                Server::announced(name, command)?
-            }
+            "plain" => Server::plain(pinned("plain-proxy"), upstream.listen)?,
             level => {
                 let mut command = pinned("colophon");
                 command.args(["serve", "--upstream", &format!("http://{}", upstream.listen)]);

@@ -13,7 +13,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::machine::Machine;
-use super::rounds::{Spread, write_request_of};
+use super::rounds::{Spread, in_turns, write_request_of};
 use super::servers::{Server, pinned_to};
 use super::{Folder, RELEASE, build, http, load, program};
 use crate::shell::{pause, root, run_quietly, target};
@@ -113,7 +113,6 @@ fn latency(args: &ProofsArgs, machine: &Machine, folder: &Path, circuit: &Path) 
     let upstream = pinned_to(&machine.load_cores, &program("fixed-upstream"));
     let upstream = Server::announced("direct", upstream)?;
     let body = write_request_of(folder, &program("fixed-upstream"))?;
-    let mut p50 = [Vec::new(), Vec::new()];
     let mut servers = Vec::new();
     for level in ["sign", "zk"] {
         let mut command = pinned_to(&[machine.proxy_core], &program("colophon"));
@@ -134,16 +133,13 @@ fn latency(args: &ProofsArgs, machine: &Machine, folder: &Path, circuit: &Path) 
         ensure!(record.contains("level=sign"), "{level} was granted: {record}");
         servers.push(server);
     }
-    for round in 0..args.rounds {
-        for place in 0..2 {
-            // Another one begins in each round.
-            let at = (place + round as usize) % 2;
-            let alone = |seconds| load::wrk(folder, &machine.load_cores, servers[at].listen, 1, seconds);
-            alone(Duration::from_secs(1))?;
-            p50[at].push(alone(Duration::from_secs(2))?.p50_us);
-            pause(Duration::from_millis(200));
-        }
-    }
+    let p50 = in_turns(&servers, args.rounds, |_, server| {
+        let alone = |seconds| load::wrk(folder, &machine.load_cores, server.listen, 1, seconds);
+        alone(Duration::from_secs(1))?;
+        let p50 = alone(Duration::from_secs(2))?.p50_us;
+        pause(Duration::from_millis(200));
+        Ok(p50)
+    })?;
     let added: Vec<f64> = p50[0].iter().zip(&p50[1]).map(|(sign, zk)| zk - sign).collect();
     let cell = |values: &[f64]| {
         let Spread { median, least, most } = Spread::of(values.iter().copied());

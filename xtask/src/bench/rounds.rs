@@ -77,17 +77,17 @@ pub(super) fn write_request_of(folder: &Path, upstream: &Path) -> Result<String>
 pub(super) fn run(stage: &Stage, machine: &Machine, rounds: u64, time: Duration) -> Result<Vec<Turns>> {
     write_request(stage)?;
     // Connections, caches, files: not part of any round.
-    in_turns(stage, 1, |server| streams(machine, server, 1))?;
-    let streamed = in_turns(stage, rounds, |server| {
+    in_turns(&stage.servers, 1, |_, server| streams(machine, server, 1))?;
+    let streamed = in_turns(&stage.servers, rounds, |_, server| {
         let streamed = streams(machine, server, time.as_secs().max(1))?;
         eprintln!("bench: {:10}: stream event {:.1} µs CPU", server.name, streamed.cpu_us);
         Ok(streamed)
     })?;
-    in_turns(stage, 1, |server| {
+    in_turns(&stage.servers, 1, |_, server| {
         load::wrk(&stage.folder, &machine.load_cores, server.listen, CONNECTIONS, Duration::from_secs(1))
     })?;
     pause(SETTLE);
-    let loaded = in_turns(stage, rounds, |server| {
+    let loaded = in_turns(&stage.servers, rounds, |_, server| {
         let loaded = loaded(stage, machine, server, time)?;
         eprintln!(
             "bench: {:10}: {:.0}/s, {:.1} µs CPU, {:.0} % of its core, others {:.0} %, alone {:.0} µs",
@@ -113,14 +113,18 @@ pub(super) fn run(stage: &Stage, machine: &Machine, rounds: u64, time: Duration)
         .collect())
 }
 
-/// Measures every contender once in each round, another one first in each; what came of it by contender.
-fn in_turns<T>(stage: &Stage, rounds: u64, measure: impl Fn(&Server) -> Result<T>) -> Result<Vec<Vec<T>>> {
-    let mut all: Vec<Vec<T>> = stage.servers.iter().map(|_| Vec::new()).collect();
+/// Measures every contender once in each round, another one first in each: what came of it by contender. `measure` is told the
+/// round too.
+pub(super) fn in_turns<C, T>(
+    contenders: &[C],
+    rounds: u64,
+    mut measure: impl FnMut(u64, &C) -> Result<T>,
+) -> Result<Vec<Vec<T>>> {
+    let mut all: Vec<Vec<T>> = contenders.iter().map(|_| Vec::new()).collect();
     for round in 0..rounds {
         for place in 0..all.len() {
             let at = (place + round as usize) % all.len();
-            let (Some(own), Some(server)) = (all.get_mut(at), stage.servers.get(at)) else { continue };
-            own.push(measure(server)?);
+            all[at].push(measure(round, &contenders[at])?);
         }
     }
     Ok(all)
@@ -195,3 +199,6 @@ impl Spread {
         Spread { median, least: at(0), most: at(values.len().wrapping_sub(1)) }
     }
 }
+
+#[cfg(test)]
+mod tests;

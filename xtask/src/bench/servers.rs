@@ -75,9 +75,7 @@ impl Stage {
                 command
             }
         };
-        let mut plain = proxy("plain-proxy", "plain");
-        plain.args(["--upstream", &target.to_string()]);
-        servers.push(Server::announced("plain", plain)?);
+        servers.push(Server::plain(proxy("plain-proxy", "plain"), target)?);
         // Where counts and samples go is asked of Colophon; instructions are counted without most of what a floor does.
         let floors = [("floor", &[][..]), ("floor sign", &["--sign"])];
         for (name, flags) in floors.into_iter().filter(|_| under == Under::Nothing) {
@@ -136,6 +134,12 @@ impl Server {
         }
         let listen = line.trim().parse().with_context(|| format!("{name} did not say where it listens"))?;
         Ok(Server { name, listen, admin: None, headers: Vec::new(), child })
+    }
+
+    /// The proxy that forwards and does nothing else.
+    pub(super) fn plain(mut command: Command, upstream: SocketAddr) -> Result<Server> {
+        command.args(["--upstream", &upstream.to_string()]);
+        Server::announced("plain", command)
     }
 
     /// A contender that was told where to listen, once it accepts connections.

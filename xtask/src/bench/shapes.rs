@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::machine::{self, Machine};
 use super::report::{insert, spread};
-use super::rounds::{CONNECTIONS, SETTLE, Spread};
+use super::rounds::{CONNECTIONS, SETTLE, Spread, in_turns};
 use super::servers::{Server, certificate, pinned_to, policy_text};
 use super::{Folder, Output, RELEASE, build, load, program, write_json};
 use crate::shell::{pause, run_quietly};
@@ -159,9 +159,8 @@ impl Stage {
     fn plain(machine: &Machine) -> Result<Stage> {
         let upstream = pinned_to(&machine.load_cores, &program("fixed-upstream"));
         let upstream = Server::announced("direct", upstream)?;
-        let mut plain = pinned_to(&[machine.proxy_core], &program("plain-proxy"));
-        plain.args(["--upstream", &upstream.listen.to_string()]);
-        Ok(Stage { servers: vec![Server::announced("plain", plain)?], _upstream: upstream })
+        let plain = pinned_to(&[machine.proxy_core], &program("plain-proxy"));
+        Ok(Stage { servers: vec![Server::plain(plain, upstream.listen)?], _upstream: upstream })
     }
 
     fn set(folder: &Path, machine: &Machine, bytes: usize, tls: bool) -> Result<Stage> {
@@ -194,34 +193,24 @@ impl Stage {
 fn measure(shape: Shape, machine: &Machine, args: &ShapesArgs) -> Result<Vec<Vec<Turn>>> {
     let folder = Folder::new()?;
     let stage = Stage::set(&folder.0, machine, shape.body_bytes(), shape == Shape::Tls)?;
-    let mut all = vec![Vec::new(); LEVELS.len()];
-    let mut idle = Vec::new();
     for server in &stage.servers {
         turn(shape, &folder.0, machine, server, 1)?;
     }
-    for round in 0..args.rounds {
-        for place in 0..LEVELS.len() {
-            // Another one begins in each round.
-            let at = (place + round as usize) % LEVELS.len();
-            let (Some(turns), Some(server)) = (all.get_mut(at), stage.servers.get(at)) else { continue };
-            if shape == Shape::BesideIdle {
-                // Anew for each: a server closes those that wait for too long.
-                idle = connected(server.listen)?;
-            }
-            let turn = turn(shape, &folder.0, machine, server, args.seconds)?;
-            drop(std::mem::take(&mut idle));
-            eprintln!(
-                "bench: {}: round {}: {:6}: {:.0}/s, {:.1} µs CPU",
-                shape.title(),
-                round + 1,
-                server.name,
-                turn.per_second,
-                turn.cpu_us
-            );
-            turns.push(turn);
-        }
-    }
-    Ok(all)
+    in_turns(&stage.servers, args.rounds, |round, server| {
+        // Anew for each: a server closes those that wait for too long.
+        let idle = if shape == Shape::BesideIdle { connected(server.listen)? } else { Vec::new() };
+        let turn = turn(shape, &folder.0, machine, server, args.seconds)?;
+        drop(idle);
+        eprintln!(
+            "bench: {}: round {}: {:6}: {:.0}/s, {:.1} µs CPU",
+            shape.title(),
+            round + 1,
+            server.name,
+            turn.per_second,
+            turn.cpu_us
+        );
+        Ok(turn)
+    })
 }
 
 fn turn(shape: Shape, folder: &Path, machine: &Machine, server: &Server, seconds: u64) -> Result<Turn> {

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 
 use super::machine::Machine;
-use super::rounds::{Spread, write_request_of};
+use super::rounds::{Spread, in_turns, write_request_of};
 use super::servers::{Server, certificate, pinned_to};
 use super::{Folder, RELEASE, build, http, load, program};
 use crate::shell::{pause, run_quietly};
@@ -41,28 +41,25 @@ pub(super) fn run(args: &TeeArgs) -> Result<()> {
     let folder = Folder::new()?;
     let scene = Scene::set(&folder.0, &machine)?;
     let body = write_request_of(&folder.0, &program("fixed-upstream"))?;
-    let (mut warm, mut cold) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-    for round in 0..args.rounds {
-        for place in 0..2 {
-            // Another one begins in each round.
-            let at = (place + round as usize) % 2;
-            let server = scene.start(["sign", "tee"][at], round)?;
-            let begun = Instant::now();
-            let answer = http::post(server.listen, "/v1/chat/completions", &body)?;
-            cold[at].push(begun.elapsed().as_secs_f64() * 1e3);
-            ensure!(answer.status == 200, "{}: {} {}", server.name, answer.status, answer.body);
-            let record = answer.header("colophon-record").context("no record")?;
-            ensure!(record.contains(server.name), "{} was granted: {record}", server.name);
-            let alone = |seconds| load::wrk(&folder.0, &machine.load_cores, server.listen, 1, seconds);
-            alone(Duration::from_secs(1))?;
-            warm[at].push(alone(Duration::from_secs(2))?.p50_us);
-            pause(Duration::from_millis(200));
-        }
-    }
+    let turns = in_turns(&["sign", "tee"], args.rounds, |round, level| {
+        let server = scene.start(level, round)?;
+        let begun = Instant::now();
+        let answer = http::post(server.listen, "/v1/chat/completions", &body)?;
+        let cold = begun.elapsed().as_secs_f64() * 1e3;
+        ensure!(answer.status == 200, "{}: {} {}", server.name, answer.status, answer.body);
+        let record = answer.header("colophon-record").context("no record")?;
+        ensure!(record.contains(server.name), "{} was granted: {record}", server.name);
+        let alone = |seconds| load::wrk(&folder.0, &machine.load_cores, server.listen, 1, seconds);
+        alone(Duration::from_secs(1))?;
+        let warm = alone(Duration::from_secs(2))?.p50_us;
+        pause(Duration::from_millis(200));
+        Ok((cold, warm))
+    })?;
+    let of = |value: fn(&(f64, f64)) -> f64| [0, 1].map(|at| turns[at].iter().map(value).collect());
     println!("{}", machine.line());
     println!("| | `sign` | `tee` | added |\n|---|---:|---:|---:|");
-    row("p50, one connection, the lease warm", &warm, "µs");
-    row("the first request after a start", &cold, "ms");
+    row("p50, one connection, the lease warm", &of(|(_, warm)| *warm), "µs");
+    row("the first request after a start", &of(|(cold, _)| *cold), "ms");
     Ok(())
 }
 

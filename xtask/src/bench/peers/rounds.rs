@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::super::load;
 use super::super::machine::{self, Machine};
-use super::super::rounds::{CONNECTIONS, SETTLE, write_request};
+use super::super::rounds::{CONNECTIONS, SETTLE, in_turns, write_request};
 use super::super::servers::{Server, Stage};
 use crate::shell::{pause, run_quietly};
 
@@ -40,41 +40,33 @@ pub(super) fn run(stage: &Stage, machine: &Machine, rounds: u64, time: Duration)
         warm_up(stage, machine, server)?;
     }
     pause(SETTLE);
-    let mut all: Vec<Measured> = stage
-        .servers
-        .iter()
-        .map(|server| Measured { name: server.name, turns: Vec::new(), memory_kb: 0 })
-        .collect();
     for server in proxies() {
         signal(server, "-STOP")?;
     }
-    for round in 0..rounds {
-        for place in 0..all.len() {
-            let at = (place + round as usize) % all.len();
-            let (Some(measured), Some(server)) = (all.get_mut(at), stage.servers.get(at)) else { continue };
-            signal(server, "-CONT")?;
-            let turn = turn(stage, machine, server, time)?;
-            if server.name != "direct" {
-                signal(server, "-STOP")?;
-            }
-            eprintln!(
-                "bench: round {}: {:13}: {:7.0}/s, {:8.1} µs CPU, {:.0} % of its core, alone {:.0} µs",
-                round + 1,
-                server.name,
-                turn.requests_per_second,
-                turn.cpu_us,
-                turn.core_used,
-                turn.p50_alone_us
-            );
-            measured.turns.push(turn);
+    let all = in_turns(&stage.servers, rounds, |round, server| {
+        signal(server, "-CONT")?;
+        let turn = turn(stage, machine, server, time)?;
+        if server.name != "direct" {
+            signal(server, "-STOP")?;
         }
-    }
-    for (measured, server) in all.iter_mut().zip(&stage.servers) {
+        eprintln!(
+            "bench: round {}: {:13}: {:7.0}/s, {:8.1} µs CPU, {:.0} % of its core, alone {:.0} µs",
+            round + 1,
+            server.name,
+            turn.requests_per_second,
+            turn.cpu_us,
+            turn.core_used,
+            turn.p50_alone_us
+        );
+        Ok(turn)
+    })?;
+    let measured = stage.servers.iter().zip(all).map(|(server, turns)| {
         signal(server, "-CONT")?;
         let family = machine::family(server.pid())?;
-        measured.memory_kb = family.iter().filter_map(|pid| machine::resident_kb(*pid).ok()).sum();
-    }
-    Ok(all)
+        let memory_kb = family.iter().filter_map(|pid| machine::resident_kb(*pid).ok()).sum();
+        Ok(Measured { name: server.name, turns, memory_kb })
+    });
+    measured.collect()
 }
 
 fn turn(stage: &Stage, machine: &Machine, server: &Server, time: Duration) -> Result<Turn> {
