@@ -105,16 +105,33 @@ pub fn write(target: &Target, ids: impl IntoIterator<Item = (RecordId, u32)>) ->
     groups.into_iter().filter_map(file).collect()
 }
 
+/// What the name of an index file says of the ids in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Span {
+    /// Milliseconds of the first and of the last.
+    min: u64,
+    max: u64,
+    tag: [u8; 2],
+}
+
+impl Span {
+    /// `None` where it is not the name of an index file.
+    pub(crate) fn of(name: &str) -> Option<Span> {
+        let mut parts = name.split('-');
+        let (min, max) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let mut tag = [0; 2];
+        hex::decode_to_slice(parts.next()?, &mut tag).ok()?;
+        Some(Span { min, max, tag })
+    }
+
+    pub(crate) fn may_hold(&self, id: &RecordId) -> bool {
+        self.tag == id_tag(id) && (self.min..=self.max).contains(&id_ms(id))
+    }
+}
+
 /// Whether the file of this name can hold `id`.
 pub fn may_hold(name: &str, id: &RecordId) -> bool {
-    let mut parts = name.split('-');
-    let (Some(min), Some(max), Some(tag)) = (parts.next(), parts.next(), parts.next()) else {
-        return false;
-    };
-    let ms = id_ms(id);
-    tag == hex::encode(id_tag(id))
-        && min.parse().is_ok_and(|min: u64| min <= ms)
-        && max.parse().is_ok_and(|max: u64| ms <= max)
+    Span::of(name).is_some_and(|span| span.may_hold(id))
 }
 
 /// Whether the file of this name was made of several.
@@ -145,4 +162,4 @@ pub fn keeps_name(name: &str, file: &Index) -> bool {
 pub struct IndexError;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

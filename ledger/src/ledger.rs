@@ -34,8 +34,9 @@ use crate::draws::{DrawCounts, Draws};
 use crate::erase::{Erase, EraseError, ErasureReport};
 use crate::generation::Older;
 use crate::head::SignedHead;
+use crate::index::Target;
 use crate::log::LogReader;
-use crate::lookup::{self, Batches, Cache, Lookup};
+use crate::lookup::{self, Batches, Lookup, Places};
 use crate::policy::PolicyText;
 use crate::private::Vault;
 use crate::shard::Shard;
@@ -108,7 +109,7 @@ pub(crate) struct Inner {
     wal_failed: AtomicBool,
     /// The keeper ended without being asked to: nothing is logged any more.
     keeper_ended: AtomicBool,
-    cache: Mutex<Cache>,
+    pub(crate) places: Places,
     batches: Batches,
     /// Wakes the keeper before its time.
     full: Notify,
@@ -275,8 +276,7 @@ impl Ledger {
         if self.book().is_live(id) {
             return Ok(Lookup::Pending);
         }
-        let cached = self.cache().get(id);
-        let Inner { reader, older, objects, vault, batches, kept, anchors, draws, .. } = &*self.0;
+        let Inner { reader, older, objects, places, vault, batches, kept, anchors, draws, .. } = &*self.0;
         let (head, older) = (self.head(), older.load_full());
         let parts = lookup::Parts {
             reader,
@@ -285,11 +285,12 @@ impl Ledger {
             anchors,
             older: &older,
             objects,
+            places,
             vault,
             batches,
             chain: &draws.chain,
         };
-        lookup::find(&parts, id, cached).await
+        lookup::find(&parts, id, None).await
     }
 
     /// Deletes what opens records, for good, and logs that it did. Returns once both are done.
@@ -357,8 +358,9 @@ impl Ledger {
         self.0.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.0.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The batch and slot of a logged record or evidence leaf, `None` where it is in no index file.
+    pub(crate) async fn place(&self, id: &RecordId) -> Result<Option<(Target, u32)>, LedgerError> {
+        self.0.places.find(&self.0.objects, id).await
     }
 }
 

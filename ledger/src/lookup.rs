@@ -7,8 +7,7 @@
 use crate::anchor::Anchors;
 use crate::generation::{Older, is_statement};
 use crate::head::SignedHead;
-use crate::id_hash::ByRecordId;
-use crate::index::{self, Index, Target};
+use crate::index::Target;
 use crate::ledger::LedgerError;
 use crate::ledger::keeper::{batch_name, private_name};
 use crate::ledger::objects::Objects;
@@ -29,22 +28,17 @@ use colophon_receipt::statement::{ANNOUNCEMENT_TYPE, Announcement, Statement};
 use colophon_signer::cose::Sign1;
 use colophon_signer::drand::Chain;
 use colophon_signer::httpsig::{KeptSignature, Known, expand};
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
 pub mod archive;
 mod batches;
 mod evidence;
+mod hours;
 mod key_evidence;
+mod places;
 pub(crate) mod upstream;
 
 pub(crate) use batches::Batches;
-
-/// Where newly logged records are is remembered for this many.
-const CACHED: usize = 100_000;
-
-/// How often an hour of the index is listed when files vanish meanwhile: each is merged once.
-const LISTINGS: usize = 3;
+pub(crate) use places::Places;
 
 /// What is known of an id.
 #[derive(Clone, Debug)]
@@ -68,63 +62,6 @@ pub struct ErasedRecord {
     pub logged: Option<(u64, u64)>,
 }
 
-/// Where the newest records are.
-#[derive(Debug, Default)]
-pub(crate) struct Cache {
-    places: HashMap<RecordId, (Arc<Target>, u32), ByRecordId>,
-    order: VecDeque<RecordId>,
-}
-
-impl Cache {
-    pub(crate) fn get(&self, id: &RecordId) -> Option<(Target, u32)> {
-        self.places.get(id).map(|(target, slot)| (Target::clone(target), *slot))
-    }
-
-    pub(crate) fn insert(&mut self, target: Target, rows: impl Iterator<Item = (RecordId, u32)>) {
-        let target = Arc::new(target);
-        for (id, slot) in rows {
-            // Before the new one: beyond a limit just above, the table would double.
-            if self.order.len() >= CACHED
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.places.remove(&oldest);
-            }
-            self.places.insert(id, (target.clone(), slot));
-            self.order.push_back(id);
-        }
-    }
-}
-
-/// Finds the batch and slot of `id` through the index.
-pub(crate) async fn locate(objects: &Objects, id: &RecordId) -> Result<Option<(Target, u32)>, LedgerError> {
-    let folder = format!("index/{}", index::hour(index::id_ms(id)));
-    let mut damaged = None;
-    for _ in 0..LISTINGS {
-        let mut gone = false;
-        for name in objects.list(&folder).await?.iter().filter(|name| index::may_hold(name, id)) {
-            let path = format!("{folder}/{name}");
-            let Some(bytes) = objects.get(&path, index::MAX_BYTES).await? else {
-                gone = true;
-                continue;
-            };
-            match Index::read(&bytes).and_then(|file| Ok((file.find(id)?, file))) {
-                Ok((Some(found), _)) => return Ok(Some(found)),
-                Ok((None, file)) if index::keeps_name(name, &file) => {}
-                Ok((None, _)) => {
-                    damaged = Some(damage(&path, "its rows are not those that its name promises"))
-                }
-                // Another file may hold it.
-                Err(error) => damaged = Some(damage(&path, error)),
-            }
-        }
-        if !gone {
-            break;
-        }
-        // Merged since it was listed.
-    }
-    damaged.map_or(Ok(None), Err)
-}
-
 /// The parts of a ledger that a look-up reads.
 pub(crate) struct Parts<'a> {
     pub(crate) reader: &'a LogReader,
@@ -135,6 +72,7 @@ pub(crate) struct Parts<'a> {
     /// Generations before this one.
     pub(crate) older: &'a [Older],
     pub(crate) objects: &'a Objects,
+    pub(crate) places: &'a Places,
     pub(crate) vault: &'a Vault,
     pub(crate) batches: &'a Batches,
     /// Draws records.
@@ -148,14 +86,10 @@ pub(crate) async fn find(
     id: &RecordId,
     known: Option<(Target, u32)>,
 ) -> Result<Lookup, LedgerError> {
-    let Parts { reader, head, kept, anchors, older, objects, vault, batches, .. } = *parts;
+    let Parts { reader, head, kept, anchors, older, objects, places, vault, batches, .. } = *parts;
     let place = match known {
         Some(place) => Some(place),
-        None => {
-            // Reads as much as a batch does.
-            let _permit = batches.readers.acquire().await.map_err(|e| damage("the index", e))?;
-            locate(objects, id).await?
-        }
+        None => places.find(objects, id).await?,
     };
     let Some((target, slot)) = place else { return Ok(Lookup::Unknown) };
     // Announcements stand before what they are for.

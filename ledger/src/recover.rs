@@ -12,7 +12,7 @@ use crate::ledger::keeper::batch_name;
 use crate::ledger::objects::Objects;
 use crate::ledger::{LedgerError, Pending};
 use crate::log::LogReader;
-use crate::lookup;
+use crate::lookup::Places;
 use crate::shard::{Shard, UNANNOUNCED};
 use crate::wal::{Replay, Wal};
 use colophon_receipt::Outcome;
@@ -24,6 +24,7 @@ use colophon_receipt::statement::{
 use colophon_signer::cose::Sign1;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Entries read at once: a full bundle.
 const STRIDE: u64 = 256;
@@ -65,6 +66,7 @@ pub(crate) async fn look_back(
         earliest: replay.done.iter().map(|done| done.completed_at).min(),
         past: Past::default(),
         newest_batch: false,
+        places: Places::default(),
     };
     if walk.ours.is_empty() {
         return Ok(walk.past);
@@ -81,8 +83,10 @@ pub(crate) async fn look_back(
         }
         end = start;
     }
+    // Only this process could log them, so each hour is listed once.
+    let now = Instant::now();
     for id in replay.open.keys() {
-        if lookup::locate(objects, id).await?.is_some() {
+        if walk.places.find_since(objects, id, now).await?.is_some() {
             walk.past.logged.insert(*id);
         }
     }
@@ -105,6 +109,7 @@ struct Walk {
     past: Past,
     /// The newest shard's last batch was seen, or it has none.
     newest_batch: bool,
+    places: Places,
 }
 
 impl Walk {
@@ -171,17 +176,23 @@ impl Walk {
         self.past.logged.extend(batch.ids.iter().map(|(id, _)| *id).filter(|id| self.waiting.contains(id)));
         if let Some(announced) = announced {
             let (shard, seq) = (statement.shard.clone(), statement.seq);
-            write_index(objects, &Target { shard, seq, log_index, announced }, &batch.ids).await?;
+            let target = Target { shard, seq, log_index, announced };
+            write_index(objects, &self.places, &target, &batch.ids).await?;
         }
         Ok(())
     }
 }
 
 /// Writes those index files of a batch that are not there.
-async fn write_index(objects: &Objects, target: &Target, ids: &[(RecordId, u32)]) -> Result<(), LedgerError> {
+async fn write_index(
+    objects: &Objects,
+    places: &Places,
+    target: &Target,
+    ids: &[(RecordId, u32)],
+) -> Result<(), LedgerError> {
     for (name, bytes) in index::write(target, ids.iter().copied()) {
         let merged = async || match ids_of(&name, ids) {
-            Some(id) => matches!(lookup::locate(objects, &id).await, Ok(Some(_))),
+            Some(id) => matches!(places.find(objects, &id).await, Ok(Some(_))),
             None => false,
         };
         if !objects.exists(&name).await? && !merged().await {

@@ -17,7 +17,6 @@ use super::{Drawing, DrawnRecord, Escalation, RoundSource, rounds};
 use crate::batch::{self, Batch};
 use crate::ledger::keeper::{Settled, batch_name};
 use crate::ledger::{Inner, Ledger, LedgerError};
-use crate::lookup;
 
 /// Evidence leaves that one statement describes, about: a batch more may come on top.
 const AT_ONCE: usize = 4096;
@@ -298,8 +297,11 @@ async fn drawn_of(
     if !due.fresh && !is_logged(ledger, due, &batch).await? {
         return Ok(None);
     }
+    let Inner { places, objects, .. } = &*ledger.0;
     let mut found = Vec::new();
     let mut open = false;
+    // What this process logs meanwhile it remembers.
+    let now = std::time::Instant::now();
     for record in &batch.draws {
         let Some(hash) = batch.hashes().get(record.slot as usize) else { continue };
         let is = match randomness {
@@ -312,7 +314,7 @@ async fn drawn_of(
             }
         };
         let id = draw_id(due.to, &record.id, hash, record.target);
-        if is && (due.fresh || !is_known(ledger, &id).await?) {
+        if is && (due.fresh || places.find_since(objects, &id, now).await?.is_none()) {
             found.push((record.id, Settled::not_done(id, *hash, record.target)));
         }
     }
@@ -337,19 +339,12 @@ async fn read(ledger: &Ledger, due: &Due) -> Result<Option<Batch>, LedgerError> 
 /// Whether a batch that an earlier life has written is logged: its records may have become another's. Then its note goes.
 async fn is_logged(ledger: &Ledger, due: &Due, batch: &Batch) -> Result<bool, LedgerError> {
     let Some((first, _)) = batch.ids.first() else { return Ok(false) };
-    let Some((target, _)) = lookup::locate(&ledger.0.objects, first).await? else { return Ok(false) };
+    let Some((target, _)) = ledger.place(first).await? else { return Ok(false) };
     let logged = (target.shard.as_str(), target.seq) == (due.shard.as_str(), due.seq);
     if !logged {
         Step::Done(due.clone()).take(ledger).await?;
     }
     Ok(logged)
-}
-
-pub(crate) async fn is_known(ledger: &Ledger, id: &RecordId) -> Result<bool, LedgerError> {
-    if ledger.cache().get(id).is_some() {
-        return Ok(true);
-    }
-    Ok(lookup::locate(&ledger.0.objects, id).await?.is_some())
 }
 
 /// Asks for a round, and believes it only if it is the one, and the chain's.

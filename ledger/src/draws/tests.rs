@@ -313,7 +313,7 @@ async fn drawn_without_evidence_and_evidence_without_a_draw_are_found() {
     let (ledger, keeper) = scene.open(None).await;
     let id = sampled(&ledger, 1, (u64::MAX, Level::Zk));
     all_drawn(&ledger).await;
-    let place = crate::lookup::locate(&ledger.0.objects, &id).await.unwrap().unwrap().0;
+    let place = ledger.place(&id).await.unwrap().unwrap().0;
     keeper.close().await.unwrap();
     let report = scene.check().await;
     assert!(report.is_sound(), "{:?}", report.findings);

@@ -1,6 +1,8 @@
 use super::*;
+use crate::ledger::objects::Objects;
+use std::ops::Range;
 
-pub(super) fn id(ms: u64, tag: [u8; 2], n: u8) -> RecordId {
+pub(crate) fn id(ms: u64, tag: [u8; 2], n: u8) -> RecordId {
     let mut id = [n; 16];
     id[..6].copy_from_slice(&ms.to_be_bytes()[2..]);
     id[8] = 0x80 | tag[0] >> 2;
@@ -11,6 +13,24 @@ pub(super) fn id(ms: u64, tag: [u8; 2], n: u8) -> RecordId {
 
 pub(super) fn target() -> Target {
     Target { shard: "host/0011223344556677".into(), seq: 5, log_index: 99, announced: 3 }
+}
+
+/// When the tests' hour begins, ms since the epoch.
+pub(crate) const HOUR: u64 = 495_000 * 3_600_000;
+
+/// One file a second of the tests' hour, with a record each, from two shards in turn.
+pub(crate) async fn quiet(objects: &Objects, seconds: Range<u64>) -> Vec<(RecordId, Target)> {
+    let mut records = Vec::new();
+    for n in seconds {
+        let (tag, shard) = if n % 2 == 0 { ([1, 2], "a/1") } else { ([3, 4], "b/2") };
+        let target = Target { shard: shard.into(), seq: n, log_index: 10 + n, announced: 1 };
+        let id = id(HOUR + n * 1000, tag, n as u8);
+        for (name, bytes) in write(&target, [(id, 0)]) {
+            objects.put(&name, bytes.into()).await.unwrap();
+        }
+        records.push((id, target));
+    }
+    records
 }
 
 #[test]

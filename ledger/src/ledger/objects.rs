@@ -2,14 +2,17 @@
 
 use super::LedgerError;
 use bytes::Bytes;
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use std::ops::Range;
 use std::sync::Arc;
 
 /// One hour never has more index files than this; a listing that is longer is not ours.
 const MAX_LISTING: usize = 1_000_000;
+
+type Listing = BoxStream<'static, object_store::Result<ObjectMeta>>;
 
 /// A store whose reads are bounded.
 #[derive(Clone, Debug)]
@@ -86,8 +89,14 @@ impl Objects {
 
     /// The last parts of the names in a folder.
     pub(crate) async fn list(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
-        let last = |path: String| path.rsplit('/').next().unwrap_or_default().to_owned();
-        Ok(self.paths(folder).await?.into_iter().map(last).collect())
+        Ok(last_parts(self.paths(folder).await?))
+    }
+
+    /// The same, of those whose last part comes after `from`.
+    pub(crate) async fn list_from(&self, folder: &str, from: &str) -> Result<Vec<String>, LedgerError> {
+        let offset = Path::from(format!("{folder}/{from}"));
+        let listing = self.0.list_with_offset(Some(&Path::from(folder)), &offset);
+        Ok(last_parts(names(listing, folder).await?))
     }
 
     /// The same, with their sizes in bytes.
@@ -130,17 +139,25 @@ impl Objects {
 
     /// The whole names of what is in a folder and below it.
     pub(crate) async fn paths(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
-        let mut names = Vec::new();
-        let prefix = Path::from(folder);
-        let mut listing = self.0.list(Some(&prefix));
-        while let Some(meta) = listing.try_next().await.map_err(failed("listing", folder))? {
-            names.push(String::from(meta.location));
-            if names.len() > MAX_LISTING {
-                return Err(LedgerError::Damaged { what: folder.to_owned(), why: "too many files".into() });
-            }
-        }
-        Ok(names)
+        names(self.0.list(Some(&Path::from(folder))), folder).await
     }
+}
+
+/// What a listing of a folder gives.
+async fn names(mut listing: Listing, folder: &str) -> Result<Vec<String>, LedgerError> {
+    let mut names = Vec::new();
+    while let Some(meta) = listing.try_next().await.map_err(failed("listing", folder))? {
+        names.push(String::from(meta.location));
+        if names.len() > MAX_LISTING {
+            return Err(LedgerError::Damaged { what: folder.to_owned(), why: "too many files".into() });
+        }
+    }
+    Ok(names)
+}
+
+fn last_parts(paths: Vec<String>) -> Vec<String> {
+    let last = |path: String| path.rsplit('/').next().unwrap_or_default().to_owned();
+    paths.into_iter().map(last).collect()
 }
 
 fn failed(action: &'static str, name: &str) -> impl FnOnce(Error) -> LedgerError {

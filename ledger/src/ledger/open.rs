@@ -13,7 +13,7 @@ use crate::destination::{Destination, Own};
 use crate::draws::{self, Draws};
 use crate::generation::{self, Older};
 use crate::index::merge::{self, Whose};
-use crate::lookup::{Batches, Cache};
+use crate::lookup::{Batches, Places};
 use crate::policy;
 use crate::private::Vault;
 use crate::recover;
@@ -180,7 +180,7 @@ impl Ledger {
             malformed: AtomicU64::new(0),
             wal_failed: AtomicBool::new(false),
             keeper_ended: AtomicBool::new(false),
-            cache: Mutex::new(Cache::default()),
+            places: Places::default(),
             batches: Batches::default(),
             full: Notify::new(),
             kept: cosigned,

@@ -2,8 +2,6 @@
 
 use super::keeper::{Command, Evidence, Settled};
 use super::{Ledger, LedgerError};
-use crate::draws::task::is_known;
-use crate::lookup;
 use crate::private::Found;
 use colophon_receipt::evidence::{Verdict, is_asked};
 use colophon_receipt::proof::{Proof, StatementError};
@@ -75,7 +73,7 @@ impl Ledger {
     /// [`SettleError`]. After an error of storage it may be called again.
     pub async fn prepare(&self, came: CameOf) -> Result<ToLog, SettleError> {
         let CameOf { record, subject, evidence, proof } = came;
-        if is_known(self, &evidence).await? {
+        if self.place(&evidence).await?.is_some() {
             return Ok(ToLog::Settled { holds: self.keeps(&record, &evidence).await? });
         }
         if proof.is_none() && self.keeps(&record, &evidence).await? {
@@ -125,12 +123,7 @@ impl Ledger {
     /// Keeps a proof under the key of its record's opening. Returns the commitment to the one that is kept.
     async fn keep(&self, record: &RecordId, evidence: &RecordId, proof: &Proof) -> Result<Hash, SettleError> {
         let inner = &self.0;
-        let known = self.cache().get(record);
-        let place = match known {
-            Some(place) => Some(place),
-            None => lookup::locate(&inner.objects, record).await?,
-        };
-        let Some((target, slot)) = place else { return Err(SettleError::NoRecord) };
+        let Some((target, slot)) = self.place(record).await? else { return Err(SettleError::NoRecord) };
         let erased = async || -> Result<bool, LedgerError> {
             let opening = inner.vault.opening(&target.shard, target.seq, slot, record).await?;
             Ok(matches!(opening, Found::Erased(_)))

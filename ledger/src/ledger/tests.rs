@@ -36,7 +36,7 @@ async fn a_finished_exchange_has_a_receipt_that_verifies() {
     assert!(matches!(ledger.lookup(&[7; 16]).await.unwrap(), Lookup::Unknown));
 
     // Without the caches, then in a later life: from the index.
-    *ledger.cache() = Cache::default();
+    ledger.0.places.forget();
     ledger.0.batches.forget();
     let cold = receipt(&ledger, &id).await;
     assert_eq!(cold.announcements.len(), 1);
@@ -443,7 +443,7 @@ async fn a_record_lost_from_the_index_is_not_called_unknown() {
     });
     for bad in flipped.into_iter().chain([good[..row].to_vec(), good[..7].to_vec(), Vec::new()]) {
         store.put(&path, bad.into()).await.unwrap();
-        *ledger.cache() = Cache::default();
+        ledger.0.places.forget();
         match ledger.lookup(&id).await {
             Err(LedgerError::Damaged { what, .. }) => assert_eq!(what, path.as_ref()),
             other => panic!("{other:?}"),
@@ -460,7 +460,7 @@ async fn damage_is_named_and_never_handed_out() {
     let (ledger, _keeper) = open(config(dir.path()), store.clone()).await.unwrap();
     let id = exchange(&ledger, 1);
     settle(&ledger).await;
-    let (target, _) = ledger.cache().get(&id).unwrap();
+    let (target, _) = ledger.0.places.newest().get(&id).unwrap();
     for name in
         [keeper::batch_name(&target.shard, target.seq), keeper::private_name(&target.shard, target.seq)]
     {

@@ -1,6 +1,6 @@
 //! The receipts of a ledger's folder, made beside it or long after: nothing is written, and no ledger runs.
 
-use super::{Batches, Lookup, Parts, damage, find};
+use super::{Batches, Lookup, Parts, Places, damage, find};
 use crate::anchor::Anchors;
 use crate::draws::rounds;
 use crate::head::SignedHead;
@@ -31,6 +31,7 @@ pub struct Archive {
     anchors: Anchors,
     objects: Objects,
     vault: Vault,
+    places: Places,
     batches: Batches,
     chain: Chain,
 }
@@ -65,9 +66,9 @@ impl Archive {
         let keys = reader.genesis_keys(&head.checkpoint).await?;
         let kept = Kept::newest_of(reader.store(), &keys).await?;
         let anchors = Anchors::open(reader.store().clone(), keys, MAX_ANCHORS).await?;
-        let (objects, batches) = (Objects(store), Batches::default());
+        let (objects, places, batches) = (Objects(store), Places::default(), Batches::default());
         let chain = rounds::chain_of(&objects).await?;
-        Ok(Archive { reader, head, kept, anchors, objects, vault, batches, chain })
+        Ok(Archive { reader, head, kept, anchors, objects, vault, places, batches, chain })
     }
 
     /// The text of the policy with this digest, `None` where the store has none.
@@ -102,8 +103,12 @@ impl Archive {
     /// As [`crate::Ledger::lookup`].
     pub async fn receipt(&self, id: &RecordId, target: Target, slot: u32) -> Result<Lookup, LedgerError> {
         let known = Some((target, slot));
-        let Archive { reader, head, kept, anchors, objects, vault, batches, chain } = self;
-        find(&Parts { reader, head, kept, anchors, older: &[], objects, vault, batches, chain }, id, known)
-            .await
+        let Archive { reader, head, kept, anchors, objects, vault, places, batches, chain } = self;
+        find(
+            &Parts { reader, head, kept, anchors, older: &[], objects, places, vault, batches, chain },
+            id,
+            known,
+        )
+        .await
     }
 }

@@ -17,7 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What is kept takes this many bytes at most: some 600 pages of usual records.
 const MAX_KEPT: usize = 16 << 20;
-/// Files that are read, or looked for in the index, at the same time. One takes up to 4 MiB.
+/// Files that are read at the same time. One takes up to 4 MiB.
 const READERS: usize = 8;
 
 /// Bytes of a file, from `start` on.
@@ -39,7 +39,7 @@ pub(crate) struct Batches {
     /// The last used one at the end.
     kept: Mutex<VecDeque<Part>>,
     /// Whoever reads what is not kept holds one.
-    pub(super) readers: Arc<Semaphore>,
+    readers: Arc<Semaphore>,
 }
 
 impl Default for Batches {

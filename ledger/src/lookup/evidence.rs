@@ -1,6 +1,6 @@
 //! What a receipt says of its record's draw: the round, and what came of evidence.
 
-use super::{Parts, announcement, batch_part, damage, locate, statement};
+use super::{Parts, announcement, batch_part, damage, statement};
 use crate::draws::rounds;
 use crate::head::SignedHead;
 use crate::index::Target;
@@ -27,7 +27,7 @@ pub(super) async fn of(parts: &Parts<'_>, leaf: &[u8], to: u64, own: &Target) ->
     let mut later = drawn(parts, &record, &hash, to, own).await?;
     for id in parts.vault.proofs_of(&record.id).await? {
         if id == asked_id(to, &record.id, &hash, Level::Zk)
-            && let Some((place, slot)) = locate(parts.objects, &id).await?
+            && let Some((place, slot)) = parts.places.find(parts.objects, &id).await?
         {
             later.evidence.extend(of_record(parts, &record.id, &id, (&place, slot), own).await?);
         }
@@ -58,7 +58,7 @@ async fn drawn(
     });
     let mut later = Later { round, evidence: Vec::new() };
     let id = draw_id(to, &record.id, hash, target);
-    if drawn && let Some((place, slot)) = locate(parts.objects, &id).await? {
+    if drawn && let Some((place, slot)) = parts.places.find(parts.objects, &id).await? {
         later.evidence.extend(of_record(parts, &record.id, &id, (&place, slot), own).await?);
     }
     Ok(later)

@@ -2,7 +2,7 @@
 //! record, since that is what was known of the machine then; where there is none yet, the first after it.
 
 use super::evidence::part;
-use super::{Parts, locate, upstream};
+use super::{Parts, upstream};
 use crate::attest::note::{self, Note};
 use crate::head::SignedHead;
 use crate::index::Target;
@@ -48,7 +48,7 @@ async fn found(
     let name = about_key_name(&own.shard, seq);
     let Some(note) = parts.objects.get(&name, note::MAX_BYTES).await? else { return Ok(None) };
     let note = Note::read(&note).map_err(|error| super::damage(&name, error))?;
-    let Some((place, slot)) = locate(parts.objects, &note.id).await? else { return Ok(None) };
+    let Some((place, slot)) = parts.places.find(parts.objects, &note.id).await? else { return Ok(None) };
     if (place.shard.as_str(), place.seq) != (own.shard.as_str(), seq) {
         return Ok(None);
     }

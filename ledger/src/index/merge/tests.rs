@@ -1,31 +1,21 @@
-use super::super::tests::id;
+use super::super::tests::{HOUR, id};
 use super::super::{Target, write};
 use super::*;
-use crate::lookup::locate;
+use crate::lookup::Places;
 use colophon_receipt::record::RecordId;
 use object_store::memory::InMemory;
 use std::sync::Arc;
 
-const HOUR: u64 = 495_000 * HOUR_MS;
-
-/// One file a second, with a record each, from two shards in turn.
 async fn quiet(seconds: u64) -> (Objects, Vec<(RecordId, Target)>) {
-    let (objects, mut records) = (Objects(Arc::new(InMemory::new())), Vec::new());
-    for n in 0..seconds {
-        let (tag, shard) = if n % 2 == 0 { ([1, 2], "a/1") } else { ([3, 4], "b/2") };
-        let target = Target { shard: shard.into(), seq: n, log_index: 10 + n, announced: 1 };
-        let id = id(HOUR + n * 1000, tag, n as u8);
-        for (name, bytes) in write(&target, [(id, 0)]) {
-            objects.put(&name, bytes.into()).await.unwrap();
-        }
-        records.push((id, target));
-    }
+    let objects = Objects(Arc::new(InMemory::new()));
+    let records = super::super::tests::quiet(&objects, 0..seconds).await;
     (objects, records)
 }
 
 async fn all_found(objects: &Objects, records: &[(RecordId, Target)]) {
+    let places = Places::default();
     for (id, target) in records {
-        assert_eq!(locate(objects, id).await.unwrap(), Some((target.clone(), 0)));
+        assert_eq!(places.find(objects, id).await.unwrap(), Some((target.clone(), 0)));
     }
 }
 

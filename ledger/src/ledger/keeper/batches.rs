@@ -195,7 +195,7 @@ impl Worker {
         if !empty {
             inner.batches.keep(batch_name(name, sealed.seq), sealed.batch.file.clone());
         }
-        self.ledger.cache().insert(target, rows());
+        inner.places.newest().insert(target, rows());
         self.ledger.logged(sealed.records.iter().map(|pending| &pending.id));
         let records = Arc::unwrap_or_clone(std::mem::take(&mut sealed.records));
         let holds: Vec<_> = records.into_iter().map(|pending| pending.holds).collect();

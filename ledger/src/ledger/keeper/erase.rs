@@ -9,7 +9,6 @@ use crate::batch;
 use crate::erase::{Erase, EraseError, ErasureReport, Intent, MAX_TENANT, Subject};
 use crate::ledger::LedgerError;
 use crate::ledger::keeper::batch_name;
-use crate::lookup;
 use crate::private::{Batched, Done, Found, Tenant};
 use crate::store;
 use colophon_receipt::erasure::{ERASURE_TYPE, Erasure, ErasureId};
@@ -98,12 +97,7 @@ impl Worker {
         if self.ledger.book().is_live(&id) {
             return Err(EraseError::NotLogged);
         }
-        let known = self.ledger.cache().get(&id);
-        let place = match known {
-            Some(place) => Some(place),
-            None => lookup::locate(&inner.objects, &id).await?,
-        };
-        let Some((target, slot)) = place else { return Err(EraseError::Unknown) };
+        let Some((target, slot)) = self.ledger.place(&id).await? else { return Err(EraseError::Unknown) };
         // A page that cannot be opened is there all the same.
         if let Ok(Found::Erased(by)) = inner.vault.opening(&target.shard, target.seq, slot, &id).await {
             let done = inner.vault.done(&by).await?;
@@ -211,7 +205,7 @@ impl Worker {
 
     async fn is_erased(&self, record: &RecordId) -> Result<bool, LedgerError> {
         let inner = &self.ledger.0;
-        let Some((target, slot)) = lookup::locate(&inner.objects, record).await? else { return Ok(false) };
+        let Some((target, slot)) = self.ledger.place(record).await? else { return Ok(false) };
         let opening = inner.vault.opening(&target.shard, target.seq, slot, record).await?;
         Ok(matches!(opening, Found::Erased(_)))
     }

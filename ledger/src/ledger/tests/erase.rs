@@ -76,6 +76,23 @@ fn slow(dir: &TempDir) -> Config {
 }
 
 #[tokio::test]
+async fn what_is_erased_is_so_to_whoever_finds_it_by_a_listing_from_before() {
+    let (dir, store) = (TempDir::new().unwrap(), FaultStore::new(memory(), Fault::HiccupBefore, usize::MAX));
+    let (ledger, keeper) = open(slow(&dir), store.clone()).await.unwrap();
+    let ids = three(&ledger).await;
+    ledger.0.places.forget();
+    for id in &ids {
+        assert_eq!(erased(&ledger, id).await, None);
+    }
+    let listed = store.index_listings();
+    let report = ledger.erase(Erase::Record(ids[1])).await.unwrap();
+    assert_eq!(erased(&ledger, &ids[1]).await, report.logged.map(|(_, index)| index));
+    assert_eq!(erased(&ledger, &ids[0]).await, None);
+    assert_eq!(store.index_listings(), listed);
+    keeper.close().await.unwrap();
+}
+
+#[tokio::test]
 async fn one_record_leaves_nothing_behind_but_the_logs_word() {
     let (dir, store) = (TempDir::new().unwrap(), memory());
     let (ledger, keeper) = open(slow(&dir), store.clone()).await.unwrap();
@@ -189,7 +206,7 @@ async fn a_file_of_version_1_is_rewritten_sealed() {
     let (dir, store) = (TempDir::new().unwrap(), memory());
     let (ledger, _keeper) = open(slow(&dir), store.clone()).await.unwrap();
     let ids = three(&ledger).await;
-    let (target, _) = ledger.cache().get(&ids[0]).unwrap();
+    let (target, _) = ledger.0.places.newest().get(&ids[0]).unwrap();
     let mut openings = Vec::new();
     for (id, slot) in ids.iter().zip(0..) {
         match ledger.0.vault.opening(&target.shard, target.seq, slot, id).await.unwrap() {
@@ -220,7 +237,7 @@ async fn a_store_that_lost_or_garbled_a_file_is_erased_as_far_as_it_goes() {
     let (ledger, keeper) = open(slow(&dir), store.clone()).await.unwrap();
     let [first, second] = [three(&ledger).await, three(&ledger).await];
     let name = |id: &RecordId| {
-        let (target, _) = ledger.cache().get(id).unwrap();
+        let (target, _) = ledger.0.places.newest().get(id).unwrap();
         Path::from(private_name(&target.shard, target.seq))
     };
     store.delete(&name(&first[0])).await.unwrap();
@@ -252,7 +269,7 @@ async fn half_written_openings_go_too() {
     let dir = TempDir::new().unwrap();
     let (ledger, keeper) = Ledger::open(slow(&dir)).await.unwrap();
     let ids = three(&ledger).await;
-    let (target, _) = ledger.cache().get(&ids[0]).unwrap();
+    let (target, _) = ledger.0.places.newest().get(&ids[0]).unwrap();
     let file = dir.path().join("data/private").join(private_name(&target.shard, target.seq));
     let staged = file.with_file_name(format!("{}#1", target.seq));
     // What a process killed in the middle of a write leaves.

@@ -12,7 +12,7 @@ use object_store::{ObjectStore, ObjectStoreExt};
 async fn logged(ledger: &Ledger, n: u64) -> (RecordId, String) {
     let id = exchange(ledger, n);
     settle(ledger).await;
-    let (target, slot) = ledger.cache().get(&id).unwrap();
+    let (target, slot) = ledger.0.places.newest().get(&id).unwrap();
     assert_eq!(slot, 0);
     (id, private_name(&target.shard, target.seq))
 }
@@ -125,7 +125,7 @@ async fn a_folder_of_version_1_is_still_read() {
     let (dir, store) = (TempDir::new().unwrap(), memory());
     let (ledger, keeper) = open(config(dir.path()), store.clone()).await.unwrap();
     let (id, name) = logged(&ledger, 1).await;
-    let (target, slot) = ledger.cache().get(&id).unwrap();
+    let (target, slot) = ledger.0.places.newest().get(&id).unwrap();
     let Found::Opening(opening) = ledger.0.vault.opening(&target.shard, target.seq, slot, &id).await.unwrap()
     else {
         panic!("erased");
@@ -153,8 +153,8 @@ async fn a_page_that_is_lost_costs_no_more_than_its_record() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     let ids = [exchange(&ledger, 1), exchange(&ledger, 2)];
     keeper.close().await.unwrap();
-    let (target, _) = ledger.cache().get(&ids[0]).unwrap();
-    assert_eq!(ledger.cache().get(&ids[1]).unwrap().0, target, "one batch");
+    let (target, _) = ledger.0.places.newest().get(&ids[0]).unwrap();
+    assert_eq!(ledger.0.places.newest().get(&ids[1]).unwrap().0, target, "one batch");
     let name = private_name(&target.shard, target.seq);
     let whole = get(&store, &name).await;
     let mut alone = [0; 2];

@@ -3,8 +3,9 @@
 use super::support::*;
 use super::*;
 use crate::log::tests::support as log_support;
-use crate::log::tests::support::memory;
+use crate::log::tests::support::{Fault, FaultStore, memory};
 use crate::log::{Log, LogConfig};
+use crate::private::Kek;
 use crate::remote::{Accepted, Call, Refused, Remote, Reply, Transport};
 use crate::service::{LogService, Refusal, ServiceTask};
 use colophon_receipt::statement::{Counters as StatementCounters, STATEMENT_TYPE, Statement};
@@ -97,6 +98,32 @@ async fn records_go_to_the_log_role_and_receipts_verify() {
     keeper.close().await.unwrap();
     let found = audit(&ledger).await;
     assert_eq!((found.records.len(), found.closed.len()), (40, 1));
+}
+
+#[tokio::test]
+async fn each_of_two_sidecars_finds_what_the_other_has_just_logged() {
+    let (dirs, store) = ([TempDir::new().unwrap(), TempDir::new().unwrap()], memory());
+    let store = FaultStore::new(store, Fault::HiccupBefore, usize::MAX);
+    let (service, _task) = log_role(&(store.clone() as Arc<dyn ObjectStore>)).await;
+    let way = Direct::to(service);
+    let kek = Arc::new(Kek::new(&[5; 32]).unwrap());
+    let config = |at: usize| Config { private_key: Some(kek.clone()), ..sidecar(dirs[at].path(), &way) };
+    let (one, one_keeper) = open(config(0), store.clone()).await.unwrap();
+    let (other, other_keeper) = open(config(1), store.clone()).await.unwrap();
+    for n in 0..5 {
+        let id = exchange(&one, n);
+        settle(&one).await;
+        // What it logs itself shows it the newest head.
+        exchange(&other, 100 + n);
+        settle(&other).await;
+        let [before, _] = store.index_listings();
+        verify(&other, &receipt(&other, &id).await);
+        verify(&other, &receipt(&other, &id).await);
+        let [listed, _] = store.index_listings();
+        assert_eq!(listed, before + 1, "{n}");
+    }
+    one_keeper.close().await.unwrap();
+    other_keeper.close().await.unwrap();
 }
 
 #[tokio::test]

@@ -232,6 +232,7 @@ pub(crate) struct Audit {
 /// every record is in the index.
 pub(crate) async fn audit(ledger: &Ledger) -> Audit {
     let (mut audit, head, objects) = (Audit::default(), ledger.head(), &ledger.0.objects);
+    let places = Places::default();
     let entries = ledger.reader().entries(1..head.size(), &head.checkpoint).await.unwrap();
     let mut ends: BTreeMap<String, (Hash, u64)> = BTreeMap::new();
     for (entry, log_index) in entries.iter().zip(1..) {
@@ -279,7 +280,7 @@ pub(crate) async fn audit(ledger: &Ledger) -> Audit {
                             "in the interval"
                         );
                         let id = leaf.id;
-                        let found = crate::lookup::locate(objects, &id).await.unwrap().unwrap();
+                        let found = places.find(objects, &id).await.unwrap().unwrap();
                         assert_eq!((found.0.log_index, found.1), (log_index, slot));
                         assert!(
                             audit.records.insert(id, leaf).is_none(),

@@ -40,7 +40,7 @@ async fn a_recent_receipt_reads_no_batch_and_many_old_ones_read_it_once_or_twice
     }
     assert_eq!(store.batch_reads(), 0);
     ledger.0.batches.forget();
-    *ledger.cache() = Cache::default();
+    ledger.0.places.forget();
     let batches = ledger.0.objects.list("shard").await.unwrap().len();
     join_all(ids.iter().map(|id| async { verify(&ledger, &receipt(&ledger, id).await) })).await;
     assert!((1..=2 * batches).contains(&store.batch_reads()), "{} of {batches}", store.batch_reads());

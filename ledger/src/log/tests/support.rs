@@ -42,6 +42,7 @@ pub(crate) struct FaultStore {
     at: usize,
     writes: AtomicUsize,
     batch_reads: AtomicUsize,
+    listings: [AtomicUsize; 2],
 }
 
 impl FaultStore {
@@ -52,6 +53,7 @@ impl FaultStore {
             at,
             writes: AtomicUsize::new(0),
             batch_reads: AtomicUsize::new(0),
+            listings: Default::default(),
         })
     }
 
@@ -63,6 +65,17 @@ impl FaultStore {
     /// How often batch files were read.
     pub(crate) fn batch_reads(&self) -> usize {
         self.batch_reads.load(Ordering::SeqCst)
+    }
+
+    /// How often a folder of the index was listed: whole, and from a name on.
+    pub(crate) fn index_listings(&self) -> [usize; 2] {
+        self.listings.each_ref().map(|count| count.load(Ordering::SeqCst))
+    }
+
+    fn count_listing(&self, prefix: Option<&Path>, kind: usize) {
+        if prefix.is_some_and(|prefix| prefix.as_ref().starts_with("index/")) {
+            self.listings[kind].fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     /// (fail before doing it, fail after doing it)
@@ -124,7 +137,17 @@ impl ObjectStore for FaultStore {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.count_listing(prefix, 0);
         self.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.count_listing(prefix, 1);
+        self.inner.list_with_offset(prefix, offset)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
