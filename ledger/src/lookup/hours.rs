@@ -12,7 +12,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// So many names are remembered, each of some 90 bytes: 12 MiB. An hour with a batch each 60 ms has 60,000.
+/// So many names are remembered, each of some 90 bytes: 12 MiB. An hour with a batch each 60 ms has 60,000; one with more
+/// than this is listed each time.
 pub(super) const MAX_NAMES: usize = 1 << 17;
 /// An hour takes the place of so many names at least.
 const MIN_HOUR: usize = 256;
@@ -57,6 +58,7 @@ impl Hours {
             Arc::new(Hour { folder, known: ArcSwap::default(), listing: tokio::sync::Mutex::default() })
         });
         hours.push_back(hour.clone());
+        trim(&mut hours);
         hour
     }
 
@@ -100,16 +102,12 @@ impl Hours {
         Ok(Some(self.keep(hour, Known { files, listed: known.listed })))
     }
 
-    /// Remembers it, and forgets what was not looked into for the longest time.
     fn keep(&self, hour: &Hour, known: Known) -> Arc<Known> {
         let known = Arc::new(known);
-        hour.known.store(known.clone());
-        let mut hours = self.lock();
-        let mut names: usize = hours.iter().map(|hour| hour.size()).sum();
-        while names > MAX_NAMES
-            && let Some(oldest) = hours.pop_front()
-        {
-            names -= oldest.size();
+        // An hour with more would push all others out, and itself.
+        if known.files.len() <= MAX_NAMES {
+            hour.known.store(known.clone());
+            trim(&mut self.lock());
         }
         known
     }
@@ -118,6 +116,16 @@ impl Hours {
     #[cfg(test)]
     pub(super) fn names(&self) -> usize {
         self.lock().iter().map(|hour| hour.known().files.len()).sum()
+    }
+}
+
+/// Forgets what was not looked into for the longest time.
+fn trim(hours: &mut VecDeque<Arc<Hour>>) {
+    let mut names: usize = hours.iter().map(|hour| hour.size()).sum();
+    while names > MAX_NAMES
+        && let Some(oldest) = hours.pop_front()
+    {
+        names -= oldest.size();
     }
 }
 
