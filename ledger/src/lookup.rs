@@ -6,12 +6,12 @@
 
 use crate::anchor::Anchors;
 use crate::generation::{Older, is_statement};
-use crate::head::SignedHead;
+use crate::head::{self, SignedHead, Stored};
 use crate::index::Target;
 use crate::ledger::LedgerError;
 use crate::ledger::keeper::{batch_name, private_name};
 use crate::ledger::objects::Objects;
-use crate::log::LogReader;
+use crate::log::{LogError, LogReader};
 use crate::private::{Found, Opening, Vault};
 use crate::witness::Kept;
 use colophon_receipt::Level;
@@ -96,6 +96,11 @@ pub(crate) async fn find(
     let dated = anchors.covering(target.log_index).await;
     let cosigned = kept.covering(target.log_index);
     let newest = dated.as_ref().map(|dated| &dated.head).or(cosigned.as_deref()).unwrap_or(head);
+    let served = match target.log_index < newest.size() {
+        true => None,
+        false => newer(reader, head, target.log_index).await?,
+    };
+    let newest = served.as_ref().unwrap_or(newest);
     let (in_older, statement) = statement(reader, newest, older, &target).await?;
     // Of an older generation the timestamps are with it.
     let (reader, anchors) = in_older.map_or((reader, anchors), |older| (&older.reader, &older.anchors));
@@ -149,6 +154,28 @@ pub(crate) async fn find(
         round: drawn.round,
         evidence: drawn.evidence,
     })))
+}
+
+/// The head that the log serves by now, if it covers the entry at `index`, which another replica had logged: `known` is the newest
+/// that this one has heard of, and that one has to continue it.
+async fn newer(
+    reader: &LogReader,
+    known: &SignedHead,
+    index: u64,
+) -> Result<Option<SignedHead>, LedgerError> {
+    if !known.is_known() {
+        return Ok(None);
+    }
+    for key in reader.genesis_keys(&known.checkpoint).await? {
+        let read = head::read(reader.store(), &key).await.map_err(LogError::from)?;
+        if let Stored::Head(served) = read
+            && served.size() > index
+        {
+            reader.consistency(&known.checkpoint, &served.checkpoint).await?;
+            return Ok(Some(served));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether there may be evidence about the key: the record claims `tee`, or the key was announced with some. Others' receipts
