@@ -153,6 +153,42 @@ members! {
     }
 }
 
+impl Document<'_> {
+    /// Whether what it says adds to what was said before, so that the same again would change something: arguments of
+    /// tools, tools, counts that are summed. All else is learnt once or replaced by itself. When in doubt, it adds up.
+    #[rustfmt::skip]
+    pub(super) fn adds_up(&self) -> bool {
+        // Every member is named here, so that a new one is not forgotten.
+        let Self {
+            kind: _, object: _, id: _, request_id: _, model: _, system_fingerprint: _, status: _,
+            stop_reason: _, index: _, stop_type: _, generated_text: _,
+            error: _, error_type: _, code: _, detail: _,
+            usage, choices, response, incomplete_details, output, item, message, content, content_block, delta,
+            count, input_tokens, details, stop, tokens_evaluated, tokens_predicted,
+        } = self;
+        let whole = [count, input_tokens, tokens_evaluated, tokens_predicted];
+        whole.into_iter().any(|member| !matches!(member, Loose::Absent))
+            || !matches!(usage, Loose::Absent)
+            || choices.iter().any(Choice::adds_up)
+            || !matches!(response, Loose::Absent)
+            || !matches!(incomplete_details, Loose::Absent)
+            || [output, content].into_iter().any(|list| list.iter().next().is_some())
+            || [item, content_block].into_iter().any(|member| !matches!(member, Loose::Absent))
+            || !matches!(message, Loose::Absent)
+            || delta.map().is_some_and(|delta| !matches!(delta.partial_json, Loose::Absent))
+            || !matches!(details, Loose::Absent)
+            || matches!(stop, Loose::Flag(true))
+    }
+}
+
+impl Choice<'_> {
+    fn adds_up(&self) -> bool {
+        let Self { index: _, finish_reason: _, delta, message } = self;
+        let mut parts = delta.map().into_iter().chain(message.map());
+        parts.any(|ChoiceMessage { tool_calls }| tool_calls.iter().next().is_some())
+    }
+}
+
 /// Token counts as far as they are counts.
 #[derive(Default)]
 #[cfg_attr(test, derive(Debug, PartialEq))]

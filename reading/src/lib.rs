@@ -13,6 +13,7 @@
 //! | text messages of a WebSocket, of the realtime API | message by message, as they pass ([`ServerReader`]) |
 //! | anything else | not read |
 
+mod alike;
 mod document;
 mod frames;
 mod lines;

@@ -4,8 +4,9 @@ use colophon_policies::Api;
 use colophon_receipt::canonical::{self, Uncanonical};
 use sha2::{Digest, Sha256};
 
+use super::alike::Alike;
 use super::document::{Choice, Counts, Document, ErrorMembers, Incomplete, Inner, ToolCall, Typed};
-use super::loose::{List, Loose, Read, parse};
+use super::loose::{List, Loose, Read};
 use super::message::Message;
 use super::response::{ResponseMeaning, Usage};
 use super::scan::{Fault, Scanner};
@@ -26,6 +27,8 @@ pub(super) struct Reading {
     tools: Vec<Tool>,
     /// For the digest of the answer's message, where that is asked for.
     message: Option<Message>,
+    /// The event before, where hearing it again would change nothing of all this.
+    pub(super) before: Alike,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -72,6 +75,7 @@ impl Reading {
             tool_items: 0,
             tools: Vec::new(),
             message: None,
+            before: Alike::default(),
         }
     }
 
@@ -92,6 +96,7 @@ impl Reading {
         };
         let data = data.trim_ascii();
         if data == b"[DONE]" {
+            self.before.forget();
             // The responses and messages APIs name their last event instead.
             self.meaning.terminated |= !matches!(self.api, Api::Responses | Api::Messages);
         } else if !data.is_empty() {
@@ -164,13 +169,24 @@ impl Reading {
 
     /// Reads one JSON object; whether it could be read.
     pub(super) fn json(&mut self, bytes: &[u8], source: Source<'_>) -> bool {
+        if source.streamed && self.before.is(source.name.as_bytes(), bytes) {
+            self.note_encoding(bytes);
+            return true;
+        }
+        self.before.forget();
         match bytes.first() {
             Some(b'{') => {
                 let mut document = Document::default();
-                match parse(bytes, &mut document) {
+                let mut scan = Scanner::new(bytes);
+                // A fault is kept.
+                let _ = document.fill(&mut scan);
+                match scan.end() {
                     Ok(()) => {
                         self.note_encoding(bytes);
                         self.document(&document, source);
+                        if source.streamed && !document.adds_up() {
+                            self.before.keep(source.name.as_bytes(), bytes, scan.skipped());
+                        }
                         return true;
                     }
                     // An event is cut by its sender, not by the connection.

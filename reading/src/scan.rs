@@ -32,6 +32,36 @@ pub(crate) struct Scanner<'a> {
     /// The string taken last has escapes.
     escaped: bool,
     fault: Option<Fault>,
+    skipped: Skipped,
+}
+
+/// How many of the texts that were skipped have their places noted.
+pub(crate) const SKIPPED_TEXTS: usize = 4;
+
+/// Where the texts lie that [`Scanner::skip`] took, without their quotes, from and to; keys are none of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Skipped {
+    places: [(usize, usize); SKIPPED_TEXTS],
+    count: usize,
+}
+
+impl Skipped {
+    /// How many there are; only the places of the first [`SKIPPED_TEXTS`] are known.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The places of the first ones, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.places.iter().take(self.count).copied()
+    }
+
+    fn note(&mut self, from: usize, to: usize) {
+        if let Some(place) = self.places.get_mut(self.count) {
+            *place = (from, to);
+        }
+        self.count += 1;
+    }
 }
 
 /// The members of an object or the elements of an array that are still to come.
@@ -41,7 +71,7 @@ pub(crate) struct Within {
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, at: 0, escaped: false, fault: None }
+        Self { bytes, at: 0, escaped: false, fault: None, skipped: Skipped::default() }
     }
 
     /// Notes a fault.
@@ -153,7 +183,11 @@ impl<'a> Scanner<'a> {
         let mut open = Open::default();
         loop {
             match self.peek()? {
-                b'"' => drop(self.quoted()?),
+                b'"' => {
+                    let length = self.quoted()?.len();
+                    let end = self.at - 1;
+                    self.skipped.note(end - length, end);
+                }
                 b'-' | b'0'..=b'9' => self.skip_number()?,
                 b't' => self.literal(b"true")?,
                 b'f' => self.literal(b"false")?,
@@ -208,6 +242,11 @@ impl<'a> Scanner<'a> {
             None if rest.iter().all(|byte| matches!(byte, b' ' | b'\n' | b'\t' | b'\r')) => Ok(()),
             None => Err(Fault::Syntax),
         }
+    }
+
+    /// The texts skipped so far.
+    pub(crate) fn skipped(&self) -> Skipped {
+        self.skipped
     }
 
     fn enter(&mut self, bracket: u8) -> Option<Within> {
@@ -294,24 +333,14 @@ impl<'a> Scanner<'a> {
     #[inline(never)]
     fn quoted_at_length(&mut self) -> Option<&'a [u8]> {
         let rest = self.bytes.get(self.at + 1..).unwrap_or_default();
-        let mut end = plain(rest);
-        while rest.get(end) != Some(&b'"') {
-            match rest.get(end) {
-                None => return self.fail(Fault::CutShort),
-                Some(b'\\') => {
-                    self.escaped = true;
-                    match escape(rest.get(end + 1..).unwrap_or_default()) {
-                        Ok(length) => end += length,
-                        Err(fault) => return self.fail(fault),
-                    }
-                    end += plain(rest.get(end..).unwrap_or_default());
-                }
-                // A control character.
-                Some(_) => return self.fail(Fault::Syntax),
+        match text_length(rest) {
+            Ok((end, escaped)) => {
+                self.escaped = escaped;
+                self.at += end + 2;
+                rest.get(..end)
             }
+            Err(fault) => self.fail(fault),
         }
-        self.at += end + 2;
-        rest.get(..end)
     }
 
     /// What the inside of a string that has escapes says; a fault if one of them is only half of a surrogate pair. What is
@@ -342,6 +371,24 @@ impl<'a> Scanner<'a> {
         self.at += word.len();
         Some(())
     }
+}
+
+/// How long the text is, up to its closing quote, whose opening quote has been taken; and whether it has escapes.
+pub(crate) fn text_length(bytes: &[u8]) -> Result<(usize, bool), Fault> {
+    let (mut end, mut escaped) = (plain(bytes), false);
+    while bytes.get(end) != Some(&b'"') {
+        match bytes.get(end) {
+            None => return Err(Fault::CutShort),
+            Some(b'\\') => {
+                escaped = true;
+                end += escape(bytes.get(end + 1..).unwrap_or_default())?;
+                end += plain(bytes.get(end..).unwrap_or_default());
+            }
+            // A control character.
+            Some(_) => return Err(Fault::Syntax),
+        }
+    }
+    Ok((end, escaped))
 }
 
 /// How long the number is that begins here.

@@ -409,3 +409,92 @@ fn only_a_stream_has_a_terminator_of_its_own() {
     reader.push(b"data: [DONE]\n\n");
     assert!(reader.terminated());
 }
+
+/// Events of all APIs and shapes, odd ones too; `§` stands for a text.
+const SHAPES: [&str; 26] = [
+    r#"{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"§"},"finish_reason":null}]}"#,
+    r#"{"id":"c","model":"m","choices":[{"index":0,"delta":{"role":"§","content":"§"}}],"obfuscation":"§"}"#,
+    r#"{"id":"§","model":"m","choices":[{"index":1,"delta":{"content":"§"},"finish_reason":"§"}]}"#,
+    r#"{"id":"c","model":"§","system_fingerprint":"§","choices":[]}"#,
+    r#"{"id":"c","choices":[{"index":0,"delta":{"tool_calls":[{"index":0,"function":{"name":"§","arguments":"§"}}]}}]}"#,
+    r#"{"id":"c","choices":[{"index":0,"delta":{"tool_calls":"§"}}]}"#,
+    r#"{"choices":[{"index":0,"text":"§"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
+    r#"{"object":"text_completion","choices":[{"index":0,"text":"§"}],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#,
+    r#"{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","name":"§","input":{}}}"#,
+    r#"{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"§"}}"#,
+    r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"§"}}"#,
+    r#"{"type":"message_start","message":{"id":"§","model":"m","usage":{"input_tokens":5,"output_tokens":1}}}"#,
+    r#"{"type":"message_stop","x":"§"}"#,
+    r#"{"type":"response.output_item.added","item":{"type":"function_call","name":"§","arguments":"§"}}"#,
+    r#"{"type":"response.output_text.delta","delta":"§","logprobs":["§"]}"#,
+    r#"{"type":"response.completed","response":{"id":"c","status":"completed","output":[{"type":"function_call","name":"§","arguments":"§"}]}}"#,
+    r#"{"output":[{"type":"function_call","name":"f","input":"§"}]}"#,
+    r#"{"content":[{"type":"tool_use","name":"f","input":{"x":"§"}}]}"#,
+    r#"{"index":0,"content":"§","stop":false}"#,
+    r#"{"index":0,"content":"§","stop":true,"stop_type":"§","tokens_evaluated":2,"tokens_predicted":3}"#,
+    r#"{"index":1,"token":{"text":"§"},"generated_text":"§","details":{"finish_reason":"§","generated_tokens":2,"input_length":1}}"#,
+    r#"{"token":{"text":"§"},"generated_text":null,"details":null}"#,
+    r#"{"count":2,"x":"§"}"#,
+    r#"{"error":{"type":"§","message":"§"}}"#,
+    r#"{"message":"§","x":"§","detail":"§"}"#,
+    r#"{"id":{"x":"§"},"usage":["§"],"choices":"§"}"#,
+];
+
+proptest! {
+    #[test]
+    fn knowing_an_event_by_the_one_before_changes_no_meaning(
+        api in proptest::sample::select(Api::ALL.to_vec()),
+        status in proptest::sample::select(vec![200_u16, 400]),
+        lines: bool,
+        events in prop::collection::vec(
+            (
+                prop::sample::select(SHAPES.to_vec()),
+                prop::sample::select(vec!["", "", "", "event: error\n", "event: x\n", "event: message_stop\n"]),
+                1..4_usize,
+            ),
+            1..6,
+        ),
+        texts in prop::collection::vec(
+            prop::sample::select(vec!["", "a", "b", "stop", "a longer text, é😀 and more than that", "\\n", "\\\"", "\\x", "\"", "\\ud800"]),
+            1..8,
+        ),
+        odd: prop::sample::Index,
+        byte: Option<u8>,
+        done: prop::sample::Index,
+    ) {
+        let mut texts = texts.iter().cycle();
+        let mut pieces = Vec::new();
+        for (shape, name, times) in events {
+            for _ in 0..times {
+                let mut parts = shape.split('§');
+                let mut event = parts.next().unwrap_or_default().to_owned();
+                for part in parts {
+                    event.push_str(texts.next().unwrap());
+                    event.push_str(part);
+                }
+                pieces.push(match lines {
+                    true => format!("{event}\n").into_bytes(),
+                    false => format!("{name}data: {event}\n\n").into_bytes(),
+                });
+            }
+        }
+        pieces.insert(done.index(pieces.len()), b"data: [DONE]\n\n".to_vec());
+        if let Some(byte) = byte {
+            let piece = odd.get(&pieces).clone();
+            let at = odd.index(piece.len());
+            pieces.push(piece.clone());
+            let mut piece = piece;
+            piece[at] = byte;
+            pieces.push(piece);
+        }
+        let content_type = if lines { "application/x-ndjson" } else { STREAM };
+        let mut reader = ResponseReader::new(api, status, Some(content_type));
+        let mut forgetful = ResponseReader::new(api, status, Some(content_type));
+        for piece in &pieces {
+            reader.push(piece);
+            forgetful.reading.before.forget();
+            forgetful.push(piece);
+        }
+        prop_assert_eq!(reader.finish(), forgetful.finish(), "{}", String::from_utf8_lossy(&pieces.concat()));
+    }
+}
