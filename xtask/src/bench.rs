@@ -7,11 +7,13 @@
 mod aim;
 mod cores;
 mod flames;
+mod group;
 mod http;
 mod instructions;
 mod ledger;
 mod load;
 mod machine;
+mod memory;
 mod micro;
 mod peers;
 mod proofs;
@@ -82,8 +84,10 @@ enum Other {
     Peers(peers::PeersArgs),
     /// Measures what answering at `tee` adds to `sign`: with a warm lease, and on the first request
     Tee(tee::TeeArgs),
-    /// Measures other traffic: large bodies, many idle connections, HTTP/2, TLS, a thousand streams
+    /// Measures other traffic: large bodies, many idle connections, HTTP/2, TLS
     Shapes(shapes::ShapesArgs),
+    /// Measures memory: at rest, beside idle connections, with a thousand streams; also as Kubernetes counts it
+    Memory(memory::MemoryArgs),
     /// Measures what a second core brings, or, on a machine with two, what would keep it from bringing as much again
     Cores(cores::CoresArgs),
     /// Measures what proofs cost, and what a rule that asks for them adds to an answer
@@ -103,6 +107,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
         Some(Other::Peers(peers)) => return peers::run(peers),
         Some(Other::Tee(tee)) => return tee::run(tee),
         Some(Other::Shapes(shapes)) => return shapes::run(shapes),
+        Some(Other::Memory(memory)) => return memory::run(memory),
         Some(Other::Cores(cores)) => return cores::run(cores),
         Some(Other::Proofs(proofs)) => return proofs::run(proofs),
         Some(Other::Flames(flames)) => return flames::run(flames),

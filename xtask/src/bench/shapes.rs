@@ -1,12 +1,10 @@
-//! `cargo xtask bench shapes`: what the usual run does not show. Large bodies, many idle connections, HTTP/2, TLS, a
-//! thousand streams at once. Whether some shape of traffic costs out of proportion is the question, so each is compared
-//! with `pass` of the same shape.
+//! `cargo xtask bench shapes`: what the usual run does not show. Large bodies, many idle connections, HTTP/2, TLS.
+//! Whether some shape of traffic costs out of proportion is the question, so each is compared with `pass` of the same shape.
 
 use std::fmt::Write as _;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -21,13 +19,11 @@ use super::{Folder, Output, RELEASE, build, load, program, write_json};
 use crate::shell::{pause, run_quietly};
 
 /// Connections that only wait.
-const IDLE: usize = 10_000;
-/// Streams that are read at once.
-const STREAMS: usize = 1_000;
+pub(super) const IDLE: usize = 10_000;
 /// Connections and streams on each, over HTTP/2.
 const HTTP2: (usize, usize) = (4, 100);
 /// Everything is compared with the first.
-const LEVELS: [&str; 3] = ["pass", "commit", "sign"];
+pub(super) const LEVELS: [&str; 3] = ["pass", "commit", "sign"];
 
 /// What can be told to the run.
 #[derive(Args)]
@@ -113,8 +109,6 @@ pub(super) fn run(args: &ShapesArgs) -> Result<()> {
         row(shape, &turns, &mut text);
         figures.push(json(shape, &turns));
     }
-    text.push('\n');
-    text.push_str(&memory(&machine)?);
     println!("{text}");
     write_json(
         args.output.json.as_deref(),
@@ -155,14 +149,6 @@ struct Stage {
 }
 
 impl Stage {
-    /// The proxy that forwards and does nothing else, alone.
-    fn plain(machine: &Machine) -> Result<Stage> {
-        let upstream = pinned_to(&machine.load_cores, &program("fixed-upstream"));
-        let upstream = Server::announced("direct", upstream)?;
-        let plain = pinned_to(&[machine.proxy_core], &program("plain-proxy"));
-        Ok(Stage { servers: vec![Server::plain(plain, upstream.listen)?], _upstream: upstream })
-    }
-
     fn set(folder: &Path, machine: &Machine, bytes: usize, tls: bool) -> Result<Stage> {
         let bytes = bytes.to_string();
         let upstream = program("fixed-upstream");
@@ -232,7 +218,7 @@ fn turn(shape: Shape, folder: &Path, machine: &Machine, server: &Server, seconds
 }
 
 /// Connections that asked once and then wait, as clients with a pool leave them.
-fn connected(server: SocketAddr) -> Result<Vec<TcpStream>> {
+pub(super) fn connected(server: SocketAddr) -> Result<Vec<TcpStream>> {
     let request = format!("GET /health HTTP/1.1\r\nHost: {server}\r\n\r\n");
     let mut answer = vec![0; 16 << 10];
     (0..IDLE)
@@ -247,67 +233,4 @@ fn connected(server: SocketAddr) -> Result<Vec<TcpStream>> {
             Ok(connection)
         })
         .collect()
-}
-
-/// Resident memory at rest, beside idle connections, and with many streams under way.
-fn memory(machine: &Machine) -> Result<String> {
-    let mut text = format!(
-        "| resident memory, MB | at rest | with {IDLE} idle connections | at most with {STREAMS} streams at once |\n\
-         |---|---:|---:|---:|\n"
-    );
-    let plain = || Ok((None, Stage::plain(machine)?));
-    memory_row("plain hyper", plain, 0, machine, &mut text)?;
-    for (at, level) in LEVELS.iter().enumerate() {
-        let stage = || {
-            let folder = Folder::new()?;
-            let stage = Stage::set(&folder.0, machine, Shape::Usual.body_bytes(), false)?;
-            Ok((Some(folder), stage))
-        };
-        memory_row(&format!("Colophon, `{level}`"), stage, at, machine, &mut text)?;
-    }
-    Ok(text)
-}
-
-/// A stage for each load: memory that one took may not be given back before the next.
-fn memory_row(
-    title: &str,
-    stage: impl Fn() -> Result<(Option<Folder>, Stage)>,
-    at: usize,
-    machine: &Machine,
-    text: &mut String,
-) -> Result<()> {
-    let resident =
-        |server: &Server| Ok::<_, anyhow::Error>(machine::resident_kb(server.pid())? as f64 / 1024.0);
-    let (folder, first) = stage()?;
-    let server = first.servers.get(at).context("no such contender")?;
-    let at_rest = resident(server)?;
-    let idle = connected(server.listen)?;
-    pause(SETTLE);
-    let with_idle = resident(server)?;
-    // The folder too: the next stage's has its name, and would be taken for ready by what this one left.
-    drop((idle, first, folder));
-    let (_folder, second) = stage()?;
-    let server = second.servers.get(at).context("no such contender")?;
-    let with_streams = most_resident(server, machine)? as f64 / 1024.0;
-    let _ = writeln!(text, "| {title} | {at_rest:.0} | {with_idle:.0} | {with_streams:.0} |");
-    Ok(())
-}
-
-/// The most kB that the server had while [`STREAMS`] streams were read.
-fn most_resident(server: &Server, machine: &Machine) -> Result<u64> {
-    let (over, most) = (AtomicBool::new(false), AtomicU64::new(0));
-    std::thread::scope(|scope| {
-        let watch = scope.spawn(|| -> Result<()> {
-            while !over.load(Ordering::Relaxed) {
-                most.fetch_max(machine::resident_kb(server.pid())?, Ordering::Relaxed);
-                pause(Duration::from_millis(10));
-            }
-            Ok(())
-        });
-        let read = load::streams(&machine.load_cores, server.listen, STREAMS, 3);
-        over.store(true, Ordering::Relaxed);
-        watch.join().unwrap_or_else(|_| bail!("cannot watch the memory"))?;
-        read.map(drop)
-    })?;
-    Ok(most.into_inner())
 }
