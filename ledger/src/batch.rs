@@ -9,6 +9,7 @@
 //! leaf and its path are found from the beginning of the file and one page (`paged.rs`). The footer is sorted by id, each id
 //! once. A leaf is a record, or evidence for an earlier one. Nothing follows. Version 1 had neither offsets nor hashes, and is read as well.
 
+use crate::give_way::give_way;
 use bytes::Bytes;
 use colophon_receipt::Hash;
 use colophon_receipt::evidence::{BatchLeaf, EvidenceLeaf};
@@ -72,6 +73,10 @@ pub(crate) fn make<'a>(
 }
 
 fn page_roots(hashes: &[Hash]) -> Vec<Hash> {
+    let root = |page: &[Hash]| {
+        give_way();
+        root(page)
+    };
     hashes.chunks(PAGE).map(root).collect()
 }
 

@@ -33,6 +33,7 @@ use crate::bypass::{BypassError, Bypasses, Bypassing};
 use crate::draws::{DrawCounts, Draws};
 use crate::erase::{Erase, EraseError, ErasureReport};
 use crate::generation::Older;
+use crate::give_way::give_way;
 use crate::head::SignedHead;
 use crate::index::Target;
 use crate::log::LogReader;
@@ -329,6 +330,7 @@ impl Ledger {
         while ids.peek().is_some() {
             let piece: Vec<_> = ids.by_ref().take(PIECE).collect();
             self.book().logged(&piece);
+            give_way();
         }
     }
 

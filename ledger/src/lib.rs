@@ -10,6 +10,7 @@ mod destination;
 pub mod draws;
 pub mod erase;
 pub mod generation;
+mod give_way;
 pub mod head;
 mod id_hash;
 pub mod index;

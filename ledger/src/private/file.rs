@@ -10,6 +10,7 @@
 
 use super::crypt::{CryptError, DataKey, KEY_NAME as NAME, KeyName, PageKey, Place, TAG, Tenant};
 use crate::batch::MAX_RECORDS;
+use crate::give_way::give_way;
 use crate::index::civil_month;
 use bytes::Bytes;
 use colophon_receipt::erasure::ErasureId;
@@ -167,6 +168,7 @@ impl Writer {
     fn ended(&mut self) {
         self.ends.push(self.before + self.out.len() as u64);
         if self.out.len() >= PART - PART / 8 {
+            give_way();
             self.before += self.out.len() as u64;
             self.parts.push(std::mem::replace(&mut self.out, Vec::with_capacity(PART)).into());
         }

@@ -3,9 +3,10 @@
 use super::{Sealed, Worker, about_key_name, batch_name, beside, evidence, late, start_over};
 use crate::batch;
 use crate::draws::Due;
+use crate::give_way::give_way;
 use crate::index::{self, Target};
-use crate::ledger::LedgerError;
 use crate::ledger::book::{Pending, Taken};
+use crate::ledger::{LedgerError, PIECE};
 use crate::wal::WalError;
 use colophon_receipt::Hash;
 use colophon_receipt::record::{RecordId, may_be_drawn};
@@ -48,19 +49,26 @@ impl Worker {
         };
         let Taken { pending, mut to, total, rules } = taken;
         self.unrecorded.add_all(&rules);
-        self.held.extend(pending);
-        self.held.sort_unstable_by_key(|pending| (pending.completed_at, pending.id));
-        let mut count = self.held.partition_point(|pending| pending.completed_at <= to);
+        let mut held = std::mem::take(&mut self.held);
+        held.extend(pending);
         let max = self.ledger.0.config.max_batch;
-        if count > max {
-            count = max;
-            to = self.held.get(count - 1).map_or(to, |last| last.completed_at);
-        }
+        // A large batch takes milliseconds to sort.
+        let cut = beside(move || {
+            held.sort_unstable_by_key(|pending| (pending.completed_at, pending.id));
+            let mut count = held.partition_point(|pending| pending.completed_at <= to);
+            if count > max {
+                count = max;
+                to = held.get(count - 1).map_or(to, |last| last.completed_at);
+            }
+            let rest = held.split_off(count);
+            (held, rest, to)
+        });
+        let (records, rest, to) = cut.await?;
+        self.held = rest;
+        let count = records.len();
         if count == 0 && !always {
             return Ok(false);
         }
-        let rest = self.held.split_off(count);
-        let records = std::mem::replace(&mut self.held, rest);
         self.chain.recorded += count as u64;
         self.chain.refused += records.iter().filter(|pending| pending.refused).count() as u64;
         self.chain.degraded += records.iter().filter(|pending| pending.degraded).count() as u64;
@@ -184,21 +192,34 @@ impl Worker {
         inner.bypasses.told(&sealed.told);
         let target =
             Target { shard: name.clone(), seq: sealed.seq, log_index, announced: sealed.shard.announced };
-        let ids: Vec<RecordId> = match &sealed.evidence {
-            Some(evidence) => evidence.ids().collect(),
-            None => sealed.records.iter().map(|pending| pending.id).collect(),
-        };
-        let rows = || ids.iter().copied().zip(0..);
-        for (file, bytes) in index::write(&target, rows()) {
+        let (place, evidence_ids) = (target.clone(), sealed.evidence.as_ref().map(|own| own.ids().collect()));
+        let records = sealed.records.clone();
+        // Here too, a large batch is milliseconds of work in all.
+        let indexed = beside(move || {
+            let of_records = || records.iter().map(|pending| pending.id).collect();
+            let ids: Vec<RecordId> = evidence_ids.unwrap_or_else(of_records);
+            (index::write(&place, ids.iter().copied().zip(0..)), ids)
+        });
+        let (files, ids) = indexed.await?;
+        for (file, bytes) in files {
             inner.objects.put(&file, bytes.into()).await?;
         }
         if !empty {
             inner.batches.keep(batch_name(name, sealed.seq), sealed.batch.file.clone());
         }
-        inner.places.newest().insert(target, rows());
-        self.ledger.logged(sealed.records.iter().map(|pending| &pending.id));
-        let records = Arc::unwrap_or_clone(std::mem::take(&mut sealed.records));
-        let holds: Vec<_> = records.into_iter().map(|pending| pending.holds).collect();
+        let (ledger, of_records) = (self.ledger.clone(), sealed.evidence.is_none());
+        let known = beside(move || {
+            // In pieces, as what follows: look-ups wait meanwhile.
+            for (piece, from) in ids.chunks(PIECE).zip((0..).step_by(PIECE)) {
+                ledger.0.places.newest().insert(target.clone(), piece.iter().copied().zip(from..));
+                give_way();
+            }
+            if of_records {
+                ledger.logged(ids.iter());
+            }
+        });
+        known.await?;
+        let records = std::mem::take(&mut sealed.records);
         if let Some(due) = sealed.due.take() {
             inner.draws.add(due);
         }
@@ -208,6 +229,9 @@ impl Worker {
         }
         let inner = inner.clone();
         self.inflight = None;
-        beside(move || inner.wal.release(holds)).await
+        beside(move || {
+            inner.wal.release(Arc::unwrap_or_clone(records).into_iter().map(|pending| pending.holds))
+        })
+        .await
     }
 }
