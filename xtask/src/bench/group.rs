@@ -6,10 +6,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+
+use crate::shell::pause;
 
 /// Where the kernel's groups are: all controllers (v2), or memory's alone (v1).
 const UNIFIED: &str = "/sys/fs/cgroup";
@@ -71,7 +72,7 @@ impl Drop for Group {
             if fs::remove_dir(&self.folder).is_ok() {
                 return;
             }
-            sleep(Duration::from_millis(50));
+            pause(Duration::from_millis(50));
         }
         eprintln!("bench: {} is still there", self.folder.display());
     }
