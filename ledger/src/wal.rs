@@ -3,7 +3,7 @@
 //! `data/wal/<n>.wal` are segments of frames (`frame.rs`). An exchange writes OPEN before anything of it is forwarded and
 //! DONE before its end is released, each with a write(2): after that the kernel has it, whatever becomes of the
 //! process. Frames of exchanges that are busy at the same moment share one: each queues its frame, and one of them writes for
-//! all (`gather.rs`). A segment is deleted once all it speaks of is
+//! all (`gather.rs`), without the lock (`turn.rs`). A segment is deleted once all it speaks of is
 //! logged, and never before an earlier one, so that an OPEN outlives no DONE of its own. The few exchanges that stay open for long are copied forward.
 
 mod durable;
@@ -15,6 +15,7 @@ mod node;
 mod replay;
 #[cfg(feature = "testing")]
 pub(crate) mod testing;
+mod turn;
 mod writer;
 
 pub use durable::Durability;
@@ -33,7 +34,7 @@ use frame::OpenFrame;
 use gather::Sleepers;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use writer::Writer;
 
@@ -119,6 +120,8 @@ pub(crate) struct Wal {
     max_bytes: u64,
     durability: Durability,
     writer: Mutex<Writer>,
+    /// A thread that wrote has put back what became of it.
+    turned: Condvar,
     /// Those that wait for the one of their thread who leads.
     sleepers: Sleepers,
     syncing: Syncing,
@@ -138,6 +141,9 @@ impl Wal {
             start: 0,
             queue: Vec::new(),
             ends: Vec::new(),
+            spare: Default::default(),
+            writing: None,
+            awaited: false,
             settled: 0,
             failed: HashMap::new(),
             open: HashMap::default(),
@@ -157,8 +163,16 @@ impl Wal {
             flushes: 0,
         };
         let Limits { durability, max_bytes } = limits;
-        let (writer, syncing) = (Mutex::new(writer), Syncing::new());
-        Arc::new(Wal { dir, max_segment, max_bytes, durability, writer, sleepers: Sleepers::new(), syncing })
+        Arc::new(Wal {
+            dir,
+            max_segment,
+            max_bytes,
+            durability,
+            writer: Mutex::new(writer),
+            turned: Condvar::new(),
+            sleepers: Sleepers::new(),
+            syncing: Syncing::new(),
+        })
     }
 
     /// Begins to sync, where the durability asks for it.
@@ -182,8 +196,8 @@ impl Wal {
         self.durability
     }
 
-    /// Writes what waits and, where the durability asks for it, waits until `queued` is on the disk, or in the store. What
-    /// became of the write itself, `written_open` and `written_done` say.
+    /// Writes `queued` if it still waits and, where the durability asks for it, waits until it is on the disk, or in the store.
+    /// What became of the write itself, `written_open` and `written_done` say.
     ///
     /// # Errors
     /// The disk or the store did not take it. Of a DONE, the hold is let go of.
@@ -191,7 +205,7 @@ impl Wal {
         if self.durability == Durability::Process {
             return Ok(());
         }
-        self.lock().flush(&self.dir);
+        drop(self.written(self.lock(), queued));
         self.wake();
         let safe = self.safe(queued).await;
         if safe.is_err() {
@@ -244,14 +258,12 @@ impl Wal {
     /// Frames from now on are `shard`'s. Its first segment is there at once, so that a shard without one has lost it.
     pub(crate) fn set_shard(&self, shard: &str, announced: u64) {
         let header = frame::header(shard, announced);
-        let mut writer = self.lock();
+        let mut writer = self.idle(self.lock());
         if writer.header == header {
             return;
         }
-        writer.flush(&self.dir);
         (writer.header, writer.shard) = (header, (shard.to_owned(), announced));
-        writer.end_segment();
-        if let Err(error) = writer.start_segment(&self.dir) {
+        if let Err(error) = self.next_segment(writer) {
             // The next frame tries again, and says so to whoever writes it.
             tracing::warn!(%error, "the shard's first WAL segment could not be begun");
         }
@@ -269,14 +281,13 @@ impl Wal {
         if self.durability == Durability::Node {
             self.copying()?;
         }
-        let mut writer = self.lock();
+        let writer = self.lock();
         let bytes = writer.bytes(self.max_segment);
         if bytes >= self.max_bytes {
             return Err(WalError::Full(bytes));
         }
-        let queued = writer.queue(&self.dir, self.max_segment, |out| {
-            OpenFrame::frame(out, id, received_at, level, fields, tenant)
-        })?;
+        let (mut writer, queued) =
+            self.queue(writer, |out| OpenFrame::frame(out, id, received_at, level, fields, tenant))?;
         writer.open.insert(*id, queued.segment);
         writer.hold(queued.segment);
         Ok(queued)
@@ -291,8 +302,7 @@ impl Wal {
         refused: bool,
         tenant: Option<&[u8]>,
     ) -> Result<Queued, WalError> {
-        let mut writer = self.lock();
-        let queued = writer.queue(&self.dir, self.max_segment, |out| {
+        let (mut writer, queued) = self.queue(self.lock(), |out| {
             DoneFrame::frame(out, record, signatures, announced, refused, tenant)
         })?;
         writer.hold(queued.segment);
@@ -304,11 +314,11 @@ impl Wal {
     /// # Errors
     /// It could not be written, and is undone.
     pub(crate) fn written_open(&self, id: &RecordId, queued: Queued) -> Result<(), WalError> {
-        let mut writer = self.lock();
-        let written = writer.settle(&self.dir, queued).inspect_err(|_| {
+        let (mut writer, written) = self.settle(self.lock(), queued);
+        if written.is_err() {
             writer.open.remove(id);
             writer.unhold([Holds(vec![queued.segment])]);
-        });
+        }
         drop(writer);
         // Synced, or copied, while the model works.
         self.wake();
@@ -326,8 +336,23 @@ impl Wal {
     /// # Errors
     /// It could not be written. The exchange is as open as before.
     pub(crate) fn written_done(&self, id: &RecordId, queued: Queued) -> Result<Holds, WalError> {
-        let mut writer = self.lock();
-        writer.settle(&self.dir, queued).inspect_err(|_| writer.unhold([Holds(vec![queued.segment])]))?;
+        self.settle_done(self.lock(), id, queued)
+    }
+
+    /// The same, but `None` where that would wait for a write of another thread.
+    pub(crate) fn written_done_now(&self, id: &RecordId, queued: Queued) -> Option<Result<Holds, WalError>> {
+        let writer = self.lock();
+        (!writer.waits(queued)).then(|| self.settle_done(writer, id, queued))
+    }
+
+    fn settle_done(
+        &self,
+        writer: MutexGuard<'_, Writer>,
+        id: &RecordId,
+        queued: Queued,
+    ) -> Result<Holds, WalError> {
+        let (mut writer, written) = self.settle(writer, queued);
+        written.inspect_err(|_| writer.unhold([Holds(vec![queued.segment])]))?;
         let opened = writer.open.remove(id);
         drop(writer);
         self.wake();
@@ -373,9 +398,9 @@ impl Wal {
     }
 
     fn end_used_segment(&self) {
-        let mut writer = self.lock();
-        writer.flush(&self.dir);
-        if writer.good > writer.start {
+        let mut writer = self.flush(self.lock());
+        // What came meanwhile is for this segment: it ends another time.
+        if writer.ends.is_empty() && writer.good > writer.start {
             writer.end_segment();
         }
     }
@@ -385,8 +410,9 @@ impl Wal {
             let mut writer = self.lock();
             let current = writer.file.as_ref().map(|_| writer.number);
             let first = writer.held.iter().next().map(|(number, count)| (*number, *count));
-            let Some(number) = first.filter(|(n, count)| *count == 0 && Some(*n) != current).map(|(n, _)| n)
-            else {
+            // One beyond the last is being begun.
+            let goes = |n: u64, count: u64| count == 0 && Some(n) != current && n <= writer.number;
+            let Some(number) = first.filter(|(n, count)| goes(*n, *count)).map(|(n, _)| n) else {
                 return;
             };
             writer.held.remove(&number);
@@ -429,19 +455,7 @@ impl Wal {
             let id =
                 (kind == frame::OPEN).then(|| OpenFrame::read(payload).ok()).flatten().map(|open| open.id);
             if let Some(id) = id {
-                let mut writer = self.lock();
-                if writer.open.get(&id) == Some(&oldest) {
-                    let queued = writer.queue(&self.dir, self.max_segment, |out| {
-                        out.extend_from_slice(&rest[..step]);
-                        Ok(())
-                    })?;
-                    writer.settle(&self.dir, queued)?;
-                    writer.open.insert(id, queued.segment);
-                    writer.hold(queued.segment);
-                    if let Some(count) = writer.held.get_mut(&oldest) {
-                        *count = count.saturating_sub(1);
-                    }
-                }
+                self.copy_forward(id, &rest[..step], oldest)?;
             }
             rest = &rest[step..];
             if rest.is_empty() {
@@ -451,15 +465,35 @@ impl Wal {
         Ok(())
     }
 
+    /// Copies one OPEN frame of segment `oldest`, if its exchange is still open there. `oldest` is held until that is written.
+    fn copy_forward(&self, id: RecordId, frame: &[u8], oldest: u64) -> Result<(), WalError> {
+        let is_in = |writer: &Writer, segment| writer.open.get(&id) == Some(&segment);
+        let mut writer = self.room_for(self.lock(), frame.len())?;
+        if !is_in(&writer, oldest) {
+            return Ok(());
+        }
+        writer.queue.extend_from_slice(frame);
+        let queued = writer.appended();
+        writer.open.insert(id, queued.segment);
+        writer.hold(queued.segment);
+        let (mut writer, written) = self.settle(writer, queued);
+        if written.is_err() && is_in(&writer, queued.segment) {
+            writer.open.insert(id, oldest);
+            writer.unhold([Holds(vec![queued.segment])]);
+        } else {
+            // The copy is the exchange's now, even if that has ended meanwhile.
+            writer.unhold([Holds(vec![oldest])]);
+        }
+        written
+    }
+
     /// Begins another segment, so that all before it go as soon as what they hold is logged or copied forward. Returns
     /// the number of the last of those.
     pub(crate) fn retire(&self) -> Result<u64, WalError> {
-        let mut writer = self.lock();
+        let mut writer = self.idle(self.lock());
         let last = writer.number;
         writer.retired = last;
-        writer.flush(&self.dir);
-        writer.end_segment();
-        writer.start_segment(&self.dir)?;
+        let mut writer = self.next_segment(writer)?;
         // The newest copy stays, so it has to be one of the new segment.
         writer.copy_due = true;
         drop(writer);
@@ -475,8 +509,10 @@ impl Wal {
     /// Ends the current segment, so that nothing unheld stays.
     pub(crate) fn finish(&self) {
         {
-            let mut writer = self.lock();
-            writer.flush(&self.dir);
+            let mut writer = self.flush(self.lock());
+            while !writer.ends.is_empty() {
+                writer = self.flush(writer);
+            }
             writer.end_segment();
         }
         self.delete_unheld();

@@ -386,8 +386,8 @@ impl InFlight {
         let Some((ticket, done)) = self.done(sealed) else { return Ok(None) };
         let ledger = &self.app.ledger;
         let finishing = match ledger.durability() {
-            // A write(2), and nothing to wait for.
-            Durability::Process => ledger.finish(ticket, done).map(|()| None),
+            // A write(2), and nothing to wait for but one of another thread.
+            Durability::Process => ledger.finishing(ticket, done).and_then(Finishing::now_or_later),
             Durability::Power | Durability::Node => ledger.finishing(ticket, done).map(Some),
         };
         let finishing = finishing.or_else(|unfinished| self.unfinished(*unfinished).map(|()| None))?;

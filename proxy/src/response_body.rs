@@ -1,6 +1,6 @@
 //! The response body on its way to the client: hashed as it passes, never held back, ending in one of a closed set of
-//! ways. Only the very end waits: for `DONE` to be in the WAL, which is one write(2), and with `--durability power` on the
-//! disk.
+//! ways. Only the very end waits: for `DONE` to be in the WAL, which is one write(2), most often its own, and with
+//! `--durability power` on the disk.
 
 use crate::in_flight::{Closed, Ending, InFlight};
 use crate::stamp::Closing;
@@ -100,7 +100,7 @@ impl Observed {
         let polled = match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Pending if self.silent_too_long(cx) => {
                 let reason = format!("no byte of the body for {:?}", self.idle_timeout);
-                return Poll::Ready(Some(Err(self.broken(reason))));
+                return self.broken(reason, cx);
             }
             Poll::Pending => return Poll::Pending,
             Poll::Ready(polled) => polled,
@@ -110,7 +110,7 @@ impl Observed {
             None => self.end(Ending::Complete, cx),
             Some(Err(error)) => {
                 let reason = crate::forward::chain(&error);
-                Poll::Ready(Some(Err(self.broken(reason))))
+                self.broken(reason, cx)
             }
             Some(Ok(frame)) => match frame.into_data() {
                 Ok(data) => self.data(data, cx),
@@ -131,7 +131,7 @@ impl Observed {
             *remaining = remaining.saturating_sub(data.len() as u64);
             if *remaining == 0 {
                 // The message ends with these bytes, so `DONE` comes before them.
-                return self.close(Ending::Complete, |_| Some(Frame::data(data)), cx);
+                return self.close(Ending::Complete, |_| Some(Ok(Frame::data(data))), cx);
             }
         }
         Poll::Ready(Some(Ok(Frame::data(data))))
@@ -149,7 +149,7 @@ impl Observed {
             if let (Tail::Trailers, Some(closing)) = (tail, closing) {
                 trailers.extend(closing.trailers);
             }
-            Some(Frame::trailers(trailers))
+            Some(Ok(Frame::trailers(trailers)))
         };
         self.close(Ending::Trailers(&trailers), with_ours, cx)
     }
@@ -157,9 +157,9 @@ impl Observed {
     fn end(&mut self, ending: Ending<'_>, cx: &mut Context<'_>) -> Poll<Item> {
         let (tail, last) = (self.tail, self.last);
         let said = move |closing: Option<Closing>| match (tail, closing?) {
-            (Tail::Trailers, closing) => Some(Frame::trailers(closing.trailers)),
+            (Tail::Trailers, closing) => Some(Ok(Frame::trailers(closing.trailers))),
             // In the middle of a line a comment would not be one.
-            (Tail::Comment, closing) if last == b'\n' => Some(Frame::data(closing.comment.into())),
+            (Tail::Comment, closing) if last == b'\n' => Some(Ok(Frame::data(closing.comment.into()))),
             _ => None,
         };
         self.close(ending, said, cx)
@@ -169,15 +169,15 @@ impl Observed {
     fn close(
         &mut self,
         ending: Ending<'_>,
-        last: impl FnOnce(Option<Closing>) -> Option<Frame<Bytes>>,
+        last: impl FnOnce(Option<Closing>) -> Item,
         cx: &mut Context<'_>,
     ) -> Poll<Item> {
         self.finished = true;
         match self.exchange.close_stream(ending) {
             Err(error) => Poll::Ready(Some(Err(error.into()))),
-            Ok(None) => Poll::Ready(last(None).map(Ok)),
+            Ok(None) => Poll::Ready(last(None)),
             Ok(Some(Closed { closing, finishing })) => {
-                let item = last(Some(closing)).map(Ok);
+                let item = last(Some(closing));
                 let Some(finishing) = finishing else { return Poll::Ready(item) };
                 self.held = Some((Box::pin(finishing.written()), item));
                 self.poll_held(cx)
@@ -195,12 +195,9 @@ impl Observed {
         })
     }
 
-    fn broken(&mut self, reason: String) -> ResponseBodyError {
-        self.finished = true;
-        match self.exchange.close_stream(Ending::UpstreamFailed(reason.clone())) {
-            Err(error) => error.into(),
-            Ok(_) => ResponseBodyError::Upstream(reason),
-        }
+    fn broken(&mut self, reason: String, cx: &mut Context<'_>) -> Poll<Item> {
+        let ending = Ending::UpstreamFailed(reason.clone());
+        self.close(ending, |_| Some(Err(ResponseBodyError::Upstream(reason))), cx)
     }
 
     fn silent_too_long(&mut self, cx: &mut Context<'_>) -> bool {

@@ -119,11 +119,14 @@ impl Ledger {
     /// # Errors
     /// Gives everything back; nothing is lost until the ticket is dropped.
     pub fn finishing(&self, mut ticket: Ticket, done: Done) -> Result<Finishing, Box<Unfinished>> {
-        // Its failure makes the ticket a degraded one.
-        let _ = self.open_now(&mut ticket);
+        // While another thread writes, nobody waits for it here: then DONE comes right behind OPEN.
+        if ticket.opening.is_some_and(|queued| self.0.wal.settled_now(queued)) {
+            // Its failure makes the ticket a degraded one.
+            let _ = self.open_now(&mut ticket);
+        }
         if ticket.degraded {
             // Without an OPEN there is no DONE; and what is only in memory has to stay bounded.
-            return self.finish_degraded(ticket, done).map(|()| Finishing(None));
+            return self.finish_degraded(ticket, done).map(|()| Finishing::default());
         }
         let queued = self.reserve(&mut ticket, &done.record).and_then(|completed_at| {
             let announced = self.announced(ticket.shard.announced);
@@ -134,7 +137,7 @@ impl Ledger {
             Ok((completed_at, queued?))
         });
         match queued {
-            Ok((completed_at, queued)) => Ok(Finishing(Some((ticket, done, completed_at, queued)))),
+            Ok((completed_at, queued)) => Ok(Finishing::new(ticket, done, completed_at, queued)),
             Err(error) => Err(Box::new(Unfinished { error, ticket, done })),
         }
     }

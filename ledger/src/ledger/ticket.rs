@@ -2,7 +2,7 @@
 
 use super::Ledger;
 use crate::shard::Shard;
-use crate::wal::{Queued, WalError};
+use crate::wal::{Holds, Queued, WalError};
 use colophon_receipt::Level;
 use colophon_receipt::record::{FieldSet, Record, RecordId, id_text};
 use colophon_signer::httpsig::KeptSignature;
@@ -116,22 +116,33 @@ impl From<Record> for Done {
 }
 
 /// An exchange whose DONE is queued. Dropping it finishes the exchange all the same.
+#[derive(Default)]
 #[must_use = "the end of a response may not be released before DONE is written"]
-pub struct Finishing(pub(super) Option<(Ticket, Done, u64, Queued)>);
+pub struct Finishing {
+    /// With the completion time that is reserved. Absent: nothing is left to do.
+    rest: Option<(Ticket, Done, u64, Queued)>,
+    /// Nobody waits for it but a task of its own.
+    left: bool,
+}
 
 impl Finishing {
+    pub(super) fn new(ticket: Ticket, done: Done, completed_at: u64, queued: Queued) -> Finishing {
+        Finishing { rest: Some((ticket, done, completed_at, queued)), left: false }
+    }
+
     /// Waits until DONE is written, together with those of other exchanges that are ready now, and is as durable as was
     /// promised.
     ///
     /// # Errors
     /// As [`now`](Finishing::now).
     pub async fn written(mut self) -> Result<(), Box<Unfinished>> {
-        if let Some((ticket, _, _, queued)) = &self.0 {
+        if let Some((ticket, _, _, queued)) = &self.rest {
             let (ledger, queued) = (ticket.ledger.clone(), *queued);
             ledger.0.wal.gathered(queued).await;
+            self.opened();
             if let Err(error) = ledger.0.wal.durable(queued).await {
                 ledger.0.wal_failed.store(true, Ordering::Relaxed);
-                if let Some((ticket, done, ..)) = self.0.take() {
+                if let Some((ticket, done, ..)) = self.rest.take() {
                     return Err(Box::new(Unfinished { error, ticket, done }));
                 }
             }
@@ -139,7 +150,7 @@ impl Finishing {
         self.now()
     }
 
-    /// Writes DONE now, with all frames queued before it. Waits for no disk.
+    /// Writes DONE now, with all frames queued before it. Waits for no sync, but for a write of another thread.
     ///
     /// # Errors
     /// Gives everything back; nothing is lost until the ticket is dropped.
@@ -147,14 +158,66 @@ impl Finishing {
         self.settle()
     }
 
+    /// The same, unless another thread writes at this moment: then it gives back what is to be waited for with
+    /// [`written`](Finishing::written). So a disk that hangs does not stop whoever asks.
+    ///
+    /// # Errors
+    /// As [`now`](Finishing::now).
+    pub fn now_or_later(mut self) -> Result<Option<Finishing>, Box<Unfinished>> {
+        match self.try_settle() {
+            Some(settled) => settled.map(|()| None),
+            None => Ok(Some(self)),
+        }
+    }
+
+    /// For the task that has it when nobody else does.
+    async fn kept(self) {
+        if let Some((ticket, _, _, queued)) = &self.rest {
+            ticket.ledger.0.wal.gathered(*queued).await;
+        }
+    }
+
+    /// Sees what became of OPEN, where that was still queued when the exchange ended. Its failure makes the ticket a degraded
+    /// one.
+    fn opened(&mut self) {
+        if let Some((ticket, ..)) = &mut self.rest {
+            let ledger = ticket.ledger.clone();
+            let _ = ledger.open_now(ticket);
+        }
+    }
+
     fn settle(&mut self) -> Result<(), Box<Unfinished>> {
-        let Some((ticket, done, completed_at, queued)) = self.0.take() else { return Ok(()) };
+        self.opened();
+        let Some((ticket, _, _, queued)) = &self.rest else { return Ok(()) };
+        let written = ticket.ledger.0.wal.written_done(&ticket.id, *queued);
+        self.settled(written)
+    }
+
+    /// `None`, and nothing is done, where another thread writes.
+    fn try_settle(&mut self) -> Option<Result<(), Box<Unfinished>>> {
+        let Some((ticket, _, _, queued)) = &self.rest else { return Some(Ok(())) };
+        let wal = &ticket.ledger.0.wal;
+        if ticket.opening.is_some() {
+            if !wal.settled_now(*queued) {
+                return None;
+            }
+            self.opened();
+        }
+        let (ticket, _, _, queued) = self.rest.as_ref()?;
+        let written = ticket.ledger.0.wal.written_done_now(&ticket.id, *queued)?;
+        Some(self.settled(written))
+    }
+
+    fn settled(&mut self, written: Result<Holds, WalError>) -> Result<(), Box<Unfinished>> {
+        let Some((ticket, done, completed_at, _)) = self.rest.take() else { return Ok(()) };
         let ledger = ticket.ledger.clone();
-        match ledger.0.wal.written_done(&ticket.id, queued) {
+        match written {
             Ok(holds) => {
                 ledger.take_in(ticket, done, completed_at, holds);
                 Ok(())
             }
+            // As where OPEN had failed before: without it there is no DONE.
+            Err(_) if ticket.degraded => ledger.finish_degraded(ticket, done),
             Err(error) => {
                 ledger.0.wal_failed.store(true, Ordering::Relaxed);
                 Err(Box::new(Unfinished { error, ticket, done }))
@@ -165,8 +228,20 @@ impl Finishing {
 
 impl Drop for Finishing {
     fn drop(&mut self) {
+        let settled = match self.try_settle() {
+            Some(settled) => settled,
+            None => match tokio::runtime::Handle::try_current() {
+                // A runtime that ends drops the task, here, and then it is waited for.
+                Ok(runtime) if !self.left => {
+                    let rest = Finishing { rest: self.rest.take(), left: true };
+                    runtime.spawn(rest.kept());
+                    return;
+                }
+                _ => self.settle(),
+            },
+        };
         // Nobody is left to be told, so the record stays in memory at least.
-        if let Err(unfinished) = self.settle() {
+        if let Err(unfinished) = settled {
             let Unfinished { error, ticket, done } = *unfinished;
             let ledger = ticket.ledger.clone();
             let record = id_text(&ticket.id);
@@ -180,7 +255,7 @@ impl Drop for Finishing {
 
 impl std::fmt::Debug for Finishing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Finishing").field(&self.0.as_ref().map(|(ticket, ..)| ticket)).finish()
+        f.debug_tuple("Finishing").field(&self.rest.as_ref().map(|(ticket, ..)| ticket)).finish()
     }
 }
 

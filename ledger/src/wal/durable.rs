@@ -195,10 +195,13 @@ pub(super) fn run(wal: &Wal) {
             (files, std::mem::take(&mut writer.new_segment), writer.settled)
         };
         let result = wal.syncing.sync(&files, folder.then_some(&wal.dir));
+        let mut upto = upto;
         if let Err(error) = &result {
             tracing::error!(%error, wal = %wal.dir.display(), "the WAL could not be put on the disk");
-            // After a failed fdatasync the kernel may have dropped the pages and say nothing the next time.
-            wal.lock().file = None;
+            // After a failed fdatasync the kernel may have dropped the pages and say nothing the next time. What was written
+            // to the same file meanwhile nobody will sync: it has failed, too.
+            let mut writer = wal.idle(wal.lock());
+            (writer.file, upto) = (None, writer.settled);
         }
         wal.syncing.reached.send_modify(|reached| match result {
             Ok(()) => reached.synced = upto,

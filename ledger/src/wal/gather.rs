@@ -3,8 +3,9 @@
 //! Of the exchanges of one thread whose frames wait, one leads: it lets the runtime serve others while each round brings more
 //! frames, then writes for all, those of other threads too. The others sleep until the one of their own thread who leads has seen
 //! that write: woken by another thread, they would go on there, away from what their thread has in its caches (a second thread made
-//! a request at `sign` cost a third more that way, and a tenth more this way). None waits for another thread, which may be busy. Whoever
-//! leads may be dropped: then another leads.
+//! a request at `sign` cost a third more that way, and a tenth more this way). None waits for another thread, which may be busy,
+//! unless that writes at this moment: then whoever leads lets others be served until it has written, and sleeps if that takes
+//! long. Whoever leads may be dropped: then another leads.
 
 use super::writer::Writer;
 use super::{Queued, Wal};
@@ -32,11 +33,15 @@ pub(super) type Leader = (usize, u64);
 const PLACES: usize = 64;
 
 /// Where the exchanges of each thread sleep: they are woken by one of their own, and stay on their thread.
-pub(super) struct Sleepers([Notify; PLACES]);
+pub(super) struct Sleepers {
+    places: [Notify; PLACES],
+    /// Those who lead, while another thread takes long to write.
+    pub(super) turned: Notify,
+}
 
 impl Sleepers {
     pub(super) fn new() -> Sleepers {
-        Sleepers(std::array::from_fn(|_| Notify::new()))
+        Sleepers { places: std::array::from_fn(|_| Notify::new()), turned: Notify::new() }
     }
 }
 
@@ -60,7 +65,7 @@ impl Wal {
         let leader = (place(), queued.number);
         loop {
             // Before the look: a write between the two is noticed.
-            let led = self.sleepers.0[leader.0].notified();
+            let led = self.sleepers.places[leader.0].notified();
             let part = self.lock().part(queued, leader.0);
             match part {
                 Part::None => return,
@@ -82,7 +87,31 @@ impl Wal {
             }
             known = all;
         }
-        self.lock().flush(&self.dir);
+        for _ in 0..ROUNDS {
+            if self.settled_now(queued) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        loop {
+            // Before the look, as above.
+            let turned = self.sleepers.turned.notified();
+            if self.lock().awaits(queued) {
+                turned.await;
+            } else if self.settled_now(queued) {
+                return;
+            }
+        }
+    }
+
+    /// Writes for all, unless `queued` has left the queue. False, and nothing is done, while another thread writes.
+    pub(crate) fn settled_now(&self, queued: Queued) -> bool {
+        let writer = self.lock();
+        let now = !writer.waits(queued);
+        if now {
+            drop(self.written(writer, queued));
+        }
+        now
     }
 }
 
@@ -98,16 +127,22 @@ impl Writer {
         }
     }
 
+    /// Whether `queued` waits for another thread. If so, that one's end is told.
+    fn awaits(&mut self, queued: Queued) -> bool {
+        self.awaited |= self.waits(queued);
+        self.waits(queued)
+    }
+
     /// How many frames left the queue so far, and how many ever came into it.
     fn counted(&self) -> (u64, u64) {
-        (self.settled, self.settled + self.ends.len() as u64)
+        (self.settled, self.queued())
     }
 }
 
 impl Drop for Lead<'_> {
     fn drop(&mut self) {
         self.wal.lock().leaders.retain(|leader| *leader != self.leader);
-        self.wal.sleepers.0[self.leader.0].notify_waiters();
+        self.wal.sleepers.places[self.leader.0].notify_waiters();
     }
 }
 

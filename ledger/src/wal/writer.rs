@@ -1,17 +1,31 @@
-//! The segment that is written, and the frames that wait for it. All of it is under one lock.
+//! The segment that is written, and the frames that wait for it. All of it is under one lock, which nobody holds while
+//! the disk takes a frame (`turn.rs`).
 
 use super::durable::Segment;
 use super::frame::{self, FolderId, Place};
 use super::gather::Leader;
-use super::{Holds, KEPT_QUEUE, Queued, WalError, io, segment_path};
+use super::{Holds, Queued, WalError};
 use crate::id_hash::ByRecordId;
 use colophon_receipt::record::RecordId;
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::Path;
+use std::fs::File;
 use std::sync::Arc;
 
+/// What the thread that has the turn took.
+pub(super) struct Writing {
+    pub(super) frames: u64,
+    pub(super) bytes: u64,
+    /// It begins the next segment, and frames that are queued now are for that.
+    pub(super) next: bool,
+}
+
+/// What the lock guards:
+/// - While `writing` is there, `file`, `number`, `good`, `start` and `settled` are the business of the thread that has the
+///   turn: others only read them. `settled` counts no frame of its turn until it has put it back.
+/// - Frames have numbers in the order in which they were queued, and are written in it: first those of `writing`, then those of
+///   `queue`. All of `queue` is for one segment: the current one, or the next if that is being begun.
+/// - Whoever finds `writing` there and waits for its end sets `awaited` in the same hold of the lock; whoever ends it takes
+///   both away in one, and wakes all. So nobody who waits is forgotten.
 pub(super) struct Writer {
     /// The payload of a copy's header.
     pub(super) header: Vec<u8>,
@@ -29,6 +43,12 @@ pub(super) struct Writer {
     pub(super) queue: Vec<u8>,
     /// Where each of them ends in `queue`.
     pub(super) ends: Vec<usize>,
+    /// Room for the next queue.
+    pub(super) spare: (Vec<u8>, Vec<usize>),
+    /// Somebody has the turn.
+    pub(super) writing: Option<Writing>,
+    /// Others wait for its end.
+    pub(super) awaited: bool,
     /// The frames of this life that left the queue, written or failed.
     pub(super) settled: u64,
     /// Why frames could not be written, until whoever queued them asks.
@@ -91,137 +111,30 @@ impl Writer {
         }
     }
 
-    /// Puts one frame behind those that wait, in a segment that has room for all of them.
-    pub(super) fn queue(
-        &mut self,
-        dir: &Path,
-        max_segment: u64,
-        frame: impl FnOnce(&mut Vec<u8>) -> Result<(), WalError>,
-    ) -> Result<Queued, WalError> {
-        let start = self.queue.len();
-        if let Err(error) = frame(&mut self.queue) {
-            self.queue.truncate(start);
-            return Err(error);
-        }
-        if self.file.is_none() || self.good + self.queue.len() as u64 > max_segment {
-            let frame = self.queue.split_off(start);
-            self.flush(dir);
-            // An empty segment takes a frame of any size.
-            if self.good > self.start {
-                self.end_segment();
-            }
-            if self.file.is_none() {
-                self.start_segment(dir)?;
-            }
-            self.queue.extend_from_slice(&frame);
-        }
-        self.ends.push(self.queue.len());
-        Ok(Queued { number: self.settled + self.ends.len() as u64, segment: self.number })
-    }
-
-    /// Writes what waits, if `queued` is among it, and says what became of it.
-    pub(super) fn settle(&mut self, dir: &Path, queued: Queued) -> Result<(), WalError> {
-        if self.settled < queued.number {
-            self.flush(dir);
-        }
-        // Most often there are none at all.
-        match self.failed.is_empty() {
-            true => Ok(()),
-            false => self.failed.remove(&queued.number).map_or(Ok(()), Err),
-        }
-    }
-
-    /// Writes all frames that wait with one write(2). Where that fails, each on its own: some may find room.
-    pub(super) fn flush(&mut self, dir: &Path) {
-        if self.ends.is_empty() {
-            return;
-        }
-        let (mut queue, mut ends) = (std::mem::take(&mut self.queue), std::mem::take(&mut self.ends));
-        let written = self.write(dir, &queue);
-        match written {
-            Ok(()) => {}
-            Err(error) if ends.len() == 1 => drop(self.failed.insert(self.settled + 1, error)),
-            Err(_) => {
-                let mut start = 0;
-                for (number, end) in (self.settled + 1..).zip(&ends) {
-                    if let Err(error) = self.write(dir, &queue[start..*end]) {
-                        self.failed.insert(number, error);
-                    }
-                    start = *end;
-                }
-            }
-        }
-        self.settled += ends.len() as u64;
-        #[cfg(test)]
-        {
-            self.flushes += 1;
-        }
-        // The room is used again; a rare large frame's is not kept.
-        queue.clear();
-        ends.clear();
-        if queue.capacity() <= KEPT_QUEUE {
-            (self.queue, self.ends) = (queue, ends);
-        }
-    }
-
-    pub(super) fn start_segment(&mut self, dir: &Path) -> Result<(), WalError> {
-        let number = self.number + 1;
-        let path = segment_path(dir, number);
-        let mut options = OpenOptions::new();
-        options.append(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path).map_err(|e| io(&path, e))?;
-        // Even where the header cannot be written, this number is used up.
-        (self.number, self.good, self.file) = (number, 0, Some(Arc::new(file)));
-        self.new_segment = true;
-        self.held.entry(number).or_insert(0);
-        let (place, (shard, announced)) = (Place { segment: number, folder: self.folder }, &self.shard);
+    /// The frame of the next segment's header.
+    pub(super) fn next_header(&self) -> Result<Vec<u8>, WalError> {
+        let (place, (shard, announced)) =
+            (Place { segment: self.number + 1, folder: self.folder }, &self.shard);
         let payload = frame::placed_header(shard, *announced, place);
         let mut header = Vec::new();
         frame::frame(&mut header, frame::HEADER, |out| out.extend_from_slice(&payload))?;
-        self.write(dir, &header).inspect_err(|_| self.file = None)?;
-        self.start = self.good;
-        Ok(())
+        Ok(header)
     }
 
-    pub(super) fn write(&mut self, dir: &Path, frame: &[u8]) -> Result<(), WalError> {
-        // Only errors need it, and every exchange comes here twice.
-        let number = self.number;
-        let path = || segment_path(dir, number);
-        let Some(mut file) = self.file.as_deref() else {
-            return Err(io(&path(), std::io::Error::other("no segment is open")));
-        };
-        #[cfg(test)]
-        let result = match self.fail_after.as_mut() {
-            Some(left) if *left < frame.len() as u64 => {
-                // What is written of it is cut off again, and leaves room.
-                let written = file.write_all(&frame[..*left as usize]);
-                written.and(Err(std::io::Error::from(std::io::ErrorKind::StorageFull)))
-            }
-            Some(left) => {
-                *left -= frame.len() as u64;
-                file.write_all(frame)
-            }
-            None => file.write_all(frame),
-        };
-        #[cfg(not(test))]
-        let result = file.write_all(frame);
-        match result {
-            Ok(()) => {
-                self.good += frame.len() as u64;
-                if self.copies {
-                    self.uncopied.extend_from_slice(frame);
-                }
-                Ok(())
-            }
-            Err(error) => {
-                // What part of the frame was written must not hide the frames after it.
-                if file.set_len(self.good).is_err() {
-                    self.file = None;
-                }
-                Err(io(&path(), error))
-            }
-        }
+    /// How many frames ever came into the queue.
+    pub(super) fn queued(&self) -> u64 {
+        self.settled + self.writing.as_ref().map_or(0, |writing| writing.frames) + self.ends.len() as u64
+    }
+
+    /// What was appended to `queue` is a frame.
+    pub(super) fn appended(&mut self) -> Queued {
+        self.ends.push(self.queue.len());
+        let next = self.writing.as_ref().is_some_and(|writing| writing.next);
+        Queued { number: self.queued(), segment: self.number + u64::from(next) }
+    }
+
+    /// Whether `queued` can only be written once another thread has written.
+    pub(super) fn waits(&self, queued: Queued) -> bool {
+        self.settled < queued.number && self.writing.is_some()
     }
 }

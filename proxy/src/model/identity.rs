@@ -441,7 +441,11 @@ async fn record(
     let set = fields(Times { completed: Some(completed), ..times }, ticket.shard());
     let record = seal(id, completed, Level::Commit, Outcome::Complete, ledger.new_seed()?, set);
     app.metrics.finished(Level::Commit, Level::Commit, Outcome::Complete);
-    match ledger.finish(ticket, Done::from(record)) {
+    let kept = match ledger.finishing(ticket, Done::from(record)) {
+        Ok(finishing) => finishing.written().await,
+        Err(unfinished) => Err(unfinished),
+    };
+    match kept {
         Ok(()) => Ok(id),
         Err(unfinished) => {
             ledger

@@ -162,7 +162,8 @@ impl Worker {
     async fn empty_wal(&mut self) -> Result<(), EraseError> {
         let inner = self.ledger.0.clone();
         let begun = Instant::now();
-        let number = inner.wal.retire().map_err(LedgerError::from)?;
+        let wal = inner.clone();
+        let number = beside(move || wal.wal.retire()).await?.map_err(LedgerError::from)?;
         loop {
             self.round().await?;
             let wal = inner.clone();
