@@ -12,6 +12,13 @@ pub(super) fn field_set(n: u8) -> FieldSet {
     set
 }
 
+/// Of which no pipe holds all.
+pub(crate) fn large_field_set() -> FieldSet {
+    let mut set = FieldSet::new();
+    fields::write_list(fields::STRIPPED, &[vec![7; 2 << 20]], &mut set);
+    set
+}
+
 fn record(n: u8) -> Record {
     seal([n; 16], 1000 + u64::from(n), Level::Sign, Outcome::Complete, [n; 32], field_set(n))
 }

@@ -28,6 +28,63 @@ async fn a_keeper_that_panicked_is_noticed_at_once() {
     assert!(ids.iter().all(|id| found.records.contains_key(id)));
 }
 
+/// On one thread, which the disk would stop.
+#[cfg(unix)]
+#[tokio::test]
+async fn what_ends_while_another_thread_writes_is_kept_and_stops_nobody() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store).await.unwrap();
+    let mut waits = accept(&ledger, 1).unwrap();
+    let mut leaves = accept(&ledger, 2).unwrap();
+    let mut pipe = ledger.0.wal.hang();
+    let hog = std::thread::spawn({
+        let ledger = ledger.clone();
+        move || {
+            let fields = crate::wal::tests::large_field_set();
+            let queued = ledger.0.wal.queue_open(&[9; 16], 900, Level::Sign, &fields, None).unwrap();
+            ledger.0.wal.written_open(&[9; 16], queued)
+        }
+    });
+    ledger.0.wal.until_somebody_writes();
+    let mut early = begin(&ledger, 3).unwrap();
+    let ids = [*waits.id(), *leaves.id(), *early.id()];
+    let (told, seen) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        // A thread that stops is seen here, and let go.
+        let went_on = seen.recv_timeout(Duration::from_secs(10)).is_ok();
+        std::io::copy(&mut pipe, &mut std::io::sink()).unwrap();
+        went_on
+    });
+    // One whose client waits for the end, one whose client has left, and one whose client did not wait for its OPEN.
+    let done = seal_for(&ledger, &mut waits, 1);
+    let waits = ledger.finishing(waits, done.into()).unwrap().now_or_later().unwrap().expect("not yet");
+    let mut waiting = Box::pin(waits.written());
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending());
+    let done = seal_for(&ledger, &mut leaves, 2);
+    drop(ledger.finishing(leaves, done.into()).unwrap());
+    assert!(futures_util::poll!(Box::pin(ledger.opened(&mut early))).is_pending());
+    let done = seal_for(&ledger, &mut early, 3);
+    drop(ledger.finishing(early, done.into()).unwrap());
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(futures_util::poll!(waiting.as_mut()).is_pending(), "it is not written");
+    assert_eq!(ledger.counters().backlog, 0);
+    told.send(()).unwrap();
+    waiting.await.unwrap();
+    hog.join().unwrap().unwrap();
+    for _ in 0..5000 {
+        if ledger.counters().counters.received == 3 && ledger.counters().backlog == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for id in ids {
+        verify(&ledger, &receipt(&ledger, &id).await);
+    }
+    ledger.0.wal.let_go(ledger.0.wal.undone(&[9; 16]));
+    keeper.close().await.unwrap();
+    assert!(reader.join().unwrap(), "this thread was stopped");
+}
+
 #[tokio::test]
 async fn a_recent_receipt_reads_no_batch_and_many_old_ones_read_it_once_or_twice() {
     let (dir, store) = (TempDir::new().unwrap(), FaultStore::new(memory(), Fault::HiccupBefore, NEVER));
