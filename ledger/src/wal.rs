@@ -38,7 +38,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use writer::Writer;
 
-/// A segment takes no more frames after this many bytes.
+/// A segment takes no more frames after this many bytes, but for those that come while a thread writes to it: up to one of the
+/// longest more.
 pub(crate) const MAX_SEGMENT: u64 = 16 << 20;
 /// With more segments than this, the exchanges still open in the oldest are copied forward.
 const MAX_LIVE: usize = 4;

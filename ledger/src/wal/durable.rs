@@ -88,7 +88,8 @@ pub(super) struct Segment {
 #[derive(Default)]
 pub(super) struct Double {
     pub(super) kept: std::collections::BTreeMap<u64, u64>,
-    pub(super) broken: bool,
+    /// So many syncs fail.
+    pub(super) broken: usize,
 }
 
 impl Syncing {
@@ -105,8 +106,12 @@ impl Syncing {
 
     fn sync(&self, segments: &[Segment], folder: Option<&PathBuf>) -> std::io::Result<()> {
         #[cfg(test)]
-        if self.double.lock().unwrap_or_else(PoisonError::into_inner).broken {
-            return Err(std::io::Error::other("a broken disk"));
+        {
+            let mut double = self.double.lock().unwrap_or_else(PoisonError::into_inner);
+            if double.broken > 0 {
+                double.broken -= 1;
+                return Err(std::io::Error::other("a broken disk"));
+            }
         }
         for segment in segments {
             segment.file.sync_data().map_err(|error| {

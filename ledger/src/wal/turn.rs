@@ -10,6 +10,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+type Guard<'a> = MutexGuard<'a, Writer>;
+
 /// What a turn takes out of the writer.
 pub(super) struct Turn {
     /// Absent after a failure that could not be undone: then no frame can be written.
@@ -198,7 +200,7 @@ impl Writer {
 
 impl Wal {
     /// Waits until no other thread writes, for as long as the disk takes.
-    pub(super) fn idle<'a>(&self, mut writer: MutexGuard<'a, Writer>) -> MutexGuard<'a, Writer> {
+    pub(super) fn idle<'a>(&self, mut writer: Guard<'a>) -> Guard<'a> {
         while writer.writing.is_some() {
             writer.awaited = true;
             writer = self.turned.wait(writer).unwrap_or_else(PoisonError::into_inner);
@@ -207,7 +209,7 @@ impl Wal {
     }
 
     /// Writes all frames that wait, once no other thread writes. Those that come meanwhile wait again.
-    pub(super) fn flush<'a>(&'a self, writer: MutexGuard<'a, Writer>) -> MutexGuard<'a, Writer> {
+    pub(super) fn flush<'a>(&'a self, writer: Guard<'a>) -> Guard<'a> {
         let writer = self.idle(writer);
         match writer.ends.is_empty() {
             true => writer,
@@ -217,11 +219,7 @@ impl Wal {
     }
 
     /// Writes what waits, if `queued` is among it.
-    pub(super) fn written<'a>(
-        &'a self,
-        writer: MutexGuard<'a, Writer>,
-        queued: Queued,
-    ) -> MutexGuard<'a, Writer> {
+    pub(super) fn written<'a>(&'a self, writer: Guard<'a>, queued: Queued) -> Guard<'a> {
         match writer.settled < queued.number {
             true => self.flush(writer),
             false => writer,
@@ -229,20 +227,13 @@ impl Wal {
     }
 
     /// Writes what waits, and begins another segment. Nobody else may have the turn.
-    pub(super) fn next_segment<'a>(
-        &'a self,
-        writer: MutexGuard<'a, Writer>,
-    ) -> Result<MutexGuard<'a, Writer>, WalError> {
+    pub(super) fn next_segment<'a>(&'a self, writer: Guard<'a>) -> Result<Guard<'a>, WalError> {
         let header = writer.next_header()?;
         let (writer, begun) = self.turn(writer, Some(header));
         begun.map(|()| writer)
     }
 
-    fn turn<'a>(
-        &'a self,
-        mut writer: MutexGuard<'a, Writer>,
-        next: Option<Vec<u8>>,
-    ) -> (MutexGuard<'a, Writer>, Result<(), WalError>) {
+    fn turn<'a>(&'a self, mut writer: Guard<'a>, next: Option<Vec<u8>>) -> (Guard<'a>, Result<(), WalError>) {
         let mut turn = writer.take(next);
         drop(writer);
         turn.write(&self.dir);
@@ -258,9 +249,9 @@ impl Wal {
     /// Puts one frame behind those that wait, in a segment that has room for all of them.
     pub(super) fn queue<'a>(
         &'a self,
-        mut writer: MutexGuard<'a, Writer>,
+        mut writer: Guard<'a>,
         frame: impl FnOnce(&mut Vec<u8>) -> Result<(), WalError>,
-    ) -> Result<(MutexGuard<'a, Writer>, Queued), WalError> {
+    ) -> Result<(Guard<'a>, Queued), WalError> {
         let start = writer.queue.len();
         if let Err(error) = frame(&mut writer.queue) {
             writer.queue.truncate(start);
@@ -277,11 +268,7 @@ impl Wal {
 
     /// Sees to it that `bytes` more have room in the segment that frames are for. Writes where another has to be begun, and
     /// waits for another thread that writes only where too much is behind that.
-    pub(super) fn room_for<'a>(
-        &'a self,
-        mut writer: MutexGuard<'a, Writer>,
-        bytes: usize,
-    ) -> Result<MutexGuard<'a, Writer>, WalError> {
+    pub(super) fn room_for<'a>(&'a self, mut writer: Guard<'a>, bytes: usize) -> Result<Guard<'a>, WalError> {
         while !writer.has_room(bytes, self.max_segment) {
             writer = match writer.writing {
                 Some(_) => self.idle(writer),
@@ -294,9 +281,9 @@ impl Wal {
     /// Writes what waits, if `queued` is among it, and says what became of it.
     pub(super) fn settle<'a>(
         &'a self,
-        writer: MutexGuard<'a, Writer>,
+        writer: Guard<'a>,
         queued: Queued,
-    ) -> (MutexGuard<'a, Writer>, Result<(), WalError>) {
+    ) -> (Guard<'a>, Result<(), WalError>) {
         let mut writer = self.written(writer, queued);
         // Most often there are none at all.
         let written = match writer.failed.is_empty() {

@@ -75,7 +75,7 @@ async fn an_exchange_of_which_something_was_released_survives_a_loss_of_power() 
         queued
     };
     wal.safe(open(1)).await.unwrap();
-    wal.syncing.double.lock().unwrap().broken = true;
+    wal.syncing.double.lock().unwrap().broken = usize::MAX;
     assert!(matches!(wal.safe(open(2)).await, Err(WalError::Io { .. })));
     power_fails(&wal, &dir);
     wal.stop();
@@ -103,14 +103,39 @@ async fn a_disk_that_cannot_is_told_to_who_waits_and_the_next_segment_is_tried()
     let dir = TempDir::new().unwrap();
     let wal = wal(&dir, MAX_SEGMENT);
     wal.durable(queue(&wal, 1)).await.unwrap();
-    wal.syncing.double.lock().unwrap().broken = true;
+    wal.syncing.double.lock().unwrap().broken = usize::MAX;
     assert!(matches!(wal.durable(queue(&wal, 2)).await, Err(WalError::Io { .. })));
-    wal.syncing.double.lock().unwrap().broken = false;
+    wal.syncing.double.lock().unwrap().broken = 0;
     wal.durable(queue(&wal, 3)).await.unwrap();
     assert_eq!(segments(dir.path()).unwrap().len(), 2, "pages that failed once may be forgotten");
     power_fails(&wal, &dir);
     let kept: Vec<u64> = replay(dir.path()).unwrap().done.iter().map(|done| done.completed_at).collect();
     assert!(kept.contains(&1001) && kept.contains(&1003));
+    wal.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_while_a_sync_fails_is_not_safe() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    let (first, second) = {
+        // The sync of the first frame waits here, and fails once the second is written.
+        let mut double = wal.syncing.double.lock().unwrap();
+        let first = queue(&wal, 1);
+        wal.written_done(&[0; 16], first).unwrap();
+        let begun = std::time::Instant::now();
+        while wal.lock().new_segment {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(10), "nobody syncs");
+            std::thread::yield_now();
+        }
+        let second = queue(&wal, 2);
+        wal.written_done(&[0; 16], second).unwrap();
+        double.broken = 1;
+        (first, second)
+    };
+    assert!(matches!(wal.safe(first).await, Err(WalError::Io { .. })));
+    assert!(matches!(wal.safe(second).await, Err(WalError::Io { .. })));
+    wal.durable(queue(&wal, 3)).await.unwrap();
     wal.stop();
 }
 
