@@ -163,15 +163,10 @@ fn what_is_queued_while_a_segment_is_begun_is_for_that() {
     let wal = wal(&dir, MAX_SEGMENT);
     let before = queue(&wal, 1);
     let header = wal.lock().next_header().unwrap();
-    let mut turn = wal.lock().take(Some(header.clone()));
+    let mut turn = wal.lock().take(Some(header));
     let after = queue(&wal, 2);
     assert_eq!((before.segment, after.segment), (1, 2));
-    // Nobody holds it yet, and it is not the current one.
-    wal.let_go(Holds(vec![2]));
     turn.write(&wal.dir);
-    wal.release([]);
-    assert_eq!(segments(dir.path()).unwrap(), [1, 2]);
-    wal.lock().hold(2);
     wal.lock().put(turn).unwrap();
     wal.written_open(&[1; 16], before).unwrap();
     wal.written_open(&[2; 16], after).unwrap();
@@ -189,6 +184,27 @@ fn what_is_queued_while_a_segment_is_begun_is_for_that() {
     wal.written_open(&[4; 16], next).unwrap();
     assert_eq!((lost.segment, next.segment), (3, 3));
     assert_eq!(open_ids(&replay(dir.path()).unwrap()), [1, 2, 4]);
+}
+
+#[test]
+fn a_segment_that_is_being_begun_is_not_deleted() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    wal.finish();
+    assert!(segments(dir.path()).unwrap().is_empty());
+    let header = wal.lock().next_header().unwrap();
+    let mut turn = wal.lock().take(Some(header));
+    // Held by an exchange that leaves at once, and then by nobody.
+    let left = queue(&wal, 1);
+    wal.let_go(Holds(vec![left.segment]));
+    turn.write(&wal.dir);
+    wal.release([]);
+    assert_eq!(segments(dir.path()).unwrap(), [2]);
+    wal.lock().put(turn).unwrap();
+    let next = queue(&wal, 2);
+    wal.written_open(&[2; 16], next).unwrap();
+    assert_eq!((left.segment, next.segment), (2, 2));
+    assert_eq!(open_ids(&replay(dir.path()).unwrap()), [1, 2]);
 }
 
 #[test]
