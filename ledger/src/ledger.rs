@@ -56,6 +56,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::task::TaskTracker;
 
 /// Logged records that are let go of under one lock.
 pub(crate) const PIECE: usize = 1024;
@@ -100,6 +101,8 @@ pub(crate) struct Inner {
     copies: Option<Arc<Copies>>,
     shard: ArcSwap<Shard>,
     wal: Arc<Wal>,
+    /// Ends of exchanges that nobody waits for any more, while another thread writes.
+    left: TaskTracker,
     bypasses: Bypasses,
     book: Mutex<Book>,
     clock: Clock,

@@ -519,24 +519,6 @@ impl Wal {
         self.delete_unheld();
     }
 
-    /// The current segment is a pipe from now on: who writes more than that holds hangs until it is read.
-    #[cfg(all(test, unix))]
-    pub(crate) fn hang(&self) -> std::io::PipeReader {
-        let (reader, writer) = std::io::pipe().unwrap();
-        self.lock().file = Some(Arc::new(std::os::fd::OwnedFd::from(writer).into()));
-        reader
-    }
-
-    /// Waits, at most ten seconds, until some thread writes.
-    #[cfg(test)]
-    pub(crate) fn until_somebody_writes(&self) {
-        let begun = std::time::Instant::now();
-        while self.lock().writing.is_none() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "nobody writes");
-            std::thread::yield_now();
-        }
-    }
-
     #[cfg(test)]
     pub(crate) fn fail_after(&self, bytes: Option<u64>) {
         self.lock().fail_after = bytes;

@@ -29,7 +29,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 mod late;
 mod start_over;
@@ -107,6 +107,15 @@ impl Keeper {
     /// When something could not be logged; it is in the WAL and will be at the next start.
     pub async fn close(mut self) -> Result<(), LedgerError> {
         self.ledger.book().close();
+        // Their records are logged, too; but a disk that does not answer is not waited for longer.
+        let left = &self.ledger.0.left;
+        left.close();
+        if timeout(LAST_TRY, left.wait()).await.is_err() {
+            tracing::error!(
+                exchanges = left.len(),
+                "the disk does not take the ends of exchanges that were left"
+            );
+        }
         let _ = self.stop.send(());
         let ended = match self.task.join_next().await {
             Some(Ok(result)) => result,

@@ -26,6 +26,7 @@ use colophon_receipt::receipt::MAX_ANCHORS;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock};
 use tokio::sync::{Notify, mpsc};
+use tokio_util::task::TaskTracker;
 
 /// Erasures and the like that wait for the one under way; more wait outside.
 const WAITING_COMMANDS: usize = 16;
@@ -179,6 +180,7 @@ impl Ledger {
             tokens,
             malformed: AtomicU64::new(0),
             wal_failed: AtomicBool::new(false),
+            left: TaskTracker::new(),
             keeper_ended: AtomicBool::new(false),
             places: Places::default(),
             batches: Batches::default(),

@@ -170,6 +170,13 @@ impl Finishing {
         }
     }
 
+    /// Gives it to a task of its own.
+    fn leave(&mut self, runtime: &tokio::runtime::Handle) {
+        let Some(rest) = self.rest.take() else { return };
+        let ledger = rest.0.ledger.clone();
+        ledger.0.left.spawn_on(Finishing { rest: Some(rest), left: true }.kept(), runtime);
+    }
+
     /// For the task that has it when nobody else does.
     async fn kept(self) {
         if let Some((ticket, _, _, queued)) = &self.rest {
@@ -232,11 +239,7 @@ impl Drop for Finishing {
             Some(settled) => settled,
             None => match tokio::runtime::Handle::try_current() {
                 // A runtime that ends drops the task, here, and then it is waited for.
-                Ok(runtime) if !self.left => {
-                    let rest = Finishing { rest: self.rest.take(), left: true };
-                    runtime.spawn(rest.kept());
-                    return;
-                }
+                Ok(runtime) if !self.left => return self.leave(&runtime),
                 _ => self.settle(),
             },
         };

@@ -12,6 +12,25 @@ pub(super) fn field_set(n: u8) -> FieldSet {
     set
 }
 
+impl Wal {
+    /// The current segment is a pipe from now on: who writes more than that holds hangs until it is read.
+    #[cfg(unix)]
+    pub(crate) fn hang(&self) -> std::io::PipeReader {
+        let (reader, writer) = std::io::pipe().unwrap();
+        self.lock().file = Some(Arc::new(std::os::fd::OwnedFd::from(writer).into()));
+        reader
+    }
+
+    /// Waits, at most ten seconds, until some thread writes.
+    pub(crate) fn until_somebody_writes(&self) {
+        let begun = std::time::Instant::now();
+        while self.lock().writing.is_none() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "nobody writes");
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// Of which no pipe holds all.
 pub(crate) fn large_field_set() -> FieldSet {
     let mut set = FieldSet::new();

@@ -34,6 +34,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// The exchanges of the OPEN frames that come out of a pipe, of which a piece is read after each pause.
+#[allow(clippy::disallowed_methods, reason = "a thread of its own")]
 fn read_ids(mut pipe: PipeReader, pause: Duration) -> Vec<u8> {
     let (mut bytes, mut piece) = (Vec::new(), [0; 16 << 10]);
     loop {
