@@ -51,6 +51,12 @@ impl Alike {
         }
     }
 
+    /// The data of the event kept.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.data
+    }
+
     /// Keeps none.
     pub(super) fn forget(&mut self) {
         self.name.clear();

@@ -410,6 +410,35 @@ fn only_a_stream_has_a_terminator_of_its_own() {
     assert!(reader.terminated());
 }
 
+#[test]
+fn an_event_known_by_the_one_before_is_not_read() {
+    let event = |text: &str, why: &str| {
+        format!(
+            r#"{{"id":"c","choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":{why}}}]}}"#
+        )
+    };
+    for (content_type, begin, end) in [(STREAM, "data: ", "\n\n"), ("application/x-ndjson", "", "\n")] {
+        let mut reader = ResponseReader::new(Api::Chat, 200, Some(content_type));
+        let mut push = |data: &str| {
+            reader.push(format!("{begin}{data}{end}").as_bytes());
+            String::from_utf8(reader.reading.before.kept().to_vec()).unwrap()
+        };
+        // One that is read takes the place of the one before; one that is known leaves it.
+        let first = event("a", "null");
+        for text in ["a", "b", " a longer one, \\n\\\"é😀\\\""] {
+            assert_eq!(push(&event(text, "null")), first, "{content_type}");
+        }
+        let last = event("b", "\"stop\"");
+        assert_eq!(push(&last), last);
+        assert_eq!(
+            push(r#"{"id":"c","choices":[],"usage":{"prompt_tokens":1}}"#),
+            "",
+            "counts are not repeated"
+        );
+        assert_eq!(texts(&reader.finish().finish_reasons), ["stop"]);
+    }
+}
+
 /// Events of all APIs and shapes, odd ones too; `§` stands for a text.
 const SHAPES: [&str; 26] = [
     r#"{"id":"c","object":"chat.completion.chunk","model":"m","choices":[{"index":0,"delta":{"content":"§"},"finish_reason":null}]}"#,

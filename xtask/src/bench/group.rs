@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -15,6 +16,9 @@ use crate::shell::pause;
 /// Where the kernel's groups are: all controllers (v2), or memory's alone (v1).
 const UNIFIED: &str = "/sys/fs/cgroup";
 const MEMORY_ALONE: &str = "/sys/fs/cgroup/memory";
+
+/// How many this process has made: each has a folder of its own.
+static MADE: AtomicU64 = AtomicU64::new(0);
 
 /// A group, removed when dropped. Whoever was in it has to have ended by then.
 pub(super) struct Group {
@@ -27,17 +31,22 @@ pub(super) struct Group {
 
 impl Group {
     /// A new one, or why this machine does not let us have one: not root, or no memory controller.
-    pub(super) fn new(name: &str) -> Result<Group> {
+    pub(super) fn new() -> Result<Group> {
         let v1 = Path::new(MEMORY_ALONE).join("memory.usage_in_bytes").exists();
         let (root, used, inactive) = match v1 {
             true => (MEMORY_ALONE, "memory.usage_in_bytes", "total_inactive_file"),
             false => (UNIFIED, "memory.current", "inactive_file"),
         };
         if !v1 {
-            fs::write(Path::new(root).join("cgroup.subtree_control"), "+memory")
-                .context("no memory controller to be had")?;
+            // It stays so: others' groups may use it by the time that the bench ends.
+            let control = Path::new(root).join("cgroup.subtree_control");
+            let on = fs::read_to_string(&control).context("no control groups")?;
+            if !on.split_whitespace().any(|controller| controller == "memory") {
+                fs::write(&control, "+memory").context("no memory controller to be had")?;
+            }
         }
-        let folder = Path::new(root).join(format!("colophon-bench-{}-{name}", std::process::id()));
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let folder = Path::new(root).join(format!("colophon-bench-{}-{number}", std::process::id()));
         fs::create_dir(&folder).with_context(|| folder.display().to_string())?;
         let group = Group { folder, used, inactive };
         group.working_set_kb()?;

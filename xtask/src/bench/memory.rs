@@ -61,16 +61,20 @@ pub(super) fn run(args: &MemoryArgs) -> Result<()> {
         build(RELEASE)?;
     }
     let machine = Machine::look()?;
-    if let Err(why) = Group::new("probe") {
-        eprintln!("bench: no control groups, so what Kubernetes would count is left out: {why:#}");
-    }
+    let grouped = match Group::new() {
+        Ok(_) => true,
+        Err(why) => {
+            eprintln!("bench: no control groups, so what Kubernetes would count is left out: {why:#}");
+            false
+        }
+    };
     let mut rows = Vec::new();
     for name in [PLAIN].into_iter().chain(LEVELS) {
-        let row = measure(name, &machine)?;
+        let row = measure(name, grouped, &machine)?;
         eprintln!("bench: {name}: {}", row.cells().join(" "));
         rows.push(row);
     }
-    let text = table(&machine, &rows);
+    let text = table(&machine, grouped, &rows);
     println!("{text}");
     write_json(args.output.json.as_deref(), || {
         let rows: Vec<Value> = rows.iter().map(Row::json).collect();
@@ -82,13 +86,14 @@ pub(super) fn run(args: &MemoryArgs) -> Result<()> {
     Ok(())
 }
 
-fn table(machine: &Machine, rows: &[Row]) -> String {
+fn table(machine: &Machine, grouped: bool, rows: &[Row]) -> String {
     let paces =
         PACES.map(|pace| format!("at most with {STREAMS} streams, {} events a second each", 1000 / pace));
     let mut text = format!(
-        "Machine: {}.\nMB resident, and in brackets as Kubernetes counts a container's.\n\n\
+        "Machine: {}.\nMB resident{}.\n\n\
          | | at rest | with {IDLE} idle connections | {} |\n|---|---:|---:|---:|---:|\n",
         machine.line(),
+        if grouped { ", and in brackets as Kubernetes counts a container's" } else { "" },
         paces.join(" | ")
     );
     for row in rows {
@@ -127,8 +132,8 @@ impl Memory {
 }
 
 /// Each load meets a process that has not seen another: memory that one took may not be given back before the next.
-fn measure(name: &'static str, machine: &Machine) -> Result<Row> {
-    let stage = Stage::set(name, PACES[0], machine)?;
+fn measure(name: &'static str, grouped: bool, machine: &Machine) -> Result<Row> {
+    let stage = Stage::set(name, grouped, PACES[0], machine)?;
     pause(SETTLE);
     let at_rest = stage.memory()?;
     let connections = connected(stage.proxy.listen)?;
@@ -137,7 +142,7 @@ fn measure(name: &'static str, machine: &Machine) -> Result<Row> {
     drop((connections, stage));
     let mut streams = [Memory::default(); 2];
     for (most, pace) in streams.iter_mut().zip(PACES) {
-        *most = Stage::set(name, pace, machine)?.most_with_streams(machine)?;
+        *most = Stage::set(name, grouped, pace, machine)?.most_with_streams(machine)?;
     }
     Ok(Row { name, at_rest, idle, streams })
 }
@@ -151,12 +156,12 @@ struct Stage {
 }
 
 impl Stage {
-    fn set(name: &'static str, pace: u64, machine: &Machine) -> Result<Stage> {
+    fn set(name: &'static str, grouped: bool, pace: u64, machine: &Machine) -> Result<Stage> {
         let folder = Folder::new()?;
         let mut upstream = pinned_to(&machine.load_cores, &program("fixed-upstream"));
         upstream.args(["--every-ms", &pace.to_string()]);
         let upstream = Server::announced("direct", upstream)?;
-        let group = Group::new(name).ok();
+        let group = grouped.then(Group::new).transpose()?;
         let file = uncached(if name == PLAIN { "plain-proxy" } else { "colophon" }, &folder.0)?;
         let pinned = pinned_to(&[machine.proxy_core], &file);
         let mut command: Command =
