@@ -104,10 +104,10 @@ impl Task {
     /// Draws all that can be drawn now.
     async fn round(&mut self, ledger: &Ledger) {
         let inner = &ledger.0;
-        let (mut leaves, mut steps, mut asked) = (Vec::new(), Vec::new(), 0);
+        let (mut turns, mut asked) = (Vec::new(), 0);
         let mut known: HashMap<u64, Option<Hash>> = HashMap::new();
         for due in inner.draws.waiting() {
-            if leaves.len() + asked >= AT_ONCE {
+            if asked >= AT_ONCE {
                 break;
             }
             if !due.is_due() {
@@ -129,8 +129,7 @@ impl Task {
                 Ok(Some((drawn, step))) => {
                     asked += drawn.len();
                     let (undone, rest) = self.left_over(drawn).await;
-                    leaves.extend(undone);
-                    steps.push(step.with(rest));
+                    turns.push((due.fresh, undone, step.with(rest)));
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -138,6 +137,7 @@ impl Task {
                 }
             }
         }
+        let (leaves, steps) = still_undone(ledger, turns).await;
         if !leaves.is_empty() && !log(ledger, leaves, &steps).await {
             return;
         }
@@ -276,6 +276,35 @@ impl Step {
     }
 }
 
+/// The leaves that are to be logged, and how far their statements are then. Whoever made evidence may have had it logged since it
+/// was looked for, and then has no job any more and takes nothing on: what was not fresh is looked for once more, after the answer.
+/// So nobody's job is left that could still log what is not found now.
+async fn still_undone(ledger: &Ledger, turns: Vec<(bool, Vec<Settled>, Step)>) -> (Vec<Settled>, Vec<Step>) {
+    let Inner { places, objects, .. } = &*ledger.0;
+    let now = std::time::Instant::now();
+    let (mut leaves, mut steps) = (Vec::new(), Vec::new());
+    'turns: for (fresh, undone, step) in turns {
+        let mut left = Vec::new();
+        for leaf in undone {
+            match fresh {
+                true => left.push(leaf),
+                false => match places.find_since(objects, &leaf.id, now).await {
+                    Ok(Some(_)) => {}
+                    Ok(None) => left.push(leaf),
+                    Err(error) => {
+                        let name = step.due().name();
+                        tracing::error!(%error, name, "it is not known what is logged; it is tried again");
+                        continue 'turns;
+                    }
+                },
+            }
+        }
+        leaves.extend(left);
+        steps.push(step);
+    }
+    (leaves, steps)
+}
+
 /// Has the keeper log evidence leaves. False where it is not known whether it did.
 async fn log(ledger: &Ledger, leaves: Vec<Settled>, steps: &[Step]) -> bool {
     if ledger.log_evidence(leaves).await {
@@ -300,7 +329,7 @@ async fn drawn_of(
     let Inner { places, objects, .. } = &*ledger.0;
     let mut found = Vec::new();
     let mut open = false;
-    // What this process logs meanwhile it remembers.
+    // What is logged after this is found by the look before logging.
     let now = std::time::Instant::now();
     for record in &batch.draws {
         let Some(hash) = batch.hashes().get(record.slot as usize) else { continue };

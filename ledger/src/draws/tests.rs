@@ -426,6 +426,53 @@ async fn a_record_that_nobody_can_say_anything_of_holds_up_no_other() {
     drop(keeper);
 }
 
+/// Has it logged what came of its job, and has no job any more when it answers: of what it was told meanwhile, the process remembers
+/// nothing.
+#[derive(Default)]
+struct LogsMeanwhile(Mutex<Option<Ledger>>);
+
+impl Escalation for LogsMeanwhile {
+    fn take(&self, drawn: DrawnRecord) -> BoxFuture<'_, Result<bool, String>> {
+        let DrawnRecord { record, subject, evidence, .. } = drawn;
+        async move {
+            // As before it is begun.
+            let Some(ledger) = self.0.lock().unwrap().clone() else { return Err("not yet begun".into()) };
+            ledger.settle(crate::CameOf { record, subject, evidence, proof: None }).await.unwrap();
+            ledger.0.places.forget();
+            Ok(false)
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test]
+async fn what_is_logged_while_somebody_is_asked_is_not_logged_again() {
+    let scene = Scene::new();
+    let (ledger, keeper) = scene.open_with(None, Some(Arc::new(LeaveDrawn))).await;
+    let ids: Vec<RecordId> = (0..2).map(|n| sampled(&ledger, n, (u64::MAX, Level::Zk))).collect();
+    settle(&ledger).await;
+    a_while().await;
+    drop((ledger, keeper));
+    // This life does not know what the one before has logged.
+    let logs = Arc::new(LogsMeanwhile::default());
+    let (ledger, keeper) = scene.open_with(None, Some(logs.clone())).await;
+    *logs.0.lock().unwrap() = Some(ledger.clone());
+    for _ in 0..100 {
+        a_while().await;
+        if ledger.draws().waiting == 0 {
+            break;
+        }
+    }
+    assert_eq!((ledger.draws().evidence, ledger.draws().waiting), (2, 0));
+    for id in &ids {
+        assert_eq!(evidence(&receipt(&ledger, id).await).len(), 1);
+    }
+    *logs.0.lock().unwrap() = None;
+    keeper.close().await.unwrap();
+    let report = scene.check().await;
+    assert!(report.is_sound() && report.drawn.not_done == 2, "{:?}", report.findings);
+}
+
 /// Answers about two records once it was asked about both; one of them it takes on.
 struct InPairs(tokio::sync::Barrier, std::sync::atomic::AtomicUsize);
 
