@@ -96,12 +96,20 @@ pub(crate) async fn find(
     let dated = anchors.covering(target.log_index).await;
     let cosigned = kept.covering(target.log_index);
     let newest = dated.as_ref().map(|dated| &dated.head).or(cosigned.as_deref()).unwrap_or(head);
-    let served = match target.log_index < newest.size() {
+    // What the newest known head does not cover an older generation may have, which can be told without asking the log.
+    let old = match target.log_index < newest.size() {
+        true => None,
+        false => of_older(older, &target).await?,
+    };
+    let served = match target.log_index < newest.size() || old.is_some() {
         true => None,
         false => newer(reader, head, target.log_index).await?,
     };
     let newest = served.as_ref().unwrap_or(newest);
-    let (in_older, statement) = statement(reader, newest, older, &target).await?;
+    let (in_older, statement) = match old {
+        Some((older, entry)) => (Some(older), entry),
+        None => statement(reader, newest, older, &target).await?,
+    };
     // Of an older generation the timestamps are with it.
     let (reader, anchors) = in_older.map_or((reader, anchors), |older| (&older.reader, &older.anchors));
     let dated = match in_older {
@@ -166,14 +174,20 @@ async fn newer(
     if !known.is_known() {
         return Ok(None);
     }
+    let mut garbled = None;
     for key in reader.genesis_keys(&known.checkpoint).await? {
-        let read = head::read(reader.store(), &key).await.map_err(LogError::from)?;
-        if let Stored::Head(served) = read
-            && served.size() > index
-        {
-            reader.consistency(&known.checkpoint, &served.checkpoint).await?;
-            return Ok(Some(served));
+        match head::read(reader.store(), &key).await.map_err(LogError::from)? {
+            Stored::Head(served) if served.size() > index => {
+                reader.consistency(&known.checkpoint, &served.checkpoint).await?;
+                return Ok(Some(served));
+            }
+            Stored::Garbled(why) => garbled = Some(why),
+            Stored::Head(_) => return Ok(None),
+            Stored::Missing => {}
         }
+    }
+    if let Some(why) = garbled {
+        tracing::warn!(why, "the log's checkpoint cannot be read: what is newer is not found");
     }
     Ok(None)
 }
@@ -199,6 +213,17 @@ async fn statement<'a>(
     if newest.as_ref().is_ok_and(|entry| is_statement(entry, target)) || older.is_empty() {
         return Ok((None, newest?));
     }
+    match of_older(older, target).await? {
+        Some((older, entry)) => Ok((Some(older), entry)),
+        None => Ok((None, newest?)),
+    }
+}
+
+/// The same, if an older generation has it.
+async fn of_older<'a>(
+    older: &'a [Older],
+    target: &Target,
+) -> Result<Option<(&'a Older, Vec<u8>)>, LedgerError> {
     for older in older {
         let head = older.head_for(target.log_index);
         if target.log_index >= head.size() {
@@ -206,10 +231,10 @@ async fn statement<'a>(
         }
         let entry = older.reader.entry(target.log_index, &head.checkpoint).await?;
         if is_statement(&entry, target) {
-            return Ok((Some(older), entry));
+            return Ok(Some((older, entry)));
         }
     }
-    Ok((None, newest?))
+    Ok(None)
 }
 
 /// The token that the statement names, if it names one and it is at hand.

@@ -107,6 +107,31 @@ async fn a_log_goes_on_under_new_keys_and_old_receipts_are_still_found() {
 }
 
 #[tokio::test]
+async fn an_old_receipt_beyond_the_size_of_the_newest_log_does_not_need_that_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = memory();
+    let (ledger, keeper) = support::open(with_key(dir.path(), 7), store.clone()).await.unwrap();
+    let mut last = exchange(&ledger, 0);
+    for n in 1..6 {
+        settle(&ledger).await;
+        last = exchange(&ledger, n);
+    }
+    settle(&ledger).await;
+    keeper.close().await.unwrap();
+    drop(ledger);
+    turn(dir.path(), &store, Some(7), 8).await.unwrap();
+    let (ledger, _keeper) = support::open(with_key(dir.path(), 8), store.clone()).await.unwrap();
+    let place = ledger.place(&last).await.unwrap().unwrap().0;
+    assert!(place.log_index >= ledger.head().size(), "{place:?}");
+    // Nothing of the newest log can be read.
+    let objects = crate::ledger::objects::Objects(store.clone());
+    let names = objects.paths("log/2").await.unwrap();
+    assert!(!names.is_empty());
+    objects.delete_in_order(&names).await.unwrap();
+    assert_eq!(origin_of(&ledger, &receipt(&ledger, &last).await), "log.example/test/1");
+}
+
+#[tokio::test]
 async fn what_would_be_half_a_rotation_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = memory();
