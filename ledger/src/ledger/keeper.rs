@@ -297,7 +297,9 @@ impl Worker {
 }
 
 /// Does what takes long beside the runtime's workers; a panic there goes on here.
-async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LedgerError> {
+pub(crate) async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, LedgerError> {
     tokio::task::spawn_blocking(work).await.map_err(|error| match error.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(error) => LedgerError::Damaged { what: "the runtime".into(), why: error.to_string() },

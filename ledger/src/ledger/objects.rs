@@ -89,14 +89,8 @@ impl Objects {
 
     /// The last parts of the names in a folder.
     pub(crate) async fn list(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
-        Ok(last_parts(self.paths(folder).await?))
-    }
-
-    /// The same, of those whose last part comes after `from`.
-    pub(crate) async fn list_from(&self, folder: &str, from: &str) -> Result<Vec<String>, LedgerError> {
-        let offset = Path::from(format!("{folder}/{from}"));
-        let listing = self.0.list_with_offset(Some(&Path::from(folder)), &offset);
-        Ok(last_parts(names(listing, folder).await?))
+        let last = |path: String| last_part(&path).to_owned();
+        Ok(self.paths(folder).await?.into_iter().map(last).collect())
     }
 
     /// The same, with their sizes in bytes.
@@ -141,6 +135,12 @@ impl Objects {
     pub(crate) async fn paths(&self, folder: &str) -> Result<Vec<String>, LedgerError> {
         names(self.0.list(Some(&Path::from(folder))), folder).await
     }
+
+    /// The same, of those whose name within the folder comes after `from`.
+    pub(crate) async fn paths_from(&self, folder: &str, from: &str) -> Result<Vec<String>, LedgerError> {
+        let offset = Path::from(format!("{folder}/{from}"));
+        names(self.0.list_with_offset(Some(&Path::from(folder)), &offset), folder).await
+    }
 }
 
 /// What a listing of a folder gives.
@@ -155,9 +155,9 @@ async fn names(mut listing: Listing, folder: &str) -> Result<Vec<String>, Ledger
     Ok(names)
 }
 
-fn last_parts(paths: Vec<String>) -> Vec<String> {
-    let last = |path: String| path.rsplit('/').next().unwrap_or_default().to_owned();
-    paths.into_iter().map(last).collect()
+/// The name of an object within its folder.
+pub(crate) fn last_part(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
 }
 
 fn failed(action: &'static str, name: &str) -> impl FnOnce(Error) -> LedgerError {

@@ -7,6 +7,7 @@ use colophon_receipt::evidence::{Verdict, is_asked};
 use colophon_receipt::proof::{Proof, StatementError};
 use colophon_receipt::record::RecordId;
 use colophon_receipt::{Hash, Level};
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 /// What came of evidence for one record.
@@ -73,7 +74,8 @@ impl Ledger {
     /// [`SettleError`]. After an error of storage it may be called again.
     pub async fn prepare(&self, came: CameOf) -> Result<ToLog, SettleError> {
         let CameOf { record, subject, evidence, proof } = came;
-        if self.place(&evidence).await?.is_some() {
+        // Most often not yet.
+        if self.0.places.find_since(&self.0.objects, &evidence, Instant::now()).await?.is_some() {
             return Ok(ToLog::Settled { holds: self.keeps(&record, &evidence).await? });
         }
         if proof.is_none() && self.keeps(&record, &evidence).await? {

@@ -12,6 +12,7 @@ use colophon_receipt::merkle::{leaf_hash, sha256};
 use colophon_receipt::receipt::{Bytes, EvidencePart, RoundPart};
 use colophon_receipt::record::{RecordId, RecordLeaf};
 use colophon_receipt::{Hash, Level};
+use std::time::Instant;
 
 /// The parts of a receipt that come later.
 #[derive(Default)]
@@ -58,7 +59,10 @@ async fn drawn(
     });
     let mut later = Later { round, evidence: Vec::new() };
     let id = draw_id(to, &record.id, hash, target);
-    if drawn && let Some((place, slot)) = parts.places.find(parts.objects, &id).await? {
+    if drawn
+        // Until somebody has made it, it is not there.
+        && let Some((place, slot)) = parts.places.find_since(parts.objects, &id, Instant::now()).await?
+    {
         later.evidence.extend(of_record(parts, &record.id, &id, (&place, slot), own).await?);
     }
     Ok(later)

@@ -16,20 +16,20 @@ use tokio::sync::Semaphore;
 const CACHED: usize = 100_000;
 /// How often an hour of the index is listed when files vanish meanwhile: each is merged once.
 const LISTINGS: usize = 3;
-/// Index files that are read at the same time. One takes up to [`index::MAX_BYTES`].
+/// Index files that are read, and hours that are listed, at the same time. A file takes up to [`index::MAX_BYTES`].
 const READERS: usize = 8;
 
 /// What is known of records' places, and what leads to the others.
 #[derive(Debug)]
 pub(crate) struct Places {
     newest: Mutex<Newest>,
-    hours: Hours,
+    hours: Arc<Hours>,
     readers: Semaphore,
 }
 
 impl Default for Places {
     fn default() -> Places {
-        Places { newest: Mutex::default(), hours: Hours::default(), readers: Semaphore::new(READERS) }
+        Places { newest: Mutex::default(), hours: Arc::default(), readers: Semaphore::new(READERS) }
     }
 }
 
@@ -72,27 +72,40 @@ impl Places {
         *self.newest() = Newest::default();
     }
 
-    /// The batch and slot of `id`; `None` only if it was in no index file when this was called.
+    /// The batch and slot of `id`; `None` only if it was in no index file when this was called. For an id that is there, most likely:
+    /// what is new is listed first, which for one that is not is a listing too many.
     pub(crate) async fn find(
         &self,
         objects: &Objects,
         id: &RecordId,
     ) -> Result<Option<(Target, u32)>, LedgerError> {
-        self.find_since(objects, id, Instant::now()).await
+        self.look_for(objects, id, Instant::now(), true).await
     }
 
-    /// The same; `None` only if it was in no index file at `since`. Whoever looks for many ids lists their hours once.
+    /// The same; `None` only if it was in no index file at `since`. For an id that is not there, most likely, as those of evidence
+    /// that is to be logged: its hour is listed whole at once. Whoever looks for many ids lists their hours once.
     pub(crate) async fn find_since(
         &self,
         objects: &Objects,
         id: &RecordId,
         since: Instant,
     ) -> Result<Option<(Target, u32)>, LedgerError> {
+        self.look_for(objects, id, since, false).await
+    }
+
+    async fn look_for(
+        &self,
+        objects: &Objects,
+        id: &RecordId,
+        since: Instant,
+        new_first: bool,
+    ) -> Result<Option<(Target, u32)>, LedgerError> {
         if let Some(place) = self.newest().get(id) {
             return Ok(Some(place));
         }
         let ms = index::id_ms(id);
         let hour = self.hours.of(ms);
+        let by = (objects, &self.readers);
         let mut search = Search {
             readers: &self.readers,
             objects,
@@ -105,8 +118,9 @@ impl Places {
         if let Some(found) = search.read(&hour.known()).await? {
             return Ok(Some(found));
         }
-        if !search.gone
-            && let Some(known) = self.hours.list_new(objects, &hour, since, ms).await?
+        if new_first
+            && !search.gone
+            && let Some(known) = self.hours.list_new(by, &hour, since, ms).await?
             && let Some(found) = search.read(&known).await?
         {
             return Ok(Some(found));
@@ -114,15 +128,16 @@ impl Places {
         for _ in 0..LISTINGS {
             // What was merged since it was listed is in another file by now.
             let since = if search.gone { Instant::now() } else { since };
-            let known = self.hours.list(objects, &hour, since).await?;
+            let known = self.hours.list(by, &hour, since).await?;
             if let Some(found) = search.read(&known).await? {
                 return Ok(Some(found));
             }
             if !search.gone {
-                break;
+                return search.damaged.map_or(Ok(None), Err);
             }
         }
-        search.damaged.map_or(Ok(None), Err)
+        // It may be in what took the place of the vanished.
+        Err(search.damaged.unwrap_or_else(|| damage(&hour.folder, "files vanish whenever they are listed")))
     }
 }
 

@@ -43,6 +43,7 @@ pub(crate) struct FaultStore {
     writes: AtomicUsize,
     batch_reads: AtomicUsize,
     listings: [AtomicUsize; 2],
+    without_index: AtomicBool,
 }
 
 impl FaultStore {
@@ -54,6 +55,7 @@ impl FaultStore {
             writes: AtomicUsize::new(0),
             batch_reads: AtomicUsize::new(0),
             listings: Default::default(),
+            without_index: AtomicBool::new(false),
         })
     }
 
@@ -70,6 +72,11 @@ impl FaultStore {
     /// How often a folder of the index was listed: whole, and from a name on.
     pub(crate) fn index_listings(&self) -> [usize; 2] {
         self.listings.each_ref().map(|count| count.load(Ordering::SeqCst))
+    }
+
+    /// Whether files of the index are listed, and gone when they are read.
+    pub(crate) fn lose_index(&self, lose: bool) {
+        self.without_index.store(lose, Ordering::SeqCst);
     }
 
     fn count_listing(&self, prefix: Option<&Path>, kind: usize) {
@@ -124,6 +131,9 @@ impl ObjectStore for FaultStore {
     async fn get_opts(&self, from: &Path, options: GetOptions) -> Result<GetResult> {
         if from.as_ref().contains("/batch/") {
             self.batch_reads.fetch_add(1, Ordering::SeqCst);
+        }
+        if from.as_ref().starts_with("index/") && self.without_index.load(Ordering::SeqCst) {
+            return Err(Error::NotFound { path: from.to_string(), source: "merged (injected)".into() });
         }
         if self.dead() { Err(broken()) } else { self.inner.get_opts(from, options).await }
     }

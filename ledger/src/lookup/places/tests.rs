@@ -126,3 +126,52 @@ async fn a_file_that_was_mended_is_read_again() {
     objects.put(&name, good).await.unwrap();
     found(&places, &objects, &records).await;
 }
+
+#[tokio::test]
+async fn what_is_most_likely_not_there_costs_one_listing() {
+    let (store, objects, records) = hour(memory(), 1500).await;
+    let places = Places::default();
+    found(&places, &objects, &records[..1]).await;
+    let evidence = id(HOUR + 5_000, [5, 6], 1);
+    assert_eq!(places.find_since(&objects, &evidence, Instant::now()).await.unwrap(), None);
+    assert_eq!(store.index_listings(), [2, 0]);
+    assert_eq!(places.find(&objects, &evidence).await.unwrap(), None);
+    assert_eq!(store.index_listings(), [3, 1]);
+    let target = another(&objects, &[evidence]).await;
+    let found = places.find_since(&objects, &evidence, Instant::now()).await.unwrap();
+    assert_eq!((found, store.index_listings()), (Some((target, 0)), [4, 1]));
+}
+
+#[tokio::test]
+async fn what_vanishes_whenever_it_is_listed_is_not_called_unknown() {
+    let (store, objects, records) = hour(memory(), 10).await;
+    let places = Places::default();
+    store.lose_index(true);
+    let lost = places.find(&objects, &records[3].0).await;
+    assert!(
+        matches!(&lost, Err(LedgerError::Damaged { what, .. }) if what.starts_with("index/")),
+        "{lost:?}"
+    );
+    assert_eq!(store.index_listings(), [LISTINGS, 0]);
+    store.lose_index(false);
+    found(&places, &objects, &records).await;
+}
+
+#[tokio::test]
+async fn listings_wait_for_their_turn_among_the_readers() {
+    let (store, objects, records) = hour(memory(), 1500).await;
+    let places = Places::default();
+    let wait = std::time::Duration::from_millis(50);
+    let all = places.readers.acquire_many(READERS as u32).await.unwrap();
+    assert!(tokio::time::timeout(wait, places.find(&objects, &records[0].0)).await.is_err());
+    assert_eq!(store.index_listings(), [0, 0]);
+    drop(all);
+    found(&places, &objects, &records[..1]).await;
+    let late = quiet(&objects, 1500..1501).await;
+    let all = places.readers.acquire_many(READERS as u32).await.unwrap();
+    assert!(tokio::time::timeout(wait, places.find(&objects, &late[0].0)).await.is_err());
+    assert_eq!(store.index_listings(), [1, 0]);
+    drop(all);
+    found(&places, &objects, &late).await;
+    assert_eq!(store.index_listings(), [1, 1]);
+}
