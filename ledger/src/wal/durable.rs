@@ -3,7 +3,9 @@
 //! durability `node` (`node.rs`) waits here too.
 
 use super::{Wal, WalError};
+use std::collections::VecDeque;
 use std::fs::File;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, PoisonError};
 use std::time::Duration;
@@ -32,17 +34,49 @@ impl Durability {
     }
 }
 
-/// How far the frames of this life are known to be on the disk, or in the store.
-#[derive(Clone, Copy, Debug, Default)]
+/// So many ranges of frames that the disk did not take are remembered one by one.
+const MAX_FAILED: usize = 64;
+
+/// What is known of the frames of this life: which are on the disk, or in the store.
+///
+/// A frame of `failed` never becomes safe: the kernel tells a failed fdatasync once, and a later one that succeeds says nothing
+/// of the pages that the first may have dropped. So `failed` only grows.
+#[derive(Debug, Default)]
 struct Reached {
-    /// All frames up to this one are.
+    /// All frames up to this one are, but for those of `failed`.
     synced: u64,
-    /// Up to this one the disk said that it could not, so that nobody waits for ever.
-    failed: u64,
+    /// Those of syncs that failed, ascending, with frames between any two.
+    failed: VecDeque<RangeInclusive<u64>>,
     /// The store of copies does not answer now.
     away: bool,
     /// Another process has taken this life's frames over: nothing more of it is kept.
     taken_over: bool,
+}
+
+impl Reached {
+    /// A sync of all frames after `synced` up to this one has ended.
+    fn ended(&mut self, upto: u64, safe: bool) {
+        let first = self.synced + 1;
+        self.synced = upto;
+        if safe || upto < first {
+            return;
+        }
+        match self.failed.back_mut() {
+            Some(last) if *last.end() + 1 == first => *last = *last.start()..=upto,
+            _ => self.failed.push_back(first..=upto),
+        }
+        if self.failed.len() > MAX_FAILED
+            && let Some(oldest) = self.failed.pop_front()
+            && let Some(next) = self.failed.front_mut()
+        {
+            // Frames between the two count as failed from now on: nobody is told yes for no.
+            *next = *oldest.start()..=*next.end();
+        }
+    }
+
+    fn has_failed(&self, number: u64) -> bool {
+        self.failed.iter().any(|range| range.contains(&number))
+    }
 }
 
 /// What the store of copies is to an exchange now.
@@ -152,7 +186,7 @@ impl Syncing {
     }
 
     pub(super) fn copying(&self) -> Copying {
-        let reached = *self.reached.borrow();
+        let reached = self.reached.borrow();
         match (reached.taken_over, reached.away) {
             (true, _) => Copying::TakenOver,
             (_, true) => Copying::Away,
@@ -165,21 +199,19 @@ impl Syncing {
         let mut reached = self.reached.subscribe();
         let over = |reached: &Reached| reached.synced >= number || reached.away || reached.taken_over;
         let waited = tokio::time::timeout(patience, reached.wait_for(over)).await;
-        // The sender is ours, so it cannot be gone.
-        match waited.map(|reached| reached.map(|reached| *reached).unwrap_or_default()) {
-            Ok(reached) if reached.synced >= number => Copying::Works,
-            Ok(reached) if reached.taken_over => Copying::TakenOver,
+        match waited {
+            Ok(Ok(reached)) if reached.synced >= number => Copying::Works,
+            Ok(Ok(reached)) if reached.taken_over => Copying::TakenOver,
             _ => Copying::Away,
         }
     }
 
-    /// Waits until frame `number` is on the disk. False if the disk could not.
+    /// Waits until frame `number` is on the disk. False if the disk could not, whenever that was.
     pub(super) async fn wait(&self, number: u64) -> bool {
         let mut reached = self.reached.subscribe();
-        let settled = |reached: &Reached| reached.synced >= number || reached.failed >= number;
         // The sender is ours, so it cannot be gone.
-        let last = reached.wait_for(settled).await.map(|reached| *reached).unwrap_or_default();
-        last.synced >= number
+        let ended = reached.wait_for(|reached| reached.synced >= number).await;
+        ended.is_ok_and(|reached| !reached.has_failed(number))
     }
 }
 
@@ -208,10 +240,7 @@ pub(super) fn run(wal: &Wal) {
             let mut writer = wal.idle(wal.lock());
             (writer.file, upto) = (None, writer.settled);
         }
-        wal.syncing.reached.send_modify(|reached| match result {
-            Ok(()) => reached.synced = upto,
-            Err(_) => reached.failed = upto,
-        });
+        wal.syncing.reached.send_modify(|reached| reached.ended(upto, result.is_ok()));
         done = upto;
     }
 }

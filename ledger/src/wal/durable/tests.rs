@@ -115,6 +115,50 @@ async fn a_disk_that_cannot_is_told_to_who_waits_and_the_next_segment_is_tried()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_late_about_a_failed_sync_is_told_so() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    let (mut lost, mut kept) = (Vec::new(), Vec::new());
+    for n in 0..6u8 {
+        // Each second sync fails.
+        wal.syncing.double.lock().unwrap().broken = usize::from(n % 2);
+        let open = wal.queue_open(&[n; 16], 900, Level::Commit, &FieldSet::new(), None).unwrap();
+        wal.written_open(&[n; 16], open).unwrap();
+        assert_eq!(wal.safe(open).await.is_err(), n % 2 == 1, "asked at once");
+        if n % 2 == 1 { &mut lost } else { &mut kept }.push(open);
+    }
+    wal.durable(queue(&wal, 9)).await.unwrap();
+    for open in lost {
+        assert!(matches!(wal.safe(open).await, Err(WalError::Io { .. })), "{open:?}");
+    }
+    for open in kept {
+        wal.safe(open).await.unwrap();
+    }
+    wal.stop();
+}
+
+#[test]
+fn what_is_remembered_of_failed_syncs_is_bounded_and_errs_on_the_safe_side() {
+    let mut reached = Reached::default();
+    // Ten frames a sync; each second one fails.
+    let frames = |sync: u64| sync * 10 + 1..=sync * 10 + 10;
+    let syncs = 10 * MAX_FAILED as u64;
+    for sync in 0..syncs {
+        reached.ended(*frames(sync).end(), sync % 2 == 0);
+        assert!(reached.failed.len() <= MAX_FAILED);
+        assert!(sync % 2 == 1 || frames(sync).all(|frame| !reached.has_failed(frame)), "told at once");
+    }
+    let failed = (0..syncs).filter(|sync| sync % 2 == 1);
+    assert!(failed.flat_map(frames).all(|frame| reached.has_failed(frame)));
+    let late = syncs - 2 * MAX_FAILED as u64 + 2..syncs;
+    assert!(late.filter(|sync| sync % 2 == 0).flat_map(frames).all(|frame| !reached.has_failed(frame)));
+    // A disk that is broken for good is one range.
+    let before = reached.failed.len();
+    (syncs..2 * syncs).for_each(|sync| reached.ended(*frames(sync).end(), false));
+    assert_eq!(reached.failed.len(), before);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_written_while_a_sync_fails_is_not_safe() {
     let dir = TempDir::new().unwrap();
     let wal = wal(&dir, MAX_SEGMENT);
