@@ -32,7 +32,7 @@ use colophon_signer::httpsig::KeptSignature;
 use durable::{Copying, Syncing};
 use frame::OpenFrame;
 use gather::Sleepers;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -151,6 +151,7 @@ impl Wal {
             held,
             gathers: limits.durability == Durability::Power,
             uncopied: Vec::new(),
+            retired_uncopied: VecDeque::new(),
             copies: limits.durability == Durability::Node,
             copy_due: false,
             unsynced: Vec::new(),

@@ -9,6 +9,7 @@
 
 mod take_over;
 
+use super::writer::Uncopied;
 use super::{COPIED, Copying, Wal, WalError, frame};
 use crate::ledger::LedgerError;
 use crate::private::{MAX_COPY, Vault};
@@ -90,7 +91,9 @@ impl Copies {
         Ok(())
     }
 
-    /// Whether there is no copy of frames of segments up to `number`.
+    /// Whether there is no copy of frames of segments up to `number`, which is retired, and none is still to come. Copies are
+    /// made in the order of their segments and go in it, and the newest stays: so the oldest is of a later segment only once
+    /// all copies up to `number` were made, and are deleted.
     pub(crate) fn are_gone(&self, number: u64) -> bool {
         self.lock().front().is_none_or(|Copy(_, segment)| *segment > number)
     }
@@ -173,7 +176,7 @@ impl Copier {
     pub(crate) async fn run(mut self, wal: Arc<Wal>, now: impl Fn() -> u64 + Send + Sync) {
         let mut done = 0;
         loop {
-            let Some((frames, upto, segment)) = wal.take_uncopied(done) else {
+            let Some(Uncopied { frames, upto, segment }) = wal.take_uncopied(done) else {
                 wal.syncing.copy.notified().await;
                 continue;
             };
@@ -216,20 +219,26 @@ impl Copier {
 }
 
 impl Wal {
-    /// Frames that are written and not copied, if any were settled after `done`: all frames up to which number, and the
-    /// last segment that has some of them.
-    fn take_uncopied(&self, done: u64) -> Option<(Vec<u8>, u64, u64)> {
+    /// Frames that are written and not copied, if any were settled after `done`.
+    fn take_uncopied(&self, done: u64) -> Option<Uncopied> {
         let mut writer = self.lock();
-        if writer.settled == done && !std::mem::take(&mut writer.copy_due) {
+        let retired = !writer.retired_uncopied.is_empty();
+        if !retired && writer.settled == done && !std::mem::take(&mut writer.copy_due) {
             return None;
         }
-        let mut frames = Vec::new();
-        if !writer.uncopied.is_empty() {
-            // Each copy names its shard.
-            frame::frame(&mut frames, frame::HEADER, |out| out.extend_from_slice(&writer.header)).ok()?;
-            frames.append(&mut writer.uncopied);
+        // Each copy names its shard.
+        let mut named = Vec::new();
+        frame::frame(&mut named, frame::HEADER, |out| out.extend_from_slice(&writer.header)).ok()?;
+        let mut next = writer.retired_uncopied.pop_front().unwrap_or_else(|| Uncopied {
+            frames: std::mem::take(&mut writer.uncopied),
+            upto: writer.settled,
+            segment: writer.number,
+        });
+        if !next.frames.is_empty() {
+            named.append(&mut next.frames);
+            next.frames = named;
         }
-        Some((frames, writer.settled, writer.number))
+        Some(next)
     }
 
     fn header_frame(&self) -> Result<Vec<u8>, WalError> {
@@ -245,3 +254,6 @@ impl Wal {
         (writer.held.keys().next().copied().unwrap_or(u64::MAX), writer.settled)
     }
 }
+
+#[cfg(test)]
+mod tests;

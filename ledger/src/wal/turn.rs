@@ -2,7 +2,7 @@
 //! back what became of it; others queue their frames behind it meanwhile. So a disk that hangs stops one thread.
 
 use super::frame::MAX_FRAME;
-use super::writer::{Writer, Writing};
+use super::writer::{Uncopied, Writer, Writing};
 use super::{KEPT_QUEUE, Queued, Wal, WalError, io, segment_path};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -181,6 +181,10 @@ impl Writer {
 
     fn begun(&mut self, next: Next) -> Result<(), WalError> {
         self.end_segment();
+        if self.number <= self.retired && !self.uncopied.is_empty() {
+            let frames = std::mem::take(&mut self.uncopied);
+            self.retired_uncopied.push_back(Uncopied { frames, upto: self.settled, segment: self.number });
+        }
         if let Some(file) = next.file {
             (self.number, self.good, self.start) = (self.number + 1, 0, 0);
             self.held.entry(self.number).or_insert(0);

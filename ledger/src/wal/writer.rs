@@ -7,7 +7,7 @@ use super::gather::Leader;
 use super::{Holds, Queued, WalError};
 use crate::id_hash::ByRecordId;
 use colophon_receipt::record::RecordId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs::File;
 use std::sync::Arc;
 
@@ -17,6 +17,15 @@ pub(super) struct Writing {
     pub(super) bytes: u64,
     /// It begins the next segment, and frames that are queued now are for that.
     pub(super) next: bool,
+}
+
+/// Frames for one copy.
+pub(super) struct Uncopied {
+    pub(super) frames: Vec<u8>,
+    /// All frames up to this one are copied then.
+    pub(super) upto: u64,
+    /// The last segment that has some of them.
+    pub(super) segment: u64,
 }
 
 /// What the lock guards:
@@ -61,6 +70,9 @@ pub(super) struct Writer {
     pub(super) gathers: bool,
     /// Frames that are written and have no copy in the store yet, with durability `node`.
     pub(super) uncopied: Vec<u8>,
+    /// Those before them. The last of each are of a segment that was retired: no copy has frames of such a one and of a later
+    /// one, for it goes only once both may go.
+    pub(super) retired_uncopied: VecDeque<Uncopied>,
     pub(super) copies: bool,
     /// A copy is due even if no exchange has a frame in it.
     pub(super) copy_due: bool,
