@@ -73,11 +73,7 @@ pub(crate) fn make<'a>(
 }
 
 fn page_roots(hashes: &[Hash]) -> Vec<Hash> {
-    let root = |page: &[Hash]| {
-        give_way();
-        root(page)
-    };
-    hashes.chunks(PAGE).map(root).collect()
+    hashes.chunks(PAGE).inspect(|_| give_way()).map(root).collect()
 }
 
 /// The file of a batch, whose leaves have these hashes.

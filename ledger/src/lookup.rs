@@ -97,11 +97,12 @@ pub(crate) async fn find(
     let cosigned = kept.covering(target.log_index);
     let newest = dated.as_ref().map(|dated| &dated.head).or(cosigned.as_deref()).unwrap_or(head);
     // What the newest known head does not cover an older generation may have, which can be told without asking the log.
-    let old = match target.log_index < newest.size() {
+    let covered = target.log_index < newest.size();
+    let old = match covered {
         true => None,
         false => of_older(older, &target).await?,
     };
-    let served = match target.log_index < newest.size() || old.is_some() {
+    let served = match covered || old.is_some() {
         true => None,
         false => newer(reader, head, target.log_index).await?,
     };

@@ -166,17 +166,15 @@ impl Document<'_> {
             usage, choices, response, incomplete_details, output, item, message, content, content_block, delta,
             count, input_tokens, details, stop, tokens_evaluated, tokens_predicted,
         } = self;
-        let whole = [count, input_tokens, tokens_evaluated, tokens_predicted];
-        whole.into_iter().any(|member| !matches!(member, Loose::Absent))
-            || !matches!(usage, Loose::Absent)
+        let counts = [count, input_tokens, tokens_evaluated, tokens_predicted];
+        let absent = counts.into_iter().all(Loose::is_absent)
+            && [item, content_block].into_iter().all(Loose::is_absent)
+            && usage.is_absent() && response.is_absent() && incomplete_details.is_absent()
+            && message.is_absent() && details.is_absent();
+        !absent
             || choices.iter().any(Choice::adds_up)
-            || !matches!(response, Loose::Absent)
-            || !matches!(incomplete_details, Loose::Absent)
             || [output, content].into_iter().any(|list| list.iter().next().is_some())
-            || [item, content_block].into_iter().any(|member| !matches!(member, Loose::Absent))
-            || !matches!(message, Loose::Absent)
-            || delta.map().is_some_and(|delta| !matches!(delta.partial_json, Loose::Absent))
-            || !matches!(details, Loose::Absent)
+            || delta.map().is_some_and(|delta| !delta.partial_json.is_absent())
             || matches!(stop, Loose::Flag(true))
     }
 }

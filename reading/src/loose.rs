@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::MAX_CHOICES;
-use super::scan::{Fault, Scanner};
+use super::scan::{Fault, Scanner, Skipped};
 
 #[cfg(test)]
 mod reference;
@@ -15,10 +15,15 @@ pub(super) trait Read<'a>: Default {
 
 /// Reads a text that holds one value and nothing else.
 pub(super) fn parse<'a, T: Read<'a>>(text: &'a [u8], value: &mut T) -> Result<(), Fault> {
+    parse_noting(text, value).map(drop)
+}
+
+/// The same, and where the texts lie that were skipped.
+pub(super) fn parse_noting<'a, T: Read<'a>>(text: &'a [u8], value: &mut T) -> Result<Skipped, Fault> {
     let mut scan = Scanner::new(text);
     // A fault is kept.
     let _ = value.fill(&mut scan);
-    scan.end()
+    scan.end().map(|()| scan.skipped())
 }
 
 impl<'a, T: Read<'a>> Read<'a> for Box<T> {
@@ -52,6 +57,10 @@ impl<'a> Read<'a> for Nothing {
 }
 
 impl<T> Loose<'_, T> {
+    pub(super) fn is_absent(&self) -> bool {
+        matches!(self, Self::Absent)
+    }
+
     /// The text as it came: it may be no UTF-8.
     pub(super) fn text(&self) -> Option<&[u8]> {
         match self {

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::alike::Alike;
 use super::document::{Choice, Counts, Document, ErrorMembers, Incomplete, Inner, ToolCall, Typed};
-use super::loose::{List, Loose, Read};
+use super::loose::{List, Loose, Read, parse_noting};
 use super::message::Message;
 use super::response::{ResponseMeaning, Usage};
 use super::scan::{Fault, Scanner};
@@ -177,15 +177,12 @@ impl Reading {
         match bytes.first() {
             Some(b'{') => {
                 let mut document = Document::default();
-                let mut scan = Scanner::new(bytes);
-                // A fault is kept.
-                let _ = document.fill(&mut scan);
-                match scan.end() {
-                    Ok(()) => {
+                match parse_noting(bytes, &mut document) {
+                    Ok(skipped) => {
                         self.note_encoding(bytes);
                         self.document(&document, source);
                         if source.streamed && !document.adds_up() {
-                            self.before.keep(source.name.as_bytes(), bytes, scan.skipped());
+                            self.before.keep(source.name.as_bytes(), bytes, skipped);
                         }
                         return true;
                     }
@@ -224,11 +221,7 @@ impl Reading {
             Api::Responses => self.response(document, source),
             Api::Generate | Api::Completions => self.native(document, source),
             Api::Tokenize => self.token_counts(
-                if matches!(document.count, Loose::Absent) {
-                    &document.input_tokens
-                } else {
-                    &document.count
-                },
+                if document.count.is_absent() { &document.input_tokens } else { &document.count },
                 &Loose::Absent,
             ),
             _ => {}

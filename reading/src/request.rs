@@ -295,14 +295,13 @@ impl<'b> Members<'_, 'b, '_> {
             self.once(|seen| &mut seen.parent);
             let mut parent = Loose::<Nothing>::default();
             parent.fill(scan)?;
-            self.meaning.parent = self.id(parent.text(), matches!(parent, Loose::Absent));
+            self.meaning.parent = self.id(parent.text(), parent.is_absent());
         } else if self.api == Api::Responses && key == b"conversation" {
             self.once(|seen| &mut seen.conversation);
             let mut conversation = Loose::<Conversation<'_>>::default();
             conversation.fill(scan)?;
             let id = conversation.map().map(|members| &members.id).and_then(Loose::text);
-            self.meaning.conversation =
-                self.id(id.or(conversation.text()), matches!(conversation, Loose::Absent));
+            self.meaning.conversation = self.id(id.or(conversation.text()), conversation.is_absent());
         } else if let Some(place) = message_keys(self.api).iter().position(|known| known.as_bytes() == key) {
             let count = count(scan)?;
             self.messages(1 << place, count);

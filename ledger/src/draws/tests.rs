@@ -124,6 +124,26 @@ async fn a_while() {
     tokio::time::sleep(Duration::from_millis(150)).await;
 }
 
+/// Until no batch waits for its round, or a time that is long enough for it.
+async fn until_none_waits(ledger: &Ledger) {
+    for _ in 0..100 {
+        a_while().await;
+        if ledger.draws().waiting == 0 {
+            break;
+        }
+    }
+}
+
+/// Each of these two records has one evidence leaf, that nothing was done, and so says a check of the closed log.
+async fn each_has_one_leaf(scene: &Scene, ledger: &Ledger, keeper: Keeper, ids: &[RecordId]) {
+    for id in ids {
+        assert_eq!(evidence(&receipt(ledger, id).await).len(), 1);
+    }
+    keeper.close().await.unwrap();
+    let report = scene.check().await;
+    assert!(report.is_sound() && report.drawn.not_done == 2, "{:?}", report.findings);
+}
+
 fn evidence(receipt: &Receipt) -> Vec<EvidenceLeaf> {
     receipt.evidence.iter().map(|part| EvidenceLeaf::decode(&part.leaf.0).unwrap()).collect()
 }
@@ -269,12 +289,7 @@ async fn a_kill_at_any_moment_neither_loses_nor_repeats_evidence() {
     }
     let (ledger, keeper) = scene.open(Some(Says::new(ROUND))).await;
     settle(&ledger).await;
-    for _ in 0..100 {
-        a_while().await;
-        if ledger.draws().waiting == 0 {
-            break;
-        }
-    }
+    until_none_waits(&ledger).await;
     let count = as_the_round_says(&ledger, &ids).await;
     keeper.close().await.unwrap();
     let report = scene.check().await;
@@ -396,12 +411,7 @@ async fn what_was_taken_on_is_remembered_in_the_store_until_its_leaf_is_logged()
         }
     }
     assert_eq!((ledger.draws().evidence, ledger.draws().waiting), (1, 0));
-    for id in &ids {
-        assert_eq!(evidence(&receipt(&ledger, id).await).len(), 1);
-    }
-    keeper.close().await.unwrap();
-    let report = scene.check().await;
-    assert!(report.is_sound() && report.drawn.not_done == 2, "{:?}", report.findings);
+    each_has_one_leaf(&scene, &ledger, keeper, &ids).await;
 }
 
 #[tokio::test]
@@ -457,20 +467,10 @@ async fn what_is_logged_while_somebody_is_asked_is_not_logged_again() {
     let logs = Arc::new(LogsMeanwhile::default());
     let (ledger, keeper) = scene.open_with(None, Some(logs.clone())).await;
     *logs.0.lock().unwrap() = Some(ledger.clone());
-    for _ in 0..100 {
-        a_while().await;
-        if ledger.draws().waiting == 0 {
-            break;
-        }
-    }
+    until_none_waits(&ledger).await;
     assert_eq!((ledger.draws().evidence, ledger.draws().waiting), (2, 0));
-    for id in &ids {
-        assert_eq!(evidence(&receipt(&ledger, id).await).len(), 1);
-    }
     *logs.0.lock().unwrap() = None;
-    keeper.close().await.unwrap();
-    let report = scene.check().await;
-    assert!(report.is_sound() && report.drawn.not_done == 2, "{:?}", report.findings);
+    each_has_one_leaf(&scene, &ledger, keeper, &ids).await;
 }
 
 /// Answers about two records once it was asked about both; one of them it takes on.

@@ -17,7 +17,7 @@ use self::report::Report;
 use super::machine::{self, Machine};
 use super::report::insert;
 use super::rounds::{CONNECTIONS, SETTLE, in_turns, write_request_of};
-use super::servers::{Server, check_records, pinned_to, policy_text};
+use super::servers::{Server, check_records, pinned_to};
 use super::{Folder, Output, RELEASE, build, load, program, write_json};
 use crate::shell::pause;
 
@@ -179,14 +179,8 @@ fn set(folder: &Path, number: usize, place: &Place) -> Result<(Server, Vec<Serve
         proxies.push(match name {
             "plain" => Server::plain(pinned("plain-proxy"), upstream.listen)?,
             level => {
-                let mut command = pinned("colophon");
-                command.args(["serve", "--upstream", &format!("http://{}", upstream.listen)]);
-                Server::serving(
-                    command,
-                    level,
-                    &folder.join(format!("{level}-{number}")),
-                    &policy_text(level),
-                )?
+                let own = folder.join(format!("{level}-{number}"));
+                Server::colophon(pinned("colophon"), level, &own, upstream.listen)?
             }
         });
     }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::group::Group;
 use super::machine::{self, Machine};
 use super::report::insert;
 use super::rounds::SETTLE;
-use super::servers::{Server, pinned_to, policy_text};
+use super::servers::{Server, pinned_to};
 use super::shapes::{IDLE, LEVELS, connected};
 use super::{Folder, Output, RELEASE, build, load, program, write_json};
 use crate::shell::{pause, run_quietly};
@@ -163,14 +163,14 @@ impl Stage {
         let upstream = Server::announced("direct", upstream)?;
         let group = grouped.then(Group::new).transpose()?;
         let file = uncached(if name == PLAIN { "plain-proxy" } else { "colophon" }, &folder.0)?;
-        let pinned = pinned_to(&[machine.proxy_core], &file);
-        let mut command: Command =
-            group.as_ref().map_or_else(|| pinned_to(&[machine.proxy_core], &file), |g| g.within(&pinned));
+        let mut command = pinned_to(&[machine.proxy_core], &file);
+        if let Some(group) = &group {
+            command = group.within(&command);
+        }
         let proxy = if name == PLAIN {
             Server::plain(command, upstream.listen)?
         } else {
-            command.args(["serve", "--upstream", &format!("http://{}", upstream.listen)]);
-            Server::serving(command, name, &folder.0.join(name), &policy_text(name))?
+            Server::colophon(command, name, &folder.0.join(name), upstream.listen)?
         };
         Ok(Stage { proxy, _upstream: upstream, group, _folder: folder })
     }
@@ -205,7 +205,7 @@ impl Stage {
 }
 
 /// A copy of a program of which nothing is in memory: pages of files are counted against the group that first read them.
-fn uncached(name: &str, folder: &Path) -> Result<std::path::PathBuf> {
+fn uncached(name: &str, folder: &Path) -> Result<PathBuf> {
     let copy = folder.join(name);
     fs::copy(program(name), &copy).with_context(|| format!("cannot copy {name}"))?;
     let mut dd = Command::new("dd");

@@ -84,7 +84,7 @@ impl Stage {
             servers.push(Server::announced(name, floor)?);
         }
         for level in ["pass", "commit", "sign"] {
-            servers.push(Server::colophon(proxy("colophon", level), level, folder, target)?);
+            servers.push(Server::colophon(proxy("colophon", level), level, &folder.join(level), target)?);
         }
         Ok(Stage { servers, folder: folder.to_owned(), profile })
     }
@@ -164,14 +164,15 @@ impl Server {
         bail!("{name} did not listen on {listen} within {within:?}")
     }
 
-    fn colophon(
+    /// A `colophon serve` at this level for all requests.
+    pub(super) fn colophon(
         mut command: Command,
         level: &'static str,
         folder: &Path,
         upstream: SocketAddr,
     ) -> Result<Server> {
         command.args(["serve", "--upstream", &format!("http://{upstream}")]);
-        Server::serving(command, level, &folder.join(level), &policy_text(level))
+        Server::serving(command, level, folder, &policy_text(level))
     }
 
     /// A `colophon serve` with this policy, whose files are in a folder of its own.

@@ -34,6 +34,14 @@ async fn another(objects: &Objects, ids: &[RecordId]) -> Target {
     target
 }
 
+/// An hour of 100 records, all of which were looked for.
+async fn looked_into() -> (Arc<FaultStore>, Objects, Places) {
+    let (store, objects, records) = hour(memory(), 100).await;
+    let places = Places::default();
+    found(&places, &objects, &records).await;
+    (store, objects, places)
+}
+
 #[tokio::test]
 async fn an_hour_is_listed_once_for_all_that_is_looked_for_in_it() {
     let (store, objects, records) = hour(memory(), 3600).await;
@@ -61,9 +69,7 @@ async fn what_another_process_wrote_is_found_by_listing_what_is_new() {
 
 #[tokio::test]
 async fn a_small_hour_is_listed_whole_for_what_is_new() {
-    let (store, objects, records) = hour(memory(), 100).await;
-    let places = Places::default();
-    found(&places, &objects, &records).await;
+    let (store, objects, places) = looked_into().await;
     let late = quiet(&objects, 100..200).await;
     found(&places, &objects, &late).await;
     assert_eq!(store.index_listings(), [2, 0]);
@@ -71,9 +77,7 @@ async fn a_small_hour_is_listed_whole_for_what_is_new() {
 
 #[tokio::test]
 async fn nothing_is_called_unknown_before_its_hour_was_listed_anew() {
-    let (store, objects, records) = hour(memory(), 100).await;
-    let places = Places::default();
-    found(&places, &objects, &records).await;
+    let (store, objects, places) = looked_into().await;
     let missing = id(HOUR + 5_000, [5, 6], 1);
     for listed in 2..5 {
         assert_eq!(places.find(&objects, &missing).await.unwrap(), None);

@@ -16,8 +16,11 @@ fn queue(wal: &Wal, n: u8) -> Queued {
     wal.queue_open(&[n; 16], 900, Level::Commit, &field_set(n), None).unwrap()
 }
 
+/// What became of a frame.
+type Told = Result<(), WalError>;
+
 /// Exchange 1, whose frame no pipe holds, begins on a thread of its own.
-fn hog(wal: &Arc<Wal>) -> JoinHandle<Result<(), WalError>> {
+fn hog(wal: &Arc<Wal>) -> JoinHandle<Told> {
     let hog = wal.clone();
     let thread = std::thread::spawn(move || {
         let queued = hog.queue_open(&[1; 16], 900, Level::Commit, &large_field_set(), None).unwrap();
@@ -54,7 +57,7 @@ fn read_ids(mut pipe: PipeReader, pause: Duration) -> Vec<u8> {
 }
 
 /// Exchanges 2 to 4, which come on a thread of their own while another one writes; what became of each.
-fn behind(wal: Arc<Wal>, steps: Sender<&'static str>) -> Vec<Result<(), WalError>> {
+fn behind(wal: Arc<Wal>, steps: Sender<&'static str>) -> Vec<Told> {
     let opened = async |n: u8| {
         let queued = queue(&wal, n);
         wal.gathered(queued).await;
@@ -79,7 +82,7 @@ fn behind(wal: Arc<Wal>, steps: Sender<&'static str>) -> Vec<Result<(), WalError
 }
 
 /// Starts those, and waits until their thread has done other work.
-fn start_behind(wal: &Arc<Wal>) -> JoinHandle<Vec<Result<(), WalError>>> {
+fn start_behind(wal: &Arc<Wal>) -> JoinHandle<Vec<Told>> {
     let (steps, seen): (_, Receiver<&str>) = channel();
     let thread = std::thread::spawn({
         let wal = wal.clone();
@@ -90,13 +93,18 @@ fn start_behind(wal: &Arc<Wal>) -> JoinHandle<Vec<Result<(), WalError>>> {
     thread
 }
 
+/// A write that hangs, and those behind it: what takes it, its thread, and theirs.
+fn hung(wal: &Arc<Wal>) -> (std::io::PipeReader, JoinHandle<Told>, JoinHandle<Vec<Told>>) {
+    let pipe = wal.hang();
+    let hog = hog(wal);
+    (pipe, hog, start_behind(wal))
+}
+
 #[test]
 fn while_a_write_hangs_others_queue_and_their_threads_go_on() {
     let dir = TempDir::new().unwrap();
     let wal = wal(&dir, MAX_SEGMENT);
-    let pipe = wal.hang();
-    let hog = hog(&wal);
-    let behind = start_behind(&wal);
+    let (pipe, hog, behind) = hung(&wal);
     // One that cannot wait as a future: it has a thread to wait on.
     let last = std::thread::spawn({
         let wal = wal.clone();
@@ -120,9 +128,7 @@ fn while_a_write_hangs_others_queue_and_their_threads_go_on() {
 fn a_write_that_breaks_off_is_told_to_those_behind_it_too() {
     let dir = TempDir::new().unwrap();
     let wal = wal(&dir, MAX_SEGMENT);
-    let pipe = wal.hang();
-    let hog = hog(&wal);
-    let behind = start_behind(&wal);
+    let (pipe, hog, behind) = hung(&wal);
     // In the middle of the first frame; and it cannot be cut off again, so the segment takes no more.
     drop(pipe);
     assert!(matches!(hog.join().unwrap(), Err(WalError::Io { .. })));
