@@ -4,8 +4,10 @@
 //! DONE before its end is released, each with a write(2): after that the kernel has it, whatever becomes of the
 //! process. Frames of exchanges that are busy at the same moment share one: each queues its frame, and one of them writes for
 //! all (`gather.rs`), without the lock (`turn.rs`). A segment is deleted once all it speaks of is
-//! logged, and never before an earlier one, so that an OPEN outlives no DONE of its own. The few exchanges that stay open for long are copied forward.
+//! logged, and never before an earlier one, so that an OPEN outlives no DONE of its own. The few exchanges that stay
+//! open for long are copied forward (`carry.rs`).
 
+mod carry;
 mod durable;
 mod error;
 mod folder_id;
@@ -149,6 +151,7 @@ impl Wal {
             failed: HashMap::new(),
             open: HashMap::default(),
             held,
+            carried: HashMap::default(),
             gathers: limits.durability == Durability::Power,
             uncopied: Vec::new(),
             retired_uncopied: VecDeque::new(),
@@ -355,15 +358,15 @@ impl Wal {
     ) -> Result<Holds, WalError> {
         let (mut writer, written) = self.settle(writer, queued);
         written.inspect_err(|_| writer.unhold([Holds(vec![queued.segment])]))?;
-        let opened = writer.open.remove(id);
+        let opened = writer.end(id);
         drop(writer);
         self.wake();
-        Ok(Holds(opened.into_iter().chain([queued.segment]).collect()))
+        Ok(Holds(opened.chain([queued.segment]).collect()))
     }
 
     /// The exchange goes on without DONE: its record is kept in memory only, or lost.
     pub(crate) fn undone(&self, id: &RecordId) -> Holds {
-        Holds(self.lock().open.remove(id).into_iter().collect())
+        Holds(self.lock().end(id).collect())
     }
 
     /// Keeps all earlier segments for one recovered record: none goes before the first.
@@ -433,60 +436,6 @@ impl Wal {
                 _ => {}
             }
         }
-    }
-
-    /// Copies the OPEN frames of the oldest segment, when they are all that holds it.
-    fn carry_forward(&self) -> Result<(), WalError> {
-        let oldest = {
-            let writer = self.lock();
-            match writer.held.iter().next() {
-                Some((number, count))
-                    if *count > 0 && (writer.held.len() > MAX_LIVE || *number <= writer.retired) =>
-                {
-                    let open = writer.open.values().filter(|segment| **segment == *number).count() as u64;
-                    (open == *count).then_some(*number)
-                }
-                _ => None,
-            }
-        };
-        let Some(oldest) = oldest else { return Ok(()) };
-        let path = segment_path(&self.dir, oldest);
-        let bytes = std::fs::read(&path).map_err(|e| io(&path, e))?;
-        let mut rest = bytes.as_slice();
-        while let frame::Parsed::Good(kind, payload, step) = frame::parse(rest) {
-            let id =
-                (kind == frame::OPEN).then(|| OpenFrame::read(payload).ok()).flatten().map(|open| open.id);
-            if let Some(id) = id {
-                self.copy_forward(id, &rest[..step], oldest)?;
-            }
-            rest = &rest[step..];
-            if rest.is_empty() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Copies one OPEN frame of segment `oldest`, if its exchange is still open there. `oldest` is held until that is written.
-    fn copy_forward(&self, id: RecordId, frame: &[u8], oldest: u64) -> Result<(), WalError> {
-        let is_in = |writer: &Writer, segment| writer.open.get(&id) == Some(&segment);
-        let mut writer = self.room_for(self.lock(), frame.len())?;
-        if !is_in(&writer, oldest) {
-            return Ok(());
-        }
-        writer.queue.extend_from_slice(frame);
-        let queued = writer.appended();
-        writer.open.insert(id, queued.segment);
-        writer.hold(queued.segment);
-        let (mut writer, written) = self.settle(writer, queued);
-        if written.is_err() && is_in(&writer, queued.segment) {
-            writer.open.insert(id, oldest);
-            writer.unhold([Holds(vec![queued.segment])]);
-        } else {
-            // The copy is the exchange's now, even if that has ended meanwhile.
-            writer.unhold([Holds(vec![oldest])]);
-        }
-        written
     }
 
     /// Begins another segment, so that all before it go as soon as what they hold is logged or copied forward. Returns

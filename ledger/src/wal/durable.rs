@@ -206,6 +206,12 @@ impl Syncing {
         }
     }
 
+    /// Whether frame `number` is on the disk; `None` while nobody knows.
+    pub(super) fn became_of(&self, number: u64) -> Option<bool> {
+        let reached = self.reached.borrow();
+        (reached.synced >= number).then(|| !reached.has_failed(number))
+    }
+
     /// Waits until frame `number` is on the disk. False if the disk could not, whenever that was.
     pub(super) async fn wait(&self, number: u64) -> bool {
         let mut reached = self.reached.subscribe();

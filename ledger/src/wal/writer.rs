@@ -1,6 +1,7 @@
 //! The segment that is written, and the frames that wait for it. All of it is under one lock, which nobody holds while
 //! the disk takes a frame (`turn.rs`).
 
+use super::carry::Carried;
 use super::durable::Segment;
 use super::frame::{self, FolderId, Place};
 use super::gather::Leader;
@@ -62,10 +63,12 @@ pub(super) struct Writer {
     pub(super) settled: u64,
     /// Why frames could not be written, until whoever queued them asks.
     pub(super) failed: HashMap<u64, WalError>,
-    /// Where the OPEN frame of each open exchange is.
+    /// Where the OPEN frame of each open exchange is, its copy where it was copied forward.
     pub(super) open: HashMap<RecordId, u64, ByRecordId>,
     /// How many open exchanges and unlogged records each segment holds.
     pub(super) held: BTreeMap<u64, u64>,
+    /// The open exchanges whose copy is not safe yet.
+    pub(super) carried: HashMap<RecordId, Carried, ByRecordId>,
     /// Somebody syncs.
     pub(super) gathers: bool,
     /// Frames that are written and have no copy in the store yet, with durability `node`.
