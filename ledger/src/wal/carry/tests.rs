@@ -74,7 +74,8 @@ fn kept(wal: &Wal) -> std::collections::BTreeMap<u64, u64> {
 /// Waits until the disk has said what became of all that is written.
 async fn settled(wal: &Wal) {
     let number = wal.lock().settled;
-    wal.syncing.wait(number).await;
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(10), wal.syncing.wait(number)).await;
+    waited.expect("the disk has a thread that writes to it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
