@@ -4,7 +4,8 @@
 //! DONE before its end is released, each with a write(2): after that the kernel has it, whatever becomes of the
 //! process. Frames of exchanges that are busy at the same moment share one: each queues its frame, and one of them writes for
 //! all (`gather.rs`), without the lock (`turn.rs`). A segment is deleted once all it speaks of is
-//! logged, and never before an earlier one, so that an OPEN outlives no DONE of its own. The few exchanges that stay
+//! logged, and never before an earlier one, so that an OPEN outlives no DONE of its own (but for a copy of one that is
+//! made while its exchange ends: the index knows that exchange by then). The few exchanges that stay
 //! open for long are copied forward (`carry.rs`).
 
 mod carry;
@@ -321,8 +322,8 @@ impl Wal {
     pub(crate) fn written_open(&self, id: &RecordId, queued: Queued) -> Result<(), WalError> {
         let (mut writer, written) = self.settle(self.lock(), queued);
         if written.is_err() {
-            writer.open.remove(id);
-            writer.unhold([Holds(vec![queued.segment])]);
+            let held = Holds(writer.end(id).collect());
+            writer.unhold([held]);
         }
         drop(writer);
         // Synced, or copied, while the model works.

@@ -1,5 +1,5 @@
-//! Exchanges that stay open for long: their OPEN is copied to the segment that is written, so that old ones can go. An OPEN
-//! that was said to be safe stays so: the old segment is held until the copy is safe, too.
+//! Exchanges that stay open for long: their OPEN is copied to the segment that is written, so that old ones can go. With `power`, an
+//! OPEN that was said to be safe stays so: the old segment is held until the copy is on the disk, too.
 
 use super::durable::Durability;
 use super::frame::{self, OpenFrame};
@@ -18,7 +18,10 @@ impl Wal {
     /// Copies the OPEN frames of the oldest segment, when they are all that holds it, and lets go of segments whose frames
     /// were copied before, as far as the copies are safe by now.
     pub(super) fn carry_forward(&self) -> Result<(), WalError> {
-        self.settle_carried();
+        if self.settle_carried() {
+            // Or the next one would be copied a release later.
+            self.delete_unheld();
+        }
         let Some(oldest) = self.to_carry() else { return Ok(()) };
         let path = segment_path(&self.dir, oldest);
         let bytes = std::fs::read(&path).map_err(|e| io(&path, e))?;
@@ -67,24 +70,26 @@ impl Wal {
         match &written {
             Err(_) => writer.stay(&id),
             Ok(()) if self.durability == Durability::Power => {}
-            // In the store the old frame stays until this one is there, too (`node.rs`).
+            // Written is all that is promised; in the store the old frame stays until this one is there, too (`node.rs`).
             Ok(()) => writer.moved(&id),
         }
         written
     }
 
     /// Lets go of the old frames whose copies are safe. Where the disk did not take one, the old frame is the exchange's again.
-    fn settle_carried(&self) {
+    /// False where nothing is known that was not before.
+    fn settle_carried(&self) -> bool {
         let mut writer = self.lock();
         let Writer { carried, failed, .. } = &*writer;
         // Whoever queued a copy that was not even written sees to it himself.
         let copies = carried.iter().filter(|(_, carried)| !failed.contains_key(&carried.copy.number));
-        let ended: Vec<(RecordId, bool)> = copies
+        let known: Vec<(RecordId, bool)> = copies
             .filter_map(|(id, carried)| Some((*id, self.syncing.became_of(carried.copy.number)?)))
             .collect();
-        for (id, safe) in ended {
-            if safe { writer.moved(&id) } else { writer.stay(&id) }
+        for (id, safe) in &known {
+            if *safe { writer.moved(id) } else { writer.stay(id) }
         }
+        !known.is_empty()
     }
 }
 
@@ -97,7 +102,7 @@ impl Writer {
         }
     }
 
-    /// The old frame is the exchange's OPEN again; the same.
+    /// The old frame is the exchange's OPEN again. Nothing is done where the exchange has ended meanwhile.
     fn stay(&mut self, id: &RecordId) {
         if let Some(Carried { from, copy }) = self.carried.remove(id) {
             self.open.insert(*id, from);

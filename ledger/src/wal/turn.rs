@@ -149,7 +149,11 @@ impl Writer {
     /// Notes what became of a turn's frames, and of the segment that it was to begin.
     pub(super) fn put(&mut self, turn: Turn) -> Result<(), WalError> {
         let Turn { file, good, mut queue, mut ends, failed, next, .. } = turn;
-        (self.writing, self.file, self.good) = (None, file, good);
+        (self.writing, self.good) = (None, good);
+        if file.is_none() {
+            // What it has was not undone, and is synced with the others: or nobody would, and it would be called safe.
+            self.end_segment();
+        }
         #[cfg(test)]
         {
             self.fail_after = turn.room.0.or(self.fail_after);

@@ -65,7 +65,7 @@ pub(super) struct Writer {
     pub(super) failed: HashMap<u64, WalError>,
     /// Where the OPEN frame of each open exchange is, its copy where it was copied forward.
     pub(super) open: HashMap<RecordId, u64, ByRecordId>,
-    /// How many open exchanges and unlogged records each segment holds.
+    /// How many open exchanges and unlogged records each segment holds. An exchange of `carried` counts in two.
     pub(super) held: BTreeMap<u64, u64>,
     /// The open exchanges whose copy is not safe yet.
     pub(super) carried: HashMap<RecordId, Carried, ByRecordId>,

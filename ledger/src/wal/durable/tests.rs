@@ -183,6 +183,36 @@ async fn what_is_written_while_a_sync_fails_is_not_safe() {
     wal.stop();
 }
 
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_to_a_segment_that_is_given_up_is_safe_only_if_that_is_synced() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    let (synced, written) = {
+        // The sync of the first frame waits here.
+        let _disk = wal.syncing.double.lock().unwrap();
+        let synced = queue(&wal, 1);
+        wal.written_done(&[0; 16], synced).unwrap();
+        let begun = std::time::Instant::now();
+        while wal.lock().new_segment {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(10), "nobody syncs");
+            std::thread::yield_now();
+        }
+        // A pipe cannot be synced, and neither written to nor cut off once nobody reads it.
+        let reader = wal.hang();
+        let written = queue(&wal, 2);
+        wal.written_done(&[0; 16], written).unwrap();
+        drop(reader);
+        assert!(wal.written_done(&[0; 16], queue(&wal, 3)).is_err());
+        assert!(wal.lock().file.is_none(), "given up");
+        (synced, written)
+    };
+    wal.safe(synced).await.unwrap();
+    assert!(matches!(wal.safe(written).await, Err(WalError::Io { .. })));
+    wal.durable(queue(&wal, 4)).await.unwrap();
+    wal.stop();
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_thread_ends_with_the_wal() {
     let dir = TempDir::new().unwrap();
