@@ -1,5 +1,5 @@
-//! Exchanges that stay open for long: their OPEN is copied to the segment that is written, so that old ones can go. With `power`, an
-//! OPEN that was said to be safe stays so: the old segment is held until the copy is on the disk, too.
+//! Exchanges that stay open for long: their OPEN is copied to the segment that is written, so that old ones can go. With
+//! `power`, an OPEN that was said to be safe stays so: the old segment is held until the copy is on the disk, too.
 
 use super::durable::Durability;
 use super::frame::{self, OpenFrame};

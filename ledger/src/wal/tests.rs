@@ -2,6 +2,7 @@ use super::*;
 use colophon_receipt::record::seal;
 use colophon_receipt::{Outcome, fields};
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use tempfile::TempDir;
 
 mod places;
@@ -52,10 +53,38 @@ fn signature(n: u8) -> KeptSignature {
 }
 
 pub(super) fn wal(dir: &TempDir, max_segment: u64) -> Arc<Wal> {
-    let limits = Limits { durability: Durability::Process, max_bytes: u64::MAX };
+    wal_of(Durability::Process, dir, max_segment)
+}
+
+/// Whose frames are put on a disk that forgets what was not synced (`left`).
+pub(super) fn wal_on_a_disk(dir: &TempDir, max_segment: u64) -> Arc<Wal> {
+    let wal = wal_of(Durability::Power, dir, max_segment);
+    wal.start().unwrap();
+    wal
+}
+
+fn wal_of(durability: Durability, dir: &TempDir, max_segment: u64) -> Arc<Wal> {
+    let limits = Limits { durability, max_bytes: u64::MAX };
     let wal = Wal::new(dir.path().to_owned(), &replay(dir.path()).unwrap(), max_segment, limits);
     wal.set_shard("host/ab", 3);
     wal
+}
+
+/// What the disk has of each segment.
+pub(super) fn kept(wal: &Wal) -> BTreeMap<u64, u64> {
+    wal.syncing.double.lock().unwrap().kept.clone()
+}
+
+/// What a start would read if the power failed when the disk had `kept`: what was not synced is gone, names of segments
+/// included.
+pub(super) fn left(dir: &TempDir, kept: &BTreeMap<u64, u64>) -> Replay {
+    let left = TempDir::new().unwrap();
+    for number in segments(dir.path()).unwrap() {
+        let Some(len) = kept.get(&number) else { continue };
+        let bytes = std::fs::read(segment_path(dir.path(), number)).unwrap();
+        std::fs::write(segment_path(left.path(), number), &bytes[..*len as usize]).unwrap();
+    }
+    replay(left.path()).unwrap()
 }
 
 fn open(wal: &Wal, n: u8) -> Result<(), WalError> {

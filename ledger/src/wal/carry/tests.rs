@@ -1,7 +1,9 @@
-use super::super::{Limits, replay, segments, tests::open_ids};
+use super::super::segments;
+use super::super::tests::{kept, left, open_ids, wal_on_a_disk as wal};
 use super::*;
-use colophon_receipt::Level;
 use colophon_receipt::record::{FieldSet, Record, seal};
+use colophon_receipt::{Level, Outcome};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -10,23 +12,8 @@ const MAX_SEGMENT: u64 = 600;
 /// The exchange that stays open.
 const LONG: u8 = 200;
 
-fn wal(dir: &TempDir, max_segment: u64) -> Arc<Wal> {
-    let limits = Limits { durability: Durability::Power, max_bytes: u64::MAX };
-    let wal = Wal::new(dir.path().to_owned(), &replay(dir.path()).unwrap(), max_segment, limits);
-    wal.set_shard("host/ab", 3);
-    wal.start().unwrap();
-    wal
-}
-
 fn record(n: u8) -> Record {
-    seal(
-        [n; 16],
-        1000 + u64::from(n),
-        Level::Commit,
-        colophon_receipt::Outcome::Complete,
-        [n; 32],
-        FieldSet::new(),
-    )
+    seal([n; 16], 1000 + u64::from(n), Level::Commit, Outcome::Complete, [n; 32], FieldSet::new())
 }
 
 async fn open(wal: &Wal, n: u8) {
@@ -40,50 +27,51 @@ fn done(wal: &Wal, n: u8) -> (Queued, Holds) {
     (queued, wal.written_done(&[n; 16], queued).unwrap())
 }
 
-/// Exchanges come and go until the long one's segment is due, and all of theirs are logged but for what is returned.
-async fn until_due(wal: &Wal, dir: &TempDir) -> Vec<Holds> {
-    open(wal, LONG).await;
+/// A WAL where exchanges came and went until the long one's segment, the first, is due; and what lets go of theirs.
+struct Due {
+    dir: TempDir,
+    wal: Arc<Wal>,
+    holds: Vec<Holds>,
+    first: u64,
+}
+
+async fn due() -> Due {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    open(&wal, LONG).await;
     let mut holds = Vec::new();
     for n in 1..LONG {
-        if segments(dir.path()).unwrap().len() > MAX_LIVE {
-            return holds;
+        let numbers = segments(dir.path()).unwrap();
+        if numbers.len() > MAX_LIVE {
+            return Due { dir, wal, holds, first: numbers[0] };
         }
-        open(wal, n).await;
-        let (queued, held) = done(wal, n);
+        open(&wal, n).await;
+        let (queued, held) = done(&wal, n);
         wal.safe(queued).await.unwrap();
         holds.push(held);
     }
     panic!("no segment is due");
 }
 
-/// The exchanges that a start would find open if the power failed when the disk had `kept`.
-fn open_after_power_loss(dir: &TempDir, kept: &std::collections::BTreeMap<u64, u64>) -> Vec<u8> {
-    let left = TempDir::new().unwrap();
-    for number in segments(dir.path()).unwrap() {
-        let Some(len) = kept.get(&number) else { continue };
-        let bytes = std::fs::read(segment_path(dir.path(), number)).unwrap();
-        std::fs::write(segment_path(left.path(), number), &bytes[..*len as usize]).unwrap();
-    }
-    open_ids(&replay(left.path()).unwrap())
+fn first_segment(dir: &TempDir) -> u64 {
+    segments(dir.path()).unwrap()[0]
 }
 
-fn kept(wal: &Wal) -> std::collections::BTreeMap<u64, u64> {
-    wal.syncing.double.lock().unwrap().kept.clone()
+/// The exchanges that a start would find open if the power failed when the disk had `kept`.
+fn open_after_power_loss(dir: &TempDir, kept: &BTreeMap<u64, u64>) -> Vec<u8> {
+    open_ids(&left(dir, kept))
 }
 
 /// Waits until the disk has said what became of all that is written.
-async fn settled(wal: &Wal) {
-    let number = wal.lock().settled;
-    let waited = tokio::time::timeout(std::time::Duration::from_secs(10), wal.syncing.wait(number)).await;
+async fn synced(wal: &Wal) {
+    let written = wal.lock().settled;
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(10), wal.syncing.wait(written)).await;
     waited.expect("the disk has a thread that writes to it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_old_segment_stays_until_the_copy_of_its_open_is_on_the_disk() {
-    let dir = TempDir::new().unwrap();
-    let wal = wal(&dir, MAX_SEGMENT);
-    let holds = until_due(&wal, &dir).await;
-    let first = segments(dir.path()).unwrap()[0];
+    let Due { dir, wal, holds, first } = due().await;
     let before = {
         // Nothing is synced meanwhile.
         let double = wal.syncing.double.lock().unwrap();
@@ -92,12 +80,12 @@ async fn an_old_segment_stays_until_the_copy_of_its_open_is_on_the_disk() {
         double.kept.clone()
     };
     assert_ne!(wal.lock().open[&[LONG; 16]], first, "it is copied");
-    assert_eq!(segments(dir.path()).unwrap()[0], first);
+    assert_eq!(first_segment(&dir), first);
     assert_eq!(open_after_power_loss(&dir, &before), [LONG]);
     // Nothing else is written: the copy is synced all the same.
-    settled(&wal).await;
+    synced(&wal).await;
     wal.release([]);
-    assert!(segments(dir.path()).unwrap()[0] > first);
+    assert!(first_segment(&dir) > first);
     assert!(wal.lock().carried.is_empty());
     assert_eq!(open_after_power_loss(&dir, &kept(&wal)), [LONG]);
     wal.stop();
@@ -105,22 +93,19 @@ async fn an_old_segment_stays_until_the_copy_of_its_open_is_on_the_disk() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_that_the_disk_did_not_take_is_made_again() {
-    let dir = TempDir::new().unwrap();
-    let wal = wal(&dir, MAX_SEGMENT);
-    let holds = until_due(&wal, &dir).await;
-    let first = segments(dir.path()).unwrap()[0];
+    let Due { dir, wal, holds, first } = due().await;
     wal.syncing.double.lock().unwrap().broken = 2;
     wal.release(holds);
     for _ in 0..2 {
-        settled(&wal).await;
-        assert_eq!(segments(dir.path()).unwrap()[0], first);
+        synced(&wal).await;
+        assert_eq!(first_segment(&dir), first);
         assert_eq!(open_after_power_loss(&dir, &kept(&wal)), [LONG]);
         // The old frame is the exchange's again, and is copied again.
         wal.release([]);
     }
-    settled(&wal).await;
+    synced(&wal).await;
     wal.release([]);
-    assert!(segments(dir.path()).unwrap()[0] > first);
+    assert!(first_segment(&dir) > first);
     assert_eq!(open_after_power_loss(&dir, &kept(&wal)), [LONG]);
     wal.stop();
 }
@@ -128,10 +113,7 @@ async fn a_copy_that_the_disk_did_not_take_is_made_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exchange_that_ends_before_its_copy_is_safe_keeps_the_old_segment() {
     for broken in [0, usize::MAX] {
-        let dir = TempDir::new().unwrap();
-        let wal = wal(&dir, MAX_SEGMENT);
-        let holds = until_due(&wal, &dir).await;
-        let first = segments(dir.path()).unwrap()[0];
+        let Due { dir, wal, holds, first } = due().await;
         let (before, (queued, long)) = {
             let mut double = wal.syncing.double.lock().unwrap();
             double.broken = broken;
@@ -140,11 +122,11 @@ async fn an_exchange_that_ends_before_its_copy_is_safe_keeps_the_old_segment() {
             wal.release([]);
             (double.kept.clone(), ended)
         };
-        assert_eq!(segments(dir.path()).unwrap()[0], first);
+        assert_eq!(first_segment(&dir), first);
         assert_eq!(open_after_power_loss(&dir, &before), [LONG]);
         assert_eq!(wal.safe(queued).await.is_ok(), broken == 0);
         wal.release([]);
-        assert_eq!(segments(dir.path()).unwrap()[0], first, "its record is not logged yet");
+        assert_eq!(first_segment(&dir), first, "its record is not logged yet");
         wal.release([long]);
         wal.finish();
         assert!(segments(dir.path()).unwrap().is_empty());

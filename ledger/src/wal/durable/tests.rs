@@ -1,16 +1,9 @@
-use super::super::{Limits, MAX_SEGMENT, Queued, Wal, WalError, replay, segment_path, segments};
+use super::super::tests::{kept, left, wal as wal_that_writes, wal_on_a_disk as wal};
+use super::super::{MAX_SEGMENT, Queued, Wal, WalError, replay, segments};
 use super::*;
 use colophon_receipt::record::{FieldSet, Record, seal};
 use colophon_receipt::{Level, Outcome};
 use tempfile::TempDir;
-
-fn wal(dir: &TempDir, max_segment: u64) -> Arc<Wal> {
-    let limits = Limits { durability: Durability::Power, max_bytes: u64::MAX };
-    let wal = Wal::new(dir.path().to_owned(), &replay(dir.path()).unwrap(), max_segment, limits);
-    wal.set_shard("host/ab", 3);
-    wal.start().unwrap();
-    wal
-}
 
 fn record(n: u16) -> Record {
     let mut id = [0; 16];
@@ -22,15 +15,12 @@ fn queue(wal: &Wal, n: u16) -> Queued {
     wal.queue_done(&record(n), &[], 3, false, None).unwrap()
 }
 
-/// The power fails: what was not synced is gone, names of segments included.
-fn power_fails(wal: &Wal, dir: &TempDir) {
-    let kept = wal.syncing.double.lock().unwrap().kept.clone();
-    for number in segments(dir.path()).unwrap() {
-        let path = segment_path(dir.path(), number);
-        match kept.get(&number) {
-            None => std::fs::remove_file(&path).unwrap(),
-            Some(len) => File::options().write(true).open(&path).unwrap().set_len(*len).unwrap(),
-        }
+/// Waits, at most ten seconds, until the first frame's sync is under way.
+fn until_somebody_syncs(wal: &Wal) {
+    let begun = std::time::Instant::now();
+    while wal.lock().new_segment {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(10), "nobody syncs");
+        std::thread::yield_now();
     }
 }
 
@@ -54,9 +44,8 @@ async fn what_was_waited_for_survives_a_loss_of_power() {
         }
         let safe: Vec<u16> = tasks.join_all().await.into_iter().flatten().collect();
         assert_eq!(safe.len(), 200);
-        power_fails(&wal, &dir);
+        let replayed = left(&dir, &kept(&wal));
         wal.stop();
-        let replayed = replay(dir.path()).unwrap();
         assert!(replayed.damage.is_empty());
         for n in safe {
             let id = record(n).leaf_hash;
@@ -77,9 +66,8 @@ async fn an_exchange_of_which_something_was_released_survives_a_loss_of_power() 
     wal.safe(open(1)).await.unwrap();
     wal.syncing.double.lock().unwrap().broken = usize::MAX;
     assert!(matches!(wal.safe(open(2)).await, Err(WalError::Io { .. })));
-    power_fails(&wal, &dir);
+    let replayed = left(&dir, &kept(&wal));
     wal.stop();
-    let replayed = replay(dir.path()).unwrap();
     assert_eq!(replayed.open.keys().collect::<Vec<_>>(), [&[1; 16]]);
 }
 
@@ -87,15 +75,12 @@ async fn an_exchange_of_which_something_was_released_survives_a_loss_of_power() 
 async fn without_waiting_nothing_is_safe() {
     // The double forgets: a test that could not fail would show nothing.
     let dir = TempDir::new().unwrap();
-    let limits = Limits { durability: Durability::Process, max_bytes: u64::MAX };
-    let wal = Wal::new(dir.path().to_owned(), &replay(dir.path()).unwrap(), MAX_SEGMENT, limits);
-    wal.set_shard("host/ab", 3);
+    let wal = wal_that_writes(&dir, MAX_SEGMENT);
     let queued = queue(&wal, 1);
     wal.durable(queued).await.unwrap();
     wal.written_done(&[0; 16], queued).unwrap();
     assert_eq!(replay(dir.path()).unwrap().done.len(), 1);
-    power_fails(&wal, &dir);
-    assert_eq!(replay(dir.path()).unwrap().done.len(), 0);
+    assert_eq!(left(&dir, &kept(&wal)).done.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,8 +93,7 @@ async fn a_disk_that_cannot_is_told_to_who_waits_and_the_next_segment_is_tried()
     wal.syncing.double.lock().unwrap().broken = 0;
     wal.durable(queue(&wal, 3)).await.unwrap();
     assert_eq!(segments(dir.path()).unwrap().len(), 2, "pages that failed once may be forgotten");
-    power_fails(&wal, &dir);
-    let kept: Vec<u64> = replay(dir.path()).unwrap().done.iter().map(|done| done.completed_at).collect();
+    let kept: Vec<u64> = left(&dir, &kept(&wal)).done.iter().map(|done| done.completed_at).collect();
     assert!(kept.contains(&1001) && kept.contains(&1003));
     wal.stop();
 }
@@ -167,11 +151,7 @@ async fn what_is_written_while_a_sync_fails_is_not_safe() {
         let mut double = wal.syncing.double.lock().unwrap();
         let first = queue(&wal, 1);
         wal.written_done(&[0; 16], first).unwrap();
-        let begun = std::time::Instant::now();
-        while wal.lock().new_segment {
-            assert!(begun.elapsed() < std::time::Duration::from_secs(10), "nobody syncs");
-            std::thread::yield_now();
-        }
+        until_somebody_syncs(&wal);
         let second = queue(&wal, 2);
         wal.written_done(&[0; 16], second).unwrap();
         double.broken = 1;
@@ -193,11 +173,7 @@ async fn what_is_written_to_a_segment_that_is_given_up_is_safe_only_if_that_is_s
         let _disk = wal.syncing.double.lock().unwrap();
         let synced = queue(&wal, 1);
         wal.written_done(&[0; 16], synced).unwrap();
-        let begun = std::time::Instant::now();
-        while wal.lock().new_segment {
-            assert!(begun.elapsed() < std::time::Duration::from_secs(10), "nobody syncs");
-            std::thread::yield_now();
-        }
+        until_somebody_syncs(&wal);
         // A pipe cannot be synced, and neither written to nor cut off once nobody reads it.
         let reader = wal.hang();
         let written = queue(&wal, 2);
