@@ -169,8 +169,8 @@ async fn each_key_has_evidence_of_its_own() {
     let scene = Scene::new(&["http://tsa"]);
     let machine = Arc::new(Machine::default());
     let every = Duration::from_millis(5);
-    // A key lives for four seconds, and signs for nine tenths of that.
-    let lived = Config { shard_key_life: Duration::from_secs(4), ..config(&scene, &machine, every) };
+    // A key lives for ten seconds and signs for nine of them: a busy machine has one to make the next.
+    let lived = Config { shard_key_life: Duration::from_secs(10), ..config(&scene, &machine, every) };
     let (ledger, keeper) = scene.open_with(lived).await;
     let (mut keys, mut number) = (std::collections::BTreeSet::new(), 0);
     // Keys come and go meanwhile: each receipt that carries evidence is about its own.
