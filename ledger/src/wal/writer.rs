@@ -121,6 +121,7 @@ impl Writer {
     pub(super) fn unhold(&mut self, holds: impl IntoIterator<Item = Holds>) {
         for number in holds.into_iter().flat_map(|holds| holds.0) {
             if let Some(count) = self.held.get_mut(&number) {
+                debug_assert!(*count > 0, "segment {number} is let go of twice");
                 *count = count.saturating_sub(1);
             }
         }

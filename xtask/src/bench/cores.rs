@@ -1,8 +1,8 @@
-//! `cargo xtask bench cores`: what a second core brings.
+//! `cargo xtask bench cores`: what a second core brings, and where there are enough of them, a fourth and an eighth.
 //!
 //! A proxy has as many worker threads as cores that it may run on (tokio asks `sched_getaffinity`), so pinning it decides.
-//! With four cores it is asked directly: requests a second on one core and on two, the load on others. With fewer, two
-//! cores cannot be the proxy's alone. Then what would keep them from doing twice as much is measured: the CPU time of a
+//! With four cores it is asked directly: requests a second on one core and on two, the load on others, and on four and eight
+//! where at least as many are left for the load. With fewer than four, two cores cannot be the proxy's alone. Then what would keep them from doing twice as much is measured: the CPU time of a
 //! request with two threads against one thread, the load beside them on the same cores. The report says which it was.
 
 mod report;
@@ -53,7 +53,7 @@ struct Place {
 /// Whether two cores can be the proxy's alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum How {
-    /// The load had cores of its own: first place one core, second place two.
+    /// The load had cores of its own: first place one core, second place two, then twice as many in each.
     Measured,
     /// The load was on the same cores: first place one core of its own, then one thread and two on shared cores.
     Derived,
@@ -140,29 +140,54 @@ pub(super) fn run(args: &CoresArgs) -> Result<()> {
     Ok(())
 }
 
-/// Two cores for the proxy and two for the load where there are as many that share nothing; else the first two cores.
+/// The proxy's cores where the load has its own, each place with what it is called.
+const SIZES: [(usize, &str); 4] = [(1, "one core"), (2, "two cores"), (4, "four cores"), (8, "eight cores")];
+
 fn places(machine: &Machine) -> Result<(How, Vec<Place>)> {
-    let [second, rest @ ..] = machine.load_cores.as_slice() else { bail!("two cores are needed") };
-    Ok(arranged(machine.proxy_core, *second, &machine::apart_from(*second, rest)))
+    if machine.load_cores.len() < 2 {
+        let Some(second) = machine.load_cores.first() else { bail!("two cores are needed") };
+        return Ok(arranged(&[machine.proxy_core, *second], |_| Vec::new()));
+    }
+    // One of each physical core: two threads of one would share what they are to have twice.
+    let mut apart = vec![machine.proxy_core];
+    let mut left = machine.load_cores.clone();
+    while let Some(next) = left.first().copied() {
+        apart.push(next);
+        left = machine::apart_from(next, &left[1..]);
+    }
+    Ok(arranged(&apart, |proxy| {
+        let others = machine.load_cores.iter().copied().filter(|core| !proxy.contains(core)).collect();
+        proxy.iter().fold(others, |others: Vec<usize>, core| machine::apart_from(*core, &others))
+    }))
 }
 
-fn arranged(first: usize, second: usize, rest: &[usize]) -> (How, Vec<Place>) {
-    let both = vec![first, second];
+/// As many of `cores` for the proxy as leave the load as many and two at least; without that, the first two for both. `others`
+/// are those that the load has beside the proxy's.
+fn arranged(cores: &[usize], others: impl Fn(&[usize]) -> Vec<usize>) -> (How, Vec<Place>) {
     let place = |title, proxy: &[usize], load: &[usize]| Place {
         title,
         proxy: proxy.into(),
         load: load.into(),
         threads: None,
     };
-    if rest.len() >= 2 {
-        let places = vec![place("one core", &[first], rest), place("two cores", &both, rest)];
-        return (How::Measured, places);
+    let fitting: Vec<(&[usize], &'static str)> = SIZES
+        .iter()
+        .filter_map(|(size, title)| Some((cores.get(..*size)?, *title)))
+        .filter(|(proxy, _)| others(proxy).len() >= proxy.len().max(2))
+        .collect();
+    if let [_, .., (most, _)] = fitting.as_slice() {
+        // The load has the same cores in each place.
+        let load = others(most);
+        return (
+            How::Measured,
+            fitting.iter().map(|(proxy, title)| place(*title, *proxy, &load[..])).collect(),
+        );
     }
-    let one =
-        Place { threads: Some("1"), ..place("one thread, two cores shared with the load", &both, &both) };
+    let (first, both) = (&cores[..1], &cores[..2]);
+    let one = Place { threads: Some("1"), ..place("one thread, two cores shared with the load", both, both) };
     let two =
-        Place { threads: Some("2"), ..place("two threads, two cores shared with the load", &both, &both) };
-    (How::Derived, vec![place("one core of its own", &[first], &[second]), one, two])
+        Place { threads: Some("2"), ..place("two threads, two cores shared with the load", both, both) };
+    (How::Derived, vec![place("one core of its own", first, &cores[1..2]), one, two])
 }
 
 /// An upstream on the load's cores, and the proxies before it.

@@ -92,6 +92,11 @@ pub(super) fn wrk_with(
     wrk_at(folder, cores, &format!("http://{server}"), headers, connections, time)
 }
 
+/// The other half of the cores is the upstream's; wrk wants a connection for each thread.
+fn threads(cores: &[usize], connections: usize) -> usize {
+    (cores.len() / 2).min(connections).max(1)
+}
+
 /// The same at a server that is given by its URL's beginning, `https://…` say.
 pub(super) fn wrk_at(
     folder: &Path,
@@ -103,7 +108,7 @@ pub(super) fn wrk_at(
 ) -> Result<Load> {
     let url = format!("{server}/v1/chat/completions");
     let mut command = Command::new("taskset");
-    command.args(["-c", &list(cores), "wrk", "--threads", "1"]);
+    command.args(["-c", &list(cores), "wrk", "--threads", &threads(cores, connections).to_string()]);
     command.args(["--connections", &connections.to_string()]);
     command.args(["--duration", &format!("{}s", time.as_secs().max(1))]);
     for header in headers {

@@ -76,7 +76,8 @@ impl Report {
                 _ => format!("; aim {}", AIM.said(gain.median)),
             };
             let at_most = if self.how == How::Derived { "at most " } else { "" };
-            let _ = write!(text, "\n{}: {at_most}{} × one core{aim}.", title(name), spread(gain, 2));
+            let _ =
+                write!(text, "\n{}: two cores do {at_most}{} × one core{aim}.", title(name), spread(gain, 2));
         }
         if self.noisy {
             // Whoever is interrupted with a lock in hand makes the other thread wait, and caches are others'.
