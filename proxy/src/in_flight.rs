@@ -352,7 +352,8 @@ impl InFlight {
             self.lower("the answer began before the request was complete");
         }
         let signature = self.stamp(|stamp| stamp.opening(headers, trailers));
-        self.signatures.extend(signature);
+        // Its end is signed, too.
+        self.keep(signature, 2);
         self.timing(headers);
     }
 
@@ -367,7 +368,7 @@ impl InFlight {
         }
         let Some(sealed) = self.seal(&ending)? else { return Ok(()) };
         let signature = self.stamp(|stamp| stamp.whole(headers, &sealed.body, &sealed.record.leaf_hash));
-        self.signatures.extend(signature);
+        self.keep(signature, 1);
         let Some((ticket, done)) = self.done(sealed) else { return Ok(()) };
         let kept = match self.app.ledger.finishing(ticket, done) {
             Ok(finishing) => finishing.written().await,
@@ -382,7 +383,7 @@ impl InFlight {
     pub fn close_stream(&mut self, ending: Ending<'_>) -> Result<Option<Closed>, NotKept> {
         let Some(sealed) = self.seal(&ending)? else { return Ok(None) };
         let mut closing = self.stamp(|stamp| stamp.closing(&sealed.body, &sealed.record.leaf_hash));
-        self.signatures.extend(closing.signature.take());
+        self.keep(closing.signature.take(), 1);
         let Some((ticket, done)) = self.done(sealed) else { return Ok(None) };
         let ledger = &self.app.ledger;
         let finishing = match ledger.durability() {
@@ -418,6 +419,14 @@ impl InFlight {
     fn request_digest(&self) -> Option<BodyDigest> {
         let request = self.request.lock().unwrap_or_else(PoisonError::into_inner);
         request.complete().then(|| request.digest())
+    }
+
+    /// Keeps a signature for the receipt, with room for `most` from now on: it is in memory until the record's batch closes.
+    fn keep(&mut self, signature: Option<KeptSignature>, most: usize) {
+        if let Some(signature) = signature {
+            self.signatures.reserve_exact(most);
+            self.signatures.push(signature);
+        }
     }
 
     fn stamp<T>(&self, with: impl FnOnce(&Stamp<'_>) -> T) -> T {

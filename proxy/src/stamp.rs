@@ -40,6 +40,9 @@ pub const TRAILER_NAMES: HeaderValue =
 /// Header lines that an answer gets at most.
 const ADDED: usize = 9;
 
+/// Bytes of `Colophon-Record` at most, but for the shard's name and the promise.
+const RECORD_VALUE: usize = 112;
+
 /// `Colophon-Log` for a checkpoint.
 pub fn log_value(head: &SignedHead) -> Value {
     let mut value = Value::with_capacity(256);
@@ -105,7 +108,8 @@ pub struct Closing {
 impl Stamp<'_> {
     /// `Colophon-Record`; the leaf hash once it is known.
     fn record_value(&self, leaf: Option<&Hash>) -> Value {
-        let mut value = Value::with_capacity(224);
+        let mut value =
+            Value::with_capacity(RECORD_VALUE + self.facts.shard.name.len() + self.app.promise.len());
         value.push("\"");
         value.push_id(&self.facts.id_text);
         // The formatting machinery would cost more than the rest.

@@ -40,9 +40,15 @@ pub fn generate(nonce: [u8; 32]) -> Result<Vec<Asked>, GenerateError> {
 
 fn device(nvml: &Nvml, index: u32, nonce: [u8; 32]) -> Result<Evidence, GenerateError> {
     let device = nvml.device_by_index(index).map_err(|error| refused("a GPU", &error))?;
-    let report = device
-        .confidential_compute_gpu_attestation_report(nonce)
-        .map_err(|error| refused("its attestation report", &error))?;
+    let report = device.confidential_compute_gpu_attestation_report(nonce).map_err(|error| {
+        match device.is_cc_enabled() {
+            // Driver 580 answers it with "an internal driver error", which helps nobody.
+            Ok(false) => GenerateError::Unavailable(format!(
+                "confidential computing is off (asked for its attestation report, the driver said: {error})"
+            )),
+            _ => refused("its attestation report", &error),
+        }
+    })?;
     let chain =
         device.confidential_compute_gpu_certificate().map_err(|error| refused("its certificates", &error))?;
     let pem = String::from_utf8_lossy(&chain.attestation_cert_chain).into_owned();
