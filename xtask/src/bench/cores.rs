@@ -178,10 +178,8 @@ fn arranged(cores: &[usize], others: impl Fn(&[usize]) -> Vec<usize>) -> (How, V
     if let [_, .., (most, _)] = fitting.as_slice() {
         // The load has the same cores in each place.
         let load = others(most);
-        return (
-            How::Measured,
-            fitting.iter().map(|(proxy, title)| place(*title, *proxy, &load[..])).collect(),
-        );
+        let places = fitting.iter().map(|&(proxy, title)| place(title, proxy, &load));
+        return (How::Measured, places.collect());
     }
     let (first, both) = (&cores[..1], &cores[..2]);
     let one = Place { threads: Some("1"), ..place("one thread, two cores shared with the load", both, both) };
