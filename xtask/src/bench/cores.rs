@@ -2,8 +2,9 @@
 //!
 //! A proxy has as many worker threads as cores that it may run on (tokio asks `sched_getaffinity`), so pinning it decides.
 //! With four cores it is asked directly: requests a second on one core and on two, the load on others, and on four and eight
-//! where at least as many are left for the load. With fewer than four, two cores cannot be the proxy's alone. Then what would keep them from doing twice as much is measured: the CPU time of a
-//! request with two threads against one thread, the load beside them on the same cores. The report says which it was.
+//! where at least as many are left for the load. With fewer than four, two cores cannot be the proxy's alone. Then what
+//! would keep them from doing twice as much is measured: the CPU time of a request with two threads against one thread,
+//! the load beside them on the same cores. The report says which it was.
 
 mod report;
 
@@ -26,6 +27,9 @@ const CONTENDERS: [&str; 2] = ["plain", "sign"];
 
 /// What tokio takes for the number of worker threads, whatever the cores.
 const THREADS: &str = "TOKIO_WORKER_THREADS";
+
+/// The proxy's cores where the load has its own, each place with what it is called.
+const SIZES: [(usize, &str); 4] = [(1, "one core"), (2, "two cores"), (4, "four cores"), (8, "eight cores")];
 
 /// What can be told to the run.
 #[derive(Args)]
@@ -140,13 +144,10 @@ pub(super) fn run(args: &CoresArgs) -> Result<()> {
     Ok(())
 }
 
-/// The proxy's cores where the load has its own, each place with what it is called.
-const SIZES: [(usize, &str); 4] = [(1, "one core"), (2, "two cores"), (4, "four cores"), (8, "eight cores")];
-
+/// The places on this machine.
 fn places(machine: &Machine) -> Result<(How, Vec<Place>)> {
-    if machine.load_cores.len() < 2 {
-        let Some(second) = machine.load_cores.first() else { bail!("two cores are needed") };
-        return Ok(arranged(&[machine.proxy_core, *second], |_| Vec::new()));
+    if machine.load_cores.is_empty() {
+        bail!("two cores are needed");
     }
     // One of each physical core: two threads of one would share what they are to have twice.
     let mut apart = vec![machine.proxy_core];
