@@ -5,6 +5,8 @@
 //! since tokens lock themselves after a few wrong ones.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::uri::TokenUri;
@@ -14,6 +16,9 @@ mod session;
 
 /// Longest wait for a token's answer: smart cards take a second, network modules a few.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longest wait for the thread's end: a module that hangs does not keep the process from ending.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Requests that may wait for a token; the log signs one thing at a time.
 const WAITING: usize = 8;
@@ -33,7 +38,7 @@ struct Request {
 pub(super) struct Token {
     name: String,
     public: PublicKey,
-    requests: SyncSender<Request>,
+    thread: Thread,
 }
 
 impl Token {
@@ -48,32 +53,26 @@ impl Token {
     }
 
     fn start(uri: &TokenUri, generate: bool) -> Result<Token, String> {
-        let (requests, received) = sync_channel(WAITING);
         let (opened, answer) = sync_channel(1);
         let name = uri.to_string();
         let uri = uri.clone();
-        std::thread::Builder::new()
-            .name("pkcs11".into())
-            .spawn(move || {
-                let mut worker = Worker { uri, public: None, session: None, pin_refused: false };
-                let public = if generate { session::generate(&worker.uri) } else { Ok(()) };
-                let public = public.and_then(|()| worker.first());
-                if opened.send(public).is_ok() {
-                    worker.serve(&received);
-                }
-            })
-            .map_err(|e| format!("no thread for the token: {e}"))?;
+        let thread = Thread::start(move |received| {
+            let mut worker = Worker { uri, public: None, session: None, pin_refused: false };
+            let public = if generate { session::generate(&worker.uri) } else { Ok(()) };
+            let public = public.and_then(|()| worker.first());
+            if opened.send(public).is_ok() {
+                worker.serve(received);
+            }
+        })
+        .map_err(|e| format!("no thread for the token: {e}"))?;
         let public = answer.recv_timeout(PATIENCE).map_err(|e| silent(&e))??;
-        Ok(Token { name, public, requests })
+        Ok(Token { name, public, thread })
     }
 
     fn ask(&self, message: &[u8]) -> Result<Signature, String> {
         let (answer, answered) = sync_channel(1);
         let request = Request { message: message.to_vec(), answer };
-        self.requests.try_send(request).map_err(|e| match e {
-            TrySendError::Full(_) => format!("the token has not answered {WAITING} earlier requests"),
-            TrySendError::Disconnected(_) => "the token's thread has ended".to_owned(),
-        })?;
+        self.thread.send(request)?;
         answered.recv_timeout(PATIENCE).map_err(|e| silent(&e))?
     }
 }
@@ -101,7 +100,50 @@ impl Signer for Token {
     }
 }
 
-/// The thread that talks to the token.
+/// The token's thread, seen from outside. Its end is waited for: modules crash where the process ends while one of its
+/// threads is still closing a session, or unloading the module.
+struct Thread {
+    /// `None` once it is told to end.
+    requests: Option<SyncSender<Request>>,
+    /// Disconnected when the thread has nothing left to do. Only `drop` looks, so nobody ever waits for the lock.
+    ended: Mutex<Receiver<()>>,
+    handle: Option<JoinHandle<()>>,
+}
+
+impl Thread {
+    fn start(work: impl FnOnce(&Receiver<Request>) + Send + 'static) -> std::io::Result<Thread> {
+        let (requests, received) = sync_channel(WAITING);
+        let (ending, ended) = sync_channel(0);
+        let handle = std::thread::Builder::new().name("pkcs11".into()).spawn(move || {
+            // Dropped after all that the work has used, also when it panics.
+            let _ending: SyncSender<()> = ending;
+            work(&received);
+        })?;
+        Ok(Thread { requests: Some(requests), ended: Mutex::new(ended), handle: Some(handle) })
+    }
+
+    fn send(&self, request: Request) -> Result<(), String> {
+        let ended = || "the token's thread has ended".to_owned();
+        self.requests.as_ref().ok_or_else(ended)?.try_send(request).map_err(|e| match e {
+            TrySendError::Full(_) => format!("the token has not answered {WAITING} earlier requests"),
+            TrySendError::Disconnected(_) => ended(),
+        })
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        self.requests = None;
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(FAREWELL) == Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+        // It ended by a panic, or well: there is nothing to do about either here.
+        let _ = self.handle.take().map(JoinHandle::join);
+    }
+}
+
+/// What runs in that thread: it alone talks to the token.
 struct Worker {
     uri: TokenUri,
     /// The key that was there at the start: another one is no substitute.

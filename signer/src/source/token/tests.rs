@@ -302,3 +302,53 @@ fn inner_pulled() {
     // The key may not have been where a key in memory would be.
     assert!(Ed25519Key::generate().unwrap().public_key() != public);
 }
+
+/// A module's memory is freed as the process ends: a thread that still closes its session then crashes it, one time in a
+/// hundred with SoftHSM2.
+#[cfg(target_os = "linux")]
+#[test]
+fn no_thread_is_left_in_the_module() {
+    with_softhsm("inner_leaves");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+#[ignore = "run by no_thread_is_left_in_the_module"]
+fn inner_leaves() {
+    let threads = || {
+        let names = std::fs::read_dir("/proc/self/task").unwrap();
+        names
+            .filter(|task| {
+                let name = std::fs::read_to_string(task.as_ref().unwrap().path().join("comm"));
+                name.is_ok_and(|name| name == "pkcs11\n")
+            })
+            .count()
+    };
+    let hsm = Hsm::new();
+    let key = hsm.key("log").generate().unwrap();
+    assert_eq!(threads(), 1);
+    for _ in 0..50 {
+        drop(hsm.key("log").open().unwrap());
+        assert_eq!(threads(), 1);
+        drop(hsm.why(&hsm.key("none")));
+        assert_eq!(threads(), 1);
+    }
+    drop(key);
+    assert_eq!(threads(), 0);
+}
+
+/// A module that hangs keeps the process for five seconds, not for ever; one that crashed, not at all.
+#[test]
+fn a_thread_that_hangs_is_left_behind() {
+    let (free, held) = std::sync::mpsc::channel::<()>();
+    let thread = super::Thread::start(move |_| while held.recv().is_ok() {}).unwrap();
+    let start = std::time::Instant::now();
+    drop(thread);
+    let took = start.elapsed();
+    assert!((super::FAREWELL..super::FAREWELL * 4).contains(&took), "{took:?}");
+    drop(free);
+
+    let start = std::time::Instant::now();
+    drop(super::Thread::start(|_| panic!("as a module would")).unwrap());
+    assert!(start.elapsed() < super::FAREWELL, "{:?}", start.elapsed());
+}
