@@ -34,6 +34,10 @@ impl Durability {
     }
 }
 
+/// After a sync that failed the next one waits this long, or a broken disk would get a segment, and the operator a line, for
+/// each answer that asks. Those that come meanwhile share the next.
+const PAUSE: Duration = Duration::from_millis(100);
+
 /// So many ranges of frames that the disk did not take are remembered one by one.
 const MAX_FAILED: usize = 64;
 
@@ -248,6 +252,10 @@ pub(super) fn run(wal: &Wal) {
         }
         wal.syncing.reached.send_modify(|reached| reached.ended(upto, result.is_ok()));
         done = upto;
+        if result.is_err() {
+            let paused = wal.syncing.work.wait_timeout_while(wal.lock(), PAUSE, |writer| !writer.stopping);
+            drop(paused.unwrap_or_else(PoisonError::into_inner));
+        }
     }
 }
 

@@ -121,6 +121,27 @@ async fn who_asks_late_about_a_failed_sync_is_told_so() {
     wal.stop();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broken_disk_is_not_tried_for_every_answer() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    wal.syncing.double.lock().unwrap().broken = usize::MAX;
+    let begun = std::time::Instant::now();
+    let mut told = 0;
+    while told < 4 {
+        // Both wait for the same sync, or for the next.
+        let (one, two) = (queue(&wal, told), queue(&wal, told + 1));
+        assert!(wal.durable(one).await.is_err() && wal.durable(two).await.is_err());
+        told += 2;
+    }
+    wal.durable(queue(&wal, 9)).await.unwrap_err();
+    assert!(begun.elapsed() >= PAUSE * 2, "{:?}", begun.elapsed());
+    let syncs = usize::MAX - wal.syncing.double.lock().unwrap().broken;
+    assert!(segments(dir.path()).unwrap().len() <= syncs + 1);
+    assert!((3..=5).contains(&syncs), "{syncs} syncs for five answers");
+    wal.stop();
+}
+
 #[test]
 fn what_is_remembered_of_failed_syncs_is_bounded_and_errs_on_the_safe_side() {
     let mut reached = Reached::default();
