@@ -177,7 +177,8 @@ impl Facts {
 
     /// What the WAL keeps of an exchange that may never end.
     pub fn open_fields(&self) -> FieldSet {
-        let mut set = FieldSet::new();
+        // Some 170 bytes usually. Not much more: each exchange in flight has one.
+        let mut set = FieldSet::with_room(256, 5);
         self.line().write(fields::REQUEST_LINE, &mut set);
         self.operation().write(fields::OPERATION, &mut set);
         let times =

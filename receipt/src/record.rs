@@ -65,7 +65,12 @@ impl FieldSet {
     /// An empty set with room for a usual exchange: some 450 bytes in 12 fields. Not much more than that, since tens of
     /// thousands of records may wait for their batch in memory.
     pub fn new() -> FieldSet {
-        FieldSet { bytes: Vec::with_capacity(640), ends: Vec::with_capacity(12) }
+        FieldSet::with_room(640, 12)
+    }
+
+    /// An empty set that takes so many bytes in so many fields before it allocates again.
+    pub fn with_room(bytes: usize, fields: usize) -> FieldSet {
+        FieldSet { bytes: Vec::with_capacity(bytes), ends: Vec::with_capacity(fields) }
     }
 
     /// Adds field `number`, whose value `write` encodes. Numbers must ascend; one that does not is ignored (a
