@@ -43,6 +43,7 @@ pub struct Decision {
 #[derive(Clone, Copy)]
 pub(crate) struct Standing<'a> {
     pub(crate) rule: &'a Rule,
+    pub(crate) asked: Level,
     pub(crate) level: Level,
     pub(crate) failure_policy: FailurePolicy,
 }
@@ -54,17 +55,21 @@ impl Policy {
     /// plainly: such a request gets the default's level, and at least `commit`.
     ///
     /// If what a rule asks of the body is not known, the result is at least as strict as any body's would be: of the
-    /// rule that matches for certain and the rules before it that match some bodies, the strictest is taken (one that denies, else the
-    /// one with the highest level, else the one that samples most; the certain one among equals, else the first), and `Fail` if any of them
-    /// says so. Where a request cannot name a model (health, metrics, lists of models, controls, and requests without a body on
+    /// rule that matches for certain and the rules before it that match some bodies, the strictest is taken (one that denies, else
+    /// one whose servers have to prove themselves, else the one with the highest level, else the one that samples most; the certain one
+    /// among equals, else the first), with the highest level that any of them has, and `Fail` if any of them says so. Where a request cannot name a model (health, metrics, lists of models, controls, and requests without a body on
     /// routes that generate nothing), rules about models do not match.
     ///
     /// Then `Colophon-Level` may raise up to `clientMayRaiseTo`; values that are no level are ignored. A level that cannot be given
-    /// ([`Policy::honouring`]) is never lowered silently: with `Fail` the request is refused, with `Ignore` it gets `sign`, and
-    /// `asked` and `why_lowered` say so.
+    /// ([`Policy::honouring`]) is never lowered silently: with `Fail` the request is refused, with `Ignore` it gets `sign`, or `tee` where
+    /// the rule's servers prove themselves, and `asked` and `why_lowered` say so.
     pub fn decide(&self, head: &Head<'_>) -> Decision {
         let (certain, possible) = self.first_matches(&View::new(head));
-        let taken = possible.filter(|possible| possible.rank() > certain.rank()).unwrap_or(certain);
+        let taken = match possible {
+            Some(possible) if possible.rank() > certain.rank() => possible.and_at_least(certain),
+            Some(possible) => certain.and_at_least(possible),
+            None => certain,
+        };
         let failure_policy =
             possible.map_or(certain.failure_policy, |p| p.failure_policy.max(certain.failure_policy));
         let why_lowered = if taken.rule.level == Level::Pass && taken.level > Level::Pass {
@@ -77,7 +82,7 @@ impl Policy {
         let mut decision = Decision {
             rule: taken.rule.name.clone(),
             level: taken.level,
-            asked: taken.rule.level,
+            asked: taken.asked,
             due: taken.level,
             failure_policy,
             why_lowered,
@@ -120,10 +125,20 @@ impl Policy {
 
     pub(crate) fn standing<'a>(&self, rule: &'a Rule, head: &Head<'_>) -> Standing<'a> {
         if rule.level > Level::Pass || !head.route.normalised_differs {
-            return Standing { rule, level: rule.level, failure_policy: rule.failure_policy };
+            return Standing {
+                rule,
+                asked: rule.level,
+                level: rule.level,
+                failure_policy: rule.failure_policy,
+            };
         }
         let failure_policy = rule.failure_policy.max(self.default.failure_policy);
-        Standing { rule, level: self.default.level.max(Level::Commit), failure_policy }
+        Standing {
+            rule,
+            asked: rule.level,
+            level: self.default.level.max(Level::Commit),
+            failure_policy,
+        }
     }
 
     /// Whether the level can be given: here, or for `tee` by the attested servers that the rule names.
@@ -148,7 +163,7 @@ impl Policy {
     /// The level cannot be given: the failure policy decides.
     fn lower(&self, decision: &mut Decision) {
         let wanted = decision.level;
-        decision.level = Level::Sign;
+        decision.level = decision.at_once();
         if decision.refusal.is_some() {
             // A refusal is the proxy's own answer: there is nothing to attest or to prove.
             return;
@@ -165,9 +180,15 @@ impl Policy {
 }
 
 impl Decision {
-    /// Whether one of the rule's attested servers has to answer, and no other.
+    /// Whether one of the rule's attested servers has to answer, and no other: whatever level was granted, since a client that may
+    /// raise it must not be able to send the prompt elsewhere.
     pub fn sends_to_attested(&self) -> bool {
-        self.level == Level::Tee && self.actions.attested
+        self.actions.attested
+    }
+
+    /// The level of what can only be given later, or not at all, when the answer leaves.
+    pub fn at_once(&self) -> Level {
+        if self.actions.attested { Level::Tee } else { Level::Sign }
     }
 
     fn add_reason(&mut self, reason: Arc<str>) {
@@ -179,16 +200,27 @@ impl Decision {
 }
 
 impl<'a> Standing<'a> {
-    /// How strict: whether it denies, then its level, then what it samples.
-    pub(crate) fn rank(&self) -> (bool, Level, Option<(Level, u64)>) {
-        let sample = self.rule.actions.sample.map(|sample| (sample.to, sample.threshold));
-        (self.rule.deny.is_some(), self.level, sample)
+    /// How strict: whether it denies, then whether it sends the prompt to attested servers only, then its level, then what it samples.
+    pub(crate) fn rank(&self) -> (bool, bool, Level, Option<(Level, u64)>) {
+        let Rule { deny, actions, .. } = self.rule;
+        let sample = actions.sample.map(|sample| (sample.to, sample.threshold));
+        (deny.is_some(), actions.attested, self.level, sample)
     }
 
     /// The first of the strictest, and `Fail` if any says so.
     fn stricter(self, later: Standing<'a>) -> Standing<'a> {
-        let first = if later.rank() > self.rank() { later } else { self };
-        Standing { failure_policy: self.failure_policy.max(later.failure_policy), ..first }
+        let failure_policy = self.failure_policy.max(later.failure_policy);
+        let first =
+            if later.rank() > self.rank() { later.and_at_least(self) } else { self.and_at_least(later) };
+        Standing { failure_policy, ..first }
+    }
+
+    /// The same with the other's level, where that is higher. A refusal's record has its own.
+    fn and_at_least(self, other: Standing<'_>) -> Standing<'a> {
+        if self.rule.deny.is_some() {
+            return self;
+        }
+        Standing { asked: self.asked.max(other.asked), level: self.level.max(other.level), ..self }
     }
 }
 

@@ -49,11 +49,14 @@ impl Sampled {
         if decision.level != Level::Zk {
             return None;
         }
-        decision.level = Level::Sign;
+        decision.level = decision.at_once();
         if decision.refusal.is_some() {
             return None;
         }
-        let reason = "the answer is signed at once, and a proof follows";
+        let reason = match decision.level {
+            Level::Tee => "the answer is attested at once, and a proof follows",
+            _ => "the answer is signed at once, and a proof follows",
+        };
         decision.why_lowered = Some(match decision.why_lowered.take() {
             Some(first) => format!("{first}; {reason}").into(),
             None => reason.into(),

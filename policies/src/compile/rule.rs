@@ -104,8 +104,11 @@ impl Compiler {
             Some(prover) => Some(Arc::from(self.defined("prover", prover, provers.into_iter())?)),
             None => None,
         };
-        if let Some(upstream) = upstreams.first().filter(|_| level < Level::Tee) {
-            return wrong(upstream.at, "an upstream is for what has to be computed there: with `level: tee`");
+        if let Some(upstream) = upstreams.first().filter(|_| level != Level::Tee) {
+            return wrong(
+                upstream.at,
+                "an upstream is for what has to be computed there: with `level: tee` (and, for a proof beside, `sample.to: zk`)",
+            );
         }
         let known: Vec<String> = self.compiled.upstreams.iter().map(|known| known.name.clone()).collect();
         let mut named: Vec<Arc<str>> = Vec::with_capacity(upstreams.len());

@@ -180,6 +180,59 @@ fn tee_is_given_where_every_named_upstream_has_reference_values() {
     assert_ne!(both.digest(), given(", attestation: {gpu: require}", "[a, b]").digest());
 }
 
+/// Whoever may raise the level, and whatever is not known of a body: it goes to attested servers or to none.
+#[test]
+fn a_prompt_for_attested_servers_goes_nowhere_else() {
+    let enclave = "upstreams: [{name: enclave, url: \"https://a\", attestation: {gpu: off}}]\n";
+    let secret = "{name: secret, matches: [{models: [\"med-*\"]}], level: tee, upstream: enclave}";
+    let zk_for = "{name: small, matches: [{models: [\"tiny-*\"]}], level: zk}";
+    let tee_here = "{name: rest, matches: [{apis: [chat]}], level: tee}";
+    let able = [(false, false), (true, false), (false, true), (true, true)];
+    for (honours, failure) in able.into_iter().flat_map(|able| [(able, "Ignore"), (able, "Fail")]) {
+        let honours = Honours { tee: honours.0, zk: honours.1 };
+        let decide = |rules: &str, request: Request| {
+            let defaults =
+                format!("defaults: {{level: sign, failurePolicy: {failure}}}\nclientMayRaiseTo: zk\n");
+            request.decide(&policy(&format!("{defaults}{enclave}rules: [{rules}]")).honouring(honours))
+        };
+        let chat = || post("/v1/chat/completions");
+        let cases = [
+            decide(secret, chat().model("med-1")),
+            decide(secret, chat().model("med-1").header("colophon-level", "zk")),
+            decide(secret, chat()),
+            decide(&format!("{zk_for}, {secret}"), chat()),
+            decide(&format!("{secret}, {zk_for}"), chat()),
+            decide(&format!("{secret}, {tee_here}"), chat()),
+            decide(&format!("{secret}, {zk_for}, {tee_here}"), chat().header("colophon-level", "zk")),
+        ];
+        for (n, decision) in cases.into_iter().enumerate() {
+            assert_eq!(&*decision.rule, "secret", "{n}");
+            assert!(decision.sends_to_attested(), "{n}: {decision:?}");
+            assert!(decision.refusal.is_some() || decision.level >= Level::Tee, "{n}: {decision:?}");
+        }
+        // What the client asked for beside is not lost: refused, downgraded by name, or to be proven.
+        let raised = decide(secret, chat().model("med-1").header("colophon-level", "zk"));
+        assert_eq!(raised.asked, Level::Zk);
+        match (honours.zk, failure) {
+            (true, _) => assert_eq!(raised.level, Level::Zk),
+            (false, "Fail") => assert_eq!(raised.refusal, Some(Refusal::Unavailable(Level::Zk))),
+            (false, _) => assert_eq!((raised.level, raised.why_lowered.is_some()), (Level::Tee, true)),
+        }
+        assert!(!decide(secret, chat().model("toy")).sends_to_attested());
+    }
+}
+
+#[test]
+fn an_upstream_is_for_tee_only() {
+    for level in ["sign", "zk"] {
+        let text = format!(
+            "upstreams: [{{name: e, url: \"https://a\", attestation: {{gpu: off}}}}]\nrules: [{{name: r, level: {level}, upstream: e}}]"
+        );
+        let error = Policy::parse(&file(&text), "test.yaml").unwrap_err().to_string();
+        assert!(error.contains("with `level: tee`"), "{error}");
+    }
+}
+
 #[test]
 fn actions_come_with_the_decision() {
     let policy = policy(

@@ -57,6 +57,17 @@ fn a_local_draw_decides_at_once() {
 }
 
 #[test]
+fn a_proof_to_come_takes_nothing_from_attested_servers() {
+    for (attested, level) in [(false, Level::Sign), (true, Level::Tee)] {
+        let mut decided = decision(Level::Zk, None);
+        decided.actions = Arc::new(Actions { attested, ..Actions::default() });
+        assert_eq!(Sampled::of(&mut decided, || None).leaf, Some((u64::MAX, Level::Zk)));
+        assert_eq!((decided.level, decided.sends_to_attested()), (level, attested));
+        assert!(decided.why_lowered.unwrap().contains("a proof follows"));
+    }
+}
+
+#[test]
 fn of_what_is_refused_nothing_is_drawn() {
     for draw in [Draw::Local, Draw::PostCommit] {
         let mut decided = decision(Level::Sign, sample(u64::MAX, Level::Zk, draw));
