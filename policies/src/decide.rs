@@ -133,12 +133,7 @@ impl Policy {
             };
         }
         let failure_policy = rule.failure_policy.max(self.default.failure_policy);
-        Standing {
-            rule,
-            asked: rule.level,
-            level: self.default.level.max(Level::Commit),
-            failure_policy,
-        }
+        Standing { rule, asked: rule.level, level: self.default.level.max(Level::Commit), failure_policy }
     }
 
     /// Whether the level can be given: here, or for `tee` by the attested servers that the rule names.

@@ -6,6 +6,7 @@ use crate::callers::{Peer, certificate_name};
 use crate::exchange::exchange;
 use crate::patience::{PatientTimer, within};
 use crate::response_body::{ResponseBody, ResponseBodyError};
+use crate::taken::Taken;
 use crate::upstream::attested::EXPORTER;
 use bytes::Bytes;
 use colophon_listen::next_connection;
@@ -18,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -35,7 +36,7 @@ const MAX_STREAMS: u32 = 256;
 /// How often an HTTP/2 peer is asked whether it is still there, and how long its answer may take.
 const PING_EVERY: Duration = Duration::from_secs(20);
 
-/// Longest wait for an HTTP/2 peer's goodbye when nothing is under way.
+/// Longest wait for the goodbye of an HTTP/2 peer that never asked for anything.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Accepts until `stop`; connections then finish what they have begun.
@@ -196,7 +197,7 @@ async fn serve_h1(
         .max_header_size(app.limits.max_header_bytes as usize)
         // The upstream's Date, or none: the answer is not ours.
         .auto_date_header(false);
-    let connection = builder.serve_connection(TokioIo::new(stream), service).with_upgrades();
+    let connection = builder.serve_connection(TokioIo::new(taken(app, stream)), service).with_upgrades();
     let mut connection = pin!(connection);
     let ended = match unless(&stop, connection.as_mut()).await {
         Some(ended) => ended,
@@ -206,6 +207,10 @@ async fn serve_h1(
         }
     };
     note_end(app, ended);
+}
+
+fn taken<S>(app: &App, stream: S) -> Taken<S> {
+    Taken::new(stream, app.limits.client_write_timeout)
 }
 
 /// Does `work` unless `token` fires before it is done. For a task of its own: the token is told once whom to wake, and
@@ -234,9 +239,11 @@ async fn serve_h2(
 ) {
     let served = app.clone();
     let busy = Arc::new(AtomicUsize::new(0));
-    let counted = busy.clone();
+    let asked = Arc::new(AtomicBool::new(false));
+    let (counted, asks) = (busy.clone(), asked.clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         let app = served.clone();
+        asks.store(true, Ordering::Relaxed);
         let stay = Stay::Stream(Arc::new(Busy::new(&counted)));
         // A tunnel goes on when its answer's body has ended.
         request.extensions_mut().insert(stay.clone());
@@ -252,31 +259,38 @@ async fn serve_h2(
         .keep_alive_timeout(PING_EVERY)
         .enable_connect_protocol()
         .auto_date_header(false);
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection(TokioIo::new(taken(app, stream)), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         () = until_idle(&busy, app.limits.header_timeout) => {
             connection.as_mut().graceful_shutdown();
-            finish(connection, &busy).await
+            finish(connection, &asked).await
         }
         () = stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            finish(connection, &busy).await
+            finish(connection, &asked).await
         }
     };
     note_end(app, ended);
 }
 
-/// Waits for a connection that was told to end. A peer that never finished its preface does not hear that, and one with
-/// nothing under way is not waited for longer than a goodbye takes.
+/// Waits for a connection that was told to end. hyper ends it once all answers have left it, however slowly their reader takes
+/// them (that their bodies are gone from here says nothing of that). A peer that never asked for anything may not have finished its
+/// preface, and does not hear that it is over.
 async fn finish(
     connection: impl Future<Output = hyper::Result<()>>,
-    busy: &AtomicUsize,
+    asked: &AtomicBool,
 ) -> hyper::Result<()> {
+    let never_asked = async {
+        tokio::time::sleep(GOODBYE).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         ended = connection => ended,
-        () = until_idle(busy, GOODBYE) => Ok(()),
+        () = never_asked => Ok(()),
     }
 }
 

@@ -90,23 +90,33 @@ pub(crate) async fn connections<F, A>(
     }
 }
 
+/// Erases records, and what is kept of them for proofs.
+async fn erased(app: &App, token: &str, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let answer = erase::answer(&app.ledger, token, request).await;
+    if answer.status() == StatusCode::OK
+        && let Some(proving) = &app.proving
+        && let Err(error) = proving.forget_erased(&app.ledger).await
+    {
+        let why = format!("the records are erased, but not all proof jobs about them: {error:#}");
+        return erase::refused(StatusCode::SERVICE_UNAVAILABLE, &why);
+    }
+    answer
+}
+
 async fn answer(
-    app: &App,
+    app: &Arc<App>,
     operators: &Operators,
     from: IpAddr,
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let token = &operators.token;
     if request.method() == Method::POST && request.uri().path() == "/erase" {
-        let answer = erase::answer(&app.ledger, token, request).await;
-        if answer.status() == StatusCode::OK
-            && let Some(proving) = &app.proving
-            && let Err(error) = proving.forget_erased(&app.ledger).await
-        {
-            let why = format!("the records are erased, but not all proof jobs about them: {error:#}");
-            return erase::refused(StatusCode::SERVICE_UNAVAILABLE, &why);
-        }
-        return answer;
+        // In a task of its own: what is begun is done to its end, whether or not the operator stays to hear of it.
+        let (erasing, token) = (app.clone(), operators.token.clone());
+        let done = app.tasks.spawn(async move { erased(&erasing, &token, request).await });
+        return done
+            .await
+            .unwrap_or_else(|_| erase::refused(StatusCode::INTERNAL_SERVER_ERROR, "it broke off"));
     }
     if request.uri().path() == "/bypass" {
         return bypass::answer(&app.ledger, token, request).await;

@@ -16,7 +16,7 @@ use http::header::AUTHORIZATION;
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -156,10 +156,11 @@ impl Loaded {
             return None;
         }
         let digest = colophon_receipt::merkle::sha256(token.as_bytes());
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = match tokens.get(&digest) {
-            Some(known) => known.clone(),
+        let known = self.tokens().get(&digest).cloned();
+        let (caller, exp, nbf) = match known {
+            Some(known) => known,
             None => {
+                // Without the lock: whoever shows wrong signatures costs the others no time.
                 let claims: Claims = jwt.keys.claims(token).ok()?;
                 let text = |name: &str| {
                     let text = claims.rest.get(name).and_then(serde_json::Value::as_str);
@@ -167,17 +168,20 @@ impl Loaded {
                 };
                 let tenant = jwt.tenant.as_deref().and_then(text);
                 let caller = Caller { name: text(&jwt.caller)?, tenant, by: "jwt", authenticated: true };
+                let known = (caller, claims.exp, claims.nbf);
+                let mut tokens = self.tokens();
                 if tokens.len() >= TOKENS {
                     tokens.clear();
                 }
-                let known = (caller, claims.exp, claims.nbf);
                 tokens.insert(digest, known.clone());
                 known
             }
         };
-        drop(tokens);
-        let (caller, exp, nbf) = known;
         jwks::counts(exp, nbf, now).then_some(caller)
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Caller, u64, u64)>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn by_key(&self, shown: &str) -> Option<Caller> {

@@ -148,6 +148,9 @@ pub struct Limits {
     /// Longest time to a whole request head, also between the requests of a kept-alive connection
     #[arg(long, env = "COLOPHON_HEADER_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub header_timeout: Duration,
+    /// Longest time in which a client's connection takes nothing of what waits for it; then the client counts as gone
+    #[arg(long, env = "COLOPHON_CLIENT_WRITE_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]
+    pub client_write_timeout: Duration,
     /// Answers with a Content-Length up to this are held until their digest is known; anything else streams
     #[arg(long, env = "COLOPHON_BUFFER_LIMIT", value_name = "BYTES", default_value_t = 1 << 20)]
     pub buffer_limit: u64,

@@ -43,7 +43,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     let started = Instant::now();
     let client = Client::of(&mut request);
     let (parts, body) = request.into_parts();
-    let route = identify(&parts.method, parts.uri.path());
+    let route = identify(inspect::method(&parts), parts.uri.path());
     let in_force = app.policy.load_full();
     let policy = &in_force.policy;
     let callers = app.callers.as_ref();
@@ -208,8 +208,9 @@ fn refusal(app: &App, parts: &http::request::Parts, client: &Client) -> Option<P
             retry: false,
         });
     }
-    // A tunnel to somewhere, or for a protocol that cannot be asked for.
-    (parts.method == Method::CONNECT && client.upgrade.is_none()).then(|| Problem {
+    // A tunnel to somewhere, or for a protocol that cannot be asked for. `Upgrade` beside it changes nothing (RFC 9110 section 7.8).
+    let extended = client.extended && client.upgrade.is_some();
+    (parts.method == Method::CONNECT && !extended).then(|| Problem {
         status: StatusCode::METHOD_NOT_ALLOWED,
         fault: "client",
         code: "method_not_allowed",

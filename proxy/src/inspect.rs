@@ -8,7 +8,7 @@ use crate::request_body::{RequestBody, RequestBodyError, SharedRequest};
 use bytes::Bytes;
 use colophon_policies::{Api, Body, Content, Decision, Head, Pointer, Policy, Refusal, Route, Value};
 use http::request::Parts;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use std::sync::PoisonError;
 
 /// What a request's body says, as far as the policy asks.
@@ -80,11 +80,17 @@ impl Inspected {
     }
 }
 
+/// The method that a rule is about: of an extended CONNECT (RFC 8441) the `GET` that the upstream gets for it.
+pub fn method(parts: &Parts) -> &Method {
+    static GET: Method = Method::GET;
+    if parts.extensions.get::<hyper::ext::Protocol>().is_some() { &GET } else { &parts.method }
+}
+
 /// A request as the policy sees it. Of who calls it sees what was checked, never what a client only claims.
 pub fn head<'a>(parts: &'a Parts, route: &'a Route, caller: Option<&'a Caller>, body: Body<'a>) -> Head<'a> {
     let caller = caller.filter(|caller| caller.authenticated);
     Head {
-        method: &parts.method,
+        method: method(parts),
         path: parts.uri.path(),
         query: parts.uri.query(),
         headers: &parts.headers,

@@ -46,6 +46,7 @@ mod sampling;
 pub mod serve;
 pub mod stamp;
 mod status;
+mod taken;
 pub mod telemetry;
 pub mod tls;
 pub mod upgrade;

@@ -218,7 +218,10 @@ fn acceptor(
         Some(ca) => certificate.server_config_for(ca, by_token).context("--log-client-ca")?,
         None => certificate.server_config(None)?,
     };
-    Ok(TlsAcceptor::from(config))
+    let mut config = config.as_ref().clone();
+    // Clients that offer HTTP/2 would be taken at their word.
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// One request, and whether a verified certificate came with its connection.

@@ -2,7 +2,7 @@
 
 use crate::observe::RequestSeen;
 use crate::upstream::Sending;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::collections::VecDeque;
@@ -20,6 +20,10 @@ pub type SharedRequest = Arc<Mutex<RequestSeen>>;
 
 /// How often a body that is still held elsewhere is looked for.
 const DRAIN_STEP: Duration = Duration::from_millis(1);
+
+/// What is read ahead in pieces shorter than this is put together: a piece of one byte would take a hundred, and keep the buffer that it
+/// was read into.
+const SHORT: usize = 1024;
 
 /// Why a request body was cut off.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -113,27 +117,45 @@ impl RequestBody {
     pub async fn read_ahead(&mut self, limit: usize, time: Duration) -> Result<bool, RequestBodyError> {
         let body = &mut *self.0;
         let read = async {
-            let mut size = 0;
-            while size < limit {
-                match std::future::poll_fn(|cx| body.poll_inner(cx)).await {
-                    None => {
-                        body.prefix_ended = true;
-                        return Ok(true);
+            let (mut size, mut joined) = (0, BytesMut::new());
+            let whole = loop {
+                if size >= limit {
+                    break false;
+                }
+                let Some(frame) = std::future::poll_fn(|cx| body.poll_inner(cx)).await else { break true };
+                match frame?.into_data() {
+                    Ok(data) => {
+                        size += data.len();
+                        // The first is most often all there is.
+                        if data.len() < SHORT && !body.prefix.is_empty() {
+                            joined.extend_from_slice(&data);
+                        } else {
+                            body.keep(&mut joined);
+                            body.prefix.push_back(Frame::data(data));
+                        }
                     }
-                    Some(frame) => {
-                        let frame = frame?;
-                        size += frame.data_ref().map_or(0, Bytes::len);
+                    Err(frame) => {
+                        body.keep(&mut joined);
                         body.prefix.push_back(frame);
                     }
                 }
-            }
-            Ok(false)
+            };
+            body.keep(&mut joined);
+            body.prefix_ended = whole;
+            Ok(whole)
         };
         tokio::time::timeout(time, read).await.unwrap_or(Err(RequestBodyError::Slow))
     }
 }
 
 impl Passing {
+    /// Ends what was put together.
+    fn keep(&mut self, joined: &mut BytesMut) {
+        if !joined.is_empty() {
+            self.prefix.push_back(Frame::data(joined.split().freeze()));
+        }
+    }
+
     fn poll_inner(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let polled = std::task::ready!(Pin::new(&mut *inner).poll_frame(cx));

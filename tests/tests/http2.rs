@@ -271,6 +271,37 @@ fn idle_connections_are_closed() {
     assert!(session.open(request).is_err(), "it is still open");
 }
 
+/// The whole answer has left the proxy's hands long before a slow reader has it: neither the limit on idle connections nor the end of
+/// the process may cut it off.
+#[test]
+fn a_slow_reader_gets_the_whole_answer() {
+    // More than hyper's windows hold.
+    let body = "x".repeat(7 << 20);
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let upstream = Upstream::answering([head.as_bytes(), body.as_bytes()].concat());
+    for drained in [false, true] {
+        let mut colophon = Colophon::start(&upstream.url(), |options| {
+            options.sign_all().arg(&["--header-timeout", "1s", "--buffer-limit", "16777216"]);
+        });
+        let mut session = Session::h2(colophon.listen());
+        let request = session.request("POST", CHAT, "{}");
+        let response = session.open(request).unwrap();
+        assert_eq!(response.status(), 200);
+        if drained {
+            colophon.process().terminate();
+        }
+        pause(Duration::from_secs(5));
+        let read = session.run(session::message(response));
+        assert_eq!((&read.end, read.body.len()), (&End::Complete, body.len()), "drained {drained}");
+        if drained {
+            assert!(colophon.process().wait(PATIENCE).success());
+        }
+    }
+}
+
 /// `PRI` split over packets is still the preface, and something else that begins with `P` is not.
 #[test]
 fn the_preface_may_come_in_pieces() {

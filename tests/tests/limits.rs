@@ -207,3 +207,53 @@ fn connections_beyond_the_limit_wait() {
     drop(first);
     assert_eq!(third.response("POST").status(), 200);
 }
+
+/// A model's place is not held for a client that asked for a stream and reads none of it.
+#[test]
+fn a_client_that_takes_nothing_counts_as_gone() {
+    let upstream = Upstream::serve(|conn| {
+        if conn.request().is_some() {
+            conn.send(
+                b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n",
+            );
+            let event = format!("data: {}\n\n", "x".repeat(4000));
+            let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+            while conn.send(chunk.as_bytes()) {}
+        }
+    });
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--client-write-timeout", "1s"]);
+    });
+    let mut client = Client::connect(colophon.listen());
+    assert!(client.send(&post_bytes("/v1/chat/completions", "", "{}")));
+    colophon.until_ended_as(Outcome::ClientAborted, 1);
+    upstream.until_closed(1);
+}
+
+/// What a rule has to look at comes in pieces of one byte: they do not cost a hundred each.
+#[test]
+fn a_body_in_tiny_pieces_takes_no_more_memory_than_its_bytes() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        let head =
+            "apiVersion: colophon.dev/v1alpha1\nkind: ProvenancePolicy\nmetadata: {name: test}\nspec:\n";
+        options.policy = Some(format!(
+            "{head}  rules:\n  - name: med\n    matches: [{{models: ['med-*']}}]\n    level: sign\n"
+        ));
+    });
+    assert_eq!(post(colophon.listen(), "/v1/chat/completions", "{\"model\":\"a\"}").status(), 200);
+    let resident = || colophon_tests::process::resident(colophon.process_id()).expect("a resident size");
+    let before = resident();
+    let mut client = Client::connect(colophon.listen());
+    let head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
+    assert!(client.send(head.as_bytes()));
+    let body = format!("{{\"model\":\"med-1\",\"x\":\"{}\"}}", "y".repeat(400_000));
+    let pieces: String = body.chars().map(|piece| format!("1\r\n{piece}\r\n")).collect();
+    assert!(client.send(pieces.as_bytes()));
+    pause(Duration::from_secs(2));
+    let more = resident().saturating_sub(before);
+    assert!(more < 16 << 10, "{more} KiB more");
+    assert!(client.send(b"0\r\n\r\n"));
+    assert_eq!(client.response("POST").status(), 200);
+    assert_eq!(upstream.received()[1].body, body.as_bytes());
+}

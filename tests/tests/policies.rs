@@ -300,3 +300,38 @@ fn a_folder_is_followed_file_by_file() {
         assert!(text.contains("\"name\":\"clinic\"") && text.contains("diagnosis"), "{text}");
     }
 }
+
+/// What is for an enclave that does not answer goes nowhere: whatever the client raises it to, and whatever is not known of the body.
+#[test]
+fn a_prompt_for_an_enclave_never_reaches_the_ordinary_upstream() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        let enclave = format!(
+            "{{name: enclave, url: 'https://127.0.0.1:1', attestation: {{platforms: {{tdx: {{referenceValues: {{mr_td: ['{}']}}}}}}}}}}",
+            "91".repeat(48)
+        );
+        let rules = [
+            "{name: proven, matches: [{models: ['tiny-*']}], level: zk}",
+            "{name: secret, matches: [{models: ['med-*']}], level: tee, upstream: enclave}",
+            "{name: here, matches: [{apis: [chat]}], level: tee}",
+        ];
+        let rules = rules.join(", ");
+        options.policy = Some(format!(
+            "{HEAD}spec:\n  defaults: {{level: sign, failurePolicy: Ignore}}\n  clientMayRaiseTo: zk\n  upstreams: [{enclave}]\n  rules: [{rules}]\n"
+        ));
+    });
+    let plain = "{\"model\":\"med-1\"}";
+    for (headers, body) in [
+        ("", plain),
+        ("Colophon-Level: zk\r\n", plain),
+        ("", "{\"model\":\"tiny-1\",\"model\":\"med-1\"}"),
+        ("", "not JSON at all"),
+        ("Colophon-Level: zk\r\n", "{\"model\":\"x\",\"model\":\"med-1\"}"),
+    ] {
+        let answer = send(colophon.listen(), &post_bytes(CHAT, headers, body));
+        assert_eq!(answer.status(), 503, "{headers}{body}");
+        assert!(answer.text().contains("upstream_not_attested"), "{headers}{body}: {}", answer.text());
+    }
+    assert_eq!(upstream.received().len(), 0, "the prompt got out");
+    assert_eq!(post(colophon.listen(), CHAT, "{\"model\":\"other\"}").status(), 200);
+}

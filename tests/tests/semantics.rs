@@ -123,9 +123,11 @@ fn an_absolute_form_is_forwarded_as_origin_form() {
 fn connect_is_refused() {
     let upstream = Upstream::answering(OK);
     let colophon = Colophon::signing(&upstream.url());
-    let response =
-        send(colophon.listen(), b"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n");
-    assert!((400..600).contains(&response.status()), "{}", response.start);
+    for wish in ["", "Connection: upgrade\r\nUpgrade: websocket\r\n"] {
+        let request = format!("CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n{wish}\r\n");
+        let response = send(colophon.listen(), request.as_bytes());
+        assert!((400..600).contains(&response.status()), "{}", response.start);
+    }
     assert_eq!(upstream.received().len(), 0);
 }
 

@@ -261,6 +261,27 @@ fn a_quiet_one_stays_open() {
     }
 }
 
+/// On HTTP/2 it is asked for by CONNECT, and is the `GET` that the upstream gets all the same.
+#[test]
+fn a_rule_about_get_is_about_both() {
+    let upstream = Echo::start();
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        let path = TARGET.split('?').next().unwrap();
+        let rule = format!(
+            "  rules:\n  - name: closed\n    matches: [{{method: GET, path: {{type: Exact, value: {path}}}}}]\n    deny: {{reason: not here}}\n"
+        );
+        let head =
+            "apiVersion: colophon.dev/v1alpha1\nkind: ProvenancePolicy\nmetadata: {name: test}\nspec:\n";
+        options.policy = Some(format!("{head}{rule}"));
+    });
+    for h2 in [false, true] {
+        let mut session = if h2 { Session::h2(colophon.listen()) } else { Session::h1(colophon.listen()) };
+        assert_eq!(session.get("/.well-known/colophon/about").status(), 200);
+        let request = session.handshake(TARGET);
+        assert_eq!(session.send(request).status(), 403, "h2 {h2}");
+    }
+}
+
 /// A `pass` rule leaves no record of it, and no trace in its head.
 #[test]
 fn a_passed_one_is_only_counted() {
