@@ -430,21 +430,42 @@ async fn release(
     trailers: Option<HeaderMap>,
 ) -> Response<ResponseBody> {
     let ending = trailers.as_ref().map_or(Ending::Complete, Ending::Trailers);
-    match flight.release_whole(&mut parts.headers, ending).await {
+    match flight.release_whole(&mut parts.headers, &ending).await {
         Ok(()) => Response::from_parts(parts, ResponseBody::whole_with(body, trailers)),
-        Err(error) => unrecorded(flight.facts.route.api, &error),
+        Err(error) => Box::pin(unrecorded(flight, error)).await,
     }
 }
 
 /// Answers in the upstream's place. The answer is recorded and stamped like any other.
 async fn ours(mut flight: Box<InFlight>, problem: &Problem, ending: Ending<'_>) -> Response<ResponseBody> {
+    match recorded(&mut flight, problem, &ending).await {
+        Ok(response) => response,
+        Err(error) => unrecorded(flight, error).await,
+    }
+}
+
+async fn recorded(
+    flight: &mut InFlight,
+    problem: &Problem,
+    ending: &Ending<'_>,
+) -> Result<Response<ResponseBody>, NotKept> {
     let (mut parts, body) = problem.response(flight.facts.route.api).into_parts();
     flight.answered_by_us(&parts);
     flight.push_whole(&body);
-    match flight.release_whole(&mut parts.headers, ending).await {
-        Ok(()) => Response::from_parts(parts, ResponseBody::whole(body)),
-        Err(error) => unrecorded(flight.facts.route.api, &error),
+    flight.release_whole(&mut parts.headers, ending).await?;
+    Ok(Response::from_parts(parts, ResponseBody::whole(body)))
+}
+
+/// The record of an answer could not be kept safely: a refusal is released, with a record in memory if that can be.
+async fn unrecorded(mut flight: Box<InFlight>, error: NotKept) -> Response<ResponseBody> {
+    let problem = not_kept_problem(&error);
+    let ending = Ending::Refused(problem.fault, problem.message.clone());
+    if flight.is_open()
+        && let Ok(refused) = recorded(&mut flight, &problem, &ending).await
+    {
+        return refused;
     }
+    whole(problem.response(flight.facts.route.api))
 }
 
 /// Answers a request that goes nowhere. A refusal by the policy waits a moment for the rest of the request: most often it
@@ -484,11 +505,6 @@ async fn failed(mut flight: Box<InFlight>, error: ForwardError) -> Response<Resp
 async fn broken(flight: Box<InFlight>, reason: String) -> Response<ResponseBody> {
     let problem = bad_gateway(format!("the upstream's answer broke off: {reason}"));
     ours(flight, &problem, Ending::UpstreamFailed(reason)).await
-}
-
-/// The record of this answer could not be written: another one is released, without a record.
-fn unrecorded(api: Api, error: &NotKept) -> Response<ResponseBody> {
-    whole(not_kept_problem(error).response(api))
 }
 
 fn not_kept_problem(error: &NotKept) -> Problem {

@@ -358,25 +358,46 @@ impl InFlight {
     }
 
     /// Makes the record of an answer that is held, stamps its head and writes `DONE`.
+    ///
+    /// # Errors
+    /// The record could not be kept, and the rule says `Fail`. If the exchange is still [open](InFlight::is_open), the answer in
+    /// this one's place can have a record in memory.
     pub async fn release_whole(
         &mut self,
         headers: &mut HeaderMap,
-        ending: Ending<'_>,
+        ending: &Ending<'_>,
     ) -> Result<(), NotKept> {
         if self.level >= Level::Sign && self.request_digest().is_none() {
             self.lower("the answer came before the request was complete");
         }
-        let Some(sealed) = self.seal(&ending)? else { return Ok(()) };
+        let Some(sealed) = self.seal(ending)? else { return Ok(()) };
         let signature = self.stamp(|stamp| stamp.whole(headers, &sealed.body, &sealed.record.leaf_hash));
         self.keep(signature, 1);
-        let Some((ticket, done)) = self.done(sealed) else { return Ok(()) };
+        let Some((ticket, done, ended)) = self.done(sealed) else { return Ok(()) };
         let kept = match self.app.ledger.finishing(ticket, done) {
             Ok(finishing) => finishing.written().await,
             Err(unfinished) => Err(unfinished),
         };
         // The wait for the record is this proxy's own time.
         self.timing(headers);
-        kept.or_else(|unfinished| self.unfinished(*unfinished))
+        match kept {
+            Err(unfinished) if self.forbids() => {
+                let Unfinished { error, mut ticket, .. } = *unfinished;
+                ticket.degrade();
+                (self.ticket, self.degraded) = (Some(ticket), true);
+                self.forget_bodies();
+                Err(NotKept(error.to_string()))
+            }
+            kept => {
+                self.tell(ended);
+                kept.or_else(|unfinished| self.unfinished(*unfinished))
+            }
+        }
+    }
+
+    /// Whether its record is still to be made.
+    pub fn is_open(&self) -> bool {
+        self.ticket.is_some()
     }
 
     /// Makes the record of a stream that has ended and writes `DONE`. `None` if it had ended before.
@@ -384,7 +405,8 @@ impl InFlight {
         let Some(sealed) = self.seal(&ending)? else { return Ok(None) };
         let mut closing = self.stamp(|stamp| stamp.closing(&sealed.body, &sealed.record.leaf_hash));
         self.keep(closing.signature.take(), 1);
-        let Some((ticket, done)) = self.done(sealed) else { return Ok(None) };
+        let Some((ticket, done, ended)) = self.done(sealed) else { return Ok(None) };
+        self.tell(ended);
         let ledger = &self.app.ledger;
         let finishing = match ledger.durability() {
             // A write(2), and nothing to wait for but one of another thread.
@@ -475,11 +497,24 @@ impl InFlight {
         }
     }
 
-    /// What the ledger is given. The exchange has ended with this.
-    fn done(&mut self, sealed: Sealed) -> Option<(Ticket, Done)> {
+    /// What the ledger is given, and what there is to [tell](InFlight::tell) of it. The exchange has ended with this.
+    fn done(&mut self, sealed: Sealed) -> Option<(Ticket, Done, ToTell)> {
         let ticket = self.ticket.take()?;
         let signatures = std::mem::take(&mut self.signatures);
         let Sealed { record, outcome, completed, told, .. } = sealed;
+        if self.keeping && outcome == Outcome::Complete {
+            self.keep_bodies();
+        }
+        if outcome == Outcome::Complete && self.facts.route.api == Api::ModelChange {
+            self.app.model.changed_by_api(&self.facts.route.operation);
+        }
+        let done = Done { record, signatures, refused: outcome == Outcome::Refused };
+        Some((ticket, done, ToTell { outcome, completed, told }))
+    }
+
+    /// Counts the exchange and tells of it.
+    fn tell(&self, ended: ToTell) {
+        let ToTell { outcome, completed, told } = ended;
         let (app, facts) = (&self.app, &self.facts);
         app.metrics.finished(facts.decision.due, self.level, outcome);
         let ended = Ended {
@@ -504,13 +539,6 @@ impl InFlight {
         if let Some(traces) = &app.traces {
             traces.ended(facts, self.level, self.head.as_ref().map_or(0, |head| head.status), &ended);
         }
-        if self.keeping && outcome == Outcome::Complete {
-            self.keep_bodies();
-        }
-        if outcome == Outcome::Complete && self.facts.route.api == Api::ModelChange {
-            self.app.model.changed_by_api(&self.facts.route.operation);
-        }
-        Some((ticket, Done { record, signatures, refused: outcome == Outcome::Refused }))
     }
 
     /// Hands the bodies to whoever makes a job of them once the record is logged.
@@ -522,28 +550,38 @@ impl InFlight {
         }
     }
 
-    /// `DONE` could not be written: the rule says whether the record may be in memory only. Of what has none nothing is kept.
+    /// `DONE` of a stream could not be written: the rule says whether its end may be released with a record in memory only.
+    ///
+    /// # Errors
+    /// It may not, or there is none in memory either. What was released has one all the same, where that can be: it says that the
+    /// proxy broke off.
     pub fn unfinished(&self, unfinished: Unfinished) -> Result<(), NotKept> {
-        let kept = self.finished_degraded(unfinished);
-        if kept.is_err()
-            && let Some(proving) = &self.app.proving
-        {
-            proving.forget_bodies(&self.facts.id);
+        let Unfinished { error, ticket, done } = unfinished;
+        let forbidden = self.forbids();
+        let done = if forbidden { self.cut(done, &error) } else { done };
+        self.app.metrics.degraded.inc();
+        tracing::warn!(%error, record = self.facts.id_text, "no WAL frame for this record: it counts as degraded");
+        let kept = self.app.ledger.finish_degraded(ticket, done);
+        let kept = kept.map_err(|unfinished| NotKept(unfinished.error.to_string()));
+        let kept = kept.and_then(|()| if forbidden { Err(NotKept(error.to_string())) } else { Ok(()) });
+        if kept.is_err() {
+            self.forget_bodies();
         }
         kept
     }
 
-    fn finished_degraded(&self, unfinished: Unfinished) -> Result<(), NotKept> {
-        let Unfinished { error, ticket, done } = unfinished;
+    /// Whether nothing may be released of which there is a record in memory only. What is there already goes out under a bypass: a
+    /// record in memory is better than none.
+    fn forbids(&self) -> bool {
         let fail = self.facts.decision.failure_policy == FailurePolicy::Fail;
-        // Its answer is there: under a bypass it goes out with a record in memory, which is better than none.
-        if fail && !(self.facts.bypassable() && self.app.ledger.bypassing().is_some()) {
-            return Err(NotKept(error.to_string()));
+        fail && !(self.facts.bypassable() && self.app.ledger.bypassing().is_some())
+    }
+
+    /// Of what was not released nothing is proven.
+    fn forget_bodies(&self) {
+        if let Some(proving) = &self.app.proving {
+            proving.forget_bodies(&self.facts.id);
         }
-        self.app.metrics.degraded.inc();
-        tracing::warn!(%error, record = self.facts.id_text, "no WAL frame for this record: it counts as degraded");
-        let kept = self.app.ledger.finish_degraded(ticket, done);
-        kept.map_err(|unfinished| NotKept(unfinished.error.to_string()))
     }
 }
 
@@ -563,6 +601,14 @@ impl Drop for InFlight {
 struct Sealed {
     record: colophon_receipt::record::Record,
     body: BodyDigest,
+    outcome: Outcome,
+    /// µs.
+    completed: u64,
+    told: Told,
+}
+
+/// What metrics, traces and the program's log hear of an exchange that has ended.
+struct ToTell {
     outcome: Outcome,
     /// µs.
     completed: u64,

@@ -1,9 +1,12 @@
 //! `--durability power` and `node`: answers of every framing leave whole, say so, and have a record, also after SIGKILL,
 //! and with `node` after the loss of the machine's disk.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use colophon_receipt::fields::{self, Failure};
 use colophon_receipt::level::Outcome;
 use colophon_tests::client::{Client, get, post, post_bytes};
 use colophon_tests::colophon::{Colophon, Options};
@@ -11,6 +14,7 @@ use colophon_tests::elsewhere::{Elsewhere, lose_the_machine};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::s3::S3;
 use colophon_tests::upstream::Upstream;
+use colophon_tests::wire::End;
 use colophon_tests::{PATIENCE, pause, wait_for};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -165,6 +169,62 @@ fn with_node_a_store_that_is_away_is_as_a_full_backlog() {
     std::fs::rename(&away, &folder).expect("the store is back");
     let back = wait_for(PATIENCE, || (post(listen, "/v1/completions", "{}").status() == 200).then_some(()));
     assert!(back.is_some(), "{}", colophon.process().log());
+    assert!(colophon.stop().success(), "{}", colophon.process().log());
+}
+
+/// The store goes away while the model works: what was released of an answer has a record, and so has the refusal of one that was held.
+/// Neither is released to its end, since the rule says so.
+#[test]
+fn with_node_what_was_cut_for_want_of_a_copy_is_on_record() {
+    let elsewhere = Elsewhere::new();
+    let (asked, go) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+    let may_end = go.clone();
+    let upstream = Upstream::serve(move |conn| {
+        while conn.request().is_some() {
+            let streams = asked.fetch_add(1, Ordering::SeqCst) == 0;
+            if streams {
+                conn.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n");
+                conn.send(b"b\r\ndata: one\n\n\r\n");
+            }
+            wait_for(PATIENCE, || may_end.load(Ordering::SeqCst).then_some(())).expect("the word to end");
+            conn.send(match streams {
+                true => b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n".as_slice(),
+                false => b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+            });
+        }
+    });
+    let mut colophon = Colophon::start(&upstream.url(), |options| {
+        options.policy = Some(STRICT.to_owned());
+        elsewhere.set(options);
+    });
+    let listen = colophon.listen();
+    let request = post_bytes("/v1/completions", "", "{}");
+    let mut streaming = Client::connect(listen);
+    assert!(streaming.send(&request));
+    wait_for(PATIENCE, || (upstream.received().len() == 1).then_some(())).expect("the first is under way");
+    let mut held = Client::connect(listen);
+    assert!(held.send(&request));
+    wait_for(PATIENCE, || (upstream.received().len() == 2).then_some(())).expect("both are under way");
+    // Their OPENs get copies, and the first event leaves.
+    pause(Duration::from_secs(2));
+    let (folder, away) = (elsewhere.private(), elsewhere.store().with_extension("away"));
+    std::fs::rename(&folder, &away).expect("the store goes");
+    std::fs::write(&folder, b"").expect("a file in its place");
+    go.store(true, Ordering::SeqCst);
+    let refused = held.response("POST");
+    assert_eq!(refused.status(), 503, "{}", refused.text());
+    assert!(refused.text().contains("record_not_kept"), "{}", refused.text());
+    let cut = streaming.response("POST");
+    assert!(cut.text().contains("data: one") && cut.end == End::Truncated, "{cut:?}");
+    std::fs::remove_file(&folder).expect("the file goes");
+    std::fs::rename(&away, &folder).expect("the store is back");
+    assert_eq!(Fetched::of(&refused, listen).outcome(), Outcome::Refused);
+    colophon.until_ended_as(Outcome::Refused, 1);
+    assert_eq!(colophon.metric("colophon_ledger_lost_total"), Some(0.0), "{}", colophon.process().log());
+    let cut = Fetched::of(&cut, listen);
+    assert_eq!(cut.outcome(), Outcome::UpstreamFailed);
+    let failure = Failure::read(cut.field(fields::FAILURE).expect("why it ended")).unwrap();
+    assert_eq!(failure.fault.as_deref(), Some("proxy"), "{failure:?}");
     assert!(colophon.stop().success(), "{}", colophon.process().log());
 }
 

@@ -73,6 +73,11 @@ impl Ticket {
         true
     }
 
+    /// Its record is kept in memory only from now on: the WAL does not take its DONE.
+    pub fn degrade(&mut self) {
+        self.degraded = true;
+    }
+
     /// Whether the exchange was let through without a WAL entry.
     pub fn degraded(&self) -> bool {
         self.degraded

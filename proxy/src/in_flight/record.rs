@@ -6,11 +6,13 @@ use crate::head;
 use crate::observe::ResponseSeen;
 use crate::telemetry::Told;
 use crate::upstream::signed::{Recorded, Signed};
+use colophon_ledger::{Done, WalError};
+use colophon_receipt::Outcome;
 use colophon_receipt::fields::{
     self, Answer, BodyDigest, Context, Failure, Model, Operation, ResponseHead, Semantic, Times, Upstream,
     UpstreamSigned, Usage,
 };
-use colophon_receipt::record::FieldSet;
+use colophon_receipt::record::{FieldSet, MAX_FIELDS, RecordLeaf, seal_sampled};
 use std::borrow::Cow;
 use std::sync::PoisonError;
 
@@ -182,6 +184,39 @@ impl InFlight {
             streamed,
         };
         (set, told)
+    }
+}
+
+impl InFlight {
+    /// The record of a stream whose end is not released because `whole` cannot be kept safely: what that says, but for how it ended.
+    /// A signature over the end covers `whole`, and nobody gets it.
+    pub(super) fn cut(&self, whole: Done, error: &WalError) -> Done {
+        let Ok(leaf) = RecordLeaf::decode(&whole.record.leaf) else { return whole };
+        let RecordLeaf { id, completed_at, level, draw, outcome, .. } = leaf;
+        if !matches!(outcome, Outcome::Complete | Outcome::UpstreamError) {
+            // It ended early in any case.
+            return whole;
+        }
+        let reason =
+            format!("the record could not be kept, and the rule forbids an answer without one: {error}");
+        let ending = Ending::Refused("proxy", reason);
+        let mut set = FieldSet::new();
+        for number in 0..MAX_FIELDS as u8 {
+            match number {
+                fields::DECISION => {
+                    self.facts.decision(level, self.why_lowered, true).write(number, &mut set)
+                }
+                fields::FAILURE => failure(&ending, false).write(number, &mut set),
+                fields::UPSTREAM_SIGNED => {}
+                _ if whole.record.fields.get(number).is_some() => set.copy(number, &whole.record.fields),
+                _ => {}
+            }
+        }
+        let outcome = Outcome::UpstreamFailed;
+        let record = seal_sampled(id, completed_at, level, outcome, whole.record.seed, set, draw);
+        let mut signatures = whole.signatures;
+        signatures.truncate(1);
+        Done { record, signatures, refused: false }
     }
 }
 
