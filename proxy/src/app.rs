@@ -8,6 +8,7 @@ use crate::forward::Upstream;
 use crate::metrics::Metrics;
 use crate::model::identity::Identity;
 use crate::proofs::Proving;
+use crate::seldom::Seldom;
 use crate::stamp::LogValue;
 use crate::telemetry::collector::Collector;
 use crate::telemetry::traces::Traces;
@@ -18,7 +19,7 @@ use colophon_policies::Policy;
 use colophon_receipt::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -32,6 +33,8 @@ pub struct App {
     pub upstream: Upstream,
     /// Longest silence within an answer.
     pub upstream_idle: Duration,
+    /// When the log last said that it failed.
+    failures: Seldom,
     /// What clients may use.
     pub limits: Limits,
     /// How another policy comes into force.
@@ -83,7 +86,18 @@ pub struct PolicyInForce {
     pub upstreams: Attested,
 }
 
+/// The log says once in this time why the upstream fails; each record says it of its own exchange.
+const BETWEEN_FAILURES: Duration = Duration::from_secs(10);
+
 impl App {
+    /// Says why the upstream failed an exchange, now and then.
+    pub(crate) fn upstream_failed(&self, upstream: &str, record: Option<&str>, reason: &str) {
+        if let Some(not_said) = self.failures.due(Instant::now()) {
+            let record = record.unwrap_or("none");
+            tracing::warn!(upstream, record, reason, not_said, "the upstream failed");
+        }
+    }
+
     /// Puts the parts together.
     #[allow(clippy::too_many_arguments, reason = "the parts of a process")]
     pub fn new(
@@ -106,6 +120,7 @@ impl App {
         metrics.policy_in_force(&policy);
         Arc::new(App {
             metrics,
+            failures: Seldom::new(BETWEEN_FAILURES),
             traces: watched.traces,
             started: SystemTime::now(),
             model: Identity::default(),

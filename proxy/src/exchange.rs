@@ -236,8 +236,15 @@ async fn unseen(
         Err(error) => Err(error),
     };
     match answer {
-        Err(error) => whole(forward_problem(&error).0.response(api)),
+        Err(error) => {
+            let (problem, upstream) = forward_problem(&error);
+            if upstream {
+                app.upstream_failed(app.upstream.url(), None, &error.to_string());
+            }
+            whole(problem.response(api))
+        }
         Ok(answer) if let Some(wrong) = wrong_head(&answer, &client) => {
+            app.upstream_failed(app.upstream.url(), None, wrong);
             whole(bad_gateway(wrong.into()).response(api))
         }
         Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS => {

@@ -473,6 +473,10 @@ impl InFlight {
 
     fn seal(&mut self, ending: &Ending<'_>) -> Result<Option<Sealed>, NotKept> {
         let Some(ticket) = &mut self.ticket else { return Ok(None) };
+        if let Ending::UpstreamFailed(reason) = ending {
+            let upstream = self.forwarded.as_ref().unwrap_or(self.app.upstream.url());
+            self.app.upstream_failed(upstream, Some(&self.facts.id_text), reason);
+        }
         let completed = self.app.ledger.stamp(ticket);
         let seed = self.app.ledger.new_seed().map_err(|error| NotKept(error.to_string()))?;
         // Before the fields: reading what the response said ends its reader.

@@ -43,6 +43,7 @@ pub mod request_body;
 pub mod response_body;
 pub mod rolling;
 mod sampling;
+mod seldom;
 pub mod serve;
 pub mod stamp;
 mod status;

@@ -5,7 +5,7 @@
 
 use crate::config::{LedgerOptions, LogRoleOptions};
 use crate::erase::Access;
-use crate::serve::{ServeOptions, bind, bind_health, default_state, log_key, timestamping, witnessing};
+use crate::serve::{ServeOptions, bind, bind_health, log_key, state_folder, timestamping, witnessing};
 use anyhow::Context as _;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
@@ -181,7 +181,7 @@ async fn open(
         predecessor: None,
         origin: options.origin.clone(),
         key: key.clone(),
-        state: options.state.clone().or_else(default_state),
+        state: state_folder(options.state.as_deref(), &data, &stores)?,
         adopt: options.adopt,
         several_writers: true,
         now: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),

@@ -47,6 +47,10 @@ fn an_upstream_that_is_down_is_an_error_in_the_apis_shape() {
         assert_eq!(response.header("content-type"), Some("application/json"));
         assert_failed(&colophon, response, "{}");
     }
+    // Whoever is paged reads why, once in a while.
+    let log = colophon.log();
+    assert_eq!(log.matches("the upstream failed").count(), 1, "{log}");
+    assert!(log.contains("Connection refused"), "{log}");
     let json =
         |response: &Message| serde_json::from_slice::<serde_json::Value>(&response.body).expect("JSON");
     assert!(json(&chat)["error"]["message"].is_string() && json(&chat)["error"]["type"].is_string());

@@ -22,7 +22,7 @@ use crate::cli::get;
 use crate::config::StoreOptions;
 use crate::erase::Access;
 use crate::log_role::Revoking;
-use crate::serve::{default_log_key, default_state};
+use crate::serve::{default_log_key, state_folder};
 
 /// The log whose keys change.
 #[derive(Debug, Args)]
@@ -75,6 +75,8 @@ pub(in crate::cli) struct RevokeArgs {
 
 pub(super) async fn rotate(args: RotateArgs) -> anyhow::Result<ExitCode> {
     let RotateArgs { folder, new_key, old_key_lost, reason } = args;
+    // Before a key is made.
+    let state = state_folder(folder.state.as_deref(), &folder.data, &folder.stores.stores())?;
     let keys = Keys::choose(&folder, new_key).await?;
     let made = keys.makes_new();
     let old_key = if old_key_lost { None } else { Some(open(keys.old, "the log's key so far").await?) };
@@ -85,7 +87,7 @@ pub(super) async fn rotate(args: RotateArgs) -> anyhow::Result<ExitCode> {
     let rotate = Rotate {
         data: folder.data.clone(),
         stores: folder.stores.stores(),
-        state: folder.state.clone().or_else(default_state),
+        state,
         old_key,
         new_key,
         reason,
@@ -191,7 +193,7 @@ pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     let revoke = Revoke {
         data: folder.data.clone(),
         stores: folder.stores.stores(),
-        state: folder.state.clone().or_else(default_state),
+        state: state_folder(folder.state.as_deref(), &folder.data, &folder.stores.stores())?,
         log_key: open(key, "the log's key").await?,
         shard,
         reason,
