@@ -12,6 +12,7 @@ use colophon_receipt::receipt::{KeyEvidencePart, Receipt};
 use colophon_signer::rfc3161::Token;
 
 use crate::anchors::TimeSide;
+use crate::basis::Basis;
 use crate::checks::{ATTESTATION, Checks};
 use crate::evidence;
 use crate::log::{Announced, LogSide};
@@ -74,13 +75,14 @@ impl TeeSide {
 pub(crate) fn check(
     receipt: &Receipt,
     claimed: Option<Level>,
-    log: &LogSide,
+    log: &mut LogSide,
     stamps: &TimeSide,
     trust: Option<&Trust>,
     at: Option<u64>,
     checks: &mut Checks,
 ) -> Option<TeeSide> {
     let announced = log.announced.first()?;
+    let mut bases = Vec::new();
     let key = &announced.payload.public_key;
     let mut judged = Vec::new();
     if let Some(document) = announced.payload.attestation.as_deref() {
@@ -89,7 +91,10 @@ pub(crate) fn check(
     }
     if let Some(part) = &receipt.key_evidence {
         match logged(part, announced, log, stamps, trust) {
-            Ok(before) => judged.push(judge(&part.document.0, key, before, true, trust, at)),
+            Ok((before, rests_on)) => {
+                bases = rests_on;
+                judged.push(judge(&part.document.0, key, before, true, trust, at));
+            }
             Err(why) => {
                 // Whatever the record claims: this is no evidence of the log's.
                 checks.add(ATTESTATION, Err(format!("the receipt's later evidence about the key: {why}")));
@@ -130,7 +135,10 @@ pub(crate) fn check(
             format!("{what}. The trust file has no reference values (attestation): anybody can rent such a machine"),
         ),
     }
-    good.into_iter().max_by_key(|tee| (tee.level, tee.renewed))
+    let best = good.into_iter().max_by_key(|tee| (tee.level, tee.renewed));
+    // What was announced with the key rests on the announcement alone.
+    log.bases.extend(bases.into_iter().filter(|_| best.as_ref().is_some_and(|tee| tee.renewed)));
+    best
 }
 
 /// That the log holds later evidence about the key, made and logged by the key itself. Gives the time before which that was.
@@ -140,7 +148,7 @@ fn logged(
     log: &LogSide,
     stamps: &TimeSide,
     trust: Option<&Trust>,
-) -> Result<Option<u64>, String> {
+) -> Result<(Option<u64>, Vec<Basis>), String> {
     let leaf =
         EvidenceLeaf::decode(&part.logged.leaf.0).map_err(|error| format!("no evidence leaf: {error}"))?;
     if leaf.subject != announced.payload_hash() {
@@ -159,10 +167,10 @@ fn logged(
     if part.logged.proof.is_some() {
         return Err("a proof comes with it, which its leaf says nothing of".into());
     }
-    let proof = evidence::logged(&part.logged, &leaf, log, trust)?;
+    let (proof, bases) = evidence::logged(&part.logged, &leaf, log, trust)?;
     // What dates the record's checkpoint dates this as well, where it is in that very tree.
-    let same = log.proof.as_ref().is_some_and(|record| record.checkpoint == proof.checkpoint);
-    Ok(stamps.upper().filter(|_| same).map(|stamp| stamp.time))
+    let same = log.is_own(&proof.checkpoint);
+    Ok((stamps.upper().filter(|_| same).map(|stamp| stamp.time), bases))
 }
 
 /// Asks evidence that was judged before once more, by other reference values.

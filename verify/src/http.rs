@@ -144,20 +144,23 @@ pub(crate) fn check(
     for (at, part) in others.iter().enumerate() {
         let number = at + 2;
         let announced = Announced::parse(part).and_then(|announced| match &log.proof {
-            Some(proof) => announced.check(part, proof, trust).map(|()| announced),
+            Some(proof) => announced.check(part, proof, trust).map(|basis| (announced, basis)),
             None => Err("cannot be checked without the log proof".into()),
         });
         match announced {
-            Ok(announced) if log.announced.iter().any(|known| known.key() == announced.key()) => {
+            Ok((announced, _)) if log.announced.iter().any(|known| known.key() == announced.key()) => {
                 wrong = Some(format!("announcement {number} repeats a key"));
             }
             // One order only, so that not even that can be changed unseen.
-            Ok(announced)
+            Ok((announced, _))
                 if log.announced.iter().skip(1).any(|known| known.proof.index >= announced.proof.index) =>
             {
                 wrong = Some(format!("announcement {number} is out of the log's order"));
             }
-            Ok(announced) => log.announced.push(announced),
+            Ok((announced, basis)) => {
+                log.announced.push(announced);
+                log.bases.push(basis);
+            }
             Err(error) => wrong = Some(format!("announcement {number}: {error}")),
         }
     }

@@ -5,6 +5,7 @@
 
 mod anchors;
 mod attestation;
+mod basis;
 pub mod bodies;
 pub mod checks;
 pub mod cli;
@@ -66,12 +67,12 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     let stamps = anchors::check(&receipt, &log, trust, &mut checks);
     let http = http::check(&receipt, record.as_ref(), &mut log, trust, &mut checks);
     let claimed = record.as_ref().map(|record| record.leaf.level);
-    let tee = attestation::check(&receipt, claimed, &log, &stamps, trust, at, &mut checks);
+    let tee = attestation::check(&receipt, claimed, &mut log, &stamps, trust, at, &mut checks);
     let upstream = attestation::check_upstream(&receipt, record.as_ref(), &stamps, trust, at, &mut checks);
     let mut late = Checks::default();
     let mut draw = draw::check(&receipt, record.as_ref(), &log, &stamps, bodies, &mut late);
     let reader = Reader { stamps: &stamps, trust, bodies };
-    let zk = evidence::check(&receipt, record.as_ref(), &log, &reader, &mut draw, &mut late);
+    let zk = evidence::check(&receipt, record.as_ref(), &mut log, &reader, &mut draw, &mut late);
     check_level(record.as_ref(), &http, tee.as_ref(), upstream.as_ref(), zk.as_ref(), &mut checks);
     let rule = policy::check(record.as_ref(), bodies, &mut checks);
     checks.0.append(&mut late.0);
@@ -291,6 +292,14 @@ fn check_requirements(
     };
     let require = trust.require;
     let cosigned: Vec<_> = log.cosigned.iter().map(|(key, _)| key.clone()).collect();
+    let unseen = log.elsewhere().find(|basis| !trust.are_enough(&basis.witnesses()));
+    let unseen = unseen.map(|basis| {
+        format!(
+            "cosignatures by more of its witnesses than have cosigned the tree head of {} entries under which {} is proved (ask \
+             for the receipt again later)",
+            basis.checkpoint.size, basis.what
+        )
+    });
     let timestamps = format!("{} timestamps (RFC 3161): {} count", require.timestamps, stamps.counted());
     let missing = [
         (require.request && !copies.has(Side::Request), "your copy of the request (--request)"),
@@ -301,6 +310,7 @@ fn check_requirements(
             !trust.are_enough(&cosigned),
             "cosignatures by more of its witnesses than have cosigned this checkpoint (ask for the receipt again later)",
         ),
+        (unseen.is_some(), unseen.as_deref().unwrap_or_default()),
     ];
     let missing: Vec<&str> = missing.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
     if missing.is_empty() {

@@ -58,8 +58,13 @@ fn proven(case: &Case) -> Vec<String> {
     if let (Some(log_key), Some(proof)) = (&case.log.log_key, &case.log.proof) {
         let (index, size) = (proof.index, proof.checkpoint.size);
         let (name, id) = (shown(log_key.name()), hex::encode(log_key.id()));
+        let apart = case.log.announced.first().map(|key| &key.proof.checkpoint);
+        let apart = apart
+            .filter(|head| !case.log.is_own(head))
+            .map(|head| format!(" (under another tree head that it signed, of {} entries)", head.size));
+        let apart = apart.unwrap_or_default();
         list.push(format!(
-            "The log \"{name}\" announced that key and holds the commitment as entry {index} of {size}, \
+            "The log \"{name}\" announced that key{apart} and holds the commitment as entry {index} of {size}, \
              under a tree head that the log's key {id} signed; it cannot be changed there unseen by whoever has this receipt."
         ));
     }
@@ -280,6 +285,7 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
                   listed never saw. A witness's time is its own word."
             .into(),
     });
+    list.extend(unseen(case));
     list.push("That the answer is true, safe or unbiased.".into());
     list.push("That the named model produced it, or that the exchange took place.".into());
     list.extend(uncertified(case));
@@ -294,6 +300,21 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
         )
     }));
     list
+}
+
+/// What is proved under tree heads that not all those witnesses have cosigned who cosigned the statement's.
+fn unseen(case: &Case) -> impl Iterator<Item = String> {
+    let heads = case.log.elsewhere().filter(|basis| {
+        let seen = basis.witnesses();
+        case.log.cosigned.iter().any(|(key, _)| !seen.contains(key))
+    });
+    heads.map(|basis| {
+        format!(
+            "That the witnesses listed saw {}: it is proved under another tree head, of {} entries, which not all of them have \
+             cosigned.",
+            basis.what, basis.checkpoint.size
+        )
+    })
 }
 
 /// What a model certificate leaves open.
