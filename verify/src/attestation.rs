@@ -16,6 +16,7 @@ use crate::basis::Basis;
 use crate::checks::{ATTESTATION, Checks};
 use crate::evidence;
 use crate::log::{Announced, LogSide};
+use crate::revoked;
 use crate::text::{quoted, time};
 use crate::trust::Trust;
 
@@ -82,7 +83,7 @@ pub(crate) fn check(
     checks: &mut Checks,
 ) -> Option<TeeSide> {
     let announced = log.announced.first()?;
-    let mut bases = Vec::new();
+    let (mut bases, mut uncounted) = (Vec::new(), None);
     let key = &announced.payload.public_key;
     let mut judged = Vec::new();
     if let Some(document) = announced.payload.attestation.as_deref() {
@@ -91,16 +92,23 @@ pub(crate) fn check(
     }
     if let Some(part) = &receipt.key_evidence {
         match logged(part, announced, log, stamps, trust) {
-            Ok((before, rests_on)) => {
-                bases = rests_on;
-                judged.push(judge(&part.document.0, key, before, true, trust, at));
-            }
+            Ok((before, rests_on)) => match revoked::uncounted(trust, &rests_on, log, stamps) {
+                Some(why) => uncounted = Some(why),
+                None => {
+                    bases = rests_on;
+                    judged.push(judge(&part.document.0, key, before, true, trust, at));
+                }
+            },
             Err(why) => {
                 // Whatever the record claims: this is no evidence of the log's.
                 checks.add(ATTESTATION, Err(format!("the receipt's later evidence about the key: {why}")));
                 return None;
             }
         }
+    }
+    if let (Some(why), true) = (&uncounted, judged.is_empty()) {
+        checks.skip(ATTESTATION, why);
+        return None;
     }
     let (mut good, mut undated) = (Vec::new(), judged.is_empty());
     if undated {
@@ -127,7 +135,7 @@ pub(crate) fn check(
         checks.skip(ATTESTATION, "its collateral can be judged at no time: there is no timestamp by a TSA of the trust file, and no --at");
         return None;
     }
-    let what = good.iter().map(TeeSide::said).collect::<Vec<_>>().join(". ");
+    let what = good.iter().map(TeeSide::said).chain(uncounted).collect::<Vec<_>>().join(". ");
     match trust.is_some_and(|trust| trust.attestation.is_some()) {
         true => drop(checks.add(ATTESTATION, Ok(what))),
         false => checks.skip(

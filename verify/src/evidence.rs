@@ -13,6 +13,7 @@ use crate::log::{self, Announced, LogProof, LogSide, same_tree};
 use crate::proof::{self, Reader, ZkSide};
 use crate::record::Record;
 use crate::report::Draw;
+use crate::revoked;
 use crate::text::time;
 use crate::trust::Trust;
 
@@ -33,8 +34,16 @@ pub(crate) fn check(
         checks.skip(EVIDENCE, "needs the record leaf and its statement");
         return None;
     };
-    let (leaves, bases) = match all(receipt, record, statement, log, trust) {
-        Ok(leaves) => leaves,
+    let all = all(receipt, record, statement, log, trust).map(|(leaves, bases)| {
+        let uncounted = revoked::uncounted(trust, &bases, log, reader.stamps);
+        (leaves, bases, uncounted)
+    });
+    let (leaves, bases) = match all {
+        Ok((_, _, Some(why))) => {
+            checks.skip(EVIDENCE, why);
+            return None;
+        }
+        Ok((leaves, bases, None)) => (leaves, bases),
         Err(why) => {
             checks.add(EVIDENCE, Err(why));
             return None;

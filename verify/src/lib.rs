@@ -80,7 +80,7 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
         model::check(record.as_ref(), &stamps, (tee.as_ref(), upstream.as_ref()), trust, bodies, &mut checks);
     let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
     check_time(record.as_ref(), &log, &http, &stamps, at, &mut checks);
-    revoked::check(trust, &log, &http, &stamps, &mut checks);
+    revoked::check(trust, &log, &http, upstream.as_ref(), &stamps, &mut checks);
     let complete = check_requirements(trust, &log, &copies, &stamps, model.certified, &mut checks);
 
     let result = match () {

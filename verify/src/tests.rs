@@ -30,6 +30,8 @@ fn good_receipts_of_every_shape_are_trusted() {
         for (records, index) in [(1, 0), (2, 1), (5, 0), (5, 4), (8, 3)] {
             for earlier_key in [false, signing != Signing::Unsigned] {
                 let made = Plan { signing, records, index, earlier_key, ..Plan::default() }.make();
+                let apart = Plan { apart: true, signing, records, index, earlier_key, ..Plan::default() };
+                assert_eq!(run(&apart.make()).result, Verdict::Trusted);
                 let report = run(&made);
                 assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
                 let signed = matches!(signing, Signing::Whole | Signing::Stream);

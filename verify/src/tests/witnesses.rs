@@ -191,11 +191,15 @@ fn an_announcement_that_no_witness_saw_is_not_witnessed() {
         Some("3") => note,
         _ => two(text, note),
     };
-    let made = cosigned_by(cosign);
+    let made = Plan { cosign, apart: true, ..Plan::default() }.make();
     let report = against(&made, &trust(&made, &[21, 22], r#""require":{"witnesses":1}"#));
     assert_eq!(report.result, Verdict::ConsistentNotTrusted, "{:#?}", report.checks);
     let missing = &report.check(checks::REQUIREMENTS).unwrap().detail;
     assert!(missing.contains("the announcement of key") && missing.contains("of 3 entries"), "{missing}");
+    // One that they did see is good, under whatever tree head.
+    let seen = Plan { cosign: two, apart: true, ..Plan::default() }.make();
+    let report = against(&seen, &trust(&seen, &[21, 22], r#""require":{"witnesses":2}"#));
+    assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
     // Where none is required it is trusted, and said all the same.
     let report = against(&made, &trust(&made, &[21, 22], r#""require":{}"#));
     assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
