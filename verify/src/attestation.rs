@@ -29,6 +29,8 @@ pub(crate) struct TeeSide {
     pub(crate) after: Option<u64>,
     /// And before this.
     pub(crate) before: Option<u64>,
+    /// The time of the token that it answers, µs, whoever made that.
+    pub(crate) token_at: Option<u64>,
     /// Made while the key was in use, and logged as evidence; else announced with the key.
     pub(crate) renewed: bool,
     /// The highest level that it can show.
@@ -212,9 +214,9 @@ fn judge(
 ) -> Result<Judged, String> {
     let document = Document::read(document).map_err(|refusal| refusal.to_string())?;
     let nonce = document.statement().map_err(|refusal| refusal.to_string())?.nonce;
-    let after = match (&document.token, nonce) {
-        (Some(token), Some(nonce)) => epoch(token, &nonce, trust)?,
-        (None, None) => None,
+    let (token_at, after) = match (&document.token, nonce) {
+        (Some(token), Some(nonce)) => epoch(token, &nonce, trust).map(|(at, after)| (Some(at), after))?,
+        (None, None) => (None, None),
         (Some(_), None) => return Err("it carries a timestamp token, and its nonce is of none".into()),
         (None, Some(_)) => return Err("its nonce is of a timestamp token that it does not carry".into()),
     };
@@ -243,20 +245,22 @@ fn judge(
         reports: attested.reports,
         after,
         before,
+        token_at,
         renewed,
         document,
         at: question.at,
     })))
 }
 
-/// The time of the token that the nonce is of, if it is by a TSA of the trust file.
-fn epoch(token: &[u8], nonce: &str, trust: Option<&Trust>) -> Result<Option<u64>, String> {
+/// The time of the token that the nonce is of; and once more, if it is by a TSA of the trust file.
+fn epoch(token: &[u8], nonce: &str, trust: Option<&Trust>) -> Result<(u64, Option<u64>), String> {
     if hex::encode(aci::epoch_nonce(token)) != nonce {
         return Err("its nonce is of another timestamp token than the one it carries".into());
     }
     let token = Token::parse(token).map_err(|error| format!("its timestamp token: {error}"))?;
     let trusted = trust.is_some_and(|trust| token.chain(&trust.tsa_roots).is_ok());
-    Ok(trusted.then(|| token.info().gen_time))
+    let at = token.info().gen_time;
+    Ok((at, trusted.then_some(at)))
 }
 
 /// The one place that says what counts for `tee` (DESIGN section 8).

@@ -64,7 +64,7 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     checks.add(RECEIPT_FORM, Ok("the known format in its only spelling".into()));
     let record = record::check(&receipt.record, &mut checks);
     let mut log = log::check(&receipt, record.as_ref(), trust, &mut checks);
-    let stamps = anchors::check(&receipt, &log, trust, &mut checks);
+    let stamps = anchors::check(&receipt, record.as_ref(), &log, trust, &mut checks);
     let http = http::check(&receipt, record.as_ref(), &mut log, trust, &mut checks);
     let claimed = record.as_ref().map(|record| record.leaf.level);
     let tee = attestation::check(&receipt, claimed, &mut log, &stamps, trust, at, &mut checks);
@@ -79,7 +79,7 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     let model =
         model::check(record.as_ref(), &stamps, (tee.as_ref(), upstream.as_ref()), trust, bodies, &mut checks);
     let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
-    check_time(record.as_ref(), &log, &http, &stamps, at, &mut checks);
+    check_time(record.as_ref(), &log, &http, tee.as_ref(), &stamps, at, &mut checks);
     revoked::check(trust, &log, &http, upstream.as_ref(), &stamps, &mut checks);
     let complete = check_requirements(trust, &log, &copies, &stamps, model.certified, &mut checks);
 
@@ -255,6 +255,7 @@ fn check_time(
     record: Option<&Record>,
     log: &LogSide,
     http: &HttpSide,
+    tee: Option<&TeeSide>,
     stamps: &TimeSide,
     at: Option<u64>,
     checks: &mut Checks,
@@ -265,14 +266,20 @@ fn check_time(
     let keys = log.announced.iter().map(|announced| announced.payload.not_before);
     let signed = http.signed.iter().filter_map(|signed| signed.base.input.created());
     let signed = signed.map(|seconds| seconds.saturating_mul(1_000_000));
-    let cosigned = log.cosigned.iter().map(|(_, at)| at.saturating_mul(1_000_000));
-    let others = stamps.times().chain(cosigned);
+    let cosigned = log.cosigned.iter().chain(log.bases.iter().flat_map(|basis| &basis.cosigned));
+    let cosigned = cosigned.map(|(_, at)| at.saturating_mul(1_000_000));
+    let evidence = log.bases.iter().flat_map(|basis| basis.times.iter().copied());
+    let evidence = evidence.chain(tee.and_then(|tee| tee.token_at));
+    let others = stamps.times().chain(cosigned).chain(evidence);
     let latest =
         times.into_iter().flatten().chain(keys).chain(signed).chain(others).max().unwrap_or_default();
     let finding = if latest > at.saturating_add(CLOCK_TOLERANCE) {
         Err(format!("it says {}, which is after {}", text::time(latest), text::time(at)))
     } else {
-        Ok(format!("record, batch, keys, signatures and timestamps begin no later than {}", text::time(at)))
+        Ok(format!(
+            "record, batch, keys, signatures, timestamps and evidence begin no later than {}",
+            text::time(at)
+        ))
     };
     checks.add(TIME, finding);
 }
