@@ -33,11 +33,15 @@ pub(crate) struct TeeSide {
     pub(crate) token_at: Option<u64>,
     /// Made while the key was in use, and logged as evidence; else announced with the key.
     pub(crate) renewed: bool,
+    /// When it was no longer good although the record may have been made then, µs, and why not: it shows no more than `sign`.
+    pub(crate) aged: Option<(u64, String)>,
     /// The highest level that it can show.
     pub(crate) level: Level,
     document: Document,
     /// The time that it was judged at, s.
     at: u64,
+    /// The time of the record, if that is later: it was judged at this too, s.
+    until: Option<u64>,
 }
 
 impl TeeSide {
@@ -48,10 +52,11 @@ impl TeeSide {
 
     /// What it counts for by other reference values than the trust file's, such as those that a model certificate carries.
     pub(crate) fn by(&self, policy: &Policy, trust: Option<&Trust>) -> Result<Level, Refusal> {
-        let attested = asked_by(self.at, policy, trust, |question| {
-            self.document.verify(&Collateral::default(), question)
-        })?;
-        Ok(level(&attested.reports, self.after.or(self.before).is_some()))
+        let at = |at| {
+            asked_by(at, policy, trust, |question| self.document.verify(&Collateral::default(), question))
+        };
+        let level = level(&at(self.at)?.reports, self.after.or(self.before).is_some());
+        Ok(if self.until.is_some_and(|until| at(until).is_err()) { level.min(Level::Sign) } else { level })
     }
 
     /// When it was made, in a sentence.
@@ -64,11 +69,18 @@ impl TeeSide {
         }
     }
 
+    /// That it was not good any more, in a clause.
+    pub(crate) fn aged(&self) -> Option<String> {
+        let (at, why) = self.aged.as_ref()?;
+        Some(format!("at {}, when the record may have been made, it was not good any more: {why}", time(*at)))
+    }
+
     /// Which, and when it was made, for people.
     fn said(&self) -> String {
         let which = if self.renewed { "renewed" } else { "announced with the key" };
         let shows = if self.level >= Level::Tee { "" } else { "; it counts for no more than sign" };
-        format!("{which}: {}, {}{shows}", names(self), self.interval())
+        let aged = self.aged().map(|aged| format!("; {aged}")).unwrap_or_default();
+        format!("{which}: {}, {}{aged}{shows}", names(self), self.interval())
     }
 }
 
@@ -87,10 +99,11 @@ pub(crate) fn check(
     let announced = log.announced.first()?;
     let (mut bases, mut uncounted) = (Vec::new(), None);
     let key = &announced.payload.public_key;
+    let until = until(announced, log, stamps);
     let mut judged = Vec::new();
     if let Some(document) = announced.payload.attestation.as_deref() {
         let before = stamps.upper().map(|stamp| stamp.time);
-        judged.push(judge(document, key, before, false, trust, at));
+        judged.push(judge(document, key, (before, until), false, trust, at));
     }
     if let Some(part) = &receipt.key_evidence {
         match logged(part, announced, log, stamps, trust) {
@@ -98,7 +111,7 @@ pub(crate) fn check(
                 Some(why) => uncounted = Some(why),
                 None => {
                     bases = rests_on;
-                    judged.push(judge(&part.document.0, key, before, true, trust, at));
+                    judged.push(judge(&part.document.0, key, (before, until), true, trust, at));
                 }
             },
             Err(why) => {
@@ -183,6 +196,17 @@ fn logged(
     Ok((stamps.upper().filter(|_| same).map(|stamp| stamp.time), bases))
 }
 
+/// The latest time that the record may have been made, µs: by others' clocks; where they do not say, the latest that is known of
+/// its statement. The reader's own time is of no account: what was good stays good.
+fn until(announced: &Announced, log: &LogSide, stamps: &TimeSide) -> u64 {
+    if let Some(upper) = stamps.upper() {
+        return upper.time;
+    }
+    let after = stamps.lower().map(|beacon| beacon.time);
+    let closed = log.statement.as_ref().map(|statement| statement.to);
+    after.into_iter().chain(closed).fold(announced.payload.not_before, u64::max)
+}
+
 /// Asks evidence that was judged before once more, by other reference values.
 fn asked_by<T>(
     at: u64,
@@ -207,7 +231,7 @@ enum Judged {
 fn judge(
     document: &[u8],
     key: &[u8; 32],
-    before: Option<u64>,
+    (before, until): (Option<u64>, u64),
     renewed: bool,
     trust: Option<&Trust>,
     at: Option<u64>,
@@ -239,9 +263,19 @@ fn judge(
     if !attested.keyset.shard_keys.contains(key) {
         return Err("the evidence is about other keys than the one announced".into());
     }
+    // The operator chooses which token it answers: how old the evidence was when the record was made is not for him to say.
+    let until = after.or(before).filter(|judged| until > *judged).map(|_| until);
+    let aged = until.and_then(|until| {
+        let question = Question { at: until / 1_000_000, ..question };
+        let refusal = document.verify(&Collateral::default(), &question).err()?;
+        Some((until, refusal.to_string()))
+    });
+    let shows = level(&attested.reports, after.or(before).is_some());
     Ok(Judged::Good(Box::new(TeeSide {
         source: attested.reports.iter().map(|report| report.source).min().unwrap_or(Source::OperatorAsserted),
-        level: level(&attested.reports, after.or(before).is_some()),
+        level: if aged.is_some() { shows.min(Level::Sign) } else { shows },
+        aged,
+        until: until.map(|until| until / 1_000_000),
         reports: attested.reports,
         after,
         before,

@@ -252,6 +252,9 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
                 "Anything by the evidence in this receipt: it is simulated, and anybody can make it.".into(),
             );
         }
+        if let Some(aged) = tee.aged() {
+            list.push(format!("That the evidence was good when the record was made: {aged}."));
+        }
         let open: Vec<&str> =
             tee.reports.iter().flat_map(|report| report.platform.does_not_prove()).collect();
         list.extend(unique(open.iter()).map(|open| format!("By the evidence: {open}.")));
