@@ -1,5 +1,6 @@
 //! The RFC 9421 signatures that left with the answer: what they must cover, and that it is what the record says.
 
+use colophon_receipt::Outcome;
 use colophon_receipt::checkpoint::Checkpoint;
 use colophon_receipt::fields::CONTEXT;
 use colophon_receipt::merkle::sha256;
@@ -217,6 +218,9 @@ fn check_all(
     }
     let tags: Vec<Tag> = side.signed.iter().map(|signed| signed.tag).collect();
     let what = match tags.as_slice() {
+        [Tag::Whole] if record.leaf.outcome != Outcome::Complete => {
+            "the answer is signed, as far as the record has it"
+        }
         [Tag::Whole] => "the whole answer is signed",
         [Tag::Open, Tag::Close] => "the stream's head and its end are signed",
         [Tag::Close] => "the stream's end is signed, both digests with it",

@@ -73,7 +73,7 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     let mut draw = draw::check(&receipt, record.as_ref(), &log, &stamps, bodies, &mut late);
     let reader = Reader { stamps: &stamps, trust, bodies };
     let zk = evidence::check(&receipt, record.as_ref(), &mut log, &reader, &mut draw, &mut late);
-    check_level(record.as_ref(), &http, tee.as_ref(), upstream.as_ref(), zk.as_ref(), &mut checks);
+    check_level(record.as_ref(), &http, tee.as_ref(), upstream.as_ref(), zk.as_ref(), trust, &mut checks);
     let rule = policy::check(record.as_ref(), bodies, &mut checks);
     checks.0.append(&mut late.0);
     let model =
@@ -230,6 +230,7 @@ fn check_level(
     tee: Option<&TeeSide>,
     upstream: Option<&UpstreamSide>,
     zk: Option<&ZkSide>,
+    trust: Option<&Trust>,
     checks: &mut Checks,
 ) {
     let Some(record) = record.filter(|record| record.fields_hold) else {
@@ -243,9 +244,16 @@ fn check_level(
         checks.add(LEVEL, Err(format!("the leaf says {claimed}, the field \"{name}\" says {granted}")));
         return;
     }
+    if trust.is_none() {
+        let what = format!("{claimed} is claimed; without a trust file no level is verified");
+        return checks.skip(LEVEL, what);
+    }
     let verified = verified_level(claimed, http, tee, upstream, zk);
     if claimed > verified {
-        checks.skip(LEVEL, format!("{claimed} is claimed, but the receipt shows no more than {verified}"));
+        checks.skip(
+            LEVEL,
+            format!("{claimed} is claimed, which is not shown: the receipt shows no more than {verified}"),
+        );
     } else {
         checks.add(LEVEL, Ok(format!("{claimed} is claimed, {verified} is shown")));
     }

@@ -1,7 +1,7 @@
 //! The two lists, in the standard wording (DESIGN section 6), and what the record says, marked as the operator's word.
 
-use colophon_receipt::Level;
 use colophon_receipt::fields;
+use colophon_receipt::{Level, Outcome};
 use colophon_signer::note::VerifierKey;
 
 use crate::anchors::TimeSide;
@@ -134,7 +134,10 @@ fn proven(case: &Case) -> Vec<String> {
     }
     for (side, how, size) in &case.copies.matched {
         let what = if *side == Side::Request { "request" } else { "response" };
-        list.push(format!("Your {what} ({how}, {size} bytes) is the one committed to."));
+        let cut = cut_off(case).filter(|_| *side == Side::Response);
+        let cut =
+            cut.map(|how| format!(", as far as it was sent: the record says {how}")).unwrap_or_default();
+        list.push(format!("Your {what} ({how}, {size} bytes) is the one committed to{cut}."));
     }
     if let Some(model) = case.model.report.as_ref().filter(|_| case.model.certified) {
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
@@ -223,10 +226,13 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
              together is the operator's word."
         ));
     }
+    list.extend(incomplete(case));
     if let Some(record) = &case.record {
         let (claimed, verified) = (record.leaf.level, case.verified_level());
-        if claimed > verified {
-            list.push(format!("The level {claimed} that the record claims: only {verified} is shown here."));
+        if claimed > verified && case.trusted_log {
+            list.push(format!(
+                "The level {claimed} that the record claims: it is not shown. This receipt shows no more than {verified}."
+            ));
         }
         if !record.withheld.is_empty() {
             let names: Vec<&str> = record.withheld.iter().map(|number| fields::name(*number)).collect();
@@ -303,6 +309,35 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
         )
     }));
     list
+}
+
+/// How the answer ended before its end, by the record.
+fn cut_off(case: &Case) -> Option<Outcome> {
+    let outcome = case.record.as_ref()?.leaf.outcome;
+    let cut = [Outcome::ClientAborted, Outcome::UpstreamFailed, Outcome::Recovered];
+    cut.contains(&outcome).then_some(outcome)
+}
+
+/// What an exchange that did not end well leaves open.
+fn incomplete(case: &Case) -> Option<String> {
+    let outcome = case.record.as_ref()?.leaf.outcome;
+    Some(match outcome {
+        Outcome::Complete => return None,
+        Outcome::ClientAborted | Outcome::UpstreamFailed => format!(
+            "That this is the whole answer: the record says {outcome}; what was sent until then is what is committed to."
+        ),
+        Outcome::Recovered => format!(
+            "That this is the whole exchange: the record says {outcome}; what the process knew before it died is what is committed to."
+        ),
+        Outcome::UpstreamError => format!(
+            "That a model answered: the record says {outcome}; the upstream's error is what is committed to."
+        ),
+        Outcome::Refused => {
+            format!(
+                "That a model answered: the record says {outcome}; the proxy's own answer is what is committed to."
+            )
+        }
+    })
 }
 
 /// What is proved under tree heads that not all those witnesses have cosigned who cosigned the statement's.
