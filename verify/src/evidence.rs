@@ -17,6 +17,9 @@ use crate::revoked;
 use crate::text::time;
 use crate::trust::Trust;
 
+/// Evidence, and whether it was asked for.
+type Leaves = Vec<(EvidenceLeaf, bool)>;
+
 /// Makes the checks `evidence` and `proof`, where the receipt has some, and says in `draw` what came of it.
 pub(crate) fn check(
     receipt: &Receipt,
@@ -89,11 +92,11 @@ fn all(
     statement: &Statement,
     log: &LogSide,
     trust: Option<&Trust>,
-) -> Result<(Vec<(EvidenceLeaf, bool)>, Vec<Basis>), String> {
+) -> Result<(Leaves, Vec<Basis>), String> {
     if receipt.evidence.len() > MAX_EVIDENCE {
         return Err(format!("more than {MAX_EVIDENCE} pieces"));
     }
-    let mut leaves: Vec<(EvidenceLeaf, bool)> = Vec::new();
+    let mut leaves = Leaves::new();
     let mut bases = Vec::new();
     for part in &receipt.evidence {
         let leaf =
