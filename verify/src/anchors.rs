@@ -10,6 +10,7 @@ use colophon_signer::rfc3161::{ChainError, Roots, Token, TstInfo};
 use crate::CLOCK_TOLERANCE;
 use crate::checks::{ANCHORS, BEACON, Checks};
 use crate::log::{LogProof, LogSide};
+use crate::record::Record;
 use crate::report::Timestamp;
 use crate::text::{quoted, shown, time};
 use crate::trust::Trust;
@@ -95,6 +96,7 @@ impl TimeSide {
 /// Makes the checks `anchors` and `beacon`.
 pub(crate) fn check(
     receipt: &Receipt,
+    record: Option<&Record>,
     log: &LogSide,
     trust: Option<&Trust>,
     checks: &mut Checks,
@@ -107,7 +109,7 @@ pub(crate) fn check(
     match check_anchors(receipt, log.proof.as_ref(), roots) {
         Ok(anchors) => {
             side.anchors = anchors;
-            tell_anchors(&side, roots, checks);
+            tell_anchors(&side, operators(record, log), roots, checks);
         }
         Err(why) => {
             checks.add(ANCHORS, Err(why));
@@ -141,7 +143,21 @@ fn check_anchors(
     Ok(stamps)
 }
 
-fn tell_anchors(side: &TimeSide, roots: Option<&Roots>, checks: &mut Checks) {
+/// The latest of the operator's times of what is under the dated tree head, and whose it is. The end of the batch's interval is
+/// left out, as it is where the reader's time is compared.
+fn operators(record: Option<&Record>, log: &LogSide) -> Option<(u64, &'static str)> {
+    let key = log.announced.first().map(|key| (key.payload.not_before, "its key is valid only from"));
+    let batch = log.statement.as_ref().map(|statement| (statement.from, "its batch begins at"));
+    let record = record.map(|record| (record.leaf.completed_at, "the record was completed at"));
+    key.into_iter().chain(batch).chain(record).max_by_key(|(at, _)| *at)
+}
+
+fn tell_anchors(
+    side: &TimeSide,
+    operators: Option<(u64, &'static str)>,
+    roots: Option<&Roots>,
+    checks: &mut Checks,
+) {
     let all = side.anchors.len();
     let Some(first) = side.upper() else {
         return checks
@@ -154,7 +170,17 @@ fn tell_anchors(side: &TimeSide, roots: Option<&Roots>, checks: &mut Checks) {
         time(first.time),
         revocation(first)
     );
-    checks.add(ANCHORS, Ok(found));
+    checks.add(
+        ANCHORS,
+        match operators {
+            // It was there by then, so the operator's clock is wrong, or made up.
+            Some((at, what)) if at > first.time.saturating_add(CLOCK_TOLERANCE) => Err(format!(
+                "{found}, but by the operator's clock {what} {}: the two contradict each other",
+                time(at)
+            )),
+            _ => Ok(found),
+        },
+    );
 }
 
 fn check_beacon(
@@ -205,6 +231,10 @@ fn check_beacon(
             time(upper.time),
             upper.tsa()
         )),
+        _ if side.key_ends.is_some_and(|ends| beacon > ends.saturating_add(CLOCK_TOLERANCE)) => {
+            let ends = side.key_ends.map(time).unwrap_or_default();
+            Err(format!("{said}, but its key was valid only until {ends}: the two contradict each other"))
+        }
         _ => Ok(said),
     };
     checks.add(BEACON, finding);

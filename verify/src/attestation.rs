@@ -12,9 +12,11 @@ use colophon_receipt::receipt::{KeyEvidencePart, Receipt};
 use colophon_signer::rfc3161::Token;
 
 use crate::anchors::TimeSide;
+use crate::basis::Basis;
 use crate::checks::{ATTESTATION, Checks};
 use crate::evidence;
 use crate::log::{Announced, LogSide};
+use crate::revoked;
 use crate::text::{quoted, time};
 use crate::trust::Trust;
 
@@ -27,13 +29,19 @@ pub(crate) struct TeeSide {
     pub(crate) after: Option<u64>,
     /// And before this.
     pub(crate) before: Option<u64>,
+    /// The time of the token that it answers, µs, whoever made that.
+    pub(crate) token_at: Option<u64>,
     /// Made while the key was in use, and logged as evidence; else announced with the key.
     pub(crate) renewed: bool,
+    /// When it was no longer good although the record may have been made then, µs, and why not: it shows no more than `sign`.
+    pub(crate) aged: Option<(u64, String)>,
     /// The highest level that it can show.
     pub(crate) level: Level,
     document: Document,
     /// The time that it was judged at, s.
     at: u64,
+    /// The time of the record, if that is later: it was judged at this too, s.
+    until: Option<u64>,
 }
 
 impl TeeSide {
@@ -44,10 +52,11 @@ impl TeeSide {
 
     /// What it counts for by other reference values than the trust file's, such as those that a model certificate carries.
     pub(crate) fn by(&self, policy: &Policy, trust: Option<&Trust>) -> Result<Level, Refusal> {
-        let attested = asked_by(self.at, policy, trust, |question| {
-            self.document.verify(&Collateral::default(), question)
-        })?;
-        Ok(level(&attested.reports, self.after.or(self.before).is_some()))
+        let at = |at| {
+            asked_by(at, policy, trust, |question| self.document.verify(&Collateral::default(), question))
+        };
+        let level = level(&at(self.at)?.reports, self.after.or(self.before).is_some());
+        Ok(if self.until.is_some_and(|until| at(until).is_err()) { level.min(Level::Sign) } else { level })
     }
 
     /// When it was made, in a sentence.
@@ -60,11 +69,18 @@ impl TeeSide {
         }
     }
 
+    /// That it was not good any more, in a clause.
+    pub(crate) fn aged(&self) -> Option<String> {
+        let (at, why) = self.aged.as_ref()?;
+        Some(format!("at {}, when the record may have been made, it was not good any more: {why}", time(*at)))
+    }
+
     /// Which, and when it was made, for people.
     fn said(&self) -> String {
         let which = if self.renewed { "renewed" } else { "announced with the key" };
         let shows = if self.level >= Level::Tee { "" } else { "; it counts for no more than sign" };
-        format!("{which}: {}, {}{shows}", names(self), self.interval())
+        let aged = self.aged().map(|aged| format!("; {aged}")).unwrap_or_default();
+        format!("{which}: {}, {}{aged}{shows}", names(self), self.interval())
     }
 }
 
@@ -74,28 +90,40 @@ impl TeeSide {
 pub(crate) fn check(
     receipt: &Receipt,
     claimed: Option<Level>,
-    log: &LogSide,
+    log: &mut LogSide,
     stamps: &TimeSide,
     trust: Option<&Trust>,
     at: Option<u64>,
     checks: &mut Checks,
 ) -> Option<TeeSide> {
     let announced = log.announced.first()?;
+    let (mut bases, mut uncounted) = (Vec::new(), None);
     let key = &announced.payload.public_key;
+    let until = until(announced, log, stamps);
     let mut judged = Vec::new();
     if let Some(document) = announced.payload.attestation.as_deref() {
         let before = stamps.upper().map(|stamp| stamp.time);
-        judged.push(judge(document, key, before, false, trust, at));
+        judged.push(judge(document, key, (before, until), false, trust, at));
     }
     if let Some(part) = &receipt.key_evidence {
         match logged(part, announced, log, stamps, trust) {
-            Ok(before) => judged.push(judge(&part.document.0, key, before, true, trust, at)),
+            Ok((before, rests_on)) => match revoked::uncounted(trust, &rests_on, log, stamps) {
+                Some(why) => uncounted = Some(why),
+                None => {
+                    bases = rests_on;
+                    judged.push(judge(&part.document.0, key, (before, until), true, trust, at));
+                }
+            },
             Err(why) => {
                 // Whatever the record claims: this is no evidence of the log's.
                 checks.add(ATTESTATION, Err(format!("the receipt's later evidence about the key: {why}")));
                 return None;
             }
         }
+    }
+    if let (Some(why), true) = (&uncounted, judged.is_empty()) {
+        checks.skip(ATTESTATION, why);
+        return None;
     }
     let (mut good, mut undated) = (Vec::new(), judged.is_empty());
     if undated {
@@ -122,7 +150,7 @@ pub(crate) fn check(
         checks.skip(ATTESTATION, "its collateral can be judged at no time: there is no timestamp by a TSA of the trust file, and no --at");
         return None;
     }
-    let what = good.iter().map(TeeSide::said).collect::<Vec<_>>().join(". ");
+    let what = good.iter().map(TeeSide::said).chain(uncounted).collect::<Vec<_>>().join(". ");
     match trust.is_some_and(|trust| trust.attestation.is_some()) {
         true => drop(checks.add(ATTESTATION, Ok(what))),
         false => checks.skip(
@@ -130,7 +158,10 @@ pub(crate) fn check(
             format!("{what}. The trust file has no reference values (attestation): anybody can rent such a machine"),
         ),
     }
-    good.into_iter().max_by_key(|tee| (tee.level, tee.renewed))
+    let best = good.into_iter().max_by_key(|tee| (tee.level, tee.renewed));
+    // What was announced with the key rests on the announcement alone.
+    log.bases.extend(bases.into_iter().filter(|_| best.as_ref().is_some_and(|tee| tee.renewed)));
+    best
 }
 
 /// That the log holds later evidence about the key, made and logged by the key itself. Gives the time before which that was.
@@ -140,7 +171,7 @@ fn logged(
     log: &LogSide,
     stamps: &TimeSide,
     trust: Option<&Trust>,
-) -> Result<Option<u64>, String> {
+) -> Result<(Option<u64>, Vec<Basis>), String> {
     let leaf =
         EvidenceLeaf::decode(&part.logged.leaf.0).map_err(|error| format!("no evidence leaf: {error}"))?;
     if leaf.subject != announced.payload_hash() {
@@ -159,10 +190,21 @@ fn logged(
     if part.logged.proof.is_some() {
         return Err("a proof comes with it, which its leaf says nothing of".into());
     }
-    let proof = evidence::logged(&part.logged, &leaf, log, trust)?;
+    let (proof, bases) = evidence::logged(&part.logged, &leaf, log, trust)?;
     // What dates the record's checkpoint dates this as well, where it is in that very tree.
-    let same = log.proof.as_ref().is_some_and(|record| record.checkpoint == proof.checkpoint);
-    Ok(stamps.upper().filter(|_| same).map(|stamp| stamp.time))
+    let same = log.is_own(&proof.checkpoint);
+    Ok((stamps.upper().filter(|_| same).map(|stamp| stamp.time), bases))
+}
+
+/// The latest time that the record may have been made, µs: by others' clocks; where they do not say, the latest that is known of
+/// its statement. The reader's own time is of no account: what was good stays good.
+fn until(announced: &Announced, log: &LogSide, stamps: &TimeSide) -> u64 {
+    if let Some(upper) = stamps.upper() {
+        return upper.time;
+    }
+    let after = stamps.lower().map(|beacon| beacon.time);
+    let closed = log.statement.as_ref().map(|statement| statement.to);
+    after.into_iter().chain(closed).fold(announced.payload.not_before, u64::max)
 }
 
 /// Asks evidence that was judged before once more, by other reference values.
@@ -189,16 +231,16 @@ enum Judged {
 fn judge(
     document: &[u8],
     key: &[u8; 32],
-    before: Option<u64>,
+    (before, until): (Option<u64>, u64),
     renewed: bool,
     trust: Option<&Trust>,
     at: Option<u64>,
 ) -> Result<Judged, String> {
     let document = Document::read(document).map_err(|refusal| refusal.to_string())?;
     let nonce = document.statement().map_err(|refusal| refusal.to_string())?.nonce;
-    let after = match (&document.token, nonce) {
-        (Some(token), Some(nonce)) => epoch(token, &nonce, trust)?,
-        (None, None) => None,
+    let (token_at, after) = match (&document.token, nonce) {
+        (Some(token), Some(nonce)) => epoch(token, &nonce, trust).map(|(at, after)| (Some(at), after))?,
+        (None, None) => (None, None),
         (Some(_), None) => return Err("it carries a timestamp token, and its nonce is of none".into()),
         (None, Some(_)) => return Err("its nonce is of a timestamp token that it does not carry".into()),
     };
@@ -221,26 +263,38 @@ fn judge(
     if !attested.keyset.shard_keys.contains(key) {
         return Err("the evidence is about other keys than the one announced".into());
     }
+    // The operator chooses which token it answers: how old the evidence was when the record was made is not for him to say.
+    let until = after.or(before).filter(|judged| until > *judged).map(|_| until);
+    let aged = until.and_then(|until| {
+        let question = Question { at: until / 1_000_000, ..question };
+        let refusal = document.verify(&Collateral::default(), &question).err()?;
+        Some((until, refusal.to_string()))
+    });
+    let shows = level(&attested.reports, after.or(before).is_some());
     Ok(Judged::Good(Box::new(TeeSide {
         source: attested.reports.iter().map(|report| report.source).min().unwrap_or(Source::OperatorAsserted),
-        level: level(&attested.reports, after.or(before).is_some()),
+        level: if aged.is_some() { shows.min(Level::Sign) } else { shows },
+        aged,
+        until: until.map(|until| until / 1_000_000),
         reports: attested.reports,
         after,
         before,
+        token_at,
         renewed,
         document,
         at: question.at,
     })))
 }
 
-/// The time of the token that the nonce is of, if it is by a TSA of the trust file.
-fn epoch(token: &[u8], nonce: &str, trust: Option<&Trust>) -> Result<Option<u64>, String> {
+/// The time of the token that the nonce is of; and once more, if it is by a TSA of the trust file.
+fn epoch(token: &[u8], nonce: &str, trust: Option<&Trust>) -> Result<(u64, Option<u64>), String> {
     if hex::encode(aci::epoch_nonce(token)) != nonce {
         return Err("its nonce is of another timestamp token than the one it carries".into());
     }
     let token = Token::parse(token).map_err(|error| format!("its timestamp token: {error}"))?;
     let trusted = trust.is_some_and(|trust| token.chain(&trust.tsa_roots).is_ok());
-    Ok(trusted.then(|| token.info().gen_time))
+    let at = token.info().gen_time;
+    Ok((at, trusted.then_some(at)))
 }
 
 /// The one place that says what counts for `tee` (DESIGN section 8).

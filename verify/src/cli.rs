@@ -21,7 +21,7 @@ use crate::{Bodies, Body, BodyReader, Report, Side, Trust, Verdict, checks, trus
 
 mod folder;
 mod model;
-mod print;
+pub(crate) mod print;
 mod prover;
 
 /// A policy's canonical text is no longer than this.

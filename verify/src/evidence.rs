@@ -7,19 +7,24 @@ use colophon_receipt::receipt::{EvidencePart, MAX_EVIDENCE, Receipt};
 use colophon_receipt::statement::Statement;
 use colophon_signer::cose::Sign1;
 
+use crate::basis::Basis;
 use crate::checks::{Checks, EVIDENCE};
 use crate::log::{self, Announced, LogProof, LogSide, same_tree};
 use crate::proof::{self, Reader, ZkSide};
 use crate::record::Record;
 use crate::report::Draw;
+use crate::revoked;
 use crate::text::time;
 use crate::trust::Trust;
+
+/// Evidence, and whether it was asked for.
+type Leaves = Vec<(EvidenceLeaf, bool)>;
 
 /// Makes the checks `evidence` and `proof`, where the receipt has some, and says in `draw` what came of it.
 pub(crate) fn check(
     receipt: &Receipt,
     record: Option<&Record>,
-    log: &LogSide,
+    log: &mut LogSide,
     reader: &Reader<'_>,
     draw: &mut Option<Draw>,
     checks: &mut Checks,
@@ -32,8 +37,16 @@ pub(crate) fn check(
         checks.skip(EVIDENCE, "needs the record leaf and its statement");
         return None;
     };
-    let leaves = match all(receipt, record, statement, log, trust) {
-        Ok(leaves) => leaves,
+    let all = all(receipt, record, statement, log, trust).map(|(leaves, bases)| {
+        let uncounted = revoked::uncounted(trust, &bases, log, reader.stamps);
+        (leaves, bases, uncounted)
+    });
+    let (leaves, bases) = match all {
+        Ok((_, _, Some(why))) => {
+            checks.skip(EVIDENCE, why);
+            return None;
+        }
+        Ok((leaves, bases, None)) => (leaves, bases),
         Err(why) => {
             checks.add(EVIDENCE, Err(why));
             return None;
@@ -67,6 +80,7 @@ pub(crate) fn check(
     if !good {
         return None;
     }
+    log.bases.extend(bases);
     let proven = leaves.iter().zip(&receipt.evidence);
     let proven = proven.filter_map(|((leaf, _), part)| Some((part.proof.as_ref()?, leaf)));
     proof::check(proven, record, &receipt.record.fields, reader, checks)
@@ -78,11 +92,12 @@ fn all(
     statement: &Statement,
     log: &LogSide,
     trust: Option<&Trust>,
-) -> Result<Vec<(EvidenceLeaf, bool)>, String> {
+) -> Result<(Leaves, Vec<Basis>), String> {
     if receipt.evidence.len() > MAX_EVIDENCE {
         return Err(format!("more than {MAX_EVIDENCE} pieces"));
     }
-    let mut leaves: Vec<(EvidenceLeaf, bool)> = Vec::new();
+    let mut leaves = Leaves::new();
+    let mut bases = Vec::new();
     for part in &receipt.evidence {
         let leaf =
             EvidenceLeaf::decode(&part.leaf.0).map_err(|error| format!("no evidence leaf: {error}"))?;
@@ -99,25 +114,27 @@ fn all(
         if leaves.iter().any(|(known, _)| known.id == leaf.id) {
             return Err("more evidence than the record was drawn for".into());
         }
-        let proof = logged(part, &leaf, log, trust)?;
+        let (proof, rests_on) = logged(part, &leaf, log, trust)?;
         if let Some(record) = &log.proof
             && proof.checkpoint.origin == record.checkpoint.origin
             && proof.index <= record.index
         {
             return Err("it comes before its record".into());
         }
+        bases.extend(rests_on);
         leaves.push((leaf, asked));
     }
-    Ok(leaves)
+    Ok((leaves, bases))
 }
 
-/// The leaf is in a batch whose statement is in the log, by a key that the log announced. Gives the proof of that.
+/// The leaf is in a batch whose statement is in the log, by a key that the log announced. Gives the proof of that, and what it
+/// rests on.
 pub(crate) fn logged(
     part: &EvidencePart,
     leaf: &EvidenceLeaf,
     log: &LogSide,
     trust: Option<&Trust>,
-) -> Result<LogProof, String> {
+) -> Result<(LogProof, Vec<Basis>), String> {
     let cose = Sign1::parse(&part.statement.0).map_err(|error| error.to_string())?;
     let statement = Statement::decode(cose.payload()).map_err(|error| error.to_string())?;
     let proof = LogProof::parse(&part.log_proof)?;
@@ -130,15 +147,16 @@ pub(crate) fn logged(
     }
     log::check_key(&cose, announced)?;
     proof.check_inclusion(&part.statement.0)?;
-    if let Some(trust) = trust {
-        proof.check_signature(trust)?;
-    }
+    let signed = trust.map(|trust| proof.check_signature(trust)).transpose()?;
     if let Some(record) = &log.proof {
         same_tree(&proof.checkpoint, &record.checkpoint)?;
     }
+    let what = format!("the evidence for {}", leaf.kind);
+    let basis = Basis::new(what, &proof, *cose.kid(), signed);
+    let mut bases = vec![Basis { times: vec![leaf.at, statement.from], ..basis }];
     if let (Some(part), Some(own)) = (&part.announcement, &own) {
-        own.check(part, &proof, trust)?;
+        bases.push(own.check(part, &proof, trust)?);
     }
     log::check_validity(announced, &proof, None, Some(&statement))?;
-    Ok(proof)
+    Ok((proof, bases))
 }

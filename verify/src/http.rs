@@ -1,5 +1,6 @@
 //! The RFC 9421 signatures that left with the answer: what they must cover, and that it is what the record says.
 
+use colophon_receipt::Outcome;
 use colophon_receipt::checkpoint::Checkpoint;
 use colophon_receipt::fields::CONTEXT;
 use colophon_receipt::merkle::sha256;
@@ -32,6 +33,8 @@ pub(crate) struct Signed {
     pub(crate) base: Base,
     pub(crate) signature: Vec<u8>,
     pub(crate) key: PublicKey,
+    /// The log's key under the tree head that it covers; known only with a trust file.
+    pub(crate) gossip: Option<PublicKey>,
 }
 
 /// A signature base taken apart.
@@ -144,20 +147,23 @@ pub(crate) fn check(
     for (at, part) in others.iter().enumerate() {
         let number = at + 2;
         let announced = Announced::parse(part).and_then(|announced| match &log.proof {
-            Some(proof) => announced.check(part, proof, trust).map(|()| announced),
+            Some(proof) => announced.check(part, proof, trust).map(|basis| (announced, basis)),
             None => Err("cannot be checked without the log proof".into()),
         });
         match announced {
-            Ok(announced) if log.announced.iter().any(|known| known.key() == announced.key()) => {
+            Ok((announced, _)) if log.announced.iter().any(|known| known.key() == announced.key()) => {
                 wrong = Some(format!("announcement {number} repeats a key"));
             }
             // One order only, so that not even that can be changed unseen.
-            Ok(announced)
+            Ok((announced, _))
                 if log.announced.iter().skip(1).any(|known| known.proof.index >= announced.proof.index) =>
             {
                 wrong = Some(format!("announcement {number} is out of the log's order"));
             }
-            Ok(announced) => log.announced.push(announced),
+            Ok((announced, basis)) => {
+                log.announced.push(announced);
+                log.bases.push(basis);
+            }
             Err(error) => wrong = Some(format!("announcement {number}: {error}")),
         }
     }
@@ -212,6 +218,9 @@ fn check_all(
     }
     let tags: Vec<Tag> = side.signed.iter().map(|signed| signed.tag).collect();
     let what = match tags.as_slice() {
+        [Tag::Whole] if record.leaf.outcome != Outcome::Complete => {
+            "the answer is signed, as far as the record has it"
+        }
         [Tag::Whole] => "the whole answer is signed",
         [Tag::Open, Tag::Close] => "the stream's head and its end are signed",
         [Tag::Close] => "the stream's end is signed, both digests with it",
@@ -245,12 +254,17 @@ pub(crate) fn check_one(
     let key = check_signature(&base, signature, log)?;
     check_coverage(&base, tag, record)?;
     let shard = &key.payload.shard;
+    let mut gossip = None;
     for (component, value) in base.values() {
         let name = &component.name;
         if component.tr && (tag != Tag::Close || name.starts_with('@')) {
             return Err(format!("it covers {name} as a trailer, which it is not"));
         }
-        check_value(component, value, record, shard, log, trust).map_err(|what| format!("{name}: {what}"))?;
+        let found = match (name.as_str(), component.req) {
+            ("colophon-log", false) => check_gossip(value, log, trust).map(|key| gossip = key),
+            _ => check_value(component, value, record, shard),
+        };
+        found.map_err(|what| format!("{name}: {what}"))?;
     }
     // A stream's head leaves before its leaf is known; its end has to name it.
     let names_leaf = |value: &str| parse_item(value).is_ok_and(|item| item.params.get("leaf").is_some());
@@ -259,7 +273,7 @@ pub(crate) fn check_one(
     {
         return Err("the closing signature does not name the record's leaf".into());
     }
-    Ok(Signed { tag, key: key.key(), base, signature: signature.to_vec() })
+    Ok(Signed { tag, key: key.key(), gossip, base, signature: signature.to_vec() })
 }
 
 /// The announced key that made `signature` over `base`.
@@ -305,8 +319,6 @@ fn check_value(
     value: &str,
     record: &Record,
     shard: &str,
-    log: &LogSide,
-    trust: Option<&Trust>,
 ) -> Result<(), String> {
     let opened = &record.opened;
     let line = opened.request_line.as_ref();
@@ -319,7 +331,6 @@ fn check_value(
         ("content-digest", false) => digest(value, opened.response_body.map(|body| body.digest)),
         ("colophon-request-digest", false) => digest(value, opened.request_body.map(|body| body.digest)),
         ("colophon-record", false) => promise(value, record, shard),
-        ("colophon-log", false) => gossip(value, log, trust),
         ("@status", false) => match head {
             Some(head) => same(Some(head.status.unwrap_or_default().to_string().as_bytes()), ""),
             None => Ok(()),
@@ -395,8 +406,8 @@ fn promise(value: &str, record: &Record, shard: &str) -> Result<(), String> {
     }
 }
 
-/// `Colophon-Log`: a checkpoint of the same log, signed by it.
-fn gossip(value: &str, log: &LogSide, trust: Option<&Trust>) -> Result<(), String> {
+/// `Colophon-Log`: a checkpoint of the same log, signed by it. Gives the key.
+fn check_gossip(value: &str, log: &LogSide, trust: Option<&Trust>) -> Result<Option<PublicKey>, String> {
     let item = parse_item(value).map_err(|error| error.to_string())?;
     let param = |name: &str| item.params.get(name);
     let bytes = |name: &str| param(name).and_then(BareItem::as_bytes);
@@ -419,12 +430,10 @@ fn gossip(value: &str, log: &LogSide, trust: Option<&Trust>) -> Result<(), Strin
         ));
     }
     same_tree(&checkpoint, &proof.checkpoint)?;
-    let Some(trust) = trust else { return Ok(()) };
+    let Some(trust) = trust else { return Ok(None) };
     let text = checkpoint.to_text();
-    let signed = |key: &PublicKey| key.verify(text.as_bytes(), signature).is_ok();
-    if trust.keys_of(origin).iter().filter_map(|key| key.public_key()).any(signed) {
-        Ok(())
-    } else {
-        Err("no trusted key of this log signed that tree head".into())
-    }
+    let signed = |key: &&PublicKey| key.verify(text.as_bytes(), signature).is_ok();
+    let keys = trust.keys_of(origin);
+    let key = keys.iter().filter_map(|key| key.public_key()).find(signed).copied();
+    key.map(Some).ok_or_else(|| "no trusted key of this log signed that tree head".into())
 }

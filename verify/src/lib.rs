@@ -5,6 +5,7 @@
 
 mod anchors;
 mod attestation;
+mod basis;
 pub mod bodies;
 pub mod checks;
 pub mod cli;
@@ -63,23 +64,23 @@ pub fn verify(receipt: &[u8], trust: Option<&Trust>, bodies: &Bodies, at: Option
     checks.add(RECEIPT_FORM, Ok("the known format in its only spelling".into()));
     let record = record::check(&receipt.record, &mut checks);
     let mut log = log::check(&receipt, record.as_ref(), trust, &mut checks);
-    let stamps = anchors::check(&receipt, &log, trust, &mut checks);
+    let stamps = anchors::check(&receipt, record.as_ref(), &log, trust, &mut checks);
     let http = http::check(&receipt, record.as_ref(), &mut log, trust, &mut checks);
     let claimed = record.as_ref().map(|record| record.leaf.level);
-    let tee = attestation::check(&receipt, claimed, &log, &stamps, trust, at, &mut checks);
+    let tee = attestation::check(&receipt, claimed, &mut log, &stamps, trust, at, &mut checks);
     let upstream = attestation::check_upstream(&receipt, record.as_ref(), &stamps, trust, at, &mut checks);
     let mut late = Checks::default();
     let mut draw = draw::check(&receipt, record.as_ref(), &log, &stamps, bodies, &mut late);
     let reader = Reader { stamps: &stamps, trust, bodies };
-    let zk = evidence::check(&receipt, record.as_ref(), &log, &reader, &mut draw, &mut late);
-    check_level(record.as_ref(), &http, tee.as_ref(), upstream.as_ref(), zk.as_ref(), &mut checks);
+    let zk = evidence::check(&receipt, record.as_ref(), &mut log, &reader, &mut draw, &mut late);
+    check_level(record.as_ref(), &http, tee.as_ref(), upstream.as_ref(), zk.as_ref(), trust, &mut checks);
     let rule = policy::check(record.as_ref(), bodies, &mut checks);
     checks.0.append(&mut late.0);
     let model =
         model::check(record.as_ref(), &stamps, (tee.as_ref(), upstream.as_ref()), trust, bodies, &mut checks);
     let copies = copies::check(record.as_ref(), &log, &http, trust, bodies, &mut checks);
-    check_time(record.as_ref(), &log, &http, &stamps, at, &mut checks);
-    revoked::check(trust, &log, &http, &stamps, &mut checks);
+    check_time(record.as_ref(), &log, &http, tee.as_ref(), &stamps, at, &mut checks);
+    revoked::check(trust, &log, &http, upstream.as_ref(), &stamps, &mut checks);
     let complete = check_requirements(trust, &log, &copies, &stamps, model.certified, &mut checks);
 
     let result = match () {
@@ -229,6 +230,7 @@ fn check_level(
     tee: Option<&TeeSide>,
     upstream: Option<&UpstreamSide>,
     zk: Option<&ZkSide>,
+    trust: Option<&Trust>,
     checks: &mut Checks,
 ) {
     let Some(record) = record.filter(|record| record.fields_hold) else {
@@ -242,9 +244,16 @@ fn check_level(
         checks.add(LEVEL, Err(format!("the leaf says {claimed}, the field \"{name}\" says {granted}")));
         return;
     }
+    if trust.is_none() {
+        let what = format!("{claimed} is claimed; without a trust file no level is verified");
+        return checks.skip(LEVEL, what);
+    }
     let verified = verified_level(claimed, http, tee, upstream, zk);
     if claimed > verified {
-        checks.skip(LEVEL, format!("{claimed} is claimed, but the receipt shows no more than {verified}"));
+        checks.skip(
+            LEVEL,
+            format!("{claimed} is claimed, which is not shown: the receipt shows no more than {verified}"),
+        );
     } else {
         checks.add(LEVEL, Ok(format!("{claimed} is claimed, {verified} is shown")));
     }
@@ -254,6 +263,7 @@ fn check_time(
     record: Option<&Record>,
     log: &LogSide,
     http: &HttpSide,
+    tee: Option<&TeeSide>,
     stamps: &TimeSide,
     at: Option<u64>,
     checks: &mut Checks,
@@ -264,14 +274,20 @@ fn check_time(
     let keys = log.announced.iter().map(|announced| announced.payload.not_before);
     let signed = http.signed.iter().filter_map(|signed| signed.base.input.created());
     let signed = signed.map(|seconds| seconds.saturating_mul(1_000_000));
-    let cosigned = log.cosigned.iter().map(|(_, at)| at.saturating_mul(1_000_000));
-    let others = stamps.times().chain(cosigned);
+    let cosigned = log.cosigned.iter().chain(log.bases.iter().flat_map(|basis| &basis.cosigned));
+    let cosigned = cosigned.map(|(_, at)| at.saturating_mul(1_000_000));
+    let evidence = log.bases.iter().flat_map(|basis| basis.times.iter().copied());
+    let evidence = evidence.chain(tee.and_then(|tee| tee.token_at));
+    let others = stamps.times().chain(cosigned).chain(evidence);
     let latest =
         times.into_iter().flatten().chain(keys).chain(signed).chain(others).max().unwrap_or_default();
     let finding = if latest > at.saturating_add(CLOCK_TOLERANCE) {
         Err(format!("it says {}, which is after {}", text::time(latest), text::time(at)))
     } else {
-        Ok(format!("record, batch, keys, signatures and timestamps begin no later than {}", text::time(at)))
+        Ok(format!(
+            "record, batch, keys, signatures, timestamps and evidence begin no later than {}",
+            text::time(at)
+        ))
     };
     checks.add(TIME, finding);
 }
@@ -291,6 +307,14 @@ fn check_requirements(
     };
     let require = trust.require;
     let cosigned: Vec<_> = log.cosigned.iter().map(|(key, _)| key.clone()).collect();
+    let unseen = log.elsewhere().find(|basis| !trust.are_enough(&basis.witnesses()));
+    let unseen = unseen.map(|basis| {
+        format!(
+            "cosignatures by more of its witnesses than have cosigned the tree head of {} entries under which {} is proved (ask \
+             for the receipt again later)",
+            basis.checkpoint.size, basis.what
+        )
+    });
     let timestamps = format!("{} timestamps (RFC 3161): {} count", require.timestamps, stamps.counted());
     let missing = [
         (require.request && !copies.has(Side::Request), "your copy of the request (--request)"),
@@ -301,6 +325,7 @@ fn check_requirements(
             !trust.are_enough(&cosigned),
             "cosignatures by more of its witnesses than have cosigned this checkpoint (ask for the receipt again later)",
         ),
+        (unseen.is_some(), unseen.as_deref().unwrap_or_default()),
     ];
     let missing: Vec<&str> = missing.into_iter().filter(|(is, _)| *is).map(|(_, what)| what).collect();
     if missing.is_empty() {

@@ -8,6 +8,7 @@ use colophon_signer::PublicKey;
 use colophon_signer::cose::Sign1;
 use colophon_signer::note::{Note, NoteSignature, VerifiedSignature, VerifierKey};
 
+use crate::basis::Basis;
 use crate::checks::{
     ANNOUNCEMENT, BATCH, CHECKPOINT, Checks, Finding, LOG_INCLUSION, STATEMENT, STATEMENT_SIGNATURE,
     WITNESSES,
@@ -45,6 +46,20 @@ pub(crate) struct LogSide {
     pub(crate) unknown_witnesses: Vec<String>,
     /// The announcement of the statement's key first; as many as could be read.
     pub(crate) announced: Vec<Announced>,
+    /// What else counts, and what that rests on.
+    pub(crate) bases: Vec<Basis>,
+}
+
+impl LogSide {
+    /// What is proved under another tree head than the statement's, which nothing that was said of that one covers.
+    pub(crate) fn elsewhere(&self) -> impl Iterator<Item = &Basis> {
+        self.bases.iter().filter(|basis| !self.is_own(&basis.checkpoint))
+    }
+
+    /// Whether this is the tree head that the statement is proved under.
+    pub(crate) fn is_own(&self, checkpoint: &Checkpoint) -> bool {
+        self.proof.as_ref().is_some_and(|proof| proof.checkpoint == *checkpoint)
+    }
 }
 
 impl LogProof {
@@ -107,9 +122,9 @@ impl LogProof {
 
 /// Who signed a checkpoint.
 pub(crate) struct Signed {
-    log_key: VerifierKey,
+    pub(crate) log_key: VerifierKey,
     /// The witnesses of the trust file, and when by their clocks, in seconds since the epoch.
-    cosigned: Vec<(VerifierKey, u64)>,
+    pub(crate) cosigned: Vec<(VerifierKey, u64)>,
     /// The names on lines that may be other witnesses' cosignatures: nothing about them was checked.
     unknown: Vec<String>,
 }
@@ -143,13 +158,13 @@ impl Announced {
     }
 
     /// Everything about the announcement itself: whose it is, that the key's holder asked for it, that `log` holds it
-    /// and, with a trust file, that the log's key signed it.
+    /// and, with a trust file, that the log's key signed it. Gives what it rests on.
     pub(crate) fn check(
         &self,
         part: &AnnouncementPart,
         log: &LogProof,
         trust: Option<&Trust>,
-    ) -> Result<(), String> {
+    ) -> Result<Basis, String> {
         let announced = &self.payload;
         let origin = &log.checkpoint.origin;
         for (what, name) in [
@@ -176,15 +191,21 @@ impl Announced {
             .map_err(|error| format!("the key's holder did not ask for it: {error}"))?;
         self.proof.check_inclusion(&part.statement.0)?;
         same_tree(&self.proof.checkpoint, &log.checkpoint)?;
-        let Some(trust) = trust else { return Ok(()) };
-        self.proof.check_signature(trust)?;
+        let basis = |signed| {
+            let what = format!("the announcement of key {}", self.key().key_id_hex());
+            let basis = Basis::new(what, &self.proof, *self.cose.kid(), signed);
+            Basis { times: vec![announced.not_before], ..basis }
+        };
+        let Some(trust) = trust else { return Ok(basis(None)) };
+        let signed = self.proof.check_signature(trust)?;
         let keys = trust.keys_of(origin);
         let key = keys
             .iter()
             .filter_map(|key| key.public_key())
             .find(|key| key.key_id() == *self.cose.kid())
             .ok_or("it names a signer that is no key of this log in the trust file")?;
-        self.cose.verify(key).map_err(|error| error.to_string())
+        self.cose.verify(key).map_err(|error| error.to_string())?;
+        Ok(basis(Some(signed)))
     }
 }
 
@@ -269,9 +290,10 @@ pub(crate) fn check(
         (Ok(_), Err(_)) => checks.skip(ANNOUNCEMENT, "needs the log proof"),
         (Ok((part, announced)), Ok(proof)) => {
             let statement = statement.as_ref().ok().map(|(_, statement)| statement);
-            let found = announced
-                .check(part, proof, trust)
-                .and_then(|()| check_validity(announced, proof, record, statement));
+            let found = announced.check(part, proof, trust).and_then(|basis| {
+                side.bases.push(basis);
+                check_validity(announced, proof, record, statement)
+            });
             match found {
                 Ok(_) if trust.is_none() => checks.skip(
                     ANNOUNCEMENT,

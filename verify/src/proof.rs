@@ -237,6 +237,9 @@ fn is_of(part: &ProofPart, leaf: &EvidenceLeaf, record: &Record, fields: &[Field
             None => Err("its statement says nothing of the record but its hash".into()),
         };
     };
+    if said.is_empty() {
+        return Err("its statement has features, and none among them: it says nothing of the record".into());
+    }
     let own = features::of(said.keys().map(String::as_str), fields).map_err(|error| error.to_string())?;
     for (name, value) in said {
         let own = own.get(name).copied().unwrap_or_default();

@@ -84,6 +84,9 @@ pub struct Plan {
     pub records: usize,
     /// Which of them the receipt is about.
     pub index: usize,
+    /// Whether the announcement is proved in the tree that was there before the statement; receipts that a proxy gives out have it
+    /// in the statement's own.
+    pub apart: bool,
     /// Entries in the log after the statement.
     pub later_entries: usize,
     /// Signatures of the answer.
@@ -136,6 +139,7 @@ impl Default for Plan {
             upstream: None,
             records: 5,
             index: 3,
+            apart: false,
             later_entries: 2,
             signing: Signing::Whole,
             earlier_key: false,
@@ -261,8 +265,7 @@ impl Plan {
         let prove = |index: usize, size: usize| self.prove(&tree[..size], index, &log);
         let mut announcements = vec![AnnouncementPart {
             statement: Bytes(entries[announced_at].clone()),
-            // Proved when it was new: in a smaller tree than the statement.
-            log_proof: prove(announced_at, stated_at),
+            log_proof: prove(announced_at, if self.apart { stated_at } else { tree.len() }),
         }];
         if self.earlier_key {
             announcements.push(AnnouncementPart {

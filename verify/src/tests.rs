@@ -30,6 +30,8 @@ fn good_receipts_of_every_shape_are_trusted() {
         for (records, index) in [(1, 0), (2, 1), (5, 0), (5, 4), (8, 3)] {
             for earlier_key in [false, signing != Signing::Unsigned] {
                 let made = Plan { signing, records, index, earlier_key, ..Plan::default() }.make();
+                let apart = Plan { apart: true, signing, records, index, earlier_key, ..Plan::default() };
+                assert_eq!(run(&apart.make()).result, Verdict::Trusted);
                 let report = run(&made);
                 assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
                 let signed = matches!(signing, Signing::Whole | Signing::Stream);
@@ -47,6 +49,46 @@ fn a_claim_without_its_signature_verifies_as_commit_and_says_so() {
     let report = run(&Plan { signing: Signing::Unsigned, ..Plan::default() }.make());
     assert_eq!(report.check(checks::LEVEL).map(|check| check.status), Some(Status::NotChecked));
     assert!(report.not_proven.iter().any(|line| line.contains("level sign that the record claims")));
+    assert!(report.check(checks::LEVEL).unwrap().detail.contains("not shown"));
+    let text = crate::cli::print::human(&report, false);
+    assert!(text.contains("sign claimed, commit verified: what is claimed is NOT shown"), "{text}");
+}
+
+#[test]
+fn an_answer_that_was_cut_does_not_read_like_a_whole_one() {
+    use Outcome::*;
+    let ends = |outcome: Outcome| -> fn(&mut colophon_receipt::record::RecordLeaf) {
+        match outcome {
+            Complete => |_| {},
+            ClientAborted => |leaf| leaf.outcome = ClientAborted,
+            UpstreamFailed => |leaf| leaf.outcome = UpstreamFailed,
+            UpstreamError => |leaf| leaf.outcome = UpstreamError,
+            Refused => |leaf| leaf.outcome = Refused,
+            Recovered => |leaf| leaf.outcome = Recovered,
+        }
+    };
+    for (outcome, open) in [
+        (Complete, None),
+        (ClientAborted, Some("That this is the whole answer: the record says client-aborted")),
+        (UpstreamFailed, Some("That this is the whole answer: the record says upstream-failed")),
+        (UpstreamError, Some("That a model answered: the record says upstream-error")),
+        (Refused, Some("That a model answered: the record says refused")),
+        (Recovered, Some("That this is the whole exchange: the record says recovered")),
+    ] {
+        let made = Plan { leaf: ends(outcome), ..Plan::default() }.make();
+        let response = Some(Body::from_bytes(Side::Response, &made.response));
+        let bodies = Bodies { response, ..Bodies::default() };
+        let report = verify(&made.file(), Some(&made.trust()), &bodies, None);
+        assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
+        let said = |what: &str| report.not_proven.iter().any(|line| line.starts_with(what));
+        assert!(open.is_none_or(said), "{outcome}: {:#?}", report.not_proven);
+        let cut = matches!(outcome, ClientAborted | UpstreamFailed | Recovered);
+        assert_eq!(report.proven.iter().any(|line| line.contains("as far as it was sent")), cut);
+        let signed = &report.check(checks::HTTP_SIGNATURE).unwrap().detail;
+        assert_eq!(signed.contains("the whole answer"), outcome == Complete, "{signed}");
+        let text = crate::cli::print::human(&report, false);
+        assert_eq!(text.contains("  outcome    "), outcome != Complete, "{text}");
+    }
 }
 
 #[test]
@@ -55,7 +97,7 @@ fn without_a_trust_file_nothing_is_trusted() {
     assert_eq!(report.result, Verdict::ConsistentNotTrusted);
     assert_eq!((report.verified_level, report.keys.log.as_ref()), (None, None));
     assert!(report.not_proven[0].starts_with("Who made this"));
-    for name in [checks::CHECKPOINT, checks::ANNOUNCEMENT, checks::REQUIREMENTS] {
+    for name in [checks::CHECKPOINT, checks::ANNOUNCEMENT, checks::LEVEL, checks::REQUIREMENTS] {
         assert_eq!(report.check(name).map(|check| check.status), Some(Status::NotChecked), "{name}");
     }
 }

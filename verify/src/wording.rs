@@ -1,7 +1,7 @@
 //! The two lists, in the standard wording (DESIGN section 6), and what the record says, marked as the operator's word.
 
-use colophon_receipt::Level;
 use colophon_receipt::fields;
+use colophon_receipt::{Level, Outcome};
 use colophon_signer::note::VerifierKey;
 
 use crate::anchors::TimeSide;
@@ -58,8 +58,13 @@ fn proven(case: &Case) -> Vec<String> {
     if let (Some(log_key), Some(proof)) = (&case.log.log_key, &case.log.proof) {
         let (index, size) = (proof.index, proof.checkpoint.size);
         let (name, id) = (shown(log_key.name()), hex::encode(log_key.id()));
+        let apart = case.log.announced.first().map(|key| &key.proof.checkpoint);
+        let apart = apart
+            .filter(|head| !case.log.is_own(head))
+            .map(|head| format!(" (under another tree head that it signed, of {} entries)", head.size));
+        let apart = apart.unwrap_or_default();
         list.push(format!(
-            "The log \"{name}\" announced that key and holds the commitment as entry {index} of {size}, \
+            "The log \"{name}\" announced that key{apart} and holds the commitment as entry {index} of {size}, \
              under a tree head that the log's key {id} signed; it cannot be changed there unseen by whoever has this receipt."
         ));
     }
@@ -129,7 +134,10 @@ fn proven(case: &Case) -> Vec<String> {
     }
     for (side, how, size) in &case.copies.matched {
         let what = if *side == Side::Request { "request" } else { "response" };
-        list.push(format!("Your {what} ({how}, {size} bytes) is the one committed to."));
+        let cut = cut_off(case).filter(|_| *side == Side::Response);
+        let cut =
+            cut.map(|how| format!(", as far as it was sent: the record says {how}")).unwrap_or_default();
+        list.push(format!("Your {what} ({how}, {size} bytes) is the one committed to{cut}."));
     }
     if let Some(model) = case.model.report.as_ref().filter(|_| case.model.certified) {
         let part = |part: &Option<String>| part.clone().unwrap_or_default();
@@ -218,10 +226,13 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
              together is the operator's word."
         ));
     }
+    list.extend(incomplete(case));
     if let Some(record) = &case.record {
         let (claimed, verified) = (record.leaf.level, case.verified_level());
-        if claimed > verified {
-            list.push(format!("The level {claimed} that the record claims: only {verified} is shown here."));
+        if claimed > verified && case.trusted_log {
+            list.push(format!(
+                "The level {claimed} that the record claims: it is not shown. This receipt shows no more than {verified}."
+            ));
         }
         if !record.withheld.is_empty() {
             let names: Vec<&str> = record.withheld.iter().map(|number| fields::name(*number)).collect();
@@ -246,6 +257,9 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
             list.push(
                 "Anything by the evidence in this receipt: it is simulated, and anybody can make it.".into(),
             );
+        }
+        if let Some(aged) = tee.aged() {
+            list.push(format!("That the evidence was good when the record was made: {aged}."));
         }
         let open: Vec<&str> =
             tee.reports.iter().flat_map(|report| report.platform.does_not_prove()).collect();
@@ -280,6 +294,7 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
                   listed never saw. A witness's time is its own word."
             .into(),
     });
+    list.extend(unseen(case));
     list.push("That the answer is true, safe or unbiased.".into());
     list.push("That the named model produced it, or that the exchange took place.".into());
     list.extend(uncertified(case));
@@ -294,6 +309,50 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
         )
     }));
     list
+}
+
+/// How the answer ended before its end, by the record.
+fn cut_off(case: &Case) -> Option<Outcome> {
+    let outcome = case.record.as_ref()?.leaf.outcome;
+    let cut = [Outcome::ClientAborted, Outcome::UpstreamFailed, Outcome::Recovered];
+    cut.contains(&outcome).then_some(outcome)
+}
+
+/// What an exchange that did not end well leaves open.
+fn incomplete(case: &Case) -> Option<String> {
+    let outcome = case.record.as_ref()?.leaf.outcome;
+    Some(match outcome {
+        Outcome::Complete => return None,
+        Outcome::ClientAborted | Outcome::UpstreamFailed => format!(
+            "That this is the whole answer: the record says {outcome}; what was sent until then is what is committed to."
+        ),
+        Outcome::Recovered => format!(
+            "That this is the whole exchange: the record says {outcome}; what the process knew before it died is what is committed to."
+        ),
+        Outcome::UpstreamError => format!(
+            "That a model answered: the record says {outcome}; the upstream's error is what is committed to."
+        ),
+        Outcome::Refused => {
+            format!(
+                "That a model answered: the record says {outcome}; the proxy's own answer is what is committed to."
+            )
+        }
+    })
+}
+
+/// What is proved under tree heads that not all those witnesses have cosigned who cosigned the statement's.
+fn unseen(case: &Case) -> impl Iterator<Item = String> {
+    let heads = case.log.elsewhere().filter(|basis| {
+        let seen = basis.witnesses();
+        case.log.cosigned.iter().any(|(key, _)| !seen.contains(key))
+    });
+    heads.map(|basis| {
+        format!(
+            "That the witnesses listed saw {}: it is proved under another tree head, of {} entries, which not all of them have \
+             cosigned.",
+            basis.what, basis.checkpoint.size
+        )
+    })
 }
 
 /// What a model certificate leaves open.

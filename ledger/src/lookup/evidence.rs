@@ -83,11 +83,13 @@ async fn of_record(
     if !covered {
         return Ok(None);
     }
-    // The newest head: evidence comes long after what dates the record.
+    // A newer head than the record's: evidence comes long after what dates that. One with witnesses where there is one, since
+    // readers who ask for them ask here too.
+    let cosigned = parts.kept.covering(index);
     let (older, signed) = statement(parts.reader, parts.head, parts.older, place).await?;
     let (reader, head) = match older {
         Some(older) => (&older.reader, older.head_for(place.log_index)),
-        None => (parts.reader, parts.head),
+        None => (parts.reader, cosigned.as_deref().unwrap_or(parts.head)),
     };
     let part = part(parts, id, (place, slot), own, &signed, (reader, head)).await?;
     // A receipt without a proof that cannot be read is better than none.

@@ -16,7 +16,7 @@ use colophon_receipt::receipt::{Bytes, KeyEvidencePart};
 const LOOKS: usize = 4;
 
 /// For the record whose statement is `own`, proved at `head` like the record itself if that is late enough, so that what
-/// dates the one dates the other; else at the newest head. What is damaged is told and passed over.
+/// dates the one dates the other; else at a cosigned head, or the newest. What is damaged is told and passed over.
 pub(super) async fn of(
     parts: &Parts<'_>,
     (reader, head): (&LogReader, &SignedHead),
@@ -54,7 +54,11 @@ async fn found(
     }
     let Some(document) = upstream::kept(parts.objects, &note.digest).await else { return Ok(None) };
     // Of an ended generation of the log, `head` is its last that the record needs.
-    let head = if place.log_index < head.size() { head } else { parts.head };
+    let cosigned = parts.kept.covering(place.log_index);
+    let head = match place.log_index < head.size() {
+        true => head,
+        false => cosigned.as_deref().unwrap_or(parts.head),
+    };
     if place.log_index >= head.size() {
         return Ok(None);
     }

@@ -142,7 +142,10 @@ fn bad_timestamps_make_a_receipt_bad() {
     refused(&Plan { anchors: vec![(tsa(5), AFTER), (tsa(5), AFTER)], ..dated() }, ANCHORS, "the same");
     refused(&Plan { anchors: vec![(tsa(1), AFTER); 17], ..dated() }, ANCHORS, "more than 16");
     // After it, and long before it.
-    refused(&Plan { anchors: vec![(tsa(5), BEFORE - 300_000_001)], ..dated() }, BEACON, "contradict");
+    let (before, after) = (NOW - 200_000_000, NOW + 100_000_001);
+    let crossed = Plan { anchors: vec![(tsa(5), before)], beacon: Some((tsa(1), after)), ..dated() };
+    refused(&crossed, BEACON, "contradict");
+    assert_eq!(run(&crossed.make(), &[tsa(1)], 0).result, Verdict::Trusted, "one of them is a stranger's");
 }
 
 #[test]
@@ -179,4 +182,37 @@ fn a_timestamp_from_the_readers_future_is_bad() {
     let made = Plan { anchors: vec![(tsa(1), AFTER + 300_000_001)], ..dated() }.make();
     let report = verify(&made.file(), Some(&trust(&made, &[tsa(1)], 0)), &Bodies::default(), Some(AFTER));
     assert_eq!(report.failed().map(|check| check.name).collect::<Vec<_>>(), [crate::checks::TIME]);
+}
+
+/// Others' clocks and the operator's may differ by minutes, not by more.
+#[test]
+fn timestamps_that_contradict_the_operators_times_make_a_receipt_bad() {
+    // The key had ended when the statement was made.
+    let over = |beacon| {
+        let announcement = |a: &mut colophon_receipt::statement::Announcement| a.not_after = NOW + 2_000_000;
+        Plan { announcement, beacon: Some((tsa(1), beacon)), ..Plan::default() }
+    };
+    refused(&over(NOW + 302_000_001), BEACON, "valid only until");
+    assert_eq!(run(&over(NOW + 302_000_000).make(), &[tsa(1)], 0).result, Verdict::Trusted);
+    // The record was completed, its batch began, or its key was born after it was dated.
+    let dated = |ago| Plan { anchors: vec![(tsa(1), NOW - ago)], ..Plan::default() };
+    refused(&dated(299_999_000 + 3 + 1_000_000), ANCHORS, "the record was completed at");
+    assert_eq!(run(&dated(299_998_000).make(), &[tsa(1)], 0).result, Verdict::Trusted);
+    let born = |a: &mut colophon_receipt::statement::Announcement| a.not_before = NOW + 500_000;
+    let unsigned = crate::testing::Signing::Unsigned;
+    let late = Plan { announcement: born, signing: unsigned, ..dated(299_998_000) };
+    refused(&late, ANCHORS, "its key is valid only from");
+    // A stranger's timestamp contradicts nobody.
+    assert_eq!(run(&dated(900_000_000).make(), &[tsa(5)], 0).result, Verdict::Trusted);
+}
+
+#[test]
+fn evidence_from_the_readers_future_is_bad() {
+    let draw = Some((u64::MAX, colophon_receipt::Level::Zk));
+    let made = Plan { draw, evidence: Some(|_| {}), ..Plan::default() }.make();
+    let at = |at| verify(&made.file(), Some(&made.trust()), &Bodies::default(), Some(at));
+    // It was logged 25 minutes after the record.
+    assert_eq!(at(NOW + 1_300_000_000).result, Verdict::Trusted);
+    let failed: Vec<_> = at(NOW + 1_100_000_000).failed().map(|check| check.name).collect();
+    assert_eq!(failed, [crate::checks::TIME]);
 }

@@ -275,3 +275,38 @@ fn renewed_evidence_that_the_log_does_not_hold_for_this_key_makes_a_receipt_bad(
         Verdict::Bad
     );
 }
+
+/// The collateral of these plans is of a day before [`NOW`]: the token that the evidence answers may be chosen so that it was
+/// young enough then.
+#[test]
+fn evidence_has_to_be_good_at_the_end_of_the_records_interval_too() {
+    let verified = |plan: &Plan, age: &str, at| {
+        let made = plan.make();
+        let mut trust = trusting(&made, &tsa(), "attestation", true);
+        trust.allow_simulated = true;
+        let spec = serde_json::json!({"gpu": "off", "maxCollateralAge": age, "platforms": {"tdx": {"referenceValues": {
+            "mr_td": measured(&made, &trust)}}}});
+        trust.attestation = Some(Policy::from_spec("t", &spec).unwrap());
+        verify(&made.file(), Some(&trust), &Bodies::default(), at)
+    };
+    // A year later it is what it was.
+    for at in [None, Some(NOW + 365 * 86_400_000_000)] {
+        let good = verified(&plan(good), "86500s", at);
+        assert_eq!(good.result, Verdict::Trusted, "{:#?}", good.checks);
+        assert!(!good.check(checks::ATTESTATION).unwrap().detail.contains("not good any more"));
+    }
+    // Dated, and not: then the end of the batch is the latest that is known.
+    for anchors in [plan(good).anchors, vec![]] {
+        let report = verified(&Plan { anchors, ..plan(good) }, "86100s", None);
+        assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
+        let detail = &report.check(checks::ATTESTATION).unwrap().detail;
+        assert!(detail.contains("not good any more") && detail.contains("no more than sign"), "{detail}");
+        assert!(report.not_proven.iter().any(|line| line.starts_with("That the evidence was good when")));
+    }
+}
+
+/// The measurement that evidence of a receipt has.
+fn measured(made: &Made, trust: &Trust) -> Vec<String> {
+    let report = verify(&made.file(), Some(trust), &Bodies::default(), None);
+    report.evidence.unwrap().pieces.iter().map(|piece| piece.measurements["mr_td"].clone()).collect()
+}

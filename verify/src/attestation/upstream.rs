@@ -30,6 +30,8 @@ pub(crate) struct UpstreamSide {
     pub(crate) before: Option<u64>,
     /// A key that it names signed both digests.
     pub(crate) signed: bool,
+    /// Which.
+    pub(crate) signer: Option<PublicKey>,
     /// The highest level that it can show, without this proxy's word.
     pub(crate) level: Level,
     document: Vec<u8>,
@@ -64,6 +66,7 @@ pub(crate) fn check(
     let named = record.and_then(|record| record.opened.upstream.as_ref());
     let attested = evidence(receipt, named, stamps, trust, at, checks);
     let signature = record.and_then(|record| Some((record, record.opened.upstream_signed.as_ref()?)));
+    let mut signer = None;
     let signed = match (signature, &attested) {
         (Some((record, signature)), Some(attested)) => match record.withheld_body() {
             Some(what) => {
@@ -73,7 +76,13 @@ pub(crate) fn check(
                 );
                 false
             }
-            None => checks.add(UPSTREAM_SIGNATURE, signed(signature, record, attested)),
+            None => {
+                let found = signed(signature, record, attested).map(|(key, what)| {
+                    signer = Some(key);
+                    what
+                });
+                checks.add(UPSTREAM_SIGNATURE, found)
+            }
         },
         (Some(_), None) => {
             checks.skip(UPSTREAM_SIGNATURE, "needs the evidence that names its key");
@@ -91,6 +100,7 @@ pub(crate) fn check(
         at: before.or(at)? / 1_000_000,
         before,
         signed,
+        signer,
         document,
     })
 }
@@ -143,7 +153,11 @@ fn evidence(
 }
 
 /// That a key of the evidence signed the bodies that the record has, about when the record says.
-fn signed(signed: &UpstreamSigned<'_>, record: &Record, attested: &Known) -> Result<String, String> {
+fn signed(
+    signed: &UpstreamSigned<'_>,
+    record: &Record,
+    attested: &Known,
+) -> Result<(PublicKey, String), String> {
     let (Some(kept), Some(signature)) = (&signed.base, &signed.signature) else {
         return Err("it has no base, or no signature".into());
     };
@@ -177,7 +191,8 @@ fn signed(signed: &UpstreamSigned<'_>, record: &Record, attested: &Known) -> Res
     if created < from || created > record.leaf.completed_at.saturating_add(CLOCK_TOLERANCE) {
         return Err("it was made at another time than the record's exchange".into());
     }
-    Ok(format!("the key {}, which the evidence names, signed request and answer", key.key_id_hex()))
+    let what = format!("the key {}, which the evidence names, signed request and answer", key.key_id_hex());
+    Ok((key, what))
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use colophon_receipt::Outcome;
+
 use crate::report::{Compared, Model};
 use crate::text::time;
 use crate::{Binding, Report, Status, Verdict, checks};
@@ -14,7 +16,7 @@ struct Printer {
 }
 
 /// The whole report as text that ends in a newline.
-pub(super) fn human(report: &Report, colour: bool) -> String {
+pub(crate) fn human(report: &Report, colour: bool) -> String {
     let mut p = Printer { text: String::with_capacity(4096), colour };
     let (style, word, why) = match report.result {
         Verdict::Trusted => ("32;1", "TRUSTED", "every check passed against your trust file"),
@@ -57,9 +59,17 @@ impl Printer {
         self.line("");
         self.fact("record", record);
         let level = |level: Option<colophon_receipt::Level>| level.map_or("none", |level| level.as_str());
-        let levels =
-            format!("{} claimed, {} verified", level(report.claimed_level), level(report.verified_level));
+        let less = report.verified_level.is_some_and(|verified| report.claimed_level > Some(verified));
+        let not_shown = if less { ": what is claimed is NOT shown" } else { "" };
+        let levels = format!(
+            "{} claimed, {} verified{not_shown}",
+            level(report.claimed_level),
+            level(report.verified_level)
+        );
         self.fact("level", &levels);
+        if let Some(outcome) = report.outcome.filter(|outcome| *outcome != Outcome::Complete.as_str()) {
+            self.fact("outcome", &format!("{outcome}, by the operator's record"));
+        }
         if let Some(decision) = &report.decision {
             let word = |level: Option<&'static str>| level.unwrap_or("not said");
             let rule = crate::text::quoted(decision.rule.as_deref().unwrap_or_default());

@@ -74,3 +74,56 @@ fn an_entry_that_is_none_is_refused() {
         assert!(Trust::from_json(trust.as_bytes()).is_err(), "{bad}");
     }
 }
+
+/// The key id of the log whose key has this number.
+fn log_of(number: u8) -> String {
+    key(number).public_key().key_id_hex()
+}
+
+/// A receipt of a log with two keys, and the trust file that names both and revokes the first.
+fn with_two_keys(receipt: &colophon_receipt::receipt::Receipt, plan: &Plan) -> Report {
+    let (old, new) = (Plan { log_key: 2, ..plan.clone() }.make(), Plan { log_key: 1, ..plan.clone() }.make());
+    let file = new.trust_file("{}");
+    let both = format!(r#"{{"origin":"{}","vkey":"{}"}},{{"#, old.vkey.name(), old.vkey);
+    let file = file.replacen(r#""logs":[{"#, &format!(r#""logs":[{both}"#), 1);
+    let file = file.trim_end().strip_suffix('}').unwrap();
+    let trust = format!("{file}, \"revoked\": [{}]}}", entry(&log_of(2), 0));
+    let trust = Trust::from_json(trust.as_bytes()).unwrap();
+    verify(&receipt.to_json().unwrap(), Some(&trust), &Bodies::default(), None)
+}
+
+#[test]
+fn an_announcement_that_a_revoked_key_signed_is_refused() {
+    let plan = Plan::default();
+    let mut receipt = plan.make().receipt;
+    assert_eq!(with_two_keys(&receipt, &plan).result, Verdict::Trusted);
+    // In another tree: its genesis names another key.
+    let other = Plan { log_key: 2, apart: true, ..plan.clone() }.make();
+    receipt.announcements = other.receipt.announcements;
+    let report = with_two_keys(&receipt, &plan);
+    let failed: Vec<_> = report.failed().map(|check| check.name).collect();
+    assert_eq!(failed, ["revocation"], "{:#?}", report.checks);
+    // The tree head in the answer's header is by that key.
+    let mut receipt = plan.make().receipt;
+    receipt.http_signatures = Plan { log_key: 2, ..plan.clone() }.make().receipt.http_signatures;
+    let report = with_two_keys(&receipt, &plan);
+    let failed: Vec<_> = report.failed().map(|check| check.name).collect();
+    assert_eq!(failed, ["revocation"], "{:#?}", report.checks);
+}
+
+/// It leaves the record what it is: anybody could have left the evidence out.
+#[test]
+fn evidence_that_a_revoked_key_signed_does_not_count() {
+    let draw = Some((u64::MAX, colophon_receipt::Level::Zk));
+    let plan = Plan { draw, evidence: Some(|_| {}), ..Plan::default() };
+    let mut receipt = plan.make().receipt;
+    let good = with_two_keys(&receipt, &plan);
+    assert_eq!((good.result, good.draw.unwrap().evidence), (Verdict::Trusted, Some("not-done")));
+    let other = Plan { log_key: 2, later_entries: 9, ..plan.clone() }.make();
+    receipt.evidence = other.receipt.evidence;
+    let report = with_two_keys(&receipt, &plan);
+    assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
+    let check = report.check("evidence").unwrap();
+    assert!(check.status == Status::NotChecked && check.detail.contains("does not count"), "{check:?}");
+    assert_eq!(report.draw.unwrap().evidence, None);
+}

@@ -236,6 +236,8 @@ fn a_proof_of_anything_else_is_refused_by_name() {
     refused_because(&seen(&unknown), "no feature `mood`");
     let nothing = made(|proof| proof.statement.features = None, |_| {});
     refused_because(&seen(&nothing), "says nothing of the record");
+    let empty = made(|proof| proof.statement.features = Some(Default::default()), |_| {});
+    refused_because(&seen(&empty), "says nothing of the record");
     let tokens = made(|proof| proof.statement.prompt = Some(vec![1]), |_| {});
     refused_because(&seen(&tokens), "token ids");
     // What is withheld cannot be computed again.

@@ -182,3 +182,50 @@ fn a_wrong_list_of_witnesses_is_an_error() {
     let policy = format!(r#""witness_policy":"witness a {}\nquorum a\n""#, witness(21));
     assert_eq!(with(format!("\"{}\"", witness(21)), &policy).unwrap().witnesses(), [witness(21)]);
 }
+
+/// The witnesses saw a tree in which the key was never announced: the announcement is proved in a fork.
+#[test]
+fn an_announcement_that_no_witness_saw_is_not_witnessed() {
+    // The statement's tree has more entries than the one that the key was announced in.
+    let cosign = |text: &str, note: String| match text.lines().nth(1) {
+        Some("3") => note,
+        _ => two(text, note),
+    };
+    let made = Plan { cosign, apart: true, ..Plan::default() }.make();
+    let report = against(&made, &trust(&made, &[21, 22], r#""require":{"witnesses":1}"#));
+    assert_eq!(report.result, Verdict::ConsistentNotTrusted, "{:#?}", report.checks);
+    let missing = &report.check(checks::REQUIREMENTS).unwrap().detail;
+    assert!(missing.contains("the announcement of key") && missing.contains("of 3 entries"), "{missing}");
+    // One that they did see is good, under whatever tree head.
+    let seen = Plan { cosign: two, apart: true, ..Plan::default() }.make();
+    let report = against(&seen, &trust(&seen, &[21, 22], r#""require":{"witnesses":2}"#));
+    assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
+    // Where none is required it is trusted, and said all the same.
+    let report = against(&made, &trust(&made, &[21, 22], r#""require":{}"#));
+    assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
+    let said = |what: &str| report.not_proven.iter().any(|line| line.contains(what));
+    assert!(said("That the witnesses listed saw the announcement of key"), "{:#?}", report.not_proven);
+    assert!(report.proven.iter().any(|line| line.contains("under another tree head that it signed, of 3")));
+}
+
+/// Evidence comes later, under a later tree head: that one needs its witnesses too.
+#[test]
+fn evidence_that_no_witness_saw_is_not_witnessed() {
+    let plan = Plan {
+        draw: Some((u64::MAX, colophon_receipt::Level::Zk)),
+        evidence: Some(|_| {}),
+        cosign: two,
+        ..Plan::default()
+    };
+    let made = plan.make();
+    let required = trust(&made, &[21, 22], r#""require":{"witnesses":2}"#);
+    let later = Some(NOW + 7_200_000_000);
+    let run = |file: &[u8]| verify(file, Some(&required), &Bodies::default(), later);
+    assert_eq!(run(&made.file()).result, Verdict::Trusted, "{:#?}", run(&made.file()).checks);
+    let other = Plan { later_entries: 9, cosign: |_, note| note, ..plan }.make();
+    let mut receipt = made.receipt.clone();
+    receipt.evidence = other.receipt.evidence;
+    let report = run(&receipt.to_json().unwrap());
+    assert_eq!(report.result, Verdict::ConsistentNotTrusted, "{:#?}", report.checks);
+    assert!(report.check(checks::REQUIREMENTS).unwrap().detail.contains("the evidence for zk"));
+}
