@@ -210,17 +210,18 @@ fn ids_of(name: &str, ids: &[(RecordId, u32)]) -> Option<RecordId> {
 }
 
 /// The records that still have to be logged, in the WAL of the new shard as far as they were not: finished ones as
-/// they are, and what was only accepted as outcome 5 with the fields known then.
+/// they are, and what was only accepted as outcome 5 with the fields known then. They go from `replay` to `records`, so that
+/// after an error the rest is made when it is called again, and nothing twice.
 pub(crate) fn records(
-    replay: Replay,
+    replay: &mut Replay,
+    records: &mut Vec<Pending>,
     past: &Past,
     wal: &Wal,
     shard: &Shard,
     late: &BTreeMap<String, u64>,
     now: u64,
-) -> Result<Vec<Pending>, LedgerError> {
-    let mut records = Vec::new();
-    for mut done in replay.done {
+) -> Result<(), LedgerError> {
+    for mut done in std::mem::take(&mut replay.done) {
         if past.logged.contains(&done.id) {
             continue;
         }
@@ -258,17 +259,28 @@ pub(crate) fn records(
             holds: wal.hold_recovered(),
         });
     }
-    for open in replay.open.into_values() {
-        if past.logged.contains(&open.id) {
+    while let Some(entry) = replay.open.first_entry() {
+        if past.logged.contains(entry.key()) {
+            entry.remove();
             continue;
         }
+        let open = entry.get();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
-        let record = seal(open.id, now, open.level, Outcome::Recovered, seed, open.fields);
+        let record = seal(open.id, now, open.level, Outcome::Recovered, seed, open.fields.clone());
         // With DONE first: a crash from here on must not make a second record with another seed.
         let earlier = wal.hold_recovered();
-        let done = wal.queue_done(&record, &[], shard.announced, false, open.tenant.as_deref())?;
-        let holds = wal.written_done(&open.id, done)?;
+        let written = wal
+            .queue_done(&record, &[], shard.announced, false, open.tenant.as_deref())
+            .and_then(|done| wal.written_done(&open.id, done));
+        let holds = match written {
+            Ok(holds) => earlier.and(holds),
+            Err(error) => {
+                wal.let_go(earlier);
+                return Err(error.into());
+            }
+        };
+        let open = entry.remove();
         records.push(Pending {
             id: open.id,
             tenant: open.tenant.map(Arc::from),
@@ -279,10 +291,10 @@ pub(crate) fn records(
             announced: shard.announced,
             refused: false,
             degraded: false,
-            holds: earlier.and(holds),
+            holds,
         });
     }
-    Ok(records)
+    Ok(())
 }
 
 /// The rule that decided, as the record has it.

@@ -118,7 +118,7 @@ impl Ledger {
         let newest = replay.done.iter().map(|done| done.completed_at).max().unwrap_or(0);
         let limits = wal::Limits { durability: config.durability, max_bytes: config.max_backlog_bytes };
         let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT, limits);
-        let earlier = Earlier { replay, last_shard };
+        let mut earlier = Earlier { replay, last_shard, recovered: Vec::new() };
         let evidence = config.evidence.clone();
         let counting = Counting::default();
         let birth = Birth { attesting: evidence.as_ref(), anchors: &anchors, counting: &counting };
@@ -131,7 +131,7 @@ impl Ledger {
                 });
                 let (found, clock) = found.await?;
                 let now = clock.now();
-                let (shard, from, recovered) = found.taken_up(earlier, &folder, &wal, now, now)?;
+                let (shard, from, recovered) = found.taken_up(&mut earlier, &folder, &wal, now, now)?;
                 let mut book = Book::new(from);
                 recovered.into_iter().for_each(|pending| book.recover(pending));
                 wal.release([]);
