@@ -158,6 +158,7 @@ impl Wal {
             retired_uncopied: VecDeque::new(),
             copies: limits.durability == Durability::Node,
             copy_due: false,
+            copies_begun: 0,
             unsynced: Vec::new(),
             new_segment: false,
             stopping: false,

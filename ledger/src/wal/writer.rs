@@ -79,6 +79,8 @@ pub(super) struct Writer {
     pub(super) copies: bool,
     /// A copy is due even if no exchange has a frame in it.
     pub(super) copy_due: bool,
+    /// How many copies were begun.
+    pub(super) copies_begun: u64,
     /// Ended segments that nobody has synced yet.
     pub(super) unsynced: Vec<Segment>,
     /// A segment was begun whose name may not be on the disk yet.

@@ -187,7 +187,13 @@ impl Worker {
         let log_index = match sealed.log_index {
             Some(index) => index,
             // Tried again with the same leaf, the log takes it once.
-            None => self.log.append(sealed.statement.clone(), sealed.shard.announced).await?,
+            None => {
+                if !sealed.records.is_empty() {
+                    // A process that was taken over and has nothing to copy would not know, and they would be logged twice.
+                    inner.wal.prove_life().await?;
+                }
+                self.log.append(sealed.statement.clone(), sealed.shard.announced).await?
+            }
         };
         sealed.log_index = Some(log_index);
         inner.bypasses.told(&sealed.told);
