@@ -3,11 +3,13 @@ use std::path::Path;
 use colophon_receipt::receipt::Receipt;
 use colophon_receipt::record::RecordId;
 use colophon_signer::Ed25519Key;
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 
 use super::*;
 use crate::check::{CheckOptions, Finding, Report, check};
 use crate::destination::LogAt;
+use crate::erase::{Erase, EraseError};
 use crate::ledger::tests::support::{self, exchange, receipt, settle};
 use crate::ledger::{Config, Ledger};
 use crate::log::tests::support::{Fault, FaultStore};
@@ -104,6 +106,59 @@ async fn a_log_goes_on_under_new_keys_and_old_receipts_are_still_found() {
         let refused = support::open(with_key(dir.path(), old), store.clone()).await.err().unwrap();
         assert!(matches!(refused, LedgerError::Log(LogError::Key { .. })), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn what_is_erased_goes_from_every_generation() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = memory();
+    let first = life(dir.path(), &store, 7).await;
+    turn(dir.path(), &store, Some(7), 8).await.unwrap();
+    let second = life(dir.path(), &store, 8).await;
+    turn(dir.path(), &store, Some(8), 9).await.unwrap();
+    // While one cannot be read, nothing is said to be done.
+    let checkpoint = object_store::path::Path::from("log/1/checkpoint");
+    let bytes = store.get(&checkpoint).await.unwrap().bytes().await.unwrap();
+    store.delete(&checkpoint).await.unwrap();
+    let (ledger, keeper) = support::open(with_key(dir.path(), 9), store.clone()).await.unwrap();
+    let third = exchange(&ledger, 9);
+    settle(&ledger).await;
+    let time = ledger.now();
+    let fourth = exchange(&ledger, 10);
+    settle(&ledger).await;
+    let is_erased =
+        async |id: &RecordId| matches!(ledger.lookup(id).await.unwrap(), crate::Lookup::Erased(_));
+    for what in [Erase::Before(time), Erase::Tenant(b"-".to_vec())] {
+        let refused = ledger.erase(what).await.unwrap_err();
+        assert!(matches!(refused, EraseError::Generation), "{refused}");
+    }
+    assert!(!is_erased(&third).await);
+    store.put(&checkpoint, bytes.into()).await.unwrap();
+
+    let report = ledger.erase(Erase::Before(time)).await.unwrap();
+    assert_eq!(report.openings, 3);
+    for id in [&first, &second, &third] {
+        assert!(is_erased(id).await);
+    }
+    assert!(!is_erased(&fourth).await);
+    // Records that name no tenant are of this one; three of them are gone.
+    let report = ledger.erase(Erase::Tenant(b"-".to_vec())).await.unwrap();
+    assert_eq!(report.openings, 1);
+    keeper.close().await.unwrap();
+    assert!(checked(&store, 3).await.is_sound());
+}
+
+#[tokio::test]
+async fn a_tenant_whose_records_are_all_in_an_old_generation_is_erased_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = memory();
+    let first = life(dir.path(), &store, 7).await;
+    turn(dir.path(), &store, Some(7), 8).await.unwrap();
+    let (ledger, keeper) = support::open(with_key(dir.path(), 8), store.clone()).await.unwrap();
+    let report = ledger.erase(Erase::Tenant(b"-".to_vec())).await.unwrap();
+    assert_eq!((report.openings, report.logged.is_some()), (1, true));
+    assert!(matches!(ledger.lookup(&first).await.unwrap(), crate::Lookup::Erased(_)));
+    keeper.close().await.unwrap();
 }
 
 #[tokio::test]
