@@ -4,6 +4,7 @@ use super::remote::{Direct, log_role, sidecar};
 use super::*;
 use crate::log::tests::support::{Gate, memory};
 use crate::private::Kek;
+use colophon_receipt::statement::{Predecessor, payload_hash};
 use object_store::ObjectStore;
 
 fn node(dir: &TempDir) -> Config {
@@ -255,6 +256,39 @@ async fn a_process_that_was_taken_over_and_has_written_nothing_since_logs_nothin
         assert!(ids.iter().all(|id| found.records.contains_key(id)));
         assert_eq!(found.records.len(), 2 + usize::from(with_a_statement));
     }
+}
+
+/// The store still takes its copies: the log alone knows, as where it was taken over a moment ago.
+#[tokio::test]
+async fn a_process_whose_shard_is_superseded_keeps_nothing_more() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (service, _task) = log_role(&store).await;
+    let way = Direct::to(service.clone());
+    let slow =
+        Config { log: sidecar(dir.path(), &way).log, batch_every: Duration::from_secs(3600), ..node(&dir) };
+    let (ledger, keeper) = open(slow, store.clone()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    released(&ledger, 1).await.unwrap();
+    ledger.0.full.notify_one();
+    settle(&ledger).await;
+    let head = ledger.head();
+    let last = ledger.reader().entry(head.size() - 1, &head.checkpoint).await.unwrap();
+    let cose = Sign1::parse(&last).unwrap();
+    let Statement { shard, seq, .. } = Statement::decode(cose.payload()).unwrap();
+    let predecessor = Predecessor { shard, seq, payload_hash: payload_hash(cose.payload()) };
+    let next = Shard::generate("host", ledger.now(), Duration::from_secs(3600)).unwrap();
+    service.announce(&next.announcement(service.origin(), Some(predecessor)).encode(), None).await.unwrap();
+    released(&ledger, 2).await.unwrap();
+    for _ in 0..200 {
+        ledger.0.full.notify_one();
+        if !ledger.healthy() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(matches!(begin(&ledger, 3), Err(WalError::TakenOver)));
+    assert!(matches!(keeper.close().await, Err(LedgerError::Wal(WalError::TakenOver))));
+    assert_eq!(audit(&ledger).await.records.len(), 1);
 }
 
 /// The same, at its end.
