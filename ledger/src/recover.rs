@@ -5,7 +5,6 @@
 //! have been logged by a process that died before it wrote the index; that is made up for first.
 
 use crate::batch;
-use crate::destination::Destination;
 use crate::head::SignedHead;
 use crate::index::{self, Target};
 use crate::ledger::keeper::batch_name;
@@ -37,7 +36,7 @@ pub(crate) struct Past {
     /// Where its interval ends, µs.
     pub(crate) to: Option<u64>,
     /// Which records of the WAL are logged.
-    logged: HashSet<RecordId>,
+    pub(crate) logged: HashSet<RecordId>,
     /// Shards whose close leaf was seen. The newest shard's comes before all else.
     closed: HashSet<String>,
     /// Where shards of the WAL were announced.
@@ -94,10 +93,17 @@ pub(crate) async fn look_back(
 }
 
 /// Whether the log's entry at that index announces the shard.
-pub(crate) async fn is_announced(log: &Destination, (name, announced): &(String, u64)) -> bool {
-    let entry = log.reader().entry(*announced, &log.head().checkpoint).await;
-    let signed = entry.ok().and_then(|entry| Sign1::parse(&entry).ok());
-    signed.is_some_and(|signed| signed.content_type() == ANNOUNCEMENT_TYPE && signed.sub() == name)
+pub(crate) async fn is_announced(
+    reader: &LogReader,
+    head: &SignedHead,
+    (name, announced): &(String, u64),
+) -> Result<bool, LedgerError> {
+    if *announced >= head.size() {
+        return Ok(false);
+    }
+    let entry = reader.entry(*announced, &head.checkpoint).await?;
+    let signed = Sign1::parse(&entry);
+    Ok(signed.is_ok_and(|signed| signed.content_type() == ANNOUNCEMENT_TYPE && signed.sub() == name))
 }
 
 struct Walk {
@@ -227,14 +233,14 @@ pub(crate) fn records(
         }
         if done.announced == UNANNOUNCED {
             let name = done.shard.unwrap_or_default();
-            let known = late.get(&name).or_else(|| past.announced.get(&name));
-            let known = known.or_else(|| replay.shards.get(&name).filter(|index| **index != UNANNOUNCED));
+            let known = late.get(&*name).or_else(|| past.announced.get(&*name));
+            let known = known.or_else(|| replay.shards.get(&*name).filter(|index| **index != UNANNOUNCED));
             if known.is_none() {
                 tracing::error!(
                     id = hex::encode(done.id),
-                    shard = name,
-                    "this answer was signed by a key that the log never came to announce: its record is logged, without \
-                     the signature"
+                    shard = &*name,
+                    "this answer was signed by a key that the log, or this generation of it, does not announce: its record is \
+                     logged, without the signature"
                 );
                 done.signatures.clear();
             }

@@ -148,6 +148,54 @@ async fn what_is_erased_goes_from_every_generation() {
     assert!(checked(&store, 3).await.is_sound());
 }
 
+/// The WAL of a process that was killed, and the log's key was rotated before its next start, as a log role's may be.
+#[tokio::test]
+async fn a_wal_from_before_a_rotation_is_logged_once_and_its_receipts_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = memory();
+    let config = |n| Config { batch_every: std::time::Duration::from_secs(3600), ..with_key(dir.path(), n) };
+    let (ledger, keeper) = support::open(config(7), store.clone()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let logged = [exchange(&ledger, 1), exchange(&ledger, 2)];
+    ledger.change_policy(crate::PolicyText::new("{\"closes\":1}"), || ()).await.unwrap();
+    assert_eq!(ledger.counters().backlog, 0);
+    let waiting = exchange(&ledger, 3);
+    drop((keeper, ledger));
+    let (wal, aside) = (dir.path().join("data/wal"), dir.path().join("aside"));
+    std::fs::create_dir(&aside).unwrap();
+    let segments = |folder: &Path| {
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_str().unwrap().ends_with(".wal")).collect::<Vec<_>>()
+    };
+    let names = segments(&wal);
+    assert!(!names.is_empty());
+    names.iter().for_each(|name| std::fs::rename(wal.join(name), aside.join(name)).unwrap());
+    while matches!(
+        turn(dir.path(), &store, Some(7), 8).await,
+        Err(LedgerError::Locked(_) | LedgerError::Log(_))
+    ) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    names.iter().for_each(|name| std::fs::rename(aside.join(name), wal.join(name)).unwrap());
+
+    let (ledger, keeper) = support::open(with_key(dir.path(), 8), store.clone()).await.unwrap();
+    settle(&ledger).await;
+    assert_eq!(ledger.counters().counters.received, 1, "the others are in the old generation");
+    let last = exchange(&ledger, 4);
+    settle(&ledger).await;
+    for (id, signatures, generation) in [(logged[0], 1, 1), (logged[1], 1, 1), (waiting, 0, 2), (last, 1, 2)]
+    {
+        let receipt = receipt(&ledger, &id).await;
+        assert_eq!(receipt.http_signatures.len(), signatures);
+        assert_eq!(origin_of(&ledger, &receipt), format!("log.example/test/{generation}"));
+    }
+    keeper.close().await.unwrap();
+    for generation in [1, 2] {
+        let report = checked(&store, generation).await;
+        assert!(report.is_sound(), "{generation}: {:?}", report.findings);
+    }
+}
+
 #[tokio::test]
 async fn a_tenant_whose_records_are_all_in_an_old_generation_is_erased_by_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -4,7 +4,7 @@ use super::{Chain, Counters, FIRST_PAUSE, LONGEST_PAUSE, Ledger, LedgerError, Wo
 use crate::generation;
 use crate::ledger::book::Pending;
 use crate::ledger::late::{Found, Late};
-use crate::recover::{self, Past};
+use crate::recover::Past;
 use crate::shard::{Shard, UNANNOUNCED};
 use crate::wal::WalError;
 use std::sync::Arc;
@@ -53,14 +53,9 @@ impl Worker {
         let inner = &ledger.0;
         let generation = self.log.generation();
         let files = self.log.files().unwrap_or_else(|| inner.objects.0.clone());
-        inner.older.store(Arc::new(generation::older(&files, generation).await));
-        if let Some(last) = late.earlier().last_shard.clone()
-            && generation > 1
-            && !recover::is_announced(&self.log, &last).await
-        {
-            // After a rotation its entries are in the generation before, which has ended and is all logged.
-            late.earlier().last_shard = None;
-        }
+        let older = Arc::new(generation::older(&files, generation).await);
+        inner.older.store(older.clone());
+        late.earlier().leave_generations(&self.log, &inner.objects, &older).await?;
         let (given, now) = (late.shard().clone(), inner.clock.now());
         let ours = now < given.rotate_at;
         let shard = |_: &Past| match ours {
