@@ -67,6 +67,12 @@ pub enum EraseError {
     /// Exchanges under way keep parts of the WAL.
     #[error("the WAL could not be emptied of what is to be erased within {0:?}; try again")]
     WalHeld(std::time::Duration),
+    /// What is to be erased may be in a generation of the log that cannot be read.
+    #[error(
+        "an earlier generation of the log, which may hold what is to be erased, cannot be used (the ledger's log says which, \
+         and why); put its files back, and erase again"
+    )]
+    Generation,
     /// The ledger ends; a started erasure is finished at the next start.
     #[error("the ledger is closed")]
     Closed,

@@ -14,6 +14,7 @@ mod late;
 pub(crate) mod objects;
 mod open;
 mod public;
+mod rotated;
 mod settle;
 mod ticket;
 

@@ -5,7 +5,6 @@
 //! have been logged by a process that died before it wrote the index; that is made up for first.
 
 use crate::batch;
-use crate::destination::Destination;
 use crate::head::SignedHead;
 use crate::index::{self, Target};
 use crate::ledger::keeper::batch_name;
@@ -37,7 +36,7 @@ pub(crate) struct Past {
     /// Where its interval ends, µs.
     pub(crate) to: Option<u64>,
     /// Which records of the WAL are logged.
-    logged: HashSet<RecordId>,
+    pub(crate) logged: HashSet<RecordId>,
     /// Shards whose close leaf was seen. The newest shard's comes before all else.
     closed: HashSet<String>,
     /// Where shards of the WAL were announced.
@@ -94,10 +93,17 @@ pub(crate) async fn look_back(
 }
 
 /// Whether the log's entry at that index announces the shard.
-pub(crate) async fn is_announced(log: &Destination, (name, announced): &(String, u64)) -> bool {
-    let entry = log.reader().entry(*announced, &log.head().checkpoint).await;
-    let signed = entry.ok().and_then(|entry| Sign1::parse(&entry).ok());
-    signed.is_some_and(|signed| signed.content_type() == ANNOUNCEMENT_TYPE && signed.sub() == name)
+pub(crate) async fn is_announced(
+    reader: &LogReader,
+    head: &SignedHead,
+    (name, announced): &(String, u64),
+) -> Result<bool, LedgerError> {
+    if *announced >= head.size() {
+        return Ok(false);
+    }
+    let entry = reader.entry(*announced, &head.checkpoint).await?;
+    let signed = Sign1::parse(&entry);
+    Ok(signed.is_ok_and(|signed| signed.content_type() == ANNOUNCEMENT_TYPE && signed.sub() == name))
 }
 
 struct Walk {
@@ -210,30 +216,31 @@ fn ids_of(name: &str, ids: &[(RecordId, u32)]) -> Option<RecordId> {
 }
 
 /// The records that still have to be logged, in the WAL of the new shard as far as they were not: finished ones as
-/// they are, and what was only accepted as outcome 5 with the fields known then.
+/// they are, and what was only accepted as outcome 5 with the fields known then. They go from `replay` to `records`, so that
+/// after an error the rest is made when it is called again, and nothing twice.
 pub(crate) fn records(
-    replay: Replay,
+    replay: &mut Replay,
+    records: &mut Vec<Pending>,
     past: &Past,
     wal: &Wal,
     shard: &Shard,
     late: &BTreeMap<String, u64>,
     now: u64,
-) -> Result<Vec<Pending>, LedgerError> {
-    let mut records = Vec::new();
-    for mut done in replay.done {
+) -> Result<(), LedgerError> {
+    for mut done in std::mem::take(&mut replay.done) {
         if past.logged.contains(&done.id) {
             continue;
         }
         if done.announced == UNANNOUNCED {
             let name = done.shard.unwrap_or_default();
-            let known = late.get(&name).or_else(|| past.announced.get(&name));
-            let known = known.or_else(|| replay.shards.get(&name).filter(|index| **index != UNANNOUNCED));
+            let known = late.get(&*name).or_else(|| past.announced.get(&*name));
+            let known = known.or_else(|| replay.shards.get(&*name).filter(|index| **index != UNANNOUNCED));
             if known.is_none() {
                 tracing::error!(
                     id = hex::encode(done.id),
-                    shard = name,
-                    "this answer was signed by a key that the log never came to announce: its record is logged, without \
-                     the signature"
+                    shard = &*name,
+                    "this answer was signed by a key that the log, or this generation of it, does not announce: its record is \
+                     logged, without the signature"
                 );
                 done.signatures.clear();
             }
@@ -258,17 +265,28 @@ pub(crate) fn records(
             holds: wal.hold_recovered(),
         });
     }
-    for open in replay.open.into_values() {
-        if past.logged.contains(&open.id) {
+    while let Some(entry) = replay.open.first_entry() {
+        if past.logged.contains(entry.key()) {
+            entry.remove();
             continue;
         }
+        let open = entry.get();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed)?;
-        let record = seal(open.id, now, open.level, Outcome::Recovered, seed, open.fields);
+        let record = seal(open.id, now, open.level, Outcome::Recovered, seed, open.fields.clone());
         // With DONE first: a crash from here on must not make a second record with another seed.
         let earlier = wal.hold_recovered();
-        let done = wal.queue_done(&record, &[], shard.announced, false, open.tenant.as_deref())?;
-        let holds = wal.written_done(&open.id, done)?;
+        let written = wal
+            .queue_done(&record, &[], shard.announced, false, open.tenant.as_deref())
+            .and_then(|done| wal.written_done(&open.id, done));
+        let holds = match written {
+            Ok(holds) => earlier.and(holds),
+            Err(error) => {
+                wal.let_go(earlier);
+                return Err(error.into());
+            }
+        };
+        let open = entry.remove();
         records.push(Pending {
             id: open.id,
             tenant: open.tenant.map(Arc::from),
@@ -279,10 +297,10 @@ pub(crate) fn records(
             announced: shard.announced,
             refused: false,
             degraded: false,
-            holds: earlier.and(holds),
+            holds,
         });
     }
-    Ok(records)
+    Ok(())
 }
 
 /// The rule that decided, as the record has it.

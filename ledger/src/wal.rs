@@ -35,7 +35,7 @@ use colophon_signer::httpsig::KeptSignature;
 use durable::{Copying, Syncing};
 use frame::OpenFrame;
 use gather::Sleepers;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -152,12 +152,13 @@ impl Wal {
             failed: HashMap::new(),
             open: HashMap::default(),
             held,
-            carried: HashMap::default(),
+            carried: BTreeMap::new(),
             gathers: limits.durability == Durability::Power,
             uncopied: Vec::new(),
             retired_uncopied: VecDeque::new(),
             copies: limits.durability == Durability::Node,
             copy_due: false,
+            copies_begun: 0,
             unsynced: Vec::new(),
             new_segment: false,
             stopping: false,
@@ -215,7 +216,10 @@ impl Wal {
         self.wake();
         let safe = self.safe(queued).await;
         if safe.is_err() {
-            self.lock().unhold([Holds(vec![queued.segment])]);
+            let mut writer = self.lock();
+            // Nobody asks any more whether it was written at all.
+            writer.failed.remove(&queued.number);
+            writer.unhold([Holds(vec![queued.segment])]);
         }
         safe
     }

@@ -163,7 +163,9 @@ pub async fn answer(ledger: &Ledger, token: &str, request: Request<Incoming>) ->
             let status = match error {
                 EraseError::Unknown => StatusCode::NOT_FOUND,
                 EraseError::Future | EraseError::Tenant => StatusCode::BAD_REQUEST,
-                EraseError::NotLogged | EraseError::DamagedWal(_) => StatusCode::CONFLICT,
+                EraseError::NotLogged | EraseError::DamagedWal(_) | EraseError::Generation => {
+                    StatusCode::CONFLICT
+                }
                 EraseError::WalHeld(_) | EraseError::Closed | EraseError::Ledger(_) => {
                     StatusCode::SERVICE_UNAVAILABLE
                 }

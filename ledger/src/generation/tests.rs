@@ -3,11 +3,13 @@ use std::path::Path;
 use colophon_receipt::receipt::Receipt;
 use colophon_receipt::record::RecordId;
 use colophon_signer::Ed25519Key;
+use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 
 use super::*;
 use crate::check::{CheckOptions, Finding, Report, check};
 use crate::destination::LogAt;
+use crate::erase::{Erase, EraseError};
 use crate::ledger::tests::support::{self, exchange, receipt, settle};
 use crate::ledger::{Config, Ledger};
 use crate::log::tests::support::{Fault, FaultStore};
@@ -104,6 +106,107 @@ async fn a_log_goes_on_under_new_keys_and_old_receipts_are_still_found() {
         let refused = support::open(with_key(dir.path(), old), store.clone()).await.err().unwrap();
         assert!(matches!(refused, LedgerError::Log(LogError::Key { .. })), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn what_is_erased_goes_from_every_generation() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = memory();
+    let first = life(dir.path(), &store, 7).await;
+    turn(dir.path(), &store, Some(7), 8).await.unwrap();
+    let second = life(dir.path(), &store, 8).await;
+    turn(dir.path(), &store, Some(8), 9).await.unwrap();
+    // While one cannot be read, nothing is said to be done.
+    let checkpoint = object_store::path::Path::from("log/1/checkpoint");
+    let bytes = store.get(&checkpoint).await.unwrap().bytes().await.unwrap();
+    store.delete(&checkpoint).await.unwrap();
+    let (ledger, keeper) = support::open(with_key(dir.path(), 9), store.clone()).await.unwrap();
+    let third = exchange(&ledger, 9);
+    settle(&ledger).await;
+    let time = ledger.now();
+    let fourth = exchange(&ledger, 10);
+    settle(&ledger).await;
+    let is_erased =
+        async |id: &RecordId| matches!(ledger.lookup(id).await.unwrap(), crate::Lookup::Erased(_));
+    for what in [Erase::Before(time), Erase::Tenant(b"-".to_vec())] {
+        let refused = ledger.erase(what).await.unwrap_err();
+        assert!(matches!(refused, EraseError::Generation), "{refused}");
+    }
+    assert!(!is_erased(&third).await);
+    store.put(&checkpoint, bytes.into()).await.unwrap();
+
+    let report = ledger.erase(Erase::Before(time)).await.unwrap();
+    assert_eq!(report.openings, 3);
+    for id in [&first, &second, &third] {
+        assert!(is_erased(id).await);
+    }
+    assert!(!is_erased(&fourth).await);
+    // Records that name no tenant are of this one; three of them are gone.
+    let report = ledger.erase(Erase::Tenant(b"-".to_vec())).await.unwrap();
+    assert_eq!(report.openings, 1);
+    keeper.close().await.unwrap();
+    assert!(checked(&store, 3).await.is_sound());
+}
+
+/// The WAL of a process that was killed, and the log's key was rotated before its next start, as a log role's may be.
+#[tokio::test]
+async fn a_wal_from_before_a_rotation_is_logged_once_and_its_receipts_are_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = memory();
+    let config = |n| Config { batch_every: std::time::Duration::from_secs(3600), ..with_key(dir.path(), n) };
+    let (ledger, keeper) = support::open(config(7), store.clone()).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let logged = [exchange(&ledger, 1), exchange(&ledger, 2)];
+    ledger.change_policy(crate::PolicyText::new("{\"closes\":1}"), || ()).await.unwrap();
+    assert_eq!(ledger.counters().backlog, 0);
+    let waiting = exchange(&ledger, 3);
+    drop((keeper, ledger));
+    let (wal, aside) = (dir.path().join("data/wal"), dir.path().join("aside"));
+    std::fs::create_dir(&aside).unwrap();
+    let segments = |folder: &Path| {
+        let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_str().unwrap().ends_with(".wal")).collect::<Vec<_>>()
+    };
+    let names = segments(&wal);
+    assert!(!names.is_empty());
+    names.iter().for_each(|name| std::fs::rename(wal.join(name), aside.join(name)).unwrap());
+    while matches!(
+        turn(dir.path(), &store, Some(7), 8).await,
+        Err(LedgerError::Locked(_) | LedgerError::Log(_))
+    ) {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    names.iter().for_each(|name| std::fs::rename(aside.join(name), wal.join(name)).unwrap());
+
+    let (ledger, keeper) = support::open(with_key(dir.path(), 8), store.clone()).await.unwrap();
+    settle(&ledger).await;
+    assert_eq!(ledger.counters().counters.received, 1, "the others are in the old generation");
+    let last = exchange(&ledger, 4);
+    settle(&ledger).await;
+    for (id, signatures, generation) in [(logged[0], 1, 1), (logged[1], 1, 1), (waiting, 0, 2), (last, 1, 2)]
+    {
+        let receipt = receipt(&ledger, &id).await;
+        assert_eq!(receipt.http_signatures.len(), signatures);
+        assert_eq!(origin_of(&ledger, &receipt), format!("log.example/test/{generation}"));
+    }
+    keeper.close().await.unwrap();
+    for generation in [1, 2] {
+        let report = checked(&store, generation).await;
+        assert!(report.is_sound(), "{generation}: {:?}", report.findings);
+    }
+}
+
+#[tokio::test]
+async fn a_tenant_whose_records_are_all_in_an_old_generation_is_erased_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = memory();
+    let first = life(dir.path(), &store, 7).await;
+    turn(dir.path(), &store, Some(7), 8).await.unwrap();
+    let (ledger, keeper) = support::open(with_key(dir.path(), 8), store.clone()).await.unwrap();
+    let report = ledger.erase(Erase::Tenant(b"-".to_vec())).await.unwrap();
+    assert_eq!((report.openings, report.logged.is_some()), (1, true));
+    assert!(matches!(ledger.lookup(&first).await.unwrap(), crate::Lookup::Erased(_)));
+    keeper.close().await.unwrap();
 }
 
 #[tokio::test]

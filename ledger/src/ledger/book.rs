@@ -94,6 +94,11 @@ impl Book {
         Book { from, ..Book::default() }
     }
 
+    /// Statements up to `from` are in the log already: none to come ends before.
+    pub(crate) fn go_on_from(&mut self, from: u64) {
+        self.from = self.from.max(from);
+    }
+
     /// Ids that the WAL holds while the log cannot say whether it has them: to whoever asks they are on their way.
     pub(crate) fn expect(&mut self, ids: impl Iterator<Item = RecordId>) {
         self.live.extend(ids);

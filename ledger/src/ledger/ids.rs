@@ -19,6 +19,11 @@ impl Clock {
         Clock(AtomicU64::new(floor))
     }
 
+    /// Shows no time before `floor` from now on.
+    pub(crate) fn raise(&self, floor: u64) {
+        self.0.fetch_max(floor, Ordering::AcqRel);
+    }
+
     pub(crate) fn now(&self) -> u64 {
         let system = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let system = u64::try_from(system.as_micros()).unwrap_or(u64::MAX);

@@ -89,7 +89,14 @@ impl Keeper {
         let mut task = JoinSet::new();
         task.spawn(async move {
             let result = worker.run(stopped).await;
-            ended.ended_as_asked();
+            // Of a take-over the WAL itself says that nothing more is kept.
+            let asked = matches!(
+                result,
+                Ok(()) | Err(LedgerError::Unlogged(_) | LedgerError::Wal(WalError::TakenOver))
+            );
+            if asked {
+                ended.ended_as_asked();
+            }
             result
         });
         Keeper { ledger, stop, task, beside: JoinSet::new() }

@@ -23,6 +23,8 @@ const LOOKS: usize = 5;
 pub(crate) struct Earlier {
     pub(super) replay: Replay,
     pub(super) last_shard: Option<(String, u64)>,
+    /// What of `replay` is a record by now, from a try that then failed.
+    pub(super) recovered: Vec<Pending>,
 }
 
 /// What the log says of it.
@@ -83,18 +85,23 @@ async fn announce_kept(
 }
 
 impl Found {
+    /// Where the last statement of earlier lives ends, µs.
+    pub(super) fn told_to(&self) -> Option<u64> {
+        self.past.to
+    }
+
     /// Makes the shard the folder's, and what is not logged its records. Gives the time as well from which on it tells: where
-    /// no shard was before, no later than `since`.
+    /// no shard was before, no later than `since`. After an error it may be called again with the same.
     pub(super) fn taken_up(
-        self,
-        earlier: Earlier,
+        &self,
+        earlier: &mut Earlier,
         folder: &Folder,
         wal: &Wal,
         now: u64,
         since: u64,
     ) -> Result<(Shard, u64, Vec<Pending>), LedgerError> {
-        let (Found { past, late, shard }, Earlier { replay, last_shard }) = (self, earlier);
-        if let Some((shard, _)) = last_shard.filter(|(name, _)| past.is_lost(name, &replay)) {
+        let (Found { past, late, shard }, Earlier { replay, last_shard, recovered }) = (self, earlier);
+        if let Some((shard, _)) = last_shard.take().filter(|(name, _)| past.is_lost(name, replay)) {
             tracing::error!(
                 shard,
                 wal = %folder.wal().display(),
@@ -105,13 +112,14 @@ impl Found {
         // Before the folder names the shard: a shard that it names and that has no segment has lost it.
         wal.set_shard(&shard.name, shard.announced);
         folder.set_shard(&shard.name, shard.announced)?;
-        let recovered = recover::records(replay, &past, wal, &shard, &late, now)?;
+        recover::records(replay, recovered, past, wal, shard, late, now)?;
         folder.forget_unannounced()?;
+        let recovered = std::mem::take(recovered);
         if !recovered.is_empty() {
             tracing::warn!(records = recovered.len(), "records of an earlier life recovered from the WAL");
         }
         let oldest = recovered.iter().map(|pending| pending.completed_at).min().unwrap_or(since);
-        Ok((shard, past.to.unwrap_or(oldest.min(since)), recovered))
+        Ok((shard.clone(), past.to.unwrap_or(oldest.min(since)), recovered))
     }
 }
 
@@ -167,8 +175,8 @@ impl Late {
         &mut self.earlier
     }
 
-    /// What there is of earlier lives, what keeps their WAL, and whose ids were expected.
-    pub(super) fn end(self) -> (Earlier, Holds, Vec<RecordId>) {
-        (self.earlier, self.holds, self.ids)
+    /// What keeps the WAL of earlier lives, and whose ids were expected.
+    pub(super) fn end(self) -> (Holds, Vec<RecordId>) {
+        (self.holds, self.ids)
     }
 }

@@ -16,7 +16,6 @@ use crate::index::merge::{self, Whose};
 use crate::lookup::{Batches, Places};
 use crate::policy;
 use crate::private::Vault;
-use crate::recover;
 use crate::shard::Shard;
 use crate::store::{Location, Store};
 use crate::wal::{self, Copier, Copy, Durability, Replay, Shelf, Wal};
@@ -108,17 +107,13 @@ impl Ledger {
         };
         let last_shard = folder.last_shard()?;
         let last_tag = last_shard.as_ref().map(|(name, _)| crate::shard::tag(name));
-        // After a rotation the last shard's entries are in the generation before, which has ended and is all logged.
-        let last_shard = match last_shard {
-            Some(shard) if !log.is_away() && generation > 1 && !recover::is_announced(&log, &shard).await => {
-                None
-            }
-            shard => shard,
-        };
         let newest = replay.done.iter().map(|done| done.completed_at).max().unwrap_or(0);
         let limits = wal::Limits { durability: config.durability, max_bytes: config.max_backlog_bytes };
         let wal = Wal::new(folder.wal(), &replay, wal::MAX_SEGMENT, limits);
-        let earlier = Earlier { replay, last_shard };
+        let mut earlier = Earlier { replay, last_shard, recovered: Vec::new() };
+        if !log.is_away() {
+            earlier.leave_generations(&log, &objects, &older).await?;
+        }
         let evidence = config.evidence.clone();
         let counting = Counting::default();
         let birth = Birth { attesting: evidence.as_ref(), anchors: &anchors, counting: &counting };
@@ -131,7 +126,7 @@ impl Ledger {
                 });
                 let (found, clock) = found.await?;
                 let now = clock.now();
-                let (shard, from, recovered) = found.taken_up(earlier, &folder, &wal, now, now)?;
+                let (shard, from, recovered) = found.taken_up(&mut earlier, &folder, &wal, now, now)?;
                 let mut book = Book::new(from);
                 recovered.into_iter().for_each(|pending| book.recover(pending));
                 wal.release([]);

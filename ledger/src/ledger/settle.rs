@@ -2,6 +2,7 @@
 
 use super::keeper::{Command, Evidence, Settled};
 use super::{Ledger, LedgerError};
+use crate::batch::MAX_RECORDS;
 use crate::private::Found;
 use colophon_receipt::evidence::{Verdict, is_asked};
 use colophon_receipt::proof::{Proof, StatementError};
@@ -99,7 +100,7 @@ impl Ledger {
         Ok(self.0.vault.proof(record, evidence).await?.is_some())
     }
 
-    /// Logs leaves, in one statement; no id may be among them twice. Returns when they are logged.
+    /// Logs leaves, in one statement as long as a batch takes them; no id may be among them twice. Returns when they are logged.
     ///
     /// # Errors
     /// [`SettleError::Closed`]: it is not known whether they are.
@@ -144,10 +145,17 @@ impl Ledger {
         Ok(kept.proof.commitment(&kept.salt.salt().unwrap_or_default())?)
     }
 
-    /// Has the keeper log evidence leaves. False where it is not known whether it did.
-    pub(crate) async fn log_evidence(&self, leaves: Vec<Settled>) -> bool {
-        let (reply, logged) = oneshot::channel();
-        let command = Command::Evidence(Evidence::about_records(leaves, reply));
-        self.0.commands.send(command).await.is_ok() && logged.await.is_ok()
+    /// Has the keeper log evidence leaves, in as many statements as they need. False where it is not known whether it did.
+    pub(crate) async fn log_evidence(&self, mut leaves: Vec<Settled>) -> bool {
+        while !leaves.is_empty() {
+            let rest = leaves.split_off(leaves.len().min(MAX_RECORDS));
+            let (reply, logged) = oneshot::channel();
+            let command = Command::Evidence(Evidence::about_records(leaves, reply));
+            if self.0.commands.send(command).await.is_err() || logged.await.is_err() {
+                return false;
+            }
+            leaves = rest;
+        }
+        true
     }
 }

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 mod crash;
 mod erase;
+mod late;
 mod node;
 mod policy;
 mod private;

@@ -48,6 +48,8 @@ pub(super) struct Known {
     files: Vec<(Box<str>, Span)>,
     /// When the newest whole listing began.
     listed: Option<Instant>,
+    /// When the whole listing before that one began, if it had the same names.
+    confirms: Option<Instant>,
 }
 
 impl Hours {
@@ -91,7 +93,12 @@ impl Hours {
         let listed = Some(Instant::now());
         let paths = objects.paths(&hour.folder).await?;
         let (hours, hour) = (self.clone(), hour.clone());
-        beside(move || hours.keep(&hour, Known { files: sorted(paths), listed })).await
+        let kept = beside(move || {
+            let files = sorted(paths);
+            let confirms = known.listed.filter(|_| known.files == files);
+            hours.keep(&hour, Known { files, listed, confirms })
+        });
+        kept.await
     }
 
     /// What is known with what is new and may hold the id of a time, ms since the epoch; `None` where a whole listing
@@ -165,6 +172,11 @@ impl Known {
         self.listed.is_some_and(|listed| listed > since)
     }
 
+    /// Whether two listings that began after `since`, one after the other, had all these names.
+    pub(super) fn is_settled(&self, since: Instant) -> bool {
+        self.confirms.is_some_and(|first| first > since)
+    }
+
     /// The same with these, sorted; `None` where all of them are known.
     fn with(&self, mut new: Vec<(Box<str>, Span)>) -> Option<Known> {
         new.retain(|file| self.files.binary_search(file).is_err());
@@ -174,7 +186,7 @@ impl Known {
         let mut files = self.files.clone();
         files.extend(new);
         files.sort_unstable();
-        Some(Known { files, listed: self.listed })
+        Some(Known { files, listed: self.listed, confirms: None })
     }
 
     /// The names of the files that can hold `id`.

@@ -9,13 +9,14 @@ use crate::ledger::objects::Objects;
 use colophon_receipt::record::RecordId;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
 
 /// Where newly logged records are is remembered for this many.
 const CACHED: usize = 100_000;
 /// How often an hour of the index is listed when files vanish meanwhile: each is merged once.
-const LISTINGS: usize = 3;
+const LISTINGS: usize = 4;
+const HOUR_MS: u64 = 3_600_000;
 /// Index files that are read, and hours that are listed, at the same time. A file takes up to [`index::MAX_BYTES`].
 const READERS: usize = 8;
 
@@ -125,20 +126,31 @@ impl Places {
         {
             return Ok(Some(found));
         }
+        // A listing is not of one moment: while files are merged it may have passed the new one's name before that was written,
+        // and come to the old ones' after they were deleted. Another one that has the same names finds what it missed.
+        let (over, mut before): (_, Option<Arc<Known>>) = (is_over(ms), None);
         for _ in 0..LISTINGS {
             // What was merged since it was listed is in another file by now.
-            let since = if search.gone { Instant::now() } else { since };
-            let known = self.hours.list(by, &hour, since).await?;
+            let from = if search.gone || before.is_some() { Instant::now() } else { since };
+            let known = self.hours.list(by, &hour, from).await?;
             if let Some(found) = search.read(&known).await? {
                 return Ok(Some(found));
             }
-            if !search.gone {
+            let same = |before: Arc<Known>| before.that_may_hold(id).eq(known.that_may_hold(id));
+            if !search.gone && (!over || known.is_settled(since) || before.take().is_some_and(same)) {
                 return search.damaged.map_or(Ok(None), Err);
             }
+            before = Some(known).filter(|_| !search.gone);
         }
         // It may be in what took the place of the vanished.
         Err(search.damaged.unwrap_or_else(|| damage(&hour.folder, "files vanish whenever they are listed")))
     }
+}
+
+/// Whether the hour of this time, ms since the epoch, is over: before that none of its files is merged.
+fn is_over(ms: u64) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    now >= u128::from(ms / HOUR_MS + 1) * u128::from(HOUR_MS)
 }
 
 /// A look for one id in the index files of its hour.

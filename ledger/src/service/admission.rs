@@ -254,25 +254,19 @@ impl Admission {
         match submission {
             Submission::Announcement { payload, announcement } => self.judge_key(payload, announcement, now),
             Submission::Statement { signed, statement, .. } => {
-                match self.speaker(&statement.shard, signed, now) {
-                    Ok(known) => judge_statement(known, signed, statement),
-                    Err(refusal) => Verdict::Refused(refusal),
-                }
+                self.judge_word(&statement.shard, signed, now, |known| {
+                    judge_statement(known, signed, statement)
+                })
             }
-            Submission::Close { signed, close, .. } => match self.speaker(&close.shard, signed, now) {
-                Ok(known) => judge_close(known, signed, close),
-                Err(refusal) => Verdict::Refused(refusal),
-            },
+            Submission::Close { signed, close, .. } => {
+                self.judge_word(&close.shard, signed, now, |known| judge_close(known, signed, close))
+            }
             Submission::PolicyChange { signed, change, .. } => {
-                match self.speaker(&change.shard, signed, now) {
-                    Ok(known) => judge_change(known, signed, change),
-                    Err(refusal) => Verdict::Refused(refusal),
-                }
+                self.judge_word(&change.shard, signed, now, |known| judge_change(known, signed, change))
             }
-            Submission::Erasure { signed, erasure, .. } => match self.speaker(&erasure.shard, signed, now) {
-                Ok(known) => judge_erasure(known, signed, erasure),
-                Err(refusal) => Verdict::Refused(refusal),
-            },
+            Submission::Erasure { signed, erasure, .. } => {
+                self.judge_word(&erasure.shard, signed, now, |known| judge_erasure(known, signed, erasure))
+            }
             Submission::Revocation { shard, at: asked, .. } => match self.shards.get(shard) {
                 Some(Known { revoked: Some((index, at)), .. }) if at == asked => {
                     Verdict::Logged(Placed { index: *index })
@@ -323,8 +317,32 @@ impl Admission {
         }
     }
 
-    /// The shard that signed, if it still may.
-    fn speaker(&self, shard: &str, signed: &Sign1, now: u64) -> Result<&Known, Refusal> {
+    /// Judges what a shard has signed by its place, `judge`. What is logged already is so whatever became of the key since: an
+    /// answer may have been lost, and whoever asks again has to learn it.
+    fn judge_word(
+        &self,
+        shard: &str,
+        signed: &Sign1,
+        now: u64,
+        judge: impl FnOnce(&Known) -> Verdict,
+    ) -> Verdict {
+        let known = match self.signer(shard, signed) {
+            Ok(known) => known,
+            Err(refusal) => return Verdict::Refused(refusal),
+        };
+        match (judge(known), known.silenced(now)) {
+            (Verdict::Append | Verdict::Refused(_), Some(refusal)) => Verdict::Refused(refusal),
+            (verdict, _) => verdict,
+        }
+    }
+
+    /// Why the shard's key may say nothing new, if that is so.
+    pub(super) fn silenced(&self, shard: &str, now: u64) -> Option<Refusal> {
+        self.shards.get(shard)?.silenced(now)
+    }
+
+    /// The shard that signed.
+    fn signer(&self, shard: &str, signed: &Sign1) -> Result<&Known, Refusal> {
         let known = self.shards.get(shard).ok_or(Refusal::Unknown)?;
         let announced = known.announced.as_ref().ok_or(Refusal::Unknown)?;
         if signed.iss() != self.origin {
@@ -335,13 +353,17 @@ impl Admission {
             )));
         }
         signed.verify(&announced.key).map_err(|e| Refusal::Unfit(e.to_string()))?;
-        if let Some((index, _)) = known.revoked {
-            return Err(Refusal::Revoked { index });
-        }
-        if now >= announced.not_after {
-            return Err(Refusal::Expired);
-        }
         Ok(known)
+    }
+}
+
+impl Known {
+    /// Why its key may say nothing new, if that is so.
+    fn silenced(&self, now: u64) -> Option<Refusal> {
+        if let Some((index, _)) = self.revoked {
+            return Some(Refusal::Revoked { index });
+        }
+        self.announced.as_ref().filter(|announced| now >= announced.not_after).map(|_| Refusal::Expired)
     }
 }
 

@@ -108,14 +108,18 @@ async fn prepare(
         return Ok(None);
     }
     let found = logged_statement(log, admission, statement).await?;
+    let silenced = admission.silenced(&statement.shard, now());
     let Some((index, logged)) = found else {
-        let refusal = Refusal::Unfit("its place in the chain is long past".into());
-        return Ok(Some(Err(refusal)));
+        let long_past = || Refusal::Unfit("its place in the chain is long past".into());
+        return Ok(Some(Err(silenced.unwrap_or_else(long_past))));
     };
     let same = Sign1::parse(&logged)
         .is_ok_and(|logged| payload_hash(logged.payload()) == payload_hash(signed.payload()));
     if same {
         return Ok(Some(Ok(Placed { index })));
+    }
+    if let Some(refusal) = silenced {
+        return Ok(Some(Err(refusal)));
     }
     tracing::error!(
         shard = statement.shard,

@@ -269,10 +269,24 @@ async fn an_expired_key_says_nothing_more() {
     let (service, _task) = replica(&store).await;
     let short = |new: &mut Announcement| new.not_after = new.not_before + 300_000;
     let mut a = Sidecar::with(service.origin(), A, short).announced(&service).await;
-    let first = a.statement(1);
+    let (mut clone, first, second) = (a.clone(), a.statement(1), a.statement(2));
     service.append(&first, a.announced).await.unwrap();
+    let index = service.append(&second, a.announced).await.unwrap().index;
+    let close = a.close();
+    let end = service.append(&close, a.announced).await.unwrap().index;
     tokio::time::sleep(Duration::from_millis(350)).await;
-    assert_eq!(service.append(&a.statement(2), a.announced).await.unwrap_err(), Refusal::Expired);
+    assert_eq!(service.append(&a.statement(3), a.announced).await.unwrap_err(), Refusal::Expired);
+    // Nor another in the place of one that is logged, which is no fork any more.
+    assert_eq!(service.append(&clone.statement(4), a.announced).await.unwrap_err(), Refusal::Expired);
+    assert_eq!(service.counts().forks, 0);
+    // What it said in time is logged; the answer may have been lost.
+    let (late, _task) = replica(&store).await;
+    for service in [&service, &late] {
+        assert_eq!(service.append(&first, a.announced).await.unwrap().index, index - 1);
+        assert_eq!(service.append(&second, a.announced).await.unwrap().index, index);
+        assert_eq!(service.append(&close, a.announced).await.unwrap().index, end);
+    }
+    assert_eq!(leaves(&store).await.len() as u64, end + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -342,6 +356,8 @@ async fn a_revoked_shard_is_refused_by_name_by_every_replica() {
     let close =
         sign_statement(&close.encode(), CLOSE_TYPE, service.origin(), &name(1), &*stolen.key).unwrap();
     assert_eq!(service.append(&close, stolen.announced).await.unwrap_err(), refused);
+    // What was logged before that stays so.
+    assert_eq!(service.append(&first, stolen.announced).await.unwrap().index + 1, index);
     // The others go on.
     let fine = other.statement(1);
     service.append(&fine, other.announced).await.unwrap();

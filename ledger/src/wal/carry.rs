@@ -5,7 +5,9 @@ use super::durable::Durability;
 use super::frame::{self, OpenFrame};
 use super::writer::Writer;
 use super::{Holds, MAX_LIVE, Queued, Wal, WalError, io, segment_path};
+use crate::ledger::PIECE;
 use colophon_receipt::record::RecordId;
+use std::ops::Bound;
 
 /// An OPEN frame whose copy is not safe yet. Its exchange is open, and holds both segments.
 pub(super) struct Carried {
@@ -79,17 +81,28 @@ impl Wal {
     /// Lets go of the old frames whose copies are safe. Where the disk did not take one, the old frame is the exchange's again.
     /// False where nothing is known that was not before.
     fn settle_carried(&self) -> bool {
-        let mut writer = self.lock();
-        let Writer { carried, failed, .. } = &*writer;
-        // Whoever queued a copy that was not even written sees to it himself.
-        let copies = carried.iter().filter(|(_, carried)| !failed.contains_key(&carried.copy.number));
-        let known: Vec<(RecordId, bool)> = copies
-            .filter_map(|(id, carried)| Some((*id, self.syncing.became_of(carried.copy.number)?)))
-            .collect();
-        for (id, safe) in &known {
-            if *safe { writer.moved(id) } else { writer.stay(id) }
+        let (mut news, mut after) = (false, Bound::Unbounded);
+        loop {
+            // In pieces: exchanges wait for the writer meanwhile.
+            let mut writer = self.lock();
+            let copy = |(id, carried): (&RecordId, &Carried)| (*id, carried.copy.number);
+            let piece: Vec<_> =
+                writer.carried.range((after, Bound::Unbounded)).take(PIECE).map(copy).collect();
+            let Some((last, _)) = piece.last() else { return news };
+            after = Bound::Excluded(*last);
+            for (id, number) in piece {
+                // Whoever queued a copy that was not even written sees to it himself.
+                if writer.failed.contains_key(&number) {
+                    continue;
+                }
+                match self.syncing.became_of(number) {
+                    Some(true) => writer.moved(&id),
+                    Some(false) => writer.stay(&id),
+                    None => continue,
+                }
+                news = true;
+            }
         }
-        !known.is_empty()
     }
 }
 

@@ -51,6 +51,8 @@ struct Reached {
     synced: u64,
     /// Those of syncs that failed, ascending, with frames between any two.
     failed: VecDeque<RangeInclusive<u64>>,
+    /// How many copies are in the store.
+    copies: u64,
     /// The store of copies does not answer now.
     away: bool,
     /// Another process has taken this life's frames over: nothing more of it is kept.
@@ -174,9 +176,11 @@ impl Syncing {
         self.copy.notify_one();
     }
 
-    /// All frames up to this one are in the store.
-    pub(super) fn copied(&self, upto: u64) {
-        self.reached.send_modify(|reached| (reached.synced, reached.away) = (upto, false));
+    /// All frames up to this one are in the store, by `copies` copies.
+    pub(super) fn copied(&self, upto: u64, copies: u64) {
+        self.reached.send_modify(|reached| {
+            (reached.synced, reached.copies, reached.away) = (upto, copies, false);
+        });
     }
 
     /// The store does not answer. True if that is news.
@@ -200,11 +204,20 @@ impl Syncing {
 
     /// Waits until frame `number` is in the store, for `patience` at most.
     pub(super) async fn wait_for_copy(&self, number: u64, patience: Duration) -> Copying {
+        self.wait_until(patience, |reached| reached.synced >= number).await
+    }
+
+    /// Waits until so many copies are in the store, for `patience` at most.
+    pub(super) async fn wait_for_copies(&self, copies: u64, patience: Duration) -> Copying {
+        self.wait_until(patience, |reached| reached.copies >= copies).await
+    }
+
+    async fn wait_until(&self, patience: Duration, there: impl Fn(&Reached) -> bool) -> Copying {
         let mut reached = self.reached.subscribe();
-        let over = |reached: &Reached| reached.synced >= number || reached.away || reached.taken_over;
+        let over = |reached: &Reached| there(reached) || reached.away || reached.taken_over;
         let waited = tokio::time::timeout(patience, reached.wait_for(over)).await;
         match waited {
-            Ok(Ok(reached)) if reached.synced >= number => Copying::Works,
+            Ok(Ok(reached)) if there(&reached) => Copying::Works,
             Ok(Ok(reached)) if reached.taken_over => Copying::TakenOver,
             _ => Copying::Away,
         }

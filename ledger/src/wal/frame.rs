@@ -5,6 +5,7 @@ use colophon_receipt::cbor::{CborError, Value};
 use colophon_receipt::record::{FieldSet, Record, RecordId, RecordLeaf, Seed};
 use colophon_receipt::{Level, merkle};
 use colophon_signer::httpsig::KeptSignature;
+use std::sync::Arc;
 
 /// Names the shard that wrote a segment, and the version of these formats. The first frame of every segment.
 pub(super) const HEADER: u8 = 0;
@@ -98,8 +99,8 @@ pub(crate) struct DoneFrame {
     /// Log index of the announcement of the key that made `signatures`.
     pub(crate) announced: u64,
     pub(crate) refused: bool,
-    /// The shard that made them, where its announcement was not known.
-    pub(crate) shard: Option<String>,
+    /// The shard whose header is before it: of the same life, so announced in the same generation of the log.
+    pub(crate) shard: Option<Arc<str>>,
     /// Whose keys are to seal the opening.
     pub(crate) tenant: Option<Vec<u8>>,
 }

@@ -10,7 +10,7 @@
 mod take_over;
 
 use super::writer::Uncopied;
-use super::{COPIED, Copying, Wal, WalError, frame};
+use super::{COPIED, COPY_PATIENCE, Copying, Durability, Wal, WalError, frame};
 use crate::ledger::LedgerError;
 use crate::private::{MAX_COPY, Vault};
 use crate::store::StoreError;
@@ -176,7 +176,7 @@ impl Copier {
     pub(crate) async fn run(mut self, wal: Arc<Wal>, now: impl Fn() -> u64 + Send + Sync) {
         let mut done = 0;
         loop {
-            let Some(Uncopied { frames, upto, segment }) = wal.take_uncopied(done) else {
+            let Some((Uncopied { frames, upto, segment }, copies)) = wal.take_uncopied(done) else {
                 wal.syncing.copy.notified().await;
                 continue;
             };
@@ -188,7 +188,7 @@ impl Copier {
                 }
                 self.written(segment);
             }
-            wal.syncing.copied(upto);
+            wal.syncing.copied(upto, copies);
             done = upto;
         }
     }
@@ -219,11 +219,14 @@ impl Copier {
 }
 
 impl Wal {
-    /// Frames that are written and not copied, if any were settled after `done`.
-    fn take_uncopied(&self, done: u64) -> Option<Uncopied> {
+    /// Frames that are written and not copied, if any were settled after `done` or a copy is due, and how many copies were begun
+    /// with this one.
+    fn take_uncopied(&self, done: u64) -> Option<(Uncopied, u64)> {
         let mut writer = self.lock();
         let retired = !writer.retired_uncopied.is_empty();
-        if !retired && writer.settled == done && !std::mem::take(&mut writer.copy_due) {
+        // What is due is a copy of the segment that is written.
+        let due = !retired && std::mem::take(&mut writer.copy_due);
+        if !retired && !due && writer.settled == done {
             return None;
         }
         // Each copy names its shard.
@@ -234,11 +237,35 @@ impl Wal {
             upto: writer.settled,
             segment: writer.number,
         });
-        if !next.frames.is_empty() {
+        if due || !next.frames.is_empty() {
             named.append(&mut next.frames);
             next.frames = named;
+            writer.copies_begun += 1;
         }
-        Some(next)
+        Some((next, writer.copies_begun))
+    }
+
+    /// With durability `node`: sees to it that the store takes a copy that is begun after this was called, which it does only
+    /// while no other process has taken this life over. What waits to be copied goes with it.
+    ///
+    /// # Errors
+    /// [`WalError::TakenOver`], and [`WalError::Away`].
+    pub(crate) async fn prove_life(&self) -> Result<(), WalError> {
+        if self.durability != Durability::Node {
+            return Ok(());
+        }
+        let next = {
+            let mut writer = self.lock();
+            writer.copy_due = true;
+            writer.copies_begun + 1
+        };
+        self.wake();
+        self.syncing.wait_for_copies(next, COPY_PATIENCE).await.into_result()
+    }
+
+    /// The log knows of another life that goes on after this one.
+    pub(crate) fn is_taken_over(&self) {
+        self.syncing.taken_over();
     }
 
     fn header_frame(&self) -> Result<Vec<u8>, WalError> {

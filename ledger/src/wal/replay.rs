@@ -11,6 +11,7 @@ use colophon_receipt::record::RecordId;
 use std::collections::{BTreeMap, HashSet};
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Missing segments that are told one by one.
 const MAX_MISSING: usize = 100;
@@ -33,7 +34,7 @@ pub(crate) struct Replay {
     /// The ids in `done`.
     finished: HashSet<RecordId>,
     /// The shard of the last header.
-    shard: Option<String>,
+    shard: Option<Arc<str>>,
 }
 
 /// Bytes of a segment that could not be read.
@@ -174,7 +175,7 @@ fn apply(kind: u8, payload: &[u8], replay: &mut Replay) -> bool {
     match kind {
         frame::HEADER => match frame::read_header(payload) {
             Ok(frame::Header { shard, announced, .. }) => {
-                replay.shard = Some(shard.clone());
+                replay.shard = Some(shard.as_str().into());
                 // Once the log has answered, a second header says where.
                 let known = replay.shards.entry(shard).or_insert(announced);
                 if announced != UNANNOUNCED {
@@ -195,9 +196,7 @@ fn apply(kind: u8, payload: &[u8], replay: &mut Replay) -> bool {
         },
         frame::DONE => match DoneFrame::read(payload) {
             Ok(mut done) => {
-                if done.announced == UNANNOUNCED {
-                    done.shard = replay.shard.clone();
-                }
+                done.shard = replay.shard.clone();
                 replay.open.remove(&done.id);
                 if replay.finished.insert(done.id) {
                     replay.done.push(done);

@@ -67,8 +67,8 @@ pub(super) struct Writer {
     pub(super) open: HashMap<RecordId, u64, ByRecordId>,
     /// How many open exchanges and unlogged records each segment holds. An exchange of `carried` counts in two.
     pub(super) held: BTreeMap<u64, u64>,
-    /// The open exchanges whose copy is not safe yet.
-    pub(super) carried: HashMap<RecordId, Carried, ByRecordId>,
+    /// The open exchanges whose copy is not safe yet; in an order, to be gone through in pieces.
+    pub(super) carried: BTreeMap<RecordId, Carried>,
     /// Somebody syncs.
     pub(super) gathers: bool,
     /// Frames that are written and have no copy in the store yet, with durability `node`.
@@ -79,6 +79,8 @@ pub(super) struct Writer {
     pub(super) copies: bool,
     /// A copy is due even if no exchange has a frame in it.
     pub(super) copy_due: bool,
+    /// How many copies were begun.
+    pub(super) copies_begun: u64,
     /// Ended segments that nobody has synced yet.
     pub(super) unsynced: Vec<Segment>,
     /// A segment was begun whose name may not be on the disk yet.

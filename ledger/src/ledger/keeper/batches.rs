@@ -51,7 +51,7 @@ impl Worker {
         self.unrecorded.add_all(&rules);
         let mut held = std::mem::take(&mut self.held);
         held.extend(pending);
-        let max = self.ledger.0.config.max_batch;
+        let (max, from) = (self.ledger.0.config.max_batch, self.chain.to);
         // A large batch takes milliseconds to sort.
         let cut = beside(move || {
             held.sort_unstable_by_key(|pending| (pending.completed_at, pending.id));
@@ -61,7 +61,8 @@ impl Worker {
                 to = held.get(count - 1).map_or(to, |last| last.completed_at);
             }
             let rest = held.split_off(count);
-            (held, rest, to)
+            // Records that are logged late are older than the statement before.
+            (held, rest, to.max(from))
         });
         let (records, rest, to) = cut.await?;
         self.held = rest;
@@ -186,7 +187,13 @@ impl Worker {
         let log_index = match sealed.log_index {
             Some(index) => index,
             // Tried again with the same leaf, the log takes it once.
-            None => self.log.append(sealed.statement.clone(), sealed.shard.announced).await?,
+            None => {
+                if !sealed.records.is_empty() {
+                    // A process that was taken over and has nothing to copy would not know, and they would be logged twice.
+                    inner.wal.prove_life().await?;
+                }
+                self.log.append(sealed.statement.clone(), sealed.shard.announced).await?
+            }
         };
         sealed.log_index = Some(log_index);
         inner.bypasses.told(&sealed.told);

@@ -4,6 +4,7 @@ use super::{Chain, Closing, FIRST_PAUSE, LAST_TRY, LONGEST_PAUSE, Worker};
 use crate::ledger::LedgerError;
 use crate::log::LogError;
 use crate::shard::Shard;
+use crate::wal::WalError;
 use colophon_receipt::statement::{CLOSE_TYPE, Counters, Predecessor, ShardClose};
 use colophon_signer::cose::sign_statement;
 use std::sync::Arc;
@@ -111,12 +112,15 @@ impl Worker {
 
     /// The clean end.
     pub(super) async fn finish(mut self) -> Result<(), LedgerError> {
+        // Another process logs what waits here.
+        let taken_over = |error: &LedgerError| matches!(error, LedgerError::Wal(WalError::TakenOver));
         let ledger = self.ledger.clone();
         let ended = timeout(LAST_TRY, async {
             let mut pause = FIRST_PAUSE;
             loop {
                 match self.wind_up().await {
-                    Ok(()) => return,
+                    Ok(()) => return Ok(()),
+                    Err(error) if taken_over(&error) => return Err(error),
                     Err(error) => tracing::error!(%error, "logging the last batch failed; it is tried again"),
                 }
                 sleep(pause).await;
@@ -125,7 +129,11 @@ impl Worker {
         });
         let ended = ended.await;
         let left = ledger.book().unlogged();
-        if ended.is_err() || left > 0 {
+        match ended {
+            Ok(ended) => ended?,
+            Err(_) => return Err(LedgerError::Unlogged(left)),
+        }
+        if left > 0 {
             return Err(LedgerError::Unlogged(left));
         }
         ledger.0.wal.finish();

@@ -7,8 +7,11 @@
 use super::{Worker, beside};
 use crate::batch;
 use crate::erase::{Erase, EraseError, ErasureReport, Intent, MAX_TENANT, Subject};
+use crate::generation::{self, Older};
+use crate::head::SignedHead;
 use crate::ledger::LedgerError;
 use crate::ledger::keeper::batch_name;
+use crate::log::LogReader;
 use crate::private::{Batched, Done, Found, Tenant};
 use crate::store;
 use colophon_receipt::erasure::{ERASURE_TYPE, Erasure, ErasureId};
@@ -17,6 +20,7 @@ use colophon_receipt::merkle::leaf_hash;
 use colophon_receipt::record::{RecordId, id_text};
 use colophon_receipt::statement::{STATEMENT_TYPE, Statement};
 use colophon_signer::cose::{Sign1, sign_statement};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
@@ -83,6 +87,10 @@ impl Worker {
             Erase::Before(time) if time > self.ledger.now() => return Err(EraseError::Future),
             Erase::Before(time) => Subject::Before(time),
         };
+        if !matches!(subject, Subject::Record { .. }) {
+            // Before it is begun: then it is not left half done for ever.
+            self.older().await?;
+        }
         let intent = Intent::new(subject, self.log.head().size())?;
         let (folder, saved) = (self.ledger.0.folder.wal(), intent.clone());
         beside(move || saved.save(&folder)).await??;
@@ -276,10 +284,45 @@ impl Worker {
         Ok(())
     }
 
-    /// Goes through all batches that the log names, and on with the ledger's work in between.
+    /// All generations before this one: what is to be erased may be in any.
+    async fn older(&self) -> Result<Arc<Vec<Older>>, EraseError> {
+        let inner = &self.ledger.0;
+        let generation = self.log.generation();
+        let complete = |older: &Vec<Older>| older.len() + 1 == generation as usize;
+        let known = inner.older.load_full();
+        if complete(&known) {
+            return Ok(known);
+        }
+        // At the start one could not be read.
+        let now = Arc::new(generation::older(&inner.log_files.0, generation).await);
+        match complete(&now) {
+            true => {
+                inner.older.store(now.clone());
+                Ok(now)
+            }
+            false => Err(EraseError::Generation),
+        }
+    }
+
+    /// Goes through all batches that the log names, in every generation, and on with the ledger's work in between.
     async fn walk(&mut self, intent: &Intent, part: impl Fn(&Statement) -> Part) -> Result<u64, EraseError> {
+        let older = self.older().await?;
+        let mut openings = 0;
+        for Older { reader, head, .. } in older.iter().rev() {
+            openings += self.walk_one(intent, &part, reader, head).await?;
+        }
+        let (reader, head) = (self.ledger.0.reader.clone(), self.log.head());
+        Ok(openings + self.walk_one(intent, &part, &reader, &head).await?)
+    }
+
+    async fn walk_one(
+        &mut self,
+        intent: &Intent,
+        part: &impl Fn(&Statement) -> Part,
+        reader: &LogReader,
+        head: &SignedHead,
+    ) -> Result<u64, EraseError> {
         let inner = self.ledger.0.clone();
-        let (reader, head) = (inner.reader.clone(), self.log.head());
         let (mut openings, mut last) = (0u64, Instant::now());
         for start in (0..head.size()).step_by(STRIDE as usize) {
             let end = head.size().min(start + STRIDE);

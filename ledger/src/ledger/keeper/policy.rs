@@ -3,7 +3,7 @@
 //!
 //! Once the change is signed nothing else of the shard is logged before it: it names the statement that follows.
 
-use super::{LedgerError, Worker};
+use super::{Closing, LedgerError, Worker};
 use crate::log::LogError;
 use crate::policy::{self, PolicyText};
 use colophon_receipt::policy_change::{POLICY_CHANGE_TYPE, PolicyChange};
@@ -44,7 +44,8 @@ impl Worker {
 
     /// Brings the change that is due, if any, into force.
     pub(super) async fn change_policy(&mut self) -> Result<(), LedgerError> {
-        while let Some(changing) = &self.changing {
+        // Of a shard whose last statement is signed there is none that could follow: the next round's shard takes it.
+        while let Some(changing) = self.changing.as_ref().filter(|_| matches!(self.closing, Closing::No)) {
             let policy = changing.change.policy.clone();
             if changing.leaf.is_none() && policy.digest() != self.policy {
                 self.sign_change(&policy).await?;

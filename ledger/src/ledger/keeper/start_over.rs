@@ -2,7 +2,9 @@
 //! process goes on with its chain. What waits becomes the next shard's, with nothing lost: the refused statement is in no log.
 
 use super::{Counters, LedgerError, Predecessor, Worker};
+use crate::service::Refusal;
 use crate::shard::Shard;
+use crate::wal::{Durability, WalError};
 use colophon_receipt::statement::Statement;
 use colophon_signer::cose::Sign1;
 use std::sync::Arc;
@@ -18,6 +20,16 @@ pub(super) fn is_called_for(error: &LedgerError) -> bool {
 impl Worker {
     /// Announces another shard and gives it what the refused statement described.
     pub(super) async fn start_over(&mut self, why: &LedgerError) -> Result<(), LedgerError> {
+        let wal = self.ledger.0.wal.clone();
+        if self.next.is_none()
+            && wal.durability() == Durability::Node
+            && why.refused() == Some(Refusal::Superseded.code())
+        {
+            // Who goes on after this shard has read its copies, and logs what they hold.
+            wal.is_taken_over();
+            return Err(WalError::TakenOver.into());
+        }
+        wal.prove_life().await?;
         let Some(sealed) = &self.inflight else { return Ok(()) };
         tracing::error!(shard = sealed.shard.name, error = %why, "this shard is over; its records go to a new one");
         let damaged = |e: &dyn std::fmt::Display| LedgerError::Damaged {

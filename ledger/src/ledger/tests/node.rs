@@ -1,8 +1,10 @@
 //! Durability `node`: the node dies with its disk, and what was released is logged by the next, once.
 
+use super::remote::{Direct, log_role, sidecar};
 use super::*;
 use crate::log::tests::support::{Gate, memory};
 use crate::private::Kek;
+use colophon_receipt::statement::{Predecessor, payload_hash};
 use object_store::ObjectStore;
 
 fn node(dir: &TempDir) -> Config {
@@ -218,6 +220,93 @@ async fn a_process_that_was_not_dead_stops_once_it_was_taken_over() {
     }
     // What was only opened, or refused, may be there as well; nothing is there twice, which the audit has seen.
     assert!(found.records.len() <= ids.len() + 2);
+}
+
+/// It has nothing to copy since: that another process has taken over, it can only learn by asking.
+#[tokio::test]
+async fn a_process_that_was_taken_over_and_has_written_nothing_since_logs_nothing_again() {
+    for with_a_statement in [false, true] {
+        let (old_dir, new_dir, store) = (TempDir::new().unwrap(), TempDir::new().unwrap(), memory());
+        let (service, _task) = log_role(&store).await;
+        let way = Direct::to(service);
+        let by_role = |dir: &TempDir| Config { log: sidecar(dir.path(), &way).log, ..node(dir) };
+        let slow = Config { batch_every: Duration::from_secs(3600), ..by_role(&old_dir) };
+        let (old, old_keeper) = open(slow, store.clone()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if with_a_statement {
+            released(&old, 1).await.unwrap();
+            old.0.full.notify_one();
+            settle(&old).await;
+        }
+        let ids = [released(&old, 2).await.unwrap(), released(&old, 3).await.unwrap()];
+        let (new, new_keeper) = open(by_role(&new_dir), store.clone()).await.unwrap();
+        settle(&new).await;
+        old.0.full.notify_one();
+        for _ in 0..200 {
+            if !old.healthy() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(!old.healthy());
+        assert!(matches!(old_keeper.close().await, Err(LedgerError::Wal(WalError::TakenOver))));
+        new_keeper.close().await.unwrap();
+        // Nothing is there twice, which the audit sees.
+        let found = audit(&new).await;
+        assert!(ids.iter().all(|id| found.records.contains_key(id)));
+        assert_eq!(found.records.len(), 2 + usize::from(with_a_statement));
+    }
+}
+
+/// The store still takes its copies: the log alone knows, as where it was taken over a moment ago.
+#[tokio::test]
+async fn a_process_whose_shard_is_superseded_keeps_nothing_more() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (service, _task) = log_role(&store).await;
+    let way = Direct::to(service.clone());
+    let slow =
+        Config { log: sidecar(dir.path(), &way).log, batch_every: Duration::from_secs(3600), ..node(&dir) };
+    let (ledger, keeper) = open(slow, store.clone()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    released(&ledger, 1).await.unwrap();
+    ledger.0.full.notify_one();
+    settle(&ledger).await;
+    let head = ledger.head();
+    let last = ledger.reader().entry(head.size() - 1, &head.checkpoint).await.unwrap();
+    let cose = Sign1::parse(&last).unwrap();
+    let Statement { shard, seq, .. } = Statement::decode(cose.payload()).unwrap();
+    let predecessor = Predecessor { shard, seq, payload_hash: payload_hash(cose.payload()) };
+    let next = Shard::generate("host", ledger.now(), Duration::from_secs(3600)).unwrap();
+    service.announce(&next.announcement(service.origin(), Some(predecessor)).encode(), None).await.unwrap();
+    released(&ledger, 2).await.unwrap();
+    for _ in 0..200 {
+        ledger.0.full.notify_one();
+        if !ledger.healthy() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(matches!(begin(&ledger, 3), Err(WalError::TakenOver)));
+    assert!(matches!(keeper.close().await, Err(LedgerError::Wal(WalError::TakenOver))));
+    assert_eq!(audit(&ledger).await.records.len(), 1);
+}
+
+/// The same, at its end.
+#[tokio::test]
+async fn a_process_that_was_taken_over_logs_nothing_when_it_is_closed() {
+    let (old_dir, new_dir, store) = (TempDir::new().unwrap(), TempDir::new().unwrap(), memory());
+    let (service, _task) = log_role(&store).await;
+    let way = Direct::to(service);
+    let by_role = |dir: &TempDir| Config { log: sidecar(dir.path(), &way).log, ..node(dir) };
+    let slow = Config { batch_every: Duration::from_secs(3600), ..by_role(&old_dir) };
+    let (old, old_keeper) = open(slow, store.clone()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    released(&old, 1).await.unwrap();
+    let (new, new_keeper) = open(by_role(&new_dir), store.clone()).await.unwrap();
+    settle(&new).await;
+    assert!(matches!(old_keeper.close().await, Err(LedgerError::Wal(WalError::TakenOver))));
+    new_keeper.close().await.unwrap();
+    assert_eq!(audit(&new).await.records.len(), 1);
 }
 
 #[tokio::test]

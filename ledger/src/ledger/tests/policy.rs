@@ -102,6 +102,39 @@ async fn a_death_at_any_write_leaves_a_sound_log() {
     }
 }
 
+/// A write fails while one shard takes over from another, and a change comes before that is tried again: no statement follows
+/// the one that the close leaf names.
+#[tokio::test(start_paused = true)]
+async fn a_change_in_the_middle_of_a_rotation_waits_for_its_end() {
+    let mut at = 0;
+    loop {
+        let (dir, store) = (TempDir::new().unwrap(), memory());
+        let faults = FaultStore::new(store.clone(), Fault::HiccupBefore, at);
+        at += 1;
+        let Ok((ledger, keeper)) = open(config(dir.path()), faults.clone()).await else { continue };
+        exchange(&ledger, 1);
+        settle(&ledger).await;
+        let early = faults.tripped();
+        let first = ledger.shard().name.clone();
+        ledger.0.clock.jump(80_000_000_000);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let done = early || !faults.tripped();
+        ledger.change_policy(text(1), || ()).await.unwrap();
+        while ledger.shard().name == first {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        exchange(&ledger, 2);
+        keeper.close().await.unwrap();
+        let found = audit(&ledger).await;
+        assert_eq!((found.changes.len(), found.closed.len()), (1, 2), "{at}");
+        assert_eq!(sound(&store).await, (1, 2), "{at}");
+        if done && !early {
+            break;
+        }
+    }
+    assert!(at > 12, "the faults have to reach the rotation: {at}");
+}
+
 #[tokio::test]
 async fn an_altered_text_is_written_again() {
     let (dir, store) = (TempDir::new().unwrap(), memory());

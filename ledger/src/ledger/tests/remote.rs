@@ -16,15 +16,15 @@ use object_store::ObjectStore;
 use tempfile::TempDir;
 
 /// The way to a service in this process.
-struct Direct {
+pub(super) struct Direct {
     service: Mutex<LogService>,
-    away: AtomicBool,
+    pub(super) away: AtomicBool,
     /// Says that it has what it has not.
     lies: AtomicBool,
 }
 
 impl Direct {
-    fn to(service: LogService) -> Arc<Direct> {
+    pub(super) fn to(service: LogService) -> Arc<Direct> {
         let (away, lies) = (AtomicBool::new(false), AtomicBool::new(false));
         Arc::new(Direct { service: Mutex::new(service), away, lies })
     }
@@ -66,13 +66,13 @@ impl Transport for Direct {
     }
 }
 
-async fn log_role(store: &Arc<dyn ObjectStore>) -> (LogService, ServiceTask) {
+pub(super) async fn log_role(store: &Arc<dyn ObjectStore>) -> (LogService, ServiceTask) {
     let config = LogConfig { several_writers: true, ..log_support::config(None) };
     let log = Log::open(store.clone(), config).await.unwrap();
     LogService::start(log, log_support::key(), None, None).await.unwrap()
 }
 
-fn sidecar(data: &Path, transport: &Arc<Direct>) -> Config {
+pub(super) fn sidecar(data: &Path, transport: &Arc<Direct>) -> Config {
     let transport: Arc<dyn Transport> = transport.clone();
     Config { log: LogAt::Elsewhere(Remote { transport, key: None }), ..config(data) }
 }
@@ -375,7 +375,7 @@ async fn lives_that_began_and_died_without_the_log_are_logged_once_with_their_si
 }
 
 /// The tasks of a dropped ledger, and with them its lock, go by and by.
-async fn unlocked<F>(open: impl Fn() -> F) -> (Ledger, Keeper)
+pub(super) async fn unlocked<F>(open: impl Fn() -> F) -> (Ledger, Keeper)
 where
     F: Future<Output = Result<(Ledger, Keeper), LedgerError>>,
 {

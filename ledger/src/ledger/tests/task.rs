@@ -1,9 +1,36 @@
 //! What the keeper's task owes to those beside it.
 
 use super::*;
+use crate::batch;
+use crate::ledger::keeper::Settled;
 use futures_util::future::join_all;
 
 const NEVER: usize = usize::MAX;
+
+#[tokio::test]
+async fn more_evidence_than_one_batch_takes_is_told_by_two_statements() {
+    let (dir, store) = (TempDir::new().unwrap(), memory());
+    let (ledger, keeper) = open(config(dir.path()), store).await.unwrap();
+    let time = ledger.now() / 1000;
+    let leaf = |n: u32| {
+        let mut id = ledger.new_id(time);
+        id[12..].copy_from_slice(&n.to_be_bytes());
+        Settled::not_done(id, [1; 32], Level::Zk)
+    };
+    let leaves: Vec<Settled> = (0..=batch::MAX_RECORDS as u32).map(leaf).collect();
+    let ends = [leaves[0].id, leaves[batch::MAX_RECORDS].id];
+    assert!(ledger.log_evidence(leaves).await);
+    let mut counts = Vec::new();
+    for id in &ends {
+        ledger.0.places.forget();
+        let (target, _) = ledger.place(id).await.unwrap().unwrap();
+        let name = keeper::batch_name(&target.shard, target.seq);
+        let file = ledger.0.objects.get(&name, batch::MAX_BYTES).await.unwrap().unwrap();
+        counts.push(batch::read(&file).unwrap().leaves.len());
+    }
+    assert_eq!(counts, [batch::MAX_RECORDS, 1]);
+    keeper.close().await.unwrap();
+}
 
 #[tokio::test]
 async fn a_keeper_that_panicked_is_noticed_at_once() {

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 /// What an hour with so many files has.
 fn known(files: u64) -> Known {
     let name = |n| format!("{:013}-{:013}-0102-{n}", HOUR + n, HOUR + n);
-    Known { files: sorted((0..files).map(name).collect()), listed: None }
+    Known { files: sorted((0..files).map(name).collect()), ..Known::default() }
 }
 
 #[test]

@@ -111,6 +111,31 @@ async fn a_copy_that_the_disk_did_not_take_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_as_are_open_move_together() {
+    let (dir, many) = (TempDir::new().unwrap(), 2 * PIECE as u32 + 1);
+    let wal = wal(&dir, super::super::MAX_SEGMENT);
+    for n in 0..many {
+        let mut id = [0; 16];
+        id[12..].copy_from_slice(&n.to_be_bytes());
+        let queued = wal.queue_open(&id, 900, Level::Commit, &FieldSet::new(), None).unwrap();
+        wal.written_open(&id, queued).unwrap();
+    }
+    synced(&wal).await;
+    let retired = wal.retire().unwrap();
+    {
+        // Nothing is synced meanwhile.
+        let _double = wal.syncing.double.lock().unwrap();
+        wal.release([]);
+        assert_eq!(wal.lock().carried.len(), many as usize);
+    }
+    synced(&wal).await;
+    wal.release([]);
+    assert!(wal.lock().carried.is_empty() && wal.is_gone(retired).unwrap());
+    assert_eq!(open_after_power_loss(&dir, &kept(&wal)).len(), many as usize);
+    wal.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exchange_that_ends_before_its_copy_is_safe_keeps_the_old_segment() {
     for broken in [0, usize::MAX] {
         let Due { dir, wal, holds, first } = due().await;

@@ -142,6 +142,20 @@ async fn a_broken_disk_is_not_tried_for_every_answer() {
     wal.stop();
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_neither_written_nor_synced_leaves_nothing_behind() {
+    let dir = TempDir::new().unwrap();
+    let wal = wal(&dir, MAX_SEGMENT);
+    let queued = queue(&wal, 1);
+    wal.syncing.double.lock().unwrap().broken = 1;
+    wal.fail_after(Some(0));
+    wal.durable(queued).await.unwrap_err();
+    assert!(wal.lock().failed.is_empty());
+    wal.fail_after(None);
+    wal.durable(queue(&wal, 2)).await.unwrap();
+    wal.stop();
+}
+
 #[test]
 fn what_is_remembered_of_failed_syncs_is_bounded_and_errs_on_the_safe_side() {
     let mut reached = Reached::default();
