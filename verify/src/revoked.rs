@@ -40,7 +40,7 @@ pub(crate) fn check(
     });
     // The first that does not count, or else any.
     let finding = judged.max_by_key(Result::is_err);
-    let none = || Ok("no key of this receipt is one that the trust file revokes".into());
+    let none = || Ok("no key that the record rests on is one that the trust file revokes".into());
     checks.add(REVOCATION, finding.unwrap_or_else(none));
 }
 

@@ -227,6 +227,12 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
         ));
     }
     list.extend(incomplete(case));
+    if let Some(left_out) = checks.iter().find(|check| check.name == checks::EVIDENCE)
+        && case.trusted_log
+        && left_out.status == crate::Status::NotChecked
+    {
+        list.push(format!("Anything by the evidence logged about the record: {}.", left_out.detail));
+    }
     if let Some(record) = &case.record {
         let (claimed, verified) = (record.leaf.level, case.verified_level());
         if claimed > verified && case.trusted_log {

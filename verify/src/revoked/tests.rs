@@ -126,4 +126,5 @@ fn evidence_that_a_revoked_key_signed_does_not_count() {
     let check = report.check("evidence").unwrap();
     assert!(check.status == Status::NotChecked && check.detail.contains("does not count"), "{check:?}");
     assert_eq!(report.draw.unwrap().evidence, None);
+    assert!(report.not_proven.iter().any(|line| line.starts_with("Anything by the evidence logged")));
 }
