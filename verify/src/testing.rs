@@ -96,6 +96,8 @@ pub struct Plan {
     pub request: Vec<u8>,
     /// The response's body.
     pub response: Vec<u8>,
+    /// Digest of the upstream's trailers.
+    pub trailers: Option<Hash>,
     /// `Colophon-Client-Nonce`.
     pub nonce: Option<String>,
     /// Digests of what request and answer say.
@@ -142,6 +144,7 @@ impl Default for Plan {
             withheld: vec![fields::DECISION],
             request: br#"{"model":"med-7b","messages":[]}"#.to_vec(),
             response: br#"{"id":"chatcmpl-1","object":"chat.completion"}"#.to_vec(),
+            trailers: None,
             nonce: None,
             semantic: Semantic::default(),
             path: "/v1/chat/completions".into(),
@@ -345,6 +348,7 @@ impl Plan {
         let head = ResponseHead {
             status: Some(200),
             content_type: Some(b"application/json".into()),
+            trailers: self.trailers,
             ..ResponseHead::default()
         };
         head.write(RESPONSE_HEAD, &mut set);

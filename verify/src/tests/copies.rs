@@ -77,7 +77,7 @@ fn saved(made: &Made, body: &[u8]) -> Vec<u8> {
 fn chunked(made: &Made) -> Vec<u8> {
     let mut out = Vec::new();
     for piece in made.response.chunks(7) {
-        out.extend_from_slice(format!("{:x};ext=1\r\n", piece.len()).as_bytes());
+        out.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
         out.extend_from_slice(piece);
         out.extend_from_slice(b"\r\n");
     }
@@ -145,6 +145,8 @@ fn a_saved_stream_is_read_with_chunks_trailers_and_comment() {
         ("colophon-close=:", "colophon-close=:AA"),
         ("created=1", "created=2"),
         ("{", "{\"note\":\"trust me\","),
+        ("{", "{\"signature\":\"trust me\","),
+        ("{", "{ "),
         ("{", ""),
     ] {
         let changed = comment.replacen(from, to, 1);
@@ -152,8 +154,73 @@ fn a_saved_stream_is_read_with_chunks_trailers_and_comment() {
         let copy = [&made.response[..], changed.as_bytes()].concat();
         refused_by(&with(&made, None, Some(&copy), None), &[checks::SAVED_HEAD]);
     }
+    // A signature that the receipt no longer has is not compared, and not taken on trust.
+    let mut bare = sse.make();
+    bare.receipt.http_signatures.clear();
+    let report = with(&bare, None, Some(&tail), None);
+    assert_eq!(report.result, Verdict::ConsistentNotTrusted, "{:#?}", report.checks);
     let tail = [&made.response[..], b": colophon a\n\ndata: more\n\n"].concat();
     refused_by(&with(&made, None, Some(&tail), None), &[checks::RESPONSE_BODY]);
+}
+
+/// What a saved message has beside its body is the key's, or the record's, or the copy is refused.
+#[test]
+fn a_saved_answer_cannot_say_more_than_the_recorded_one() {
+    const WRONG: &[u8] = b"Correction: the right dose is 500 mg\r\n";
+    let made = Plan::default().make();
+    let announced = made.head.replace("\r\n\r\n", "\r\nTrailer: correction\r\n\r\n");
+    let after = [announced.as_bytes(), &made.response, WRONG].concat();
+    let report = with(&made, None, Some(&after), None);
+    refused_by(&report, &[checks::RESPONSE_BODY]);
+    let detail = &report.check(checks::RESPONSE_BODY).unwrap().detail;
+    assert!(detail.contains("trailers (correction)"), "{detail}");
+
+    let made = Plan { signing: Signing::Stream, ..Plan::default() }.make();
+    let good = chunked(&made);
+    let report = with(&made, None, Some(&saved(&made, &good)), None);
+    let detail = &report.check(checks::RESPONSE_BODY).unwrap().detail;
+    let told = "without its trailers (content-digest, colophon-record, signature-input, signature)";
+    assert!(detail.contains(told), "{detail}");
+    let text = String::from_utf8(good).unwrap();
+    for (from, to) in [
+        ("\r\n0\r\n", "\r\n0\r\nData: {\"dose\":500}\r\n"),
+        ("\r\n0\r\n", "\r\n0\r\nContent-Digest: the right dose is 500 mg\r\n"),
+        ("\r\n0\r\n", "\r\n0\r\nSignature: note=:AAAA:\r\n"),
+        ("7\r\n", "7;note=500mg\r\n"),
+    ] {
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(changed, text, "{from}");
+        let report = with(&made, None, Some(&saved(&made, changed.as_bytes())), None);
+        assert_eq!(report.result, Verdict::Bad, "{to}: {:#?}", report.checks);
+        assert!(report.failed().any(|check| check.name == checks::RESPONSE_BODY), "{to}");
+    }
+    for (from, to) in [
+        ("content-digest: sha-256=:", "content-digest: sha-256=:AA"),
+        (":\r\n\r\n", ":, note=:AAAA:\r\n\r\n"),
+    ] {
+        let changed = text.replacen(from, to, 1);
+        assert_ne!(changed, text, "{from}");
+        let report = with(&made, None, Some(&saved(&made, changed.as_bytes())), None);
+        refused_by(&report, &[checks::SAVED_HEAD]);
+    }
+}
+
+/// Trailers of the upstream's own are under the record's trailer digest.
+#[test]
+fn trailers_of_the_upstream_are_those_recorded() {
+    let committed = Some(colophon_receipt::merkle::sha256(b"x-sum: 1\n"));
+    for (trailers, withheld, result) in [
+        (committed, vec![], Verdict::Trusted),
+        (None, vec![], Verdict::Bad),
+        (committed, vec![fields::RESPONSE_HEAD], Verdict::ConsistentNotTrusted),
+    ] {
+        let made = Plan { signing: Signing::Stream, trailers, withheld, ..Plan::default() }.make();
+        let mut copy = chunked(&made);
+        copy.truncate(copy.len() - 2);
+        copy.extend_from_slice(b"X-Sum: 1\r\n\r\n");
+        let report = with(&made, None, Some(&saved(&made, &copy)), None);
+        assert_eq!(report.result, result, "{:#?}", report.checks);
+    }
 }
 
 /// The closing comment as the proxy writes it.
