@@ -80,12 +80,17 @@ fn lies_in(file: &Path, folder: &Path) -> bool {
     real.is_ok_and(|(file, folder)| file.starts_with(folder))
 }
 
-fn human(report: &FolderReport, colour: bool) -> String {
+pub(super) fn human(report: &FolderReport, colour: bool) -> String {
     let styled = |style: &str, text: &str| match colour {
         true => format!("\x1b[{style}m{text}\x1b[0m"),
         false => text.to_owned(),
     };
     let (style, word, why) = match report.result {
+        Verdict::Trusted if report.receipts.verified == 0 => (
+            "32;1",
+            "TRUSTED",
+            "the account in this export holds against your trust file; no receipt is in it",
+        ),
         Verdict::Trusted => ("32;1", "TRUSTED", "everything in this export holds against your trust file"),
         Verdict::ConsistentNotTrusted => {
             ("33;1", "CONSISTENT, NOT TRUSTED", "nothing is wrong, but what trust needs is missing")
@@ -158,6 +163,9 @@ fn not_proven(report: &FolderReport) -> Vec<String> {
         "that the operator shows everybody this one log, where no witness signed its checkpoint".to_owned(),
     ];
     let FolderReport { count, size, receipts, .. } = report;
+    if receipts.verified == 0 {
+        list.insert(0, "anything about a single record: no receipt is in this export".to_owned());
+    }
     if receipts.without_policy > 0 {
         let n = receipts.without_policy;
         list.push(format!(

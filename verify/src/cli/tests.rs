@@ -91,6 +91,20 @@ fn errors_say_what_where_and_what_to_do() {
 }
 
 #[test]
+fn an_export_without_receipts_is_not_called_more_than_an_account() {
+    let mut report = crate::folder::FolderReport { result: Verdict::Trusted, ..Default::default() };
+    let told = folder::human(&report, false);
+    assert!(told.starts_with("TRUSTED: the account in this export holds"), "{told}");
+    assert!(
+        told.contains("no receipt is in it") && told.contains("anything about a single record"),
+        "{told}"
+    );
+    report.receipts.verified = 1;
+    let told = folder::human(&report, false);
+    assert!(told.starts_with("TRUSTED: everything in this export") && !told.contains("no receipt"), "{told}");
+}
+
+#[test]
 fn json_is_for_scripts() {
     let files = Files::new();
     let (code, out, _) = files.run("@receipt --trust @trust --response @response --json");

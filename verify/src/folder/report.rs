@@ -133,8 +133,10 @@ impl FolderReport {
             expected && trust.is_some() && trusted < verified,
             "what the trust file requires of each receipt (copies of the bodies, timestamps, witnesses)",
         );
-        let required = trust.is_some_and(|trust| trust.require.timestamps > 0 || trust.require.witnesses > 0);
-        lack(!expected && required, "receipts, which alone could show the timestamps and witnesses required");
+        let required = trust.is_some_and(Trust::requires_something);
+        lack(!expected && required, "receipts: no count shows what the trust file requires of each of them");
+        // Of nothing, everything holds.
+        lack(self.count.sidecars.is_empty(), "statements about the interval: it has none");
         self.result = match () {
             () if !self.faults.is_empty() || !self.unbroken => Verdict::Bad,
             () if self.lacking.is_empty() => Verdict::Trusted,
