@@ -13,6 +13,7 @@ use crate::report::Binding;
 use crate::text::quoted;
 use crate::trust::Trust;
 
+mod lines;
 mod messages;
 mod saved;
 
@@ -62,10 +63,24 @@ pub(crate) fn check(
         return side;
     };
     let opened = &record.opened;
-    let request = [(REQUEST_BODY, opened.request_body), (REQUEST_DECODED, opened.request_decoded)];
-    compare(REQUEST, Side::Request, &bodies.request, record, request, &mut side, checks);
-    let response = [(RESPONSE_BODY, opened.response_body), (RESPONSE_DECODED, opened.response_decoded)];
-    let reading = compare(RESPONSE, Side::Response, &bodies.response, record, response, &mut side, checks);
+    let saved = bodies.request.as_ref().and_then(|body| body.head.as_ref());
+    let request = Copied {
+        name: REQUEST,
+        of: Side::Request,
+        copy: bodies.request.as_ref(),
+        head: saved.map_or(Ok(Vec::new()), |head| lines::check_request(head, record, http)),
+        recorded: [(REQUEST_BODY, opened.request_body), (REQUEST_DECODED, opened.request_decoded)],
+    };
+    compare(request, record, &mut side, checks);
+    let response = Copied {
+        name: RESPONSE,
+        of: Side::Response,
+        copy: bodies.response.as_ref(),
+        // That has a check of its own.
+        head: Ok(Vec::new()),
+        recorded: [(RESPONSE_BODY, opened.response_body), (RESPONSE_DECODED, opened.response_decoded)],
+    };
+    let reading = compare(response, record, &mut side, checks);
 
     messages::compare(bodies, record, &mut side, checks);
 
@@ -75,7 +90,7 @@ pub(crate) fn check(
         saved::check_head(head, trailers.unwrap_or(&Trailers::default()), record, log, http, trust)
     });
     let comment = reading.and_then(|reading| reading.comment.as_deref());
-    match (head, comment.map(|comment| saved::check_comment(comment, record, http))) {
+    match (head, comment.map(|comment| saved::check_comment(comment, record, log, http))) {
         (None, None) => checks.skip(SAVED_HEAD, "no response was given with its head"),
         (Some(Err(error)), _) | (_, Some(Err(error))) => drop(checks.add(SAVED_HEAD, Err(error))),
         (_, Some(Ok(None))) => {
@@ -83,14 +98,29 @@ pub(crate) fn check(
             checks.skip(SAVED_HEAD, "your copy's closing comment has a signature, and the receipt none");
         }
         (head, comment) => {
-            let comment = comment.and_then(Result::ok).flatten().unwrap_or(0);
-            let signed = head.and_then(Result::ok).unwrap_or(0) + comment;
+            let comment = comment.and_then(Result::ok).flatten();
+            let head = head.and_then(Result::ok).unwrap_or_default();
+            let signed = head.signed + comment.unwrap_or(0);
             side.signature = signed > 0 && side.has(Side::Response);
-            let detail = match signed {
-                0 => "your copy carries no signature, but nothing in it contradicts the record".into(),
-                n => format!("your copy carries {n} of the key's signatures over this record"),
-            };
-            checks.add(SAVED_HEAD, Ok(detail));
+            match signed {
+                0 if comment.is_none() && head.compared.is_empty() => {
+                    checks.skip(SAVED_HEAD, "your copy's head has nothing that the record has");
+                }
+                // What else it says, nothing covers.
+                0 => {
+                    let mut compared = head.compared;
+                    compared.extend(comment.map(|_| "closing comment"));
+                    let what = format!(
+                        "your copy carries no signature; of its head, these are as recorded, and no more was compared: {}",
+                        compared.join(", ")
+                    );
+                    checks.add(SAVED_HEAD, Ok(what));
+                }
+                n => {
+                    let what = format!("your copy carries {n} of the key's signatures over this record");
+                    checks.add(SAVED_HEAD, Ok(what));
+                }
+            }
         }
     }
     match &bodies.nonce {
@@ -112,19 +142,35 @@ fn some_trailers(bodies: &Bodies) -> Option<&Trailers> {
     readings.iter().map(|reading| &reading.trailers).find(|trailers| !trailers.is_empty())
 }
 
-/// Returns how the copy had to be read.
-fn compare<'a>(
+/// A copy, and what it should be.
+struct Copied<'a> {
     name: &'static str,
     of: Side,
-    copy: &'a Option<Body>,
-    record: &Record,
+    copy: Option<&'a Body>,
+    /// What of its head is as recorded.
+    head: Result<Vec<&'static str>, String>,
     recorded: [(u8, Option<BodyDigest>); 2],
+}
+
+/// Returns how the copy had to be read.
+fn compare<'a>(
+    copied: Copied<'a>,
+    record: &Record,
     side: &mut CopySide,
     checks: &mut Checks,
 ) -> Option<&'a Reading> {
+    let Copied { name, of, copy, head, recorded } = copied;
     let Some(copy) = copy else {
         checks.skip(name, "no copy was given");
         return None;
+    };
+    let compared = match head {
+        Ok(compared) if compared.is_empty() => String::new(),
+        Ok(compared) => format!("; of its head, these are as recorded: {}", compared.join(", ")),
+        Err(error) => {
+            checks.add(name, Err(error));
+            return None;
+        }
     };
     for (at, body) in recorded {
         let Some(body) = body else { continue };
@@ -133,7 +179,7 @@ fn compare<'a>(
             let how = format!("{}{}", reading.told(), if decoded { DECODED } else { "" });
             match uncommitted(of, &reading.trailers, record) {
                 None => {
-                    checks.add(name, Ok(format!("{how} is the recorded one, {} bytes", body.size)));
+                    checks.add(name, Ok(format!("{how} is the recorded one, {} bytes{compared}", body.size)));
                     side.matched.push((of, how, body.size));
                 }
                 Some(names) if of == Side::Response && record.is_withheld(RESPONSE_HEAD) => {

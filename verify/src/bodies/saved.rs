@@ -9,6 +9,8 @@ use super::Side;
 pub(crate) struct SavedHead {
     /// Of a response.
     pub(crate) status: Option<String>,
+    /// Method and target, of a request.
+    pub(crate) request: Option<(Vec<u8>, Vec<u8>)>,
     lines: Vec<(String, String)>,
 }
 
@@ -55,6 +57,10 @@ impl SavedHead {
                     start.starts_with(b"HTTP/") && status.len() == 3 && status.iter().all(u8::is_ascii_digit)
                 });
                 head.status = Some(String::from_utf8_lossy(status.ok_or(())?).into_owned());
+            }
+            if side == Side::Request {
+                let mut words = start.split(|byte| *byte == b' ').map(<[u8]>::to_vec);
+                head.request = words.next().zip(words.next());
             }
             for line in lines.filter(|line| !line.is_empty()) {
                 head.lines.push(header(line).ok_or(())?);

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 use colophon_receipt::fields::BodyDigest;
-use colophon_receipt::record::id_text;
 use colophon_signer::httpsig::{
     CoveredComponent, SignatureInput, field_value, parse_signature, parse_signature_input, signature_value,
 };
-use colophon_signer::sf::parse_item;
+use colophon_signer::sf::{BareItem, parse_item};
 
+use super::lines;
 use crate::bodies::{SavedHead, Trailers};
-use crate::http::{Base, HttpSide, Signed, Tag, check_one};
+use crate::http::{Base, HttpSide, Signed, Tag, check_one, promise};
 use crate::log::LogSide;
 use crate::record::Record;
 use crate::text::quoted;
@@ -22,6 +22,7 @@ use crate::trust::Trust;
 pub(super) fn check_comment(
     comment: &[u8],
     record: &Record,
+    log: &LogSide,
     http: &HttpSide,
 ) -> Result<Option<usize>, String> {
     let text = std::str::from_utf8(comment).ok().map(str::trim_end);
@@ -39,7 +40,7 @@ pub(super) fn check_comment(
         return Err("your copy's closing comment says more than the proxy does".into());
     }
     if let Some(value) = field("colophon-record") {
-        names_record(value, record)?;
+        check_promise(value, record, log)?;
     }
     let recorded = record.opened.response_body.map(|body| content_digest(&body));
     if field("content-digest").is_some() && field("content-digest") != recorded.as_deref() {
@@ -64,16 +65,16 @@ pub(super) fn check_comment(
     }
 }
 
-fn names_record(value: &str, record: &Record) -> Result<(), String> {
-    let id = id_text(&record.leaf.id);
-    let item = parse_item(value).map_err(|error| format!("Colophon-Record: {error}"))?;
-    match item.value.as_string() == Some(id.as_str()) {
-        true => Ok(()),
-        false => Err(format!("your copy's Colophon-Record names another record than {id}")),
-    }
+/// What was seen of a saved head.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// Signatures in it and its trailers.
+    pub(super) signed: usize,
+    /// What is as the record has it.
+    pub(super) compared: Vec<&'static str>,
 }
 
-/// Counts the signatures in the saved head and its trailers; all that they say of the record has to be so.
+/// All that a saved head and its trailers say of the record has to be so.
 pub(super) fn check_head(
     head: &SavedHead,
     trailers: &Trailers,
@@ -81,13 +82,14 @@ pub(super) fn check_head(
     log: &LogSide,
     http: &HttpSide,
     trust: Option<&Trust>,
-) -> Result<usize, String> {
+) -> Result<Seen, String> {
+    let mut seen = Seen { signed: 0, compared: lines::check_answer(head, record)? };
     for line in head.header("colophon-record").chain(trailers.values("colophon-record")) {
-        names_record(line, record)?;
+        seen.compared.push(check_promise(line, record, log)?);
     }
+    seen.compared.dedup();
     check_digest(trailers, record)?;
     let saved = Saved { head, trailers };
-    let mut signed = 0;
     for in_trailers in [false, true] {
         let field = |name: &'static str| match in_trailers {
             false => field_value(head.header(name)),
@@ -107,14 +109,39 @@ pub(super) fn check_head(
                 .find(|(label, _)| label == input.label())
                 .ok_or("your copy has a Signature-Input without its Signature")?;
             check_saved(&saved, input, signature, record, log, http, trust)?;
-            signed += 1;
+            seen.signed += 1;
         }
         // Trailers are left out of the body, so nothing may stand there unseen. Those of others are under the record's digest.
         if in_trailers && trailers.foreign().is_empty() && (inputs.len(), signatures.len()) != (1, 1) {
             return Err("your copy's trailers have another signature beside the key's".into());
         }
     }
-    Ok(signed)
+    Ok(seen)
+}
+
+/// `Colophon-Record`, with all that it says. After a crash the record is another shard's than the promise, and only a signature
+/// shows that one.
+fn check_promise(value: &str, record: &Record, log: &LogSide) -> Result<&'static str, String> {
+    let wrong = |what: &str| format!("your copy's Colophon-Record: {what}");
+    let item = parse_item(value).map_err(|error| wrong(&error.to_string()))?;
+    let param = |name: &str| item.params.get(name);
+    let durability = param("durability").is_none_or(|value| {
+        value.as_token().is_some_and(|value| ["process", "power", "node"].contains(&value))
+    });
+    if !durability || param("mmd").is_some_and(|value| value.as_integer().is_none()) {
+        return Err(wrong("its durability or mmd is none"));
+    }
+    let shard = param("shard").and_then(BareItem::as_string).unwrap_or_default();
+    promise(value, record, shard).map_err(|what| wrong(&what))?;
+    let announced = || log.announced.iter().map(|announced| announced.payload.shard.as_str());
+    let name = |shard: &'_ str| shard.rsplit_once('/').map(|(name, _)| name.to_owned());
+    if announced().any(|known| known == shard) {
+        return Ok("Colophon-Record");
+    }
+    match announced().any(|known| name(known) == name(shard)) {
+        true => Ok("Colophon-Record but for its shard"),
+        false => Err(wrong(&format!("it names the shard {}, of another sidecar", quoted(shard)))),
+    }
 }
 
 /// A `Content-Digest` after the body is the recorded one, unless it is the upstream's, and recorded as such.

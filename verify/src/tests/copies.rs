@@ -257,6 +257,83 @@ fn a_saved_head_is_refused_when_it_is_not_the_signed_one() {
     assert_eq!(with(&made, None, Some(&message), None).result, Verdict::Trusted);
 }
 
+/// Without a signature in it a head is compared line by line, and no more is said than that.
+#[test]
+fn a_saved_head_without_its_signature_says_what_the_record_does() {
+    let made = Plan::default().make();
+    let lines = made.head.split_inclusive("\r\n").filter(|line| !line.starts_with("Signature"));
+    let promised =
+        lines.collect::<String>().replace("=:\r\ncolophon-log", "=:;durability=node;mmd=60\r\ncolophon-log");
+    let head = promised.replace("\r\n\r\n", "\r\nNote: dose 500\r\n\r\n");
+    assert!(head.contains("mmd=60"), "{head}");
+    let run = |head: &str| with(&made, None, Some(&[head.as_bytes(), &made.response].concat()), None);
+    let report = run(&head);
+    assert_eq!((report.result, report.binding), (Verdict::Trusted, Binding::BytesOnly));
+    let detail = &report.check(checks::SAVED_HEAD).unwrap().detail;
+    let compared = "no more was compared: status, Content-Type, Content-Digest, Colophon-Request-Digest, Colophon-Record";
+    assert!(detail.ends_with(compared), "{detail}");
+    // After a crash another shard of the sidecar logs it; only a signature shows which promised it.
+    let detail = run(&head.replace("5d1f0c9a", "00000000")).check(checks::SAVED_HEAD).unwrap().detail.clone();
+    assert!(detail.ends_with("Colophon-Record but for its shard"), "{detail}");
+    for (from, to) in [
+        ("200 OK", "404 Not Found"),
+        ("application/json", "text/html"),
+        ("Server", "Content-Encoding: gzip\r\nServer"),
+        ("content-digest: sha-256=:", "content-digest: sha-256=:AAAA"),
+        ("colophon-request-digest: sha-256=:", "colophon-request-digest: sha-256=:AAAA"),
+        ("level=sign", "level=tee"),
+        ("clinic/", "bank/"),
+        (";leaf=:", ";leaf=:AAAA"),
+        ("durability=node", "durability=for-ever"),
+        ("mmd=60", "mmd=soon"),
+        (";mmd", ";dose=500;mmd"),
+    ] {
+        let changed = head.replacen(from, to, 1);
+        assert_ne!(changed, head, "{from}");
+        refused_by(&run(&changed), &[checks::SAVED_HEAD]);
+    }
+    // What the receipt withholds is not compared.
+    let plan = Plan { withheld: vec![fields::RESPONSE_HEAD], signing: Signing::Unsigned, ..Plan::default() };
+    let hidden = plan.make();
+    let report = with(&hidden, None, Some(&saved(&hidden, &hidden.response)), None);
+    let check = report.check(checks::SAVED_HEAD).unwrap();
+    assert_eq!((report.result, check.status), (Verdict::Trusted, Status::NotChecked), "{check:?}");
+}
+
+#[test]
+fn a_saved_request_is_the_recorded_one_with_its_head() {
+    let made = Plan { nonce: Some("n-42".into()), ..Plan::default() }.make();
+    let run = |start: &str, lines: &str| {
+        let copy = [format!("{start} HTTP/1.1\r\nHost: a\r\n{lines}\r\n").as_bytes(), &made.request].concat();
+        with(&made, Some(&copy), None, None)
+    };
+    let nonce = "Colophon-Client-Nonce: n-42\r\n";
+    for start in
+        ["POST /v1/chat/completions?beta=true", "POST HTTPS://llm.example/v1/chat/completions?beta=true"]
+    {
+        let report = run(start, nonce);
+        assert_eq!(report.result, Verdict::Trusted, "{:#?}", report.checks);
+        let detail = &report.check(checks::REQUEST_BODY).unwrap().detail;
+        assert!(detail.ends_with("as recorded: method, path, query, nonce"), "{detail}");
+    }
+    assert_eq!(run("POST /v1/chat/completions?beta=true", "").result, Verdict::Trusted);
+    for (start, lines) in [
+        ("PUT /v1/chat/completions?beta=true", nonce),
+        ("POST /v1/completions?beta=true", nonce),
+        ("POST /v1/chat/completions?beta=false", nonce),
+        ("POST /v1/chat/completions", nonce),
+        ("POST /v1/chat/completions?beta=true", "Colophon-Client-Nonce: n-43\r\n"),
+    ] {
+        refused_by(&run(start, lines), &[checks::REQUEST_BODY]);
+    }
+    let plain = Plan::default().make();
+    let copy = [
+        &b"POST /v1/chat/completions?beta=true HTTP/1.1\r\nColophon-Client-Nonce: n\r\n\r\n"[..],
+        &plain.request,
+    ];
+    refused_by(&with(&plain, Some(&copy.concat()), None, None), &[checks::REQUEST_BODY]);
+}
+
 #[test]
 fn an_object_is_compared_by_what_it_says() {
     const REQUEST: &str = r#"{"model":"m","messages":[{"role":"user","content":"é"}]}"#;
