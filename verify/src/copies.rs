@@ -27,6 +27,8 @@ pub(crate) struct CopySide {
     pub(crate) matched: Vec<(Side, String, u64)>,
     /// A copy or nonce was given, but there is nothing to compare it with.
     pub(crate) not_compared: bool,
+    /// Members of the reader's answer object that no digest is over, for display.
+    pub(crate) left_out: Option<String>,
     signature: bool,
     nonce: bool,
 }

@@ -360,6 +360,23 @@ fn an_object_is_compared_by_what_it_says() {
     let request = r#"{ "messages" : [{"content":"\u00e9", "role":"user"}], "model":"m" }"#;
     let answer = r#"{"choices":[{"message":{"content":"a","parsed":null}}],"id":"c","usage":null}"#;
     assert_eq!(compare(&made, request, answer), passed);
+    // Members that are in no digest are named, and one that contradicts what is in it is refused.
+    let report = |answer: &str| {
+        let bodies = Bodies { message: Some(answer.as_bytes().to_vec()), ..Bodies::default() };
+        verify(&made.file(), Some(&made.trust()), &bodies, None)
+    };
+    let added = report(r#"{"id":"c","choices":[{"message":{"content":"a"},"obfuscation":"dose 500"}]}"#);
+    let detail = &added.check(MESSAGE).unwrap().detail;
+    assert!(detail.ends_with("libraries add them: choices[0].obfuscation"), "{detail}");
+    assert!(added.not_proven.iter().any(|line| line.contains("says in choices[0].obfuscation")));
+    const JSON: &str = r#"{"choices":[{"message":{"content":"{\"dose\":5}","parsed":{"dose":5}}}]}"#;
+    let parsed = Semantic { message: canonical::message_digest(JSON.as_bytes()).ok(), ..Semantic::default() };
+    let parsed = Plan { semantic: parsed, ..Plan::default() }.make();
+    let bodies = |text: String| Bodies { message: Some(text.into_bytes()), ..Bodies::default() };
+    let run = |text: String| verify(&parsed.file(), Some(&parsed.trust()), &bodies(text), None);
+    let good = run(JSON.into());
+    assert!(!good.not_proven.iter().any(|line| line.contains("libraries add")), "{:#?}", good.not_proven);
+    refused_by(&run(JSON.replace("{\"dose\":5}}", "{\"dose\":500}}")), &[MESSAGE]);
     for (request, answer) in
         [(REQUEST.replace('é', "e"), ANSWER.to_owned()), (REQUEST.to_owned(), "{".to_owned())]
     {
