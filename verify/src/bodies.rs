@@ -110,6 +110,13 @@ impl Body {
         reader.finish()
     }
 
+    /// What of it to tell when nothing in it is the recorded body: without its head, if it has one.
+    pub(crate) fn told(&self) -> (&'static str, BodyDigest) {
+        let plain = self.readings.iter().rfind(|reading| reading.comment.is_none());
+        let what = if self.head.is_some() { "your copy's body" } else { "your copy" };
+        (what, plain.map_or(BodyDigest { digest: [0; 32], size: self.size }, |reading| reading.body))
+    }
+
     /// The recorded body, where it is in the copy as it is. Not of one that is de-chunked first, or longer than 1 MiB.
     pub(crate) fn recorded(&self, recorded: &BodyDigest) -> Option<&[u8]> {
         let length = usize::try_from(recorded.size).ok()?;

@@ -115,6 +115,9 @@ fn run_to(args: &VerifyArgs, colour: bool, out: &mut impl Write, err: &mut impl 
         Ok(report) => {
             let text = if args.json { json(&report) } else { print::human(&report, colour) };
             let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            for option in without_effect(args, &report) {
+                let _ = writeln!(err, "note: {option}");
+            }
             if report.result == Verdict::Bad {
                 let names: Vec<&str> = report.failed().map(|check| check.name).collect();
                 let _ = writeln!(err, "error: this receipt is bad: {} failed", names.join(", "));
@@ -128,6 +131,26 @@ fn run_to(args: &VerifyArgs, colour: bool, out: &mut impl Write, err: &mut impl 
             report.result.exit_code()
         }
     }
+}
+
+/// Options that asked for something that this receipt has not.
+fn without_effect(args: &VerifyArgs, report: &Report) -> Vec<String> {
+    let had = [
+        ("--prover-cmd", args.prover_cmd.is_some(), report.proof.is_some(), "no proof"),
+        ("--circuit-cert", args.circuit_cert.is_some(), report.proof.is_some(), "no proof"),
+        ("--model", args.model.is_some(), report.proof.is_some(), "no proof"),
+        ("--round", args.round.is_some(), report.draw.is_some(), "no draw"),
+        ("--drand-chain", args.drand_chain.is_some(), report.draw.is_some(), "no draw"),
+        (
+            "--model-cert",
+            args.model_cert.is_some(),
+            report.proof.is_some() || report.model.as_ref().is_some_and(|model| model.certificate.is_some()),
+            "no model certificate",
+        ),
+    ];
+    // Of a bad receipt nothing is told but what failed.
+    let idle = had.iter().filter(|(_, given, is, _)| report.result != Verdict::Bad && *given && !is);
+    idle.map(|(option, _, _, none)| format!("{option} had no effect: this receipt has {none}")).collect()
 }
 
 fn json(report: &Report) -> String {

@@ -218,12 +218,12 @@ fn compare<'a>(
         body if copy.size == 0 => {
             format!("your copy is empty, the recorded one has {} bytes", body.size)
         }
-        body => format!(
-            "your copy ({} bytes) is not the recorded one ({} bytes, SHA-256 {})",
-            copy.size,
-            body.size,
-            hex::encode(body.digest)
-        ),
+        body => {
+            let (what, own) = copy.told();
+            let one =
+                |body: &BodyDigest| format!("({} bytes, SHA-256 {})", body.size, hex::encode(body.digest));
+            format!("{what} {} is not the recorded one {}", one(&own), one(&body))
+        }
     };
     checks.add(name, Err(finding));
     None

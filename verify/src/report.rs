@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Every check passed, against a trust file from outside, with everything that it requires.
+    /// Every check that could be made passed, against a trust file from outside, with everything that it requires.
     Trusted,
     /// The receipt agrees with itself and with what was given, but something that trust needs is missing.
     ConsistentNotTrusted,

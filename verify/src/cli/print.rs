@@ -16,8 +16,17 @@ struct Printer {
 /// The whole report as text that ends in a newline.
 pub(super) fn human(report: &Report, colour: bool) -> String {
     let mut p = Printer { text: String::with_capacity(4096), colour };
+    let passed = |name| report.check(name).is_some_and(|check| check.status == Status::Passed);
+    let compared = passed(checks::RESPONSE_BODY) || passed(checks::MESSAGE);
     let (style, word, why) = match report.result {
-        Verdict::Trusted => ("32;1", "TRUSTED", "every check passed against your trust file"),
+        Verdict::Trusted if compared => {
+            ("32;1", "TRUSTED", "every check that could be made passed against your trust file")
+        }
+        Verdict::Trusted => (
+            "32;1",
+            "TRUSTED",
+            "every check that could be made passed against your trust file; your copy of the answer was not compared",
+        ),
         Verdict::ConsistentNotTrusted => {
             ("33;1", "CONSISTENT, NOT TRUSTED", "nothing is wrong, but what trust needs is missing")
         }

@@ -90,6 +90,30 @@ fn errors_say_what_where_and_what_to_do() {
     assert!(err.contains("receipt-form failed") && err.contains("202"), "{err}");
 }
 
+/// The first line does not say more than was done.
+#[test]
+fn the_headline_says_whether_the_answer_was_compared() {
+    let files = Files::new();
+    let head = |words: &str| files.run(words).1.lines().next().unwrap_or_default().to_owned();
+    let compared = "TRUSTED: every check that could be made passed against your trust file";
+    assert_eq!(head("@receipt --trust @trust --response @response"), compared);
+    for words in ["@receipt --trust @trust", "@receipt --trust @trust --request @request"] {
+        assert_eq!(head(words), format!("{compared}; your copy of the answer was not compared"));
+    }
+}
+
+#[test]
+fn options_without_effect_are_named() {
+    let files = Files::new();
+    let words = "@receipt --trust @trust --prover-cmd true --model-cert @request";
+    let (code, _, err) = files.run(words);
+    assert_eq!(code, 0, "{err}");
+    for option in ["--prover-cmd had no effect: this receipt has no proof", "--model-cert had no effect"] {
+        assert!(err.contains(&format!("note: {option}")), "{err}");
+    }
+    assert_eq!(files.run("@receipt --trust @trust").2, "");
+}
+
 #[test]
 fn an_export_without_receipts_is_not_called_more_than_an_account() {
     let mut report = crate::folder::FolderReport { result: Verdict::Trusted, ..Default::default() };

@@ -41,6 +41,21 @@ fn other_copies_are_refused() {
     refused_by(&with(&made, None, None, Some("mine")), &[checks::NONCE]);
 }
 
+/// What is compared is the body, so it is the body's size and digest that are told.
+#[test]
+fn another_body_is_told_without_its_head() {
+    let made = Plan::default().make();
+    let mut flipped = made.response.clone();
+    flipped[3] ^= 1;
+    let digest = hex::encode(colophon_receipt::merkle::sha256(&flipped));
+    for (copy, what) in [(flipped.clone(), "your copy"), (saved(&made, &flipped), "your copy's body")] {
+        let report = with(&made, None, Some(&copy), None);
+        let detail = &report.check(checks::RESPONSE_BODY).unwrap().detail;
+        let told = format!("{what} (46 bytes, SHA-256 {digest}) is not the recorded one (46 bytes, SHA-256 ");
+        assert!(detail.starts_with(&told), "{detail}");
+    }
+}
+
 #[test]
 fn a_withheld_digest_compares_with_nothing() {
     let plan = Plan {
