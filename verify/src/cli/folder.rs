@@ -32,8 +32,10 @@ pub(super) fn run_to(args: &VerifyArgs, colour: bool, out: &mut impl Write, err:
                 true => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
                 false => human(&report, colour),
             };
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            report.result.exit_code()
+            match super::put(&text, out, err) {
+                true => report.result.exit_code(),
+                false => USAGE,
+            }
         }
     }
 }
