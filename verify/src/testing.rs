@@ -70,6 +70,8 @@ pub struct Plan {
     pub draw: Option<(u64, Level)>,
     /// The policy that the field names.
     pub policy: Option<Hash>,
+    /// The rule that decided.
+    pub rule: &'static str,
     /// How the field says that the rule samples.
     pub how: Option<&'static str>,
     /// The round in the receipt.
@@ -131,6 +133,7 @@ impl Default for Plan {
             level: Level::Sign,
             draw: None,
             policy: None,
+            rule: "chat",
             how: None,
             round: None,
             evidence: None,
@@ -359,7 +362,7 @@ impl Plan {
         };
         model.write(MODEL, &mut set);
         let decision = DecisionField {
-            rule: Some(b"chat".into()),
+            rule: Some(self.rule.as_bytes().into()),
             granted: Some(self.level.code()),
             policy: self.policy,
             draw: self.how.map(Into::into),

@@ -71,10 +71,10 @@ impl Printer {
         self.fact("level", &levels);
         if let Some(decision) = &report.decision {
             let word = |level: Option<&'static str>| level.unwrap_or("not said");
-            let rule = crate::text::quoted(decision.rule.as_deref().unwrap_or_default());
+            let rule = decision.rule.as_deref().unwrap_or_default();
             let (asked, granted) = (word(decision.asked), word(decision.granted));
             let why = decision.why_lowered.as_ref().map(|why| format!(": \"{why}\"")).unwrap_or_default();
-            self.fact("rule", &format!("{rule} of policy {}", decision.policy));
+            self.fact("rule", &format!("\"{rule}\" of policy {}", decision.policy));
             self.fact("", &format!("{asked} asked, {granted} granted{why}"));
             if let Some(text) = &decision.text {
                 self.fact("", text);
