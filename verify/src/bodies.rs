@@ -138,7 +138,7 @@ enum Message {
     /// Not yet known whether there is a head.
     Head(Vec<u8>),
     /// After the head.
-    Body { head: SavedHead, plain: Tail, chunked: Box<Dechunker> },
+    Body { head: Box<SavedHead>, plain: Tail, chunked: Box<Dechunker> },
     /// There is none.
     Raw,
 }
@@ -179,7 +179,7 @@ impl BodyReader {
                         let (mut plain, mut chunked) = (Tail::default(), Box::new(Dechunker::new()));
                         plain.update(rest);
                         chunked.update(rest);
-                        self.message = Message::Body { head, plain, chunked };
+                        self.message = Message::Body { head: Box::new(head), plain, chunked };
                     }
                     _ => self.message = Message::Raw,
                 }
@@ -203,7 +203,7 @@ impl BodyReader {
                     body.readings("the saved message's de-chunked body", &trailers, &mut readings);
                 }
             }
-            saved = Some(head);
+            saved = Some(*head);
         }
         if self.side == Side::Request {
             // Nothing is ever appended to a request.

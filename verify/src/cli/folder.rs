@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{USAGE, VerifyArgs, read_trust, shown};
 use crate::folder::{self, FolderReport};
-use crate::text::{line, time};
+use crate::text::{edge, line, time};
 use crate::{Trust, Verdict};
 
 /// Whether this is an export and no receipt: a folder, or a Zstandard file.
@@ -108,7 +108,7 @@ pub(super) fn human(report: &FolderReport, colour: bool) -> String {
     fact("log", format!("\"{}\", {entries}", report.origin));
     fact("log key", report.log_key.clone().unwrap_or_else(|| "not verified".into()));
     let whose = report.shard.as_ref().map_or_else(String::new, |shard| format!(", only \"{shard}\""));
-    fact("interval", format!("{} to {}{whose}, by the operator's clock", time(report.from), time(report.to)));
+    fact("interval", format!("{} to {}{whose}, by the operator's clock", edge(report.from), edge(report.to)));
     let totals = &count.totals;
     fact("recorded", format!("{} in {} batches", totals.recorded, totals.batches));
     fact("besides", format!("{} passed unrecorded by rule, {} lost", totals.passed, totals.lost));
@@ -173,6 +173,10 @@ fn not_proven(report: &FolderReport) -> Vec<String> {
         list.push(format!(
             "what the rules said that decided about {n} of the records: their policies' texts are not here"
         ));
+    }
+    for (from, to) in &report.not_covered {
+        let (from, to) = (edge(*from), edge(*to));
+        list.push(format!("anything about {from} to {to}: no statement here is about it"));
     }
     if count.first > 0 {
         list.push(format!(
