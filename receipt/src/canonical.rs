@@ -8,6 +8,9 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::{Map, Number, Value};
 use std::fmt;
 
+pub use self::left_out::{LeftOut, left_out};
+
+mod left_out;
 #[cfg(test)]
 mod tests;
 

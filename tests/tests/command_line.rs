@@ -221,9 +221,15 @@ fn an_interval_is_counted_from_signed_statements() {
     assert_eq!(all["count"]["sidecars"][0]["unclosed"].as_array().map(Vec::len), Some(1), "{all}");
     let (code, all) = count(&[]);
     assert_eq!((code, &all["trusted"]), (3, &false.into()));
-    // Seconds from the start of the first life: nothing before it.
-    let (code, none) = count(&["--trust", &trust, "--to", "1000"]);
-    assert_eq!((code, &none["count"]["totals"]["recorded"]), (0, &0.into()));
+    // Seconds from the start of the first life: no statement is about what was before it, or about nobody.
+    for more in [["--to", "1000"], ["--shard", "nosuch"]] {
+        let (code, none) = count(&[&["--trust", trust.as_str()][..], &more].concat());
+        assert_eq!((code, &none["count"]["totals"]["recorded"]), (3, &0.into()), "{none}");
+        assert_eq!(
+            (&none["unbroken"], none["not_covered"].as_array().map(Vec::len)),
+            (&false.into(), Some(1))
+        );
+    }
     let (code, said) = colophon::run(&["log", "count", &data, "--trust", &trust]);
     assert!(code == 0 && said.contains("recorded    3") && said.contains("without a close"), "{said}");
     assert!(said.contains("by rule     (default): 3 recorded\n"), "{said}");

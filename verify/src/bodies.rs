@@ -5,6 +5,7 @@ use colophon_receipt::fields::BodyDigest;
 use colophon_receipt::merkle::sha256;
 use colophon_signer::drand::{Chain, Round};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::proof::{ProofVerifier, TokenReader};
@@ -12,9 +13,11 @@ use crate::proof::{ProofVerifier, TokenReader};
 use self::chunked::Dechunker;
 pub(crate) use self::saved::SavedHead;
 use self::saved::is_message;
+pub(crate) use self::trailers::Trailers;
 
 mod chunked;
 mod saved;
+mod trailers;
 
 /// The end of a body that may have to be left out again: a closing SSE comment or trailers.
 const TAIL: usize = 64 << 10;
@@ -67,6 +70,8 @@ pub struct Body {
     pub(crate) size: u64,
     pub(crate) readings: Vec<Reading>,
     pub(crate) head: Option<SavedHead>,
+    /// Why it was not de-chunked although its head says that it is chunked: something is in it that no body has.
+    pub(crate) odd: Option<&'static str>,
     /// Its bytes, and where in them a body may begin; empty where there are too many.
     kept: Vec<u8>,
     begins: usize,
@@ -79,6 +84,22 @@ pub(crate) struct Reading {
     pub(crate) body: BodyDigest,
     /// The closing comment that this reading leaves out.
     pub(crate) comment: Option<Vec<u8>>,
+    /// The trailers that it leaves out.
+    pub(crate) trailers: Trailers,
+}
+
+impl Reading {
+    /// How the copy was read, and what was left out of it.
+    pub(crate) fn told(&self) -> String {
+        let names: Vec<&str> = self.trailers.names().collect();
+        let trailers = (!names.is_empty()).then(|| format!("its trailers ({})", names.join(", ")));
+        let comment = self.comment.as_ref().map(|_| "its closing comment".to_owned());
+        let left_out: Vec<String> = comment.into_iter().chain(trailers).collect();
+        match left_out.is_empty() {
+            true => self.how.to_owned(),
+            false => format!("{} without {}", self.how, left_out.join(" and ")),
+        }
+    }
 }
 
 impl Body {
@@ -87,6 +108,13 @@ impl Body {
         let mut reader = BodyReader::new(side);
         reader.update(bytes);
         reader.finish()
+    }
+
+    /// What of it to tell when nothing in it is the recorded body: without its head, if it has one.
+    pub(crate) fn told(&self) -> (&'static str, BodyDigest) {
+        let plain = self.readings.iter().rfind(|reading| reading.comment.is_none());
+        let what = if self.head.is_some() { "your copy's body" } else { "your copy" };
+        (what, plain.map_or(BodyDigest { digest: [0; 32], size: self.size }, |reading| reading.body))
     }
 
     /// The recorded body, where it is in the copy as it is. Not of one that is de-chunked first, or longer than 1 MiB.
@@ -110,7 +138,7 @@ enum Message {
     /// Not yet known whether there is a head.
     Head(Vec<u8>),
     /// After the head.
-    Body { head: SavedHead, plain: Tail, chunked: Box<Dechunker> },
+    Body { head: Box<SavedHead>, plain: Tail, chunked: Box<Dechunker> },
     /// There is none.
     Raw,
 }
@@ -151,7 +179,7 @@ impl BodyReader {
                         let (mut plain, mut chunked) = (Tail::default(), Box::new(Dechunker::new()));
                         plain.update(rest);
                         chunked.update(rest);
-                        self.message = Message::Body { head, plain, chunked };
+                        self.message = Message::Body { head: Box::new(head), plain, chunked };
                     }
                     _ => self.message = Message::Raw,
                 }
@@ -162,36 +190,27 @@ impl BodyReader {
     /// The end of the copy.
     pub fn finish(self) -> Body {
         let size = self.raw.len;
-        let mut readings = Vec::new();
-        self.raw.readings(&[], ["the file", "the file without its closing comment", ""], &mut readings);
+        let (mut readings, mut odd) = (Vec::new(), None);
+        self.raw.readings("the file", &Trailers::default(), &mut readings);
         let mut saved = None;
-        if let Message::Body { mut head, plain, chunked } = self.message {
-            let names = head.trailer_names();
-            let how = [
-                "the saved message's body",
-                "the saved message's body without its closing comment",
-                "the saved message's body without its trailers",
-            ];
-            let written_after = plain.readings(&names, how, &mut readings);
-            if let Some((body, trailers)) = chunked.finish() {
-                let how = [
-                    "the saved message's body, de-chunked",
-                    "the saved message's body, de-chunked, without its closing comment",
-                    "",
-                ];
-                body.readings(&[], how, &mut readings);
-                head.add_trailers(&trailers);
-            } else if let Some(trailers) = written_after {
-                head.add_trailers(&trailers);
+        if let Message::Body { head, plain, chunked } = self.message {
+            plain.readings("the saved message's body", &Trailers::default(), &mut readings);
+            plain.before_trailers(&head.trailer_names(), "the saved message's body", &mut readings);
+            // What only looks like chunks is the body itself.
+            if head.is_chunked() {
+                odd = chunked.odd();
+                if let Some((body, trailers)) = chunked.finish() {
+                    body.readings("the saved message's de-chunked body", &trailers, &mut readings);
+                }
             }
-            saved = Some(head);
+            saved = Some(*head);
         }
         if self.side == Side::Request {
             // Nothing is ever appended to a request.
             readings.retain(|reading| reading.comment.is_none());
         }
         let kept = if size > MAX_KEPT as u64 { Vec::new() } else { self.kept };
-        Body { size, readings, head: saved, kept, begins: self.begins }
+        Body { size, readings, head: saved, odd, kept, begins: self.begins }
     }
 }
 
@@ -222,27 +241,29 @@ impl Tail {
         BodyDigest { digest, size: self.hashed + keep as u64 }
     }
 
-    /// Adds the readings of these bytes: all of them, without a closing SSE comment, without trailers of these names
-    /// (`curl -i` writes them after the body). Returns the trailers.
-    fn readings(
-        &self,
-        trailers: &[String],
-        how: [&'static str; 3],
-        out: &mut Vec<Reading>,
-    ) -> Option<Vec<u8>> {
-        let mut add = |how, keep: usize, comment: Option<&[u8]>| {
-            out.push(Reading { how, body: self.digest(keep), comment: comment.map(<[u8]>::to_vec) });
+    /// Adds the readings of these bytes: all of them, and without a closing SSE comment.
+    fn readings(&self, how: &'static str, after: &Trailers, out: &mut Vec<Reading>) {
+        self.readings_to(self.window.len(), how, after, out);
+    }
+
+    /// Those without trailers of these names.
+    fn before_trailers(&self, names: &BTreeSet<String>, how: &'static str, out: &mut Vec<Reading>) {
+        let end = trailers::begin(&self.window, names);
+        let parsed = end.and_then(|end| Some((end, Trailers::parse(&self.window[end..])?)));
+        if let Some((end, trailers)) = parsed {
+            self.readings_to(end, how, &trailers, out);
+        }
+    }
+
+    fn readings_to(&self, end: usize, how: &'static str, after: &Trailers, out: &mut Vec<Reading>) {
+        let mut add = |keep: usize, comment: Option<&[u8]>| {
+            let (body, trailers) = (self.digest(keep), after.clone());
+            out.push(Reading { how, body, comment: comment.map(<[u8]>::to_vec), trailers });
         };
-        add(how[0], self.window.len(), None);
-        if let Some(keep) = before_comment(&self.window) {
-            add(how[1], keep, Some(&self.window[keep..]));
+        add(end, None);
+        if let Some(keep) = before_comment(&self.window[..end]) {
+            add(keep, Some(&self.window[keep..end]));
         }
-        let keep = before_trailers(&self.window, trailers)?;
-        add(how[2], keep, None);
-        if let Some(shorter) = before_comment(&self.window[..keep]) {
-            add(how[1], shorter, Some(&self.window[shorter..keep]));
-        }
-        Some(self.window[keep..].to_vec())
     }
 }
 
@@ -259,35 +280,6 @@ fn before_comment(window: &[u8]) -> Option<usize> {
         if line.starts_with(START) {
             found = Some(start);
         } else if !line.is_empty() || found.is_some() {
-            break;
-        }
-        at = start;
-    }
-    found
-}
-
-/// Where the trailers begin: header lines of these names up to the very end. The first may follow the body's last byte
-/// without a line break.
-fn before_trailers(window: &[u8], names: &[String]) -> Option<usize> {
-    let is_trailer = |line: &[u8]| {
-        names.iter().any(|name| {
-            line.split_at_checked(name.len()).is_some_and(|(start, rest)| {
-                start.eq_ignore_ascii_case(name.as_bytes()) && rest.starts_with(b":")
-            })
-        })
-    };
-    let mut at = window.len();
-    let mut found = None;
-    while let Some(line_end) = window[..at].strip_suffix(b"\n").map(<[u8]>::len) {
-        let start =
-            window[..line_end].iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
-        let line = &window[start..line_end];
-        if let Some(inside) = (0..line.len()).find(|inside| is_trailer(&line[*inside..])) {
-            found = Some(start + inside);
-            if inside > 0 {
-                break;
-            }
-        } else if !line.trim_ascii().is_empty() || found.is_some() {
             break;
         }
         at = start;

@@ -21,6 +21,7 @@ use crate::{Bodies, Body, BodyReader, Report, Side, Trust, Verdict, checks, trus
 
 mod folder;
 mod model;
+mod other;
 pub(crate) mod print;
 mod prover;
 
@@ -112,22 +113,58 @@ fn run_to(args: &VerifyArgs, colour: bool, out: &mut impl Write, err: &mut impl 
             let _ = writeln!(err, "error: {error}");
             USAGE
         }
-        Ok(report) => {
+        Ok((report, hint)) => {
             let text = if args.json { json(&report) } else { print::human(&report, colour) };
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+            if !put(&text, out, err) {
+                return USAGE;
+            }
+            for option in without_effect(args, &report) {
+                let _ = writeln!(err, "note: {option}");
+            }
             if report.result == Verdict::Bad {
                 let names: Vec<&str> = report.failed().map(|check| check.name).collect();
                 let _ = writeln!(err, "error: this receipt is bad: {} failed", names.join(", "));
-                if names.contains(&checks::RECEIPT_FORM) {
-                    let _ = writeln!(
-                        err,
-                        "hint: was it ready? While the server answers 202, what it sends is not the receipt yet."
-                    );
+                if let Some(hint) = hint.filter(|_| names.contains(&checks::RECEIPT_FORM)) {
+                    let _ = writeln!(err, "hint: {hint}");
                 }
             }
             report.result.exit_code()
         }
     }
+}
+
+/// Writes a report, and says whether it could be: one that is lost must not look like a good one. Who closes the output wants no
+/// more of it, and gets the verdict as exit code.
+fn put(text: &str, out: &mut impl Write, err: &mut impl Write) -> bool {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(err, "error: cannot write the report: {error}");
+            false
+        }
+        _ => true,
+    }
+}
+
+/// Options that asked for something that this receipt has not.
+fn without_effect(args: &VerifyArgs, report: &Report) -> Vec<String> {
+    let had = [
+        ("--prover-cmd", args.prover_cmd.is_some(), report.proof.is_some(), "no proof"),
+        ("--circuit-cert", args.circuit_cert.is_some(), report.proof.is_some(), "no proof"),
+        ("--model", args.model.is_some(), report.proof.is_some(), "no proof"),
+        ("--round", args.round.is_some(), report.draw.is_some(), "no draw"),
+        ("--drand-chain", args.drand_chain.is_some(), report.draw.is_some(), "no draw"),
+        (
+            "--model-cert",
+            args.model_cert.is_some(),
+            report.proof.is_some()
+                || report.upstream.is_some()
+                || report.model.as_ref().is_some_and(|model| model.certificate.is_some()),
+            "no model certificate",
+        ),
+    ];
+    // Of a bad receipt nothing is told but what failed.
+    let idle = had.iter().filter(|(_, given, is, _)| report.result != Verdict::Bad && *given && !is);
+    idle.map(|(option, _, _, none)| format!("{option} had no effect: this receipt has {none}")).collect()
 }
 
 fn json(report: &Report) -> String {
@@ -136,7 +173,8 @@ fn json(report: &Report) -> String {
     text + "\n"
 }
 
-fn report(args: &VerifyArgs) -> Result<Report, String> {
+/// The report, and what to say if the file is no receipt.
+fn report(args: &VerifyArgs) -> Result<(Report, Option<&'static str>), String> {
     let files = [
         Some(&args.receipt),
         args.trust.as_ref(),
@@ -155,6 +193,12 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
     }
     // One byte more than allowed, so that the verifier sees that it is too long.
     let receipt = read(&args.receipt, MAX_BYTES + 1, "the receipt")?;
+    if other::is_trust_file(&receipt) {
+        let path = shown(&args.receipt);
+        return Err(format!(
+            "{path} is a trust file; the receipt comes first, and the trust file after --trust"
+        ));
+    }
     let trust = read_trust(args)?;
     let body = |path: &Option<PathBuf>, side, what| {
         path.as_ref().map(|path| read_body(path, side, what)).transpose()
@@ -182,7 +226,7 @@ fn report(args: &VerifyArgs) -> Result<Report, String> {
         },
         policy: args.policy.as_deref().map(|path| read(path, MAX_POLICY, "the policy")).transpose()?,
     };
-    Ok(crate::verify(&receipt, trust.as_ref(), &bodies, args.at))
+    Ok((crate::verify(&receipt, trust.as_ref(), &bodies, args.at), other::hint(&receipt)))
 }
 
 fn read_certificate(path: &Option<PathBuf>, what: &str) -> Result<Option<Vec<u8>>, String> {

@@ -7,6 +7,7 @@
 mod by_rule;
 mod chain;
 mod sidecar;
+mod standing;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,6 +25,7 @@ use serde::Serialize;
 pub use self::by_rule::ByRule;
 use self::chain::Shard;
 pub use self::sidecar::Sidecar;
+pub use self::standing::Standing;
 use crate::text::{line, quoted};
 
 /// Faults told; more are counted.
@@ -138,10 +140,13 @@ pub struct Count {
     /// last leaf of those shards.
     #[serde(skip)]
     pub needed: Option<(u64, u64)>,
+    /// The interval that was asked for, µs.
+    #[serde(skip)]
+    asked: (u64, u64),
 }
 
 impl Count {
-    /// Adds the account of the log's next generation: no shard goes on from one into the next, so the sums add up. Indexes
+    /// Adds the account of the log's next generation, of the same interval: no shard goes on from one into the next, so the sums add up. Indexes
     /// are of each one's own tree, and faults say of which.
     pub fn join(&mut self, generation: u32, next: Count) {
         self.totals.add(&next.totals);
@@ -162,13 +167,6 @@ impl Count {
         let told = self.by_rule.iter().map(|rule| sum([rule.recorded, rule.passed, rule.lost]));
         let Totals { recorded, passed, lost, .. } = self.totals;
         sum([recorded, passed, lost]).saturating_sub(told.fold(0, u64::saturating_add))
-    }
-
-    /// Whether every chain is whole and every sidecar's account without a hole.
-    pub fn is_unbroken(&self) -> bool {
-        self.faults.is_empty()
-            && self.more_faults == 0
-            && self.sidecars.iter().all(|one| one.breaks.is_empty())
     }
 }
 
@@ -233,6 +231,7 @@ impl Counting {
             counted: self.counted,
             policies: self.policies,
             needed: self.needed,
+            asked: (self.window.from, self.window.to),
         }
     }
 

@@ -22,7 +22,7 @@ pub use self::manifest::Manifest;
 use self::receipts::Receipts;
 pub use self::report::FolderReport;
 pub(crate) use self::source::ZSTD;
-use self::source::{Item, Source};
+use self::source::{Item, Source, is_receipt};
 use crate::Trust;
 use crate::text::quoted;
 
@@ -73,7 +73,7 @@ pub fn check(
     // The receipts come last, in folders by the reader's order, in archives by the writer's.
     let mut first_receipt = None;
     while let Some(item) = source.next()? {
-        if item.name.starts_with("receipts/") {
+        if is_receipt(&item.name) {
             first_receipt = Some(item);
             break;
         }
@@ -85,7 +85,7 @@ pub fn check(
     let mut receipts = Receipts::new(&account, &policies, trust, at, chain);
     let mut next = first_receipt;
     while let Some(item) = next {
-        if item.name.starts_with("receipts/") {
+        if is_receipt(&item.name) {
             receipts.take(item, &mut report);
             progress(report.receipts.verified, account.records);
         } else {

@@ -381,7 +381,7 @@ fn query(value: &str, recorded: Option<[u8; 32]>) -> Result<(), String> {
 }
 
 /// `Colophon-Record`: the answer's promise names this record.
-fn promise(value: &str, record: &Record, shard: &str) -> Result<(), String> {
+pub(crate) fn promise(value: &str, record: &Record, shard: &str) -> Result<(), String> {
     let item = parse_item(value).map_err(|error| error.to_string())?;
     let id = id_text(&record.leaf.id);
     if item.value.as_string() != Some(id.as_str()) {

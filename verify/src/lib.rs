@@ -33,7 +33,7 @@ use colophon_receipt::{Level, fields};
 
 pub use bodies::{Bodies, Body, BodyReader, Side};
 pub use report::{Binding, Check, Report, Status, Verdict};
-pub use text::time;
+pub use text::{edge, time};
 pub use trust::Trust;
 
 use anchors::TimeSide;

@@ -46,7 +46,8 @@ pub(crate) fn decision(record: Option<&Record>) -> Option<Decision> {
     let level = |code: Option<u64>| code.and_then(|code| Level::from_code(code).ok()).map(Level::as_str);
     Some(Decision {
         policy: hex::encode(decision.policy?),
-        rule: decision.rule.as_deref().map(|rule| String::from_utf8_lossy(rule).into_owned()),
+        rule: decision.rule.as_deref().map(shown),
+        named: decision.rule.as_deref().map(|rule| String::from_utf8_lossy(rule).into_owned()),
         asked: level(decision.asked),
         granted: level(decision.granted),
         why_lowered: decision.why_lowered.as_deref().map(shown),
@@ -67,7 +68,7 @@ pub(crate) fn check(record: Option<&Record>, bodies: &Bodies, checks: &mut Check
     });
     match judged {
         Ok(rule) => {
-            let name = quoted(decision.rule.as_deref().unwrap_or_default());
+            let name = quoted(decision.named.as_deref().unwrap_or_default());
             checks
                 .add(POLICY, Ok(format!("the text is that of the policy in force; {name} is a rule of it")));
             Some(rule)
@@ -92,7 +93,7 @@ pub(crate) fn judge<'a>(text: &'a [u8], decision: &Decision) -> Result<&'a RawVa
     }
     let policy: Text<'_> = serde_json::from_slice(text)
         .map_err(|error| format!("the policy's text is not canonical: {error}"))?;
-    let name = decision.rule.as_deref().unwrap_or_default();
+    let name = decision.named.as_deref().unwrap_or_default();
     let read = |rule: &RawValue| serde_json::from_str::<Rule>(rule.get()).ok();
     let named = |rule: &&&RawValue| read(rule).is_some_and(|rule| rule.name.as_deref() == Some(name));
     let rule = match name == DEFAULT_RULE {

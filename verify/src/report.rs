@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Verdict {
-    /// Every check passed, against a trust file from outside, with everything that it requires.
+    /// Every check that could be made passed, against a trust file from outside, with everything that it requires.
     Trusted,
     /// The receipt agrees with itself and with what was given, but something that trust needs is missing.
     ConsistentNotTrusted,
@@ -129,8 +129,11 @@ pub struct Keys {
 pub struct Decision {
     /// Digest of the policy in force, in hexadecimal.
     pub policy: String,
-    /// The name of the rule that decided.
+    /// The name of the rule that decided, escaped for display.
     pub rule: Option<String>,
+    /// The same as it is, to look it up in the policy's text.
+    #[serde(skip)]
+    pub(crate) named: Option<String>,
     /// The level that was asked for.
     pub asked: Option<&'static str>,
     /// The level that was granted.

@@ -70,6 +70,8 @@ pub struct Plan {
     pub draw: Option<(u64, Level)>,
     /// The policy that the field names.
     pub policy: Option<Hash>,
+    /// The rule that decided.
+    pub rule: &'static str,
     /// How the field says that the rule samples.
     pub how: Option<&'static str>,
     /// The round in the receipt.
@@ -99,6 +101,8 @@ pub struct Plan {
     pub request: Vec<u8>,
     /// The response's body.
     pub response: Vec<u8>,
+    /// Digest of the upstream's trailers.
+    pub trailers: Option<Hash>,
     /// `Colophon-Client-Nonce`.
     pub nonce: Option<String>,
     /// Digests of what request and answer say.
@@ -132,6 +136,7 @@ impl Default for Plan {
             level: Level::Sign,
             draw: None,
             policy: None,
+            rule: "chat",
             how: None,
             round: None,
             evidence: None,
@@ -146,6 +151,7 @@ impl Default for Plan {
             withheld: vec![fields::DECISION],
             request: br#"{"model":"med-7b","messages":[]}"#.to_vec(),
             response: br#"{"id":"chatcmpl-1","object":"chat.completion"}"#.to_vec(),
+            trailers: None,
             nonce: None,
             semantic: Semantic::default(),
             path: "/v1/chat/completions".into(),
@@ -348,6 +354,7 @@ impl Plan {
         let head = ResponseHead {
             status: Some(200),
             content_type: Some(b"application/json".into()),
+            trailers: self.trailers,
             ..ResponseHead::default()
         };
         head.write(RESPONSE_HEAD, &mut set);
@@ -358,7 +365,7 @@ impl Plan {
         };
         model.write(MODEL, &mut set);
         let decision = DecisionField {
-            rule: Some(b"chat".into()),
+            rule: Some(self.rule.as_bytes().into()),
             granted: Some(self.level.code()),
             policy: self.policy,
             draw: self.how.map(Into::into),

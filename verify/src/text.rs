@@ -59,5 +59,14 @@ pub fn time(micros: u64) -> String {
         .map_or_else(|| format!("{micros} µs since 1970"), |time| format!("{time:.3}"))
 }
 
+/// The same of an interval's edge, which may be open.
+pub fn edge(micros: u64) -> String {
+    match micros {
+        0 => "the beginning".into(),
+        u64::MAX => "the end".into(),
+        _ => time(micros),
+    }
+}
+
 #[cfg(test)]
 mod tests;

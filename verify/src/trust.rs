@@ -295,6 +295,12 @@ impl Trust {
         quorum && cosigned.len() as u64 >= u64::from(self.require.witnesses)
     }
 
+    /// Whether the file asks for more than a signed log.
+    pub(crate) fn requires_something(&self) -> bool {
+        let quorum = self.policy.as_ref().is_some_and(TlogPolicy::needs_witnesses);
+        quorum || self.require != Require::default()
+    }
+
     /// The keys of the log with this origin.
     pub fn keys_of(&self, origin: &str) -> Vec<VerifierKey> {
         self.logs.iter().filter(|key| key.name() == origin).cloned().collect()

@@ -219,6 +219,9 @@ fn not_proven(case: &Case, checks: &[Check]) -> Vec<String> {
             ));
         }
     }
+    list.extend(case.copies.left_out.iter().map(|members| {
+        format!("What your answer object says in {members}: libraries add these, and no digest is over them.")
+    }));
     for (side, how, _) in case.copies.matched.iter().filter(|(_, how, _)| how.ends_with(DECODED)) {
         let what = if *side == Side::Request { "request" } else { "response" };
         list.push(format!(

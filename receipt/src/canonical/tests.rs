@@ -1,3 +1,4 @@
+use super::left_out::{LeftOut, left_out};
 use super::{MAX_TEXT, Uncanonical, canonical, digest, message_digest, parse};
 
 fn form(text: &str) -> String {
@@ -101,4 +102,32 @@ fn a_message_is_the_same_however_a_library_holds_it() {
     }
     // A request's digest is of all that it says.
     assert_ne!(digest(b"{\"a\":null}"), digest(b"{}"));
+}
+
+#[test]
+fn what_a_message_form_leaves_out_is_named() {
+    let look = |text: &str| left_out(&parse(text.as_bytes()).unwrap());
+    let object = r#"{"choices":[{"message":{"content":"{\"dose\": 5.0}","parsed":PARSED,"refusal":null,
+        "tool_calls":[{"index":INDEX,"function":{"arguments":"{}","parsed_arguments":ARGUMENTS}}]}}],"obfuscation":OB}"#;
+    let with = |parsed: &str, index: &str, arguments: &str, obfuscation: &str| {
+        let text = object.replace("PARSED", parsed).replace("INDEX", index);
+        look(&text.replace("ARGUMENTS", arguments).replace("OB", obfuscation))
+    };
+    // What follows from the rest, and nothing else.
+    assert_eq!(with(r#"{"dose":5,"unit":null}"#, "0", "{}", "null"), LeftOut::default());
+    let message = "choices[0].message";
+    for (found, path, differs) in [
+        (with(r#"{"dose":500}"#, "0", "{}", "null"), "parsed", true),
+        (with("null", "0", r#"{"dose":500}"#, "null"), "tool_calls[0].function.parsed_arguments", true),
+        (with("null", "500", "{}", "null"), "tool_calls[0].index", false),
+    ] {
+        let path = format!("{message}.{path}");
+        assert_eq!((&found.paths, found.differs), (&vec![path.clone()], differs.then_some(path)));
+    }
+    assert_eq!(with("null", "0", "null", r#""dose 500""#).paths, ["obfuscation"]);
+    // Text that is no JSON says nothing of it.
+    let free = look(r#"{"content":"5 mg","parsed":{"dose":500}}"#);
+    assert_eq!((&free.paths[..], free.differs), (&["parsed".to_owned()][..], None));
+    let many = look(&format!("[{}]", vec![r#"{"obfuscation":"x"}"#; 30].join(",")));
+    assert_eq!((many.paths.len(), many.more), (10, 20));
 }

@@ -1,6 +1,6 @@
 //! Undoes HTTP/1.1 chunked framing (RFC 9112 section 7.1), for messages that were saved as they stood on the wire.
 
-use super::Tail;
+use super::{Tail, Trailers};
 
 /// Reads chunks piece by piece; anything that is not chunked ends it.
 #[derive(Debug)]
@@ -9,6 +9,7 @@ pub(super) struct Dechunker {
     line: Vec<u8>,
     body: Tail,
     trailers: Vec<u8>,
+    odd: Option<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,14 +22,20 @@ enum State {
     NotChunked,
 }
 
-/// A chunk-size line with its extensions, or a trailer line, is at most this long.
+/// A chunk-size line or a trailer line is at most this long.
 const MAX_LINE: usize = 16 << 10;
 /// All trailers together.
 const MAX_TRAILERS: usize = 64 << 10;
 
 impl Dechunker {
     pub(super) fn new() -> Dechunker {
-        Dechunker { state: State::Size, line: Vec::new(), body: Tail::default(), trailers: Vec::new() }
+        Dechunker {
+            state: State::Size,
+            line: Vec::new(),
+            body: Tail::default(),
+            trailers: Vec::new(),
+            odd: None,
+        }
     }
 
     pub(super) fn update(&mut self, mut bytes: &[u8]) {
@@ -60,18 +67,24 @@ impl Dechunker {
     }
 
     fn end_of_line(&mut self, line: &[u8]) -> State {
-        let text = line.trim_ascii_end();
+        let text = line.strip_suffix(b"\n").unwrap_or(line);
+        let text = text.strip_suffix(b"\r").unwrap_or(text);
         match self.state {
             State::DataEnd if text.is_empty() => State::Size,
             State::Size => {
-                let digits = text.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
-                let hex =
-                    digits.len() <= 15 && !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
-                match std::str::from_utf8(digits).ok().and_then(|digits| u64::from_str_radix(digits, 16).ok())
-                {
+                let hex = text.len() <= 15 && !text.is_empty() && text.iter().all(u8::is_ascii_hexdigit);
+                match std::str::from_utf8(text).ok().and_then(|text| u64::from_str_radix(text, 16).ok()) {
                     Some(0) if hex => State::Trailers,
                     Some(size) if hex => State::Data(size),
-                    _ => State::NotChunked,
+                    _ => {
+                        // They could say anything, and no digest is over them.
+                        let size =
+                            text.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii_end();
+                        if size.len() < text.len() && size.iter().all(u8::is_ascii_hexdigit) {
+                            self.odd = Some("its chunks have extensions, which no digest covers");
+                        }
+                        State::NotChunked
+                    }
                 }
             }
             State::Trailers if text.is_empty() => State::Done,
@@ -83,8 +96,17 @@ impl Dechunker {
         }
     }
 
-    /// The body and its trailer lines, if everything was chunked and the end was there.
-    pub(super) fn finish(self) -> Option<(Tail, Vec<u8>)> {
-        (self.state == State::Done).then_some((self.body, self.trailers))
+    /// Why a message that is chunked was not read.
+    pub(super) fn odd(&self) -> Option<&'static str> {
+        self.odd
+    }
+
+    /// The body and its trailers, if everything was chunked and the end was there.
+    pub(super) fn finish(self) -> Option<(Tail, Trailers)> {
+        let trailers = match self.trailers.is_empty() {
+            true => Some(Trailers::default()),
+            false => Trailers::parse(&self.trailers),
+        };
+        trailers.filter(|_| self.state == State::Done).map(|trailers| (self.body, trailers))
     }
 }

@@ -1,14 +1,17 @@
 //! The head of a saved HTTP message.
 
+use std::collections::BTreeSet;
+
 use super::Side;
 
-/// Start line and header lines, trailers included once they were read.
+/// Start line and header lines.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SavedHead {
     /// Of a response.
     pub(crate) status: Option<String>,
+    /// Method and target, of a request.
+    pub(crate) request: Option<(Vec<u8>, Vec<u8>)>,
     lines: Vec<(String, String)>,
-    trailers: Vec<(String, String)>,
 }
 
 /// Whether bytes begin like an HTTP message of this side, as far as they go.
@@ -55,6 +58,10 @@ impl SavedHead {
                 });
                 head.status = Some(String::from_utf8_lossy(status.ok_or(())?).into_owned());
             }
+            if side == Side::Request {
+                let mut words = start.split(|byte| *byte == b' ').map(<[u8]>::to_vec);
+                head.request = words.next().zip(words.next());
+            }
             for line in lines.filter(|line| !line.is_empty()) {
                 head.lines.push(header(line).ok_or(())?);
             }
@@ -67,28 +74,20 @@ impl SavedHead {
     }
 
     /// What `Trailer` announces.
-    pub(super) fn trailer_names(&self) -> Vec<String> {
-        let named = self.lines.iter().filter(|(name, _)| name == "trailer");
-        named
-            .flat_map(|(_, value)| value.split(','))
-            .map(|name| name.trim().to_ascii_lowercase())
-            .filter(|name| !name.is_empty())
-            .collect()
+    pub(super) fn trailer_names(&self) -> BTreeSet<String> {
+        let named = self.header("trailer").flat_map(|value| value.split(','));
+        named.map(|name| name.trim().to_ascii_lowercase()).filter(|name| !name.is_empty()).collect()
     }
 
-    pub(super) fn add_trailers(&mut self, block: &[u8]) {
-        let lines = block.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end);
-        self.trailers.extend(lines.filter_map(header));
+    /// Whether the message was sent in chunks. What saved it may have undone them.
+    pub(super) fn is_chunked(&self) -> bool {
+        let last = self.header("transfer-encoding").last().and_then(|value| value.rsplit(',').next());
+        last.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"))
     }
 
     /// The lines of a header.
     pub(crate) fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.lines.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
-    }
-
-    /// The lines of a trailer.
-    pub(crate) fn trailer<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.trailers.iter().filter(move |(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 }
 

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{USAGE, VerifyArgs, read_trust, shown};
 use crate::folder::{self, FolderReport};
-use crate::text::{line, time};
+use crate::text::{edge, line, time};
 use crate::{Trust, Verdict};
 
 /// Whether this is an export and no receipt: a folder, or a Zstandard file.
@@ -32,8 +32,10 @@ pub(super) fn run_to(args: &VerifyArgs, colour: bool, out: &mut impl Write, err:
                 true => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
                 false => human(&report, colour),
             };
-            let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-            report.result.exit_code()
+            match super::put(&text, out, err) {
+                true => report.result.exit_code(),
+                false => USAGE,
+            }
         }
     }
 }
@@ -80,12 +82,17 @@ fn lies_in(file: &Path, folder: &Path) -> bool {
     real.is_ok_and(|(file, folder)| file.starts_with(folder))
 }
 
-fn human(report: &FolderReport, colour: bool) -> String {
+pub(super) fn human(report: &FolderReport, colour: bool) -> String {
     let styled = |style: &str, text: &str| match colour {
         true => format!("\x1b[{style}m{text}\x1b[0m"),
         false => text.to_owned(),
     };
     let (style, word, why) = match report.result {
+        Verdict::Trusted if report.receipts.verified == 0 => (
+            "32;1",
+            "TRUSTED",
+            "the account in this export holds against your trust file; no receipt is in it",
+        ),
         Verdict::Trusted => ("32;1", "TRUSTED", "everything in this export holds against your trust file"),
         Verdict::ConsistentNotTrusted => {
             ("33;1", "CONSISTENT, NOT TRUSTED", "nothing is wrong, but what trust needs is missing")
@@ -101,7 +108,7 @@ fn human(report: &FolderReport, colour: bool) -> String {
     fact("log", format!("\"{}\", {entries}", report.origin));
     fact("log key", report.log_key.clone().unwrap_or_else(|| "not verified".into()));
     let whose = report.shard.as_ref().map_or_else(String::new, |shard| format!(", only \"{shard}\""));
-    fact("interval", format!("{} to {}{whose}, by the operator's clock", time(report.from), time(report.to)));
+    fact("interval", format!("{} to {}{whose}, by the operator's clock", edge(report.from), edge(report.to)));
     let totals = &count.totals;
     fact("recorded", format!("{} in {} batches", totals.recorded, totals.batches));
     fact("besides", format!("{} passed unrecorded by rule, {} lost", totals.passed, totals.lost));
@@ -158,11 +165,18 @@ fn not_proven(report: &FolderReport) -> Vec<String> {
         "that the operator shows everybody this one log, where no witness signed its checkpoint".to_owned(),
     ];
     let FolderReport { count, size, receipts, .. } = report;
+    if receipts.verified == 0 {
+        list.insert(0, "anything about a single record: no receipt is in this export".to_owned());
+    }
     if receipts.without_policy > 0 {
         let n = receipts.without_policy;
         list.push(format!(
             "what the rules said that decided about {n} of the records: their policies' texts are not here"
         ));
+    }
+    for (from, to) in &report.not_covered {
+        let (from, to) = (edge(*from), edge(*to));
+        list.push(format!("anything about {from} to {to}: no statement here is about it"));
     }
     if count.first > 0 {
         list.push(format!(

@@ -18,8 +18,17 @@ struct Printer {
 /// The whole report as text that ends in a newline.
 pub(crate) fn human(report: &Report, colour: bool) -> String {
     let mut p = Printer { text: String::with_capacity(4096), colour };
+    let passed = |name| report.check(name).is_some_and(|check| check.status == Status::Passed);
+    let compared = passed(checks::RESPONSE_BODY) || passed(checks::MESSAGE);
     let (style, word, why) = match report.result {
-        Verdict::Trusted => ("32;1", "TRUSTED", "every check passed against your trust file"),
+        Verdict::Trusted if compared => {
+            ("32;1", "TRUSTED", "every check that could be made passed against your trust file")
+        }
+        Verdict::Trusted => (
+            "32;1",
+            "TRUSTED",
+            "every check that could be made passed against your trust file; your copy of the answer was not compared",
+        ),
         Verdict::ConsistentNotTrusted => {
             ("33;1", "CONSISTENT, NOT TRUSTED", "nothing is wrong, but what trust needs is missing")
         }
@@ -72,10 +81,10 @@ impl Printer {
         }
         if let Some(decision) = &report.decision {
             let word = |level: Option<&'static str>| level.unwrap_or("not said");
-            let rule = crate::text::quoted(decision.rule.as_deref().unwrap_or_default());
+            let rule = decision.rule.as_deref().unwrap_or_default();
             let (asked, granted) = (word(decision.asked), word(decision.granted));
             let why = decision.why_lowered.as_ref().map(|why| format!(": \"{why}\"")).unwrap_or_default();
-            self.fact("rule", &format!("{rule} of policy {}", decision.policy));
+            self.fact("rule", &format!("\"{rule}\" of policy {}", decision.policy));
             self.fact("", &format!("{asked} asked, {granted} granted{why}"));
             if let Some(text) = &decision.text {
                 self.fact("", text);

@@ -59,7 +59,8 @@ fn exit_codes_say_the_result() {
         ("@receipt --trust @trust --at 1700000000", 1),
         ("@bad --trust @trust", 1),
         ("@empty --trust @trust", 1),
-        ("@trust --trust @trust", 1),
+        ("@trust --trust @trust", 2),
+        ("@trust --trust @receipt", 2),
         ("@receipt --trust @receipt", 2),
         ("@receipt --trust @empty", 2),
         ("@missing --trust @trust", 2),
@@ -87,7 +88,98 @@ fn errors_say_what_where_and_what_to_do() {
     let (_, _, err) = files.run("@receipt --trust @request");
     assert!(err.contains("trust file") && err.contains("request") && err.contains("/.well-known/"), "{err}");
     let (_, _, err) = files.run("@trust");
-    assert!(err.contains("receipt-form failed") && err.contains("202"), "{err}");
+    assert!(err.contains("is a trust file; the receipt comes first"), "{err}");
+}
+
+#[test]
+fn what_is_no_receipt_is_told_by_what_it_is() {
+    let files = Files::new();
+    let marked = [b"\xef\xbb\xbf", &files.made.file()[..]].concat();
+    let long = vec![b' '; MAX_BYTES + 10];
+    for (file, hint) in [
+        (&b""[..], "202"),
+        (br#"{"status":"pending"}"#, "202"),
+        (&marked, "byte order mark"),
+        (b"\xff\xfe{\0", "byte order mark"),
+        (&long, ""),
+        (b"{}", ""),
+    ] {
+        fs::write(files.path("file"), file).unwrap();
+        let (code, _, err) = files.run("@file --trust @trust");
+        assert!(code == 1 && err.contains("receipt-form failed"), "{err}");
+        assert_eq!(err.contains("hint: "), !hint.is_empty(), "{err}");
+        assert!(err.contains(hint), "{err}");
+    }
+}
+
+/// An output that ends with this error.
+struct Broken(io::ErrorKind);
+
+impl Write for Broken {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(self.0.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Err(self.0.into())
+    }
+}
+
+#[test]
+fn a_report_that_is_lost_is_no_good_one() {
+    let files = Files::new();
+    let export = tempfile::tempdir().unwrap();
+    let manifest = r#"{"format":"colophon-export-v1","origin":"o","generation":1,"from":0,"to":1,"shard":null,"first":0,"end":0,"receipts":false}"#;
+    fs::write(export.path().join("export.json"), manifest).unwrap();
+    let trust = files.path("trust").into_os_string();
+    for (what, verdict) in [(files.path("receipt"), 0), (export.path().to_owned(), 1)] {
+        let words = ["verify".into(), what.into_os_string(), "--trust".into(), trust.clone()];
+        let cli = Cli::try_parse_from(words).unwrap();
+        for (kind, code) in [(io::ErrorKind::StorageFull, 2), (io::ErrorKind::BrokenPipe, verdict)] {
+            let mut err = Vec::new();
+            assert_eq!(run_to(&cli.verify, false, &mut Broken(kind), &mut err), code, "{kind}");
+            let told = String::from_utf8(err).unwrap().contains("error: cannot write the report: ");
+            assert_eq!(told, code == 2, "{kind}");
+        }
+    }
+}
+
+/// The first line does not say more than was done.
+#[test]
+fn the_headline_says_whether_the_answer_was_compared() {
+    let files = Files::new();
+    let head = |words: &str| files.run(words).1.lines().next().unwrap_or_default().to_owned();
+    let compared = "TRUSTED: every check that could be made passed against your trust file";
+    assert_eq!(head("@receipt --trust @trust --response @response"), compared);
+    for words in ["@receipt --trust @trust", "@receipt --trust @trust --request @request"] {
+        assert_eq!(head(words), format!("{compared}; your copy of the answer was not compared"));
+    }
+}
+
+#[test]
+fn options_without_effect_are_named() {
+    let files = Files::new();
+    let words = "@receipt --trust @trust --prover-cmd true --model-cert @request";
+    let (code, _, err) = files.run(words);
+    assert_eq!(code, 0, "{err}");
+    for option in ["--prover-cmd had no effect: this receipt has no proof", "--model-cert had no effect"] {
+        assert!(err.contains(&format!("note: {option}")), "{err}");
+    }
+    assert_eq!(files.run("@receipt --trust @trust").2, "");
+}
+
+#[test]
+fn an_export_without_receipts_is_not_called_more_than_an_account() {
+    let mut report = crate::folder::FolderReport { result: Verdict::Trusted, ..Default::default() };
+    let told = folder::human(&report, false);
+    assert!(told.starts_with("TRUSTED: the account in this export holds"), "{told}");
+    assert!(
+        told.contains("no receipt is in it") && told.contains("anything about a single record"),
+        "{told}"
+    );
+    report.receipts.verified = 1;
+    let told = folder::human(&report, false);
+    assert!(told.starts_with("TRUSTED: everything in this export") && !told.contains("no receipt"), "{told}");
 }
 
 #[test]

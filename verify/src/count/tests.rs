@@ -143,7 +143,7 @@ fn two_lives_are_one_unbroken_account() {
         scene.state(&mut second, records, |_| {});
     }
     let count = whole(&scene);
-    assert!(count.is_unbroken(), "{count:?}");
+    assert_eq!(count.standing(), Standing::Unbroken, "{count:?}");
     let totals = count.totals;
     assert_eq!((totals.recorded, totals.passed, totals.batches, totals.statements), (14, 5, 4, 5));
     let [sidecar] = &count.sidecars[..] else { panic!("{count:?}") };
@@ -156,7 +156,7 @@ fn two_lives_are_one_unbroken_account() {
 
     // Only what touches the window: the third statement of the first life, and the first of the second.
     let part = scene.count(12 * SECOND + 1, 14 * SECOND - 1);
-    assert!(part.is_unbroken(), "{part:?}");
+    assert_eq!(part.standing(), Standing::Unbroken, "{part:?}");
     assert_eq!((part.totals.recorded, part.totals.passed, part.counted.len()), (7, 2, 2));
     let by_rule: Vec<String> = part.by_rule.iter().map(ByRule::to_string).collect();
     assert_eq!(
@@ -232,7 +232,7 @@ fn what_no_statement_tells_the_rule_of_is_counted_all_the_same() {
         s.rules.add(colophon_receipt::statement::OTHER, &count);
     });
     let count = whole(&scene);
-    assert!(count.is_unbroken(), "{count:?}");
+    assert_eq!(count.standing(), Standing::Unbroken, "{count:?}");
     let told: Vec<String> = count.by_rule.iter().map(ByRule::to_string).collect();
     assert_eq!(told, ["other rules: 2 recorded, 1 passed; of the recorded: 1 refused"]);
     assert_eq!((count.totals.recorded, count.without_rule()), (5, 4));
@@ -255,7 +255,11 @@ fn what_is_left_out_is_seen() {
         scene.entries = sound.clone();
         scene.entries.remove(left_out);
         let count = whole(&scene);
-        assert!(!count.is_unbroken() && count.faults[0].contains(says), "{says}: {:?}", count.faults);
+        assert!(
+            count.standing() == Standing::Broken && count.faults[0].contains(says),
+            "{says}: {:?}",
+            count.faults
+        );
     }
     scene.entries = sound.clone();
     scene.entries.remove(1);
@@ -281,10 +285,11 @@ fn a_life_that_does_not_join_is_a_break() {
         let count = whole(&scene);
         // Without a predecessor, it is another sidecar of the name.
         assert_eq!(count.sidecars.len(), if predecessor { 1 } else { 2 });
-        assert_eq!(count.is_unbroken(), gap == 0 || !predecessor, "{count:?}");
+        let whole = gap == 0 || !predecessor;
+        assert_eq!(count.standing() == Standing::Unbroken, whole, "{count:?}");
         assert_eq!(count.sidecars[0].crashed.len(), usize::from(predecessor));
         // Outside the window it does not matter.
-        assert!(scene.count(first.to + gap + 1, u64::MAX).is_unbroken());
+        assert_ne!(scene.count(first.to + gap + 1, u64::MAX).standing(), Standing::Broken);
     }
     // Two lives at once: a copy of the sidecar went on.
     let mut scene = Scene::new();
@@ -314,4 +319,39 @@ fn keys_of_others_do_not_count() {
     counting.entry(b"garbage");
     let faults = counting.finish().faults;
     assert!(faults[0].contains("no key of the log signed") && faults[1].contains("entry 2"), "{faults:?}");
+}
+
+/// No statement, no account: an interval that nothing is about is not called whole.
+#[test]
+fn an_interval_is_covered_by_statements_or_not_at_all() {
+    let mut scene = Scene::new();
+    let mut life = scene.announce("a/1", 2, 10 * SECOND, None);
+    scene.state(&mut life, 1, |_| {});
+    scene.state(&mut life, 1, |_| {});
+    let mut later = scene.announce("b/1", 3, 20 * SECOND, None);
+    scene.state(&mut later, 1, |_| {});
+    let s = |n: u64| n * SECOND;
+    let open = u64::MAX;
+    for (from, to, parts) in [
+        (0, open, &[][..]),
+        (s(10), s(12), &[]),
+        (s(11), s(11) + 5, &[]),
+        (0, s(12), &[]),
+        (s(20), open, &[]),
+        (s(10), s(21), &[(s(12), s(20))]),
+        (s(5), s(11), &[(s(5), s(10))]),
+        (s(11), open, &[(s(12), s(20))]),
+        (s(5), s(30), &[(s(5), s(10)), (s(12), s(20)), (s(21), s(30))]),
+        (s(12) + 1, s(20) - 1, &[(s(12) + 1, s(20) - 1)]),
+        (s(30), open, &[(s(30), open)]),
+    ] {
+        let standing = scene.count(from, to).standing();
+        match parts.is_empty() {
+            true => assert_eq!(standing, Standing::Unbroken, "{from} to {to}"),
+            false => assert_eq!(standing, Standing::NotCovered(parts.to_vec()), "{from} to {to}"),
+        }
+    }
+    let nobody = scene.count_of(0, open, Some("nosuch"));
+    assert_eq!(nobody.standing(), Standing::NotCovered(vec![(0, open)]));
+    assert_eq!(Count::default().standing(), Standing::NotCovered(vec![(0, 0)]));
 }

@@ -17,6 +17,8 @@ use crate::{Bodies, Report, Trust, Verdict, policy};
 
 /// Receipts verified at once, shared out over the cores.
 const TOGETHER: usize = 256;
+/// And no more bytes of them than this, however long they are.
+const MAX_WAITING: usize = 32 << 20;
 
 /// Receipts as they come.
 pub(super) struct Receipts<'a> {
@@ -27,8 +29,10 @@ pub(super) struct Receipts<'a> {
     /// What a reader has besides: the chain that draws.
     bodies: Bodies,
     waiting: Vec<Item>,
-    /// For each counted statement, which of its records were seen.
-    seen: Vec<Vec<u64>>,
+    waiting_bytes: usize,
+    /// For each counted statement, which of its records were seen: words of bits by their number. A statement by nobody's key
+    /// can count as many as it likes.
+    seen: Vec<BTreeMap<u64, u64>>,
     /// The trees that checkpoints here are of, by size: the account's and those of receipts.
     trees: BTreeMap<u64, Checkpoint>,
 }
@@ -41,15 +45,17 @@ impl<'a> Receipts<'a> {
         at: Option<u64>,
         chain: Option<&Chain>,
     ) -> Receipts<'a> {
-        let seen = vec![Vec::new(); account.count.counted.len()];
+        let seen = vec![BTreeMap::new(); account.count.counted.len()];
         let bodies = Bodies { chain: chain.cloned(), ..Bodies::default() };
         let trees = account.checkpoint.iter().map(|head| (head.size, head.clone())).collect();
-        Receipts { account, policies, trust, at, bodies, waiting: Vec::new(), seen, trees }
+        let waiting = Vec::new();
+        Receipts { account, policies, trust, at, bodies, waiting, waiting_bytes: 0, seen, trees }
     }
 
     pub(super) fn take(&mut self, item: Item, report: &mut FolderReport) {
+        self.waiting_bytes += item.bytes.len();
         self.waiting.push(item);
-        if self.waiting.len() >= TOGETHER {
+        if self.waiting.len() >= TOGETHER || self.waiting_bytes >= MAX_WAITING {
             self.verify(report);
         }
     }
@@ -63,7 +69,7 @@ impl<'a> Receipts<'a> {
         report.receipts.expected = true;
         for (counted, seen) in self.account.count.counted.iter().zip(&self.seen) {
             let statement = &counted.statement;
-            let found: u64 = seen.iter().map(|word| u64::from(word.count_ones())).sum();
+            let found: u64 = seen.values().map(|word| u64::from(word.count_ones())).sum();
             let missing = counted.records.saturating_sub(found);
             if missing > 0 {
                 report.missing(&statement.shard, statement.seq, missing, counted.records);
@@ -73,6 +79,7 @@ impl<'a> Receipts<'a> {
 
     fn verify(&mut self, report: &mut FolderReport) {
         let items = std::mem::take(&mut self.waiting);
+        self.waiting_bytes = 0;
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let share = items.len().div_ceil(cores).max(1);
         let (trust, at, bodies) = (self.trust, self.at, &self.bodies);
@@ -128,17 +135,12 @@ impl<'a> Receipts<'a> {
         let index = receipt.batch.index;
         let count = self.account.count.counted.get(*at).map_or(0, |counted| counted.statement.count);
         let Some(seen) = self.seen.get_mut(*at).filter(|_| index < count) else { return };
-        let (word, bit) = ((index / 64) as usize, 1u64 << (index % 64));
-        if seen.len() <= word {
-            seen.resize(word + 1, 0);
+        let (word, bit) = (seen.entry(index / 64).or_default(), 1u64 << (index % 64));
+        if *word & bit != 0 {
+            let record = quoted(found.record.as_deref().unwrap_or_default());
+            return report.bad(name, &format!("a second receipt of record {record}"));
         }
-        if let Some(word) = seen.get_mut(word) {
-            if *word & bit != 0 {
-                let record = quoted(found.record.as_deref().unwrap_or_default());
-                return report.bad(name, &format!("a second receipt of record {record}"));
-            }
-            *word |= bit;
-        }
+        *word |= bit;
     }
 }
 

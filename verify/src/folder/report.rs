@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::account::Account;
 use super::{MAX_NAMED, Manifest};
-use crate::count::Count;
-use crate::text::{line, quoted, shown};
+use crate::count::{Count, Standing};
+use crate::text::{edge, line, quoted, shown};
 use crate::{Trust, Verdict};
 
 /// The receipts of an export.
@@ -48,8 +48,10 @@ pub struct FolderReport {
     pub shard: Option<String>,
     /// What the statements account for.
     pub count: Count,
-    /// Whether that account is unbroken.
+    /// Whether nothing in that account is missing or contradicts; see `not_covered` too.
     pub unbroken: bool,
+    /// Parts of the interval that no statement is about, µs.
+    pub not_covered: Vec<(u64, u64)>,
     /// The receipts.
     pub receipts: ReceiptCount,
     /// What is wrong, the account's faults aside; bounded.
@@ -75,6 +77,7 @@ impl Default for FolderReport {
             shard: None,
             count: Count::default(),
             unbroken: false,
+            not_covered: Vec::new(),
             receipts: ReceiptCount::default(),
             faults: Vec::new(),
             missing: Vec::new(),
@@ -119,7 +122,11 @@ impl FolderReport {
         if let Some(head) = &account.checkpoint {
             (self.size, self.root) = (head.size, hex::encode(head.root));
         }
-        self.unbroken = account.checkpoint.is_some() && account.count.is_unbroken();
+        let standing = account.count.standing();
+        self.unbroken = account.checkpoint.is_some() && standing != Standing::Broken;
+        if let Standing::NotCovered(parts) = standing {
+            self.not_covered = parts;
+        }
         self.count = account.count;
         let mut lack = |is: bool, what: &str| {
             if is {
@@ -133,8 +140,18 @@ impl FolderReport {
             expected && trust.is_some() && trusted < verified,
             "what the trust file requires of each receipt (copies of the bodies, timestamps, witnesses)",
         );
-        let required = trust.is_some_and(|trust| trust.require.timestamps > 0 || trust.require.witnesses > 0);
-        lack(!expected && required, "receipts, which alone could show the timestamps and witnesses required");
+        let required = trust.is_some_and(Trust::requires_something);
+        lack(!expected && required, "receipts: no count shows what the trust file requires of each of them");
+        // Of nothing, everything holds.
+        lack(self.count.sidecars.is_empty(), "statements about the interval: it has none");
+        for (from, to) in self.not_covered.iter().filter(|_| !self.count.sidecars.is_empty()) {
+            // Where the log itself begins or ends there, nothing is kept back. Of one shard, the rest may well be of others.
+            let kept_back = (*from == self.from && self.count.first > 0)
+                || (*to == self.to && self.count.end < self.size);
+            let (from, to) = (edge(*from), edge(*to));
+            let what = format!("statements about {from} to {to}, which entries that are not here may hold");
+            lack(kept_back && self.shard.is_none(), &what);
+        }
         self.result = match () {
             () if !self.faults.is_empty() || !self.unbroken => Verdict::Bad,
             () if self.lacking.is_empty() => Verdict::Trusted,

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use colophon_receipt::receipt;
 use colophon_receipt::tiles::MAX_BUNDLE;
 use ruzstd::decoding::StreamingDecoder;
 
@@ -12,6 +13,8 @@ use crate::text::quoted;
 
 /// No file of an export is longer: a full bundle of the longest entries is.
 const MAX_FILE: u64 = MAX_BUNDLE;
+/// Of a receipt no more is kept; the verifier sees that it is too long.
+const MAX_RECEIPT: u64 = receipt::MAX_BYTES as u64 + 1;
 /// Names of an export are shorter than this.
 const MAX_NAME: usize = 200;
 /// Folders below the export's own.
@@ -69,7 +72,7 @@ impl Source {
                     } else if meta.is_file() {
                         let mut bytes = Vec::new();
                         let file = File::open(&path).map_err(cannot_read(&name))?;
-                        file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(cannot_read(&name))?;
+                        file.take(most(&name)).read_to_end(&mut bytes).map_err(cannot_read(&name))?;
                         return whole(name, bytes).map(Some);
                     } else {
                         return Err(form(format!("{} is neither a file nor a folder", quoted(&name))));
@@ -77,15 +80,19 @@ impl Source {
                 }
                 Ok(None)
             }
-            Source::Archive { read, files } => {
-                *files += 1;
-                if *files > MAX_FILES {
-                    return Err(form(format!("the archive holds more than {MAX_FILES} files")));
-                }
-                archived(read)
-            }
+            Source::Archive { read, files } => archived(read, files),
         }
     }
+}
+
+/// Bytes of a file that are read: one more than it may have.
+fn most(name: &str) -> u64 {
+    if is_receipt(name) { MAX_RECEIPT } else { MAX_FILE + 1 }
+}
+
+/// Whether a file is among the receipts.
+pub(super) fn is_receipt(name: &str) -> bool {
+    name.strip_prefix(super::RECEIPTS).is_some_and(|rest| rest.starts_with('/'))
 }
 
 fn whole(name: String, bytes: Vec<u8>) -> Result<Item, FolderError> {
@@ -113,9 +120,14 @@ fn list(path: &Path, name: &str, depth: usize, stack: &mut Vec<(String, usize)>)
 }
 
 /// The next file of a tar stream (POSIX ustar). Extensions are refused: no name of an export needs one.
-fn archived(read: &mut dyn Read) -> Result<Option<Item>, FolderError> {
+/// Folders count as files: they take as long to read.
+fn archived(read: &mut dyn Read, files: &mut u64) -> Result<Option<Item>, FolderError> {
     let broken = cannot_read("the archive");
     loop {
+        *files += 1;
+        if *files > MAX_FILES {
+            return Err(form(format!("the archive holds more than {MAX_FILES} files")));
+        }
         let mut header = tar::Header::new_ustar();
         let bytes = header.as_mut_bytes();
         if let Err(error) = read.read_exact(bytes) {
@@ -147,11 +159,12 @@ fn archived(read: &mut dyn Read) -> Result<Option<Item>, FolderError> {
         // A size that the archive does not have costs no more memory than what is really there.
         let mut bytes = Vec::new();
         let padded = size.next_multiple_of(BLOCK as u64);
-        read.take(padded).read_to_end(&mut bytes).map_err(cannot_read(&name))?;
-        if bytes.len() as u64 != padded {
+        let kept = size.min(most(&name));
+        read.take(kept).read_to_end(&mut bytes).map_err(cannot_read(&name))?;
+        let skipped = io::copy(&mut read.take(padded - kept), &mut io::sink()).map_err(cannot_read(&name))?;
+        if bytes.len() as u64 + skipped != padded {
             return Err(form(format!("the archive ends within {}", quoted(&name))));
         }
-        bytes.truncate(size as usize);
         return whole(name, bytes).map(Some);
     }
 }
@@ -169,3 +182,6 @@ fn safe(name: &str) -> Result<(), FolderError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,14 +97,27 @@ fn file(scene: &Scene, leaves: &[Hash], tile: TileId, width: usize) -> Vec<u8> {
 #[test]
 fn a_whole_log_and_a_part_of_it_give_the_same_account() {
     let scene = scene(700);
-    for (first, end) in [(0, 703), (0, 512), (0, 0)] {
+    for (first, end) in [(0, 703), (0, 512)] {
         let made = Made::of(&scene, first, end);
-        let report = made.check().unwrap();
         let statements = end.min(702).saturating_sub(2);
+        let to = SECOND + statements * 1000;
+        made.manifest(|manifest| (manifest.first, manifest.end, manifest.to) = (first, end, to));
+        let report = made.check().unwrap();
         assert_eq!(report.count.totals.recorded, statements, "{report:?}");
         assert_eq!((report.result, report.unbroken), (Verdict::Trusted, true), "{report:?}");
         assert_eq!((report.size, report.count.end), (703, end));
     }
+    // Of an interval that goes on where the entries end, those that follow may be kept back; not where the log itself ends.
+    for (end, result) in [(512, Verdict::ConsistentNotTrusted), (703, Verdict::Trusted)] {
+        let report = Made::of(&scene, 0, end).check().unwrap();
+        assert_eq!((report.result, report.not_covered.len()), (result, 1));
+        let kept_back = report.lacking.iter().any(|what| what.contains("entries that are not here"));
+        assert_eq!(kept_back, end == 512);
+    }
+    // Of nothing, everything holds.
+    let report = Made::of(&scene, 0, 0).check().unwrap();
+    assert_eq!((report.result, report.unbroken), (Verdict::ConsistentNotTrusted, true), "{report:?}");
+    assert!(report.lacking[0].contains("statements about the interval"), "{report:?}");
     // Without the announcement, the statements are strangers'.
     let report = Made::of(&scene, 256, 703).check().unwrap();
     assert_eq!((report.result, report.count.totals.recorded), (Verdict::Bad, 0));
@@ -125,6 +138,7 @@ fn without_a_trust_file_it_is_consistent_at_best() {
 fn a_flipped_bit_anywhere_in_the_log_part_is_bad() {
     let scene = scene(700);
     let made = Made::of(&scene, 0, 256);
+    made.manifest(|manifest| (manifest.end, manifest.to) = (256, SECOND + 254 * 1000));
     let names = ["checkpoint", "tile/entries/000", "tile/0/002.p/191", "tile/1/000.p/2"];
     for name in names.map(|name| format!("log/1/{name}")) {
         let good = fs::read(made.path(&name)).unwrap();
@@ -194,6 +208,29 @@ fn receipts_of_nobody_and_other_files() {
     made.write("receipts/2026/x.json", &other.file());
     let report = made.check().unwrap();
     assert_eq!((report.result, report.receipts.bad), (Verdict::Bad, 1), "{report:?}");
+}
+
+/// Whoever takes the receipts out and says so in the manifest cannot spare a reader what the trust file requires.
+#[test]
+fn a_count_alone_is_not_what_a_trust_file_requires_of_receipts() {
+    let made = Made::of(&scene(3), 0, 6);
+    let vkey = VerifierKey::new(ORIGIN, NoteAlgorithm::Ed25519, log_key().public_key()).unwrap();
+    let trust = |more: &str| {
+        let logs = format!(r#"[{{"origin":"{ORIGIN}","vkey":"{vkey}"}}]"#);
+        Trust::from_json(format!(r#"{{"format":"colophon-trust-v1","logs":{logs}{more}}}"#).as_bytes())
+            .unwrap()
+    };
+    let result = |more: &str| {
+        let report = check(made.folder.path(), Some(&trust(more)), None, None, &mut |_, _| ()).unwrap();
+        report.result
+    };
+    assert_eq!(result(""), Verdict::Trusted);
+    for what in [r#""request":true"#, r#""response":true"#, r#""model":true"#, r#""timestamps":1"#] {
+        let more = format!(r#","require":{{{what}}}"#);
+        assert_eq!(result(&more), Verdict::ConsistentNotTrusted, "{what}");
+    }
+    let policy = format!(r#","witness_policy":"witness w1 {}\nquorum w1\n""#, crate::testing::witness(21));
+    assert_eq!(result(&policy), Verdict::ConsistentNotTrusted);
 }
 
 #[cfg(unix)]

@@ -5,7 +5,8 @@ const TEXT: &str = r#"{"apiVersion":"v","defaults":{"level":"commit","failurePol
 fn decision(rule: &str, asked: &'static str) -> Decision {
     Decision {
         policy: hex::encode(sha256(TEXT.as_bytes())),
-        rule: Some(rule.into()),
+        rule: Some(shown(rule)),
+        named: Some(rule.into()),
         asked: Some(asked),
         granted: Some(asked),
         why_lowered: None,
@@ -28,4 +29,19 @@ fn another_text_rule_or_level_is_refused() {
     assert!(judge(b"{}", &decision("a", "sign")).unwrap_err().contains("another policy"));
     assert!(judge(TEXT.as_bytes(), &decision("c", "sign")).unwrap_err().contains("no rule"));
     assert!(judge(TEXT.as_bytes(), &decision("a", "commit")).unwrap_err().contains("asks for sign"));
+}
+
+/// What scripts and terminals get is escaped; the policy's text is searched for the name as it is.
+#[test]
+fn a_rule_of_any_name_is_found_and_shown_escaped() {
+    const NAME: &str = "ev\u{202e}il\u{9b}31m\u{7f}";
+    let text = format!(r#"{{"defaults":{{}},"rules":[{{"name":"{NAME}","level":"sign"}}]}}"#);
+    let (policy, rule) = (Some(sha256(text.as_bytes())), NAME);
+    let made = crate::testing::Plan { policy, rule, withheld: vec![], ..Default::default() }.make();
+    let bodies = Bodies { policy: Some(text.into_bytes()), ..Bodies::default() };
+    let report = crate::verify(&made.file(), Some(&made.trust()), &bodies, None);
+    assert_eq!(report.check(POLICY).unwrap().status, crate::Status::Passed, "{:#?}", report.checks);
+    let json = serde_json::to_string(&report).unwrap();
+    assert!(json.contains(r"ev\\u{202e}il\\u{9b}31m\\u{7f}"), "{json}");
+    assert!(!json.contains(['\u{202e}', '\u{9b}', '\u{7f}']));
 }

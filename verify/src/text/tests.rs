@@ -26,3 +26,9 @@ fn times_are_written_plainly() {
     assert_eq!(time(1_794_652_800_123_456), "2026-11-14T10:40:00.123Z");
     assert_eq!(time(u64::MAX), "18446744073709551615 µs since 1970");
 }
+
+#[test]
+fn open_edges_are_no_times() {
+    assert_eq!((edge(0), edge(u64::MAX)), ("the beginning".into(), "the end".into()));
+    assert_eq!(edge(1_794_652_800_000_000), "2026-11-14T10:40:00.000Z");
+}

@@ -2,8 +2,8 @@
 
 use colophon_signer::note::VerifierKey;
 use colophon_verify::count::Count;
+use colophon_verify::edge;
 use colophon_verify::folder::Manifest;
-use colophon_verify::time;
 
 /// `README.md` of an export.
 pub(super) fn text(manifest: &Manifest, count: &Count) -> String {
@@ -13,7 +13,7 @@ pub(super) fn text(manifest: &Manifest, count: &Count) -> String {
         None => "all sidecars of the log".to_owned(),
     };
     let origin = crate::cli::term::safe_line(origin);
-    let (from, to, recorded) = (time(*from), time(*to), count.totals.recorded);
+    let (from, to, recorded) = (edge(*from), edge(*to), count.totals.recorded);
     let receipt_line = match receipts {
         true => {
             "- `receipts/`: one receipt for each record, by the hour (UTC) in which it was accepted\n- `policy/`: what the \

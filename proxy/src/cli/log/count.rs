@@ -7,8 +7,8 @@ use super::backend;
 use clap::Args;
 use colophon_ledger::generation;
 use colophon_ledger::tally::Tally;
-use colophon_verify::count::{Count, Sidecar, Window};
-use colophon_verify::time;
+use colophon_verify::count::{Count, Sidecar, Standing, Window};
+use colophon_verify::{edge, time};
 use object_store::ObjectStore;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// Exit code of a broken account.
 const BROKEN: u8 = 1;
 
-/// Exit code of an account that only the log's own genesis vouches for.
+/// Exit code of an account that only the log's own genesis vouches for, or that is not about all of the interval.
 const NOT_TRUSTED: u8 = 3;
 
 #[derive(Debug, Args)]
@@ -87,8 +87,9 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
             backend.print(&count.totals);
         }
     }
-    let whole = count.is_unbroken() && tally.as_ref().is_none_or(|tally| tally.unread.is_empty());
-    Ok(match (whole, log.trusted) {
+    let standing = count.standing();
+    let whole = standing != Standing::Broken && tally.as_ref().is_none_or(|tally| tally.unread.is_empty());
+    Ok(match (whole, log.trusted && standing == Standing::Unbroken) {
         (false, _) => ExitCode::from(BROKEN),
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(NOT_TRUSTED),
@@ -147,9 +148,7 @@ async fn tally(mut tally: Tally, count: &Count) -> Tally {
 
 fn print(origin: &str, window: &Window, count: &Count, tally: Option<&Tally>, trusted: bool) {
     println!("log         {}, entries {} to {}", term::safe_line(origin), count.first, count.end);
-    let edge = |at: u64, none: u64, word: &str| if at == none { word.to_owned() } else { time(at) };
-    let (from, to) = (edge(window.from, 0, "the beginning"), edge(window.to, u64::MAX, "the end"));
-    println!("asked       from {from} to {to}, by the operator's clock");
+    println!("asked       from {} to {}, by the operator's clock", edge(window.from), edge(window.to));
     let totals = &count.totals;
     println!(
         "recorded    {} in {} batches, signed by {} sidecars in {} statements",
@@ -177,12 +176,27 @@ fn print(origin: &str, window: &Window, count: &Count, tally: Option<&Tally>, tr
     if count.more_faults > 0 {
         println!("  and {} more", count.more_faults);
     }
-    if count.is_unbroken() {
-        let by =
-            if trusted { "your trust file" } else { "the log's own genesis: nothing outside vouches for it" };
-        println!("{} the account is unbroken (log key from {by})", term::green("✓"));
-    } else {
-        println!("{} the account is broken: the counts above are not all there was", term::refused("✗"));
+    match count.standing() {
+        Standing::Unbroken => {
+            let by = match trusted {
+                true => "your trust file",
+                false => "the log's own genesis: nothing outside vouches for it",
+            };
+            println!("{} the account is unbroken (log key from {by})", term::green("✓"));
+        }
+        Standing::NotCovered(parts) => {
+            for (from, to) in parts {
+                println!(
+                    "{} not covered: no statement is about {} to {}",
+                    term::refused("✗"),
+                    edge(from),
+                    edge(to)
+                );
+            }
+        }
+        Standing::Broken => {
+            println!("{} the account is broken: the counts above are not all there was", term::refused("✗"));
+        }
     }
 }
 
@@ -243,13 +257,18 @@ fn json(
             "unread": tally.unread,
         })
     });
+    let standing = count.standing();
     serde_json::json!({
         "origin": origin,
         "from": window.from,
         "to": window.to,
         "shard": window.shard,
         "trusted": trusted,
-        "unbroken": count.is_unbroken(),
+        "unbroken": standing == Standing::Unbroken,
+        "not_covered": match standing {
+            Standing::NotCovered(parts) => parts,
+            _ => Vec::new(),
+        },
         "count": count,
         "records": leaves,
     })
