@@ -189,6 +189,23 @@ fn a_log_folder_is_checked_and_shown() {
     assert!(!log::files(&colophon.data()).is_empty());
 }
 
+/// What a command does is done to its end where nobody reads what it says; a full disk is a fault of its own.
+#[test]
+fn a_command_outlives_its_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key.pem").display().to_string();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = colophon::command(&["key", "generate", &key]).stdout(full).output().unwrap();
+    let said = said(&output);
+    assert!(output.status.code() == Some(1) && Path::new(&key).exists(), "{said}");
+    assert!(said.contains("No space left on device") && said.contains("done all the same"), "{said}");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = colophon::command(&["policy", "check"]).stdout(writer).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
 /// 0 unbroken by the reader's key, 3 by the log's own word only, 1 broken.
 #[test]
 fn an_interval_is_counted_from_signed_statements() {

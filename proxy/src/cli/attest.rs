@@ -113,7 +113,7 @@ fn pin(args: &PinArgs) -> anyhow::Result<ExitCode> {
         Some(path) => {
             std::fs::write(path, policy).with_context(|| format!("cannot write {}", path.display()))?
         }
-        None => print!("{policy}"),
+        None => out!("{policy}"),
     }
     Ok(ExitCode::SUCCESS)
 }

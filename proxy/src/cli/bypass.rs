@@ -63,7 +63,7 @@ pub(super) async fn run(args: BypassArgs) -> anyhow::Result<ExitCode> {
         anyhow::bail!("{}", body["error"].as_str().unwrap_or(response.status().as_str()));
     }
     if args.json {
-        println!("{body}");
+        outln!("{body}");
     } else {
         print(&method, &body["bypass"]);
     }
@@ -74,25 +74,25 @@ fn print(method: &Method, bypass: &serde_json::Value) {
     let text = |name: &str| term::safe_line(bypass[name].as_str().unwrap_or_default());
     let time = |name: &str| colophon_verify::time(bypass[name].as_u64().unwrap_or_default());
     if bypass.is_null() {
-        println!("no bypass is in force: what a rule with failurePolicy Fail cannot record is refused");
+        outln!("no bypass is in force: what a rule with failurePolicy Fail cannot record is refused");
         return;
     }
     match *method {
         Method::DELETE => {
-            println!("{} {} exchanges went unrecorded", term::green("ended"), bypass["exchanges"])
+            outln!("{} {} exchanges went unrecorded", term::green("ended"), bypass["exchanges"])
         }
-        _ => println!(
+        _ => outln!(
             "{} until {}: what cannot be recorded goes on unrecorded, {} so far",
             term::refused("BYPASS"),
             time("until"),
             bypass["exchanges"]
         ),
     }
-    println!("by          {}", text("who"));
-    println!("because     {}", text("why"));
-    println!("since       {}", time("from"));
+    outln!("by          {}", text("who"));
+    outln!("because     {}", text("why"));
+    outln!("since       {}", time("from"));
     if bypass["remembered"] == false {
-        println!("the data folder cannot be written: a restart ends it, and loses its count");
+        outln!("the data folder cannot be written: a restart ends it, and loses its count");
     }
 }
 

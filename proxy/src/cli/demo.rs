@@ -12,7 +12,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let code = match shown {
         Ok(outcome) => {
             if args.json {
-                println!("{}", serde_json::to_string_pretty(&outcome.json)?);
+                outln!("{}", serde_json::to_string_pretty(&outcome.json)?);
             }
             if outcome.good { ExitCode::SUCCESS } else { ExitCode::from(1) }
         }
@@ -249,8 +249,7 @@ struct Story {
 impl Story {
     fn line(&self, text: &str) {
         if !self.silent {
-            // A reader that has seen enough is no failure.
-            let _ = writeln!(std::io::stdout(), "{text}");
+            outln!("{text}");
         }
     }
 
@@ -268,12 +267,8 @@ impl Story {
 
     fn begin_answer(&self, begun: Instant) {
         if !self.silent {
-            let _ = write!(
-                std::io::stdout(),
-                "    {:<12} ",
-                format!("after {:.1} s", begun.elapsed().as_secs_f64())
-            );
-            let _ = std::io::stdout().flush();
+            let after = format!("after {:.1} s", begun.elapsed().as_secs_f64());
+            term::output::bytes(format!("    {after:<12} ").as_bytes());
         }
     }
 
@@ -288,8 +283,7 @@ impl Story {
             if let Some(word) =
                 event.as_ref().and_then(|event| event["choices"][0]["delta"]["content"].as_str())
             {
-                let _ = write!(std::io::stdout(), "{}", term::safe(word));
-                let _ = std::io::stdout().flush();
+                term::output::bytes(term::safe(word).as_bytes());
             }
         }
     }

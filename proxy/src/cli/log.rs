@@ -110,7 +110,7 @@ pub(super) async fn run(command: LogCommand) -> anyhow::Result<ExitCode> {
         LogCommand::Index(args) => index(args).await,
     };
     done.or_else(|error| {
-        eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
+        term::error(&error);
         Ok(ExitCode::from(USAGE))
     })
 }
@@ -189,7 +189,7 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
         let mut newest = all.remove(0);
         newest["sound"] = reports.iter().all(Report::is_sound).into();
         newest["older"] = all.into();
-        println!("{newest}");
+        outln!("{newest}");
     }
     let sound = reports.iter().all(Report::is_sound);
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
@@ -236,9 +236,9 @@ async fn index(args: IndexArgs) -> anyhow::Result<ExitCode> {
         done.failed.extend(one.failed);
     }
     bar.finish_and_clear();
-    println!("{} of {} index files written, for {} batches", done.written, done.files, done.batches);
+    outln!("{} of {} index files written, for {} batches", done.written, done.files, done.batches);
     for failed in &done.failed {
-        println!("{} {}", term::refused("✗"), term::safe_line(failed));
+        outln!("{} {}", term::refused("✗"), term::safe_line(failed));
     }
     Ok(if done.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
 }
@@ -251,7 +251,7 @@ async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
         None => generation::newest(&store).await?,
     };
     let mut leaves = Show::open(store, generation, args.from..to).await?;
-    println!(
+    outln!(
         "{}",
         term::bold(&format!(
             "log {}, {} leaves",
@@ -260,7 +260,11 @@ async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
         ))
     );
     while let Some(leaf) = leaves.next().await? {
-        println!("{}", term::safe_line(&leaf.to_string()));
+        outln!("{}", term::safe_line(&leaf.to_string()));
+        // A log may be long, and `| head` has seen enough.
+        if term::output::is_gone() {
+            break;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -92,7 +92,7 @@ pub(super) async fn run(args: MonitorArgs) -> anyhow::Result<ExitCode> {
     let (watched, _lock) = match open(&args) {
         Ok(opened) => opened,
         Err(error) => {
-            eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
+            term::error(&error);
             return Ok(ExitCode::from(USAGE));
         }
     };
@@ -196,7 +196,7 @@ async fn once(mut watched: Vec<Watched>, json: bool) -> anyhow::Result<ExitCode>
         }
     }
     if json {
-        println!("{:#}", serde_json::Value::from(logs));
+        outln!("{:#}", serde_json::Value::from(logs));
     }
     Ok(match (found, unreachable) {
         (true, _) => ExitCode::from(FINDINGS),
@@ -207,16 +207,16 @@ async fn once(mut watched: Vec<Watched>, json: bool) -> anyhow::Result<ExitCode>
 
 fn print(watched: &Watched, round: &Round) {
     let origin = term::safe_line(watched.monitor.origin());
-    println!("{} {} leaves, {} new", term::bold(&origin), round.size, round.read);
+    outln!("{} {} leaves, {} new", term::bold(&origin), round.size, round.read);
     for found in &round.found {
-        println!("{} {}: {}", term::refused("✗"), found.kind, term::safe_line(&found.what));
+        outln!("{} {}: {}", term::refused("✗"), found.kind, term::safe_line(&found.what));
         if let Some(proof) = &found.proof {
-            println!("  proof: {}", proof.display());
+            outln!("  proof: {}", proof.display());
         }
     }
     match &round.unreachable {
-        Some(why) => println!("{} cannot be read: {}", term::refused("?"), term::safe_line(why)),
-        None if round.found.is_empty() => println!("{} it goes on as it should", term::green("✓")),
+        Some(why) => outln!("{} cannot be read: {}", term::refused("?"), term::safe_line(why)),
+        None if round.found.is_empty() => outln!("{} it goes on as it should", term::green("✓")),
         None => {}
     }
 }

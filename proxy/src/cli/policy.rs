@@ -47,14 +47,14 @@ pub(super) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyCommand::Check { file, strict, json } => check(file.as_deref(), strict, json),
         PolicyCommand::Show { file } => {
-            println!("{}", load(file.as_deref())?.canonical());
+            outln!("{}", load(file.as_deref())?.canonical());
             Ok(ExitCode::SUCCESS)
         }
         PolicyCommand::Explain(options) => explain::run(&options),
         PolicyCommand::Test(options) => test::run(&options),
         PolicyCommand::Coverage(options) => coverage::run(&options),
         PolicyCommand::Schema => {
-            print!("{SCHEMA}");
+            out!("{SCHEMA}");
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -88,7 +88,7 @@ fn check(path: Option<&Path>, strict: bool, json: bool) -> anyhow::Result<ExitCo
         Ok(policy) => policy,
         Err((_, error)) if json => {
             let place = json!({"file": error.source_name(), "line": error.line(), "column": error.column()});
-            println!("{}", json!({"valid": false, "error": error.message(), "place": place}));
+            outln!("{}", json!({"valid": false, "error": error.message(), "place": place}));
             return Ok(ExitCode::FAILURE);
         }
         Err((shown, _)) => anyhow::bail!("{shown}"),
@@ -98,16 +98,12 @@ fn check(path: Option<&Path>, strict: bool, json: bool) -> anyhow::Result<ExitCo
     if json {
         let warnings: Vec<_> =
             warnings.iter().map(|w| json!({"place": w.place, "warning": w.message})).collect();
-        println!("{}", json!({"valid": true, "name": policy.name(), "digest": digest, "warnings": warnings}));
+        outln!("{}", json!({"valid": true, "name": policy.name(), "digest": digest, "warnings": warnings}));
     } else {
         for warning in &warnings {
             eprintln!("warning: {}", term::safe(&warning.to_string()));
         }
-        println!(
-            "{} policy {} is right; its digest is {digest}",
-            term::green("✓"),
-            term::safe(policy.name())
-        );
+        outln!("{} policy {} is right; its digest is {digest}", term::green("✓"), term::safe(policy.name()));
     }
     Ok(if strict && !warnings.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

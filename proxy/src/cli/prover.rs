@@ -91,7 +91,7 @@ pub(super) async fn run(args: ProverArgs) -> anyhow::Result<ExitCode> {
             Ok(Some((job, ended))) => tell(&job, &ended),
             Ok(None) if !args.once => {}
             Ok(None) => {
-                println!("{}", term::dim("there is no job"));
+                outln!("{}", term::dim("there is no job"));
                 return Ok(ExitCode::SUCCESS);
             }
             Err(error) if args.once => return Err(error.into()),

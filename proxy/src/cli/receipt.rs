@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use colophon_receipt::receipt::Receipt;
 use http::StatusCode;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ pub(super) async fn run(command: ReceiptCommand) -> anyhow::Result<ExitCode> {
                 eprintln!("{} {}", term::dim("wrote"), path.display());
             }
         }
-        None => std::io::stdout().write_all(&json)?,
+        None => term::output::bytes(&json),
     }
     Ok(ExitCode::SUCCESS)
 }

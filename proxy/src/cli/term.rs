@@ -1,15 +1,23 @@
-//! Colour where a person is looking.
+//! What is printed, with colour where a person is looking.
+
+#[macro_use]
+pub(super) mod output;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 
 fn paint(code: &str, text: &str, terminal: bool) -> String {
     let plain = !terminal || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if plain { text.to_owned() } else { format!("\x1b[{code}m{text}\x1b[0m") }
 }
 
+/// Says on standard error what went wrong. Where that is gone too, only the exit code is left.
+pub(super) fn error(error: &anyhow::Error) {
+    let _ = writeln!(std::io::stderr(), "{} {}", red("error:"), safe(&format!("{error:#}")));
+}
+
 /// For errors, which go to standard error.
-pub(super) fn red(text: &str) -> String {
+fn red(text: &str) -> String {
     paint("1;31", text, std::io::stderr().is_terminal())
 }
 

@@ -10,7 +10,7 @@ const TOLD: usize = 20;
 
 pub(super) fn print(report: &Report, trusted: bool) {
     if let Some(head) = &report.checkpoint {
-        println!("log         {}, {} leaves", term::safe_line(&head.origin), head.size);
+        outln!("log         {}, {} leaves", term::safe_line(&head.origin), head.size);
     }
     if let Some(vkey) = &report.vkey {
         let by = if trusted {
@@ -18,60 +18,69 @@ pub(super) fn print(report: &Report, trusted: bool) {
         } else {
             "the log's own genesis: nothing outside this folder vouches for it"
         };
-        println!("key         {} (from {by})", term::safe_line(vkey));
+        outln!("key         {} (from {by})", term::safe_line(vkey));
     }
-    println!(
+    outln!(
         "re-hashed   {} leaves, {} tiles, {} bundles, {} sequence entries",
-        report.leaves, report.tiles, report.bundles, report.sequence_entries
+        report.leaves,
+        report.tiles,
+        report.bundles,
+        report.sequence_entries
     );
-    println!(
+    outln!(
         "chained     {} shards, {} statements, {} closes",
-        report.announcements, report.statements, report.closes
+        report.announcements,
+        report.statements,
+        report.closes
     );
-    println!("records     {} in {} batches", report.records, report.batches);
+    outln!("records     {} in {} batches", report.records, report.batches);
     if report.drawn.records > 0 {
-        println!("{}", drawn(&report.drawn));
+        outln!("{}", drawn(&report.drawn));
     }
     if report.key_evidence > 0 {
-        println!("evidence    about shards' keys, {} times anew", report.key_evidence);
+        outln!("evidence    about shards' keys, {} times anew", report.key_evidence);
     }
     if report.erasures > 0 {
-        println!("erased      the openings of {} records, by {} erasures", report.erased, report.erasures);
+        outln!("erased      the openings of {} records, by {} erasures", report.erased, report.erasures);
     }
     if report.policies > 0 || report.policy_changes > 0 {
-        println!("policies    {} kept, {} changes", report.policies, report.policy_changes);
+        outln!("policies    {} kept, {} changes", report.policies, report.policy_changes);
     }
     if report.revocations > 0 {
-        println!("revoked     {} keys", report.revocations);
+        outln!("revoked     {} keys", report.revocations);
     }
     if let Some(link) = &report.link {
         let by = match link.handed_over {
             true => "its key named this one as its successor",
             false => "its key did not say so: this generation was begun without it",
         };
-        println!("continues   {} at {} leaves; {by}", term::safe_line(&link.end.origin), link.end.size);
+        outln!("continues   {} at {} leaves; {by}", term::safe_line(&link.end.origin), link.end.size);
     }
     if report.timestamps > 0 || report.beacons > 0 {
-        println!("dated       {}", dated(report));
+        outln!("dated       {}", dated(report));
     }
     let sum = report.counters();
-    println!(
+    outln!(
         "counters    {} received = {} recorded + {} passed + {} lost + {} open, over all shards",
-        sum.received, sum.recorded, sum.passed, sum.lost, sum.open
+        sum.received,
+        sum.recorded,
+        sum.passed,
+        sum.lost,
+        sum.open
     );
-    println!("            of the recorded: {} refused, {} degraded", sum.refused, sum.degraded);
+    outln!("            of the recorded: {} refused, {} degraded", sum.refused, sum.degraded);
     if let Some(count) = sum.bypass {
-        println!("            of the passed: {count} let through by a bypass");
+        outln!("            of the passed: {count} let through by a bypass");
     }
     for rule in by_rule(report) {
-        println!("            {rule}");
+        outln!("            {rule}");
     }
     for bypass in &report.bypasses {
-        println!("{}", bypassed(bypass));
+        outln!("{}", bypassed(bypass));
     }
     print_shards(&report.shards);
     for waiting in &report.not_logged {
-        println!(
+        outln!(
             "            not logged yet: {} records of {} in {} batch files",
             waiting.records,
             term::safe_line(&waiting.shard),
@@ -79,15 +88,15 @@ pub(super) fn print(report: &Report, trusted: bool) {
         );
     }
     for finding in &report.findings {
-        println!("{} {}: {}", term::refused("✗"), finding.name(), term::safe_line(&finding.to_string()));
+        outln!("{} {}: {}", term::refused("✗"), finding.name(), term::safe_line(&finding.to_string()));
     }
     if report.omitted > 0 {
-        println!("  and {} more", report.omitted);
+        outln!("  and {} more", report.omitted);
     }
     if report.is_sound() {
-        println!("{} sound: everything in this folder agrees with the signed checkpoint", term::green("✓"));
+        outln!("{} sound: everything in this folder agrees with the signed checkpoint", term::green("✓"));
     } else {
-        println!("{} {} found", term::refused("✗"), report.findings.len() as u64 + report.omitted);
+        outln!("{} {} found", term::refused("✗"), report.findings.len() as u64 + report.omitted);
     }
 }
 
@@ -141,7 +150,7 @@ fn print_shards(shards: &[ShardSummary]) {
             (false, false) => "no close: running, or dead with what it had not logged",
         };
         let name = term::safe_line(&shard.shard);
-        println!("shard       {name}: {} records in {} statements; {end}", shard.records, shard.statements);
+        outln!("shard       {name}: {} records in {} statements; {end}", shard.records, shard.statements);
     }
 }
 
