@@ -238,9 +238,14 @@ fn an_interval_is_counted_from_signed_statements() {
     assert_eq!(all["count"]["sidecars"][0]["unclosed"].as_array().map(Vec::len), Some(1), "{all}");
     let (code, all) = count(&[]);
     assert_eq!((code, &all["trusted"]), (3, &false.into()));
-    // Seconds from the start of the first life: nothing before it.
+    // Long before the first life: nothing is known of it, which is no unbroken account.
     let (code, none) = count(&["--trust", &trust, "--to", "1000"]);
-    assert_eq!((code, &none["count"]["totals"]["recorded"]), (0, &0.into()));
+    assert_eq!((code, &none["count"]["totals"]["recorded"]), (3, &0.into()));
+    let (code, said) = colophon::run(&["log", "count", &data, "--trust", &trust, "--from", "2020-01-01"]);
+    assert!(code == 3 && said.contains("before it nothing is known"), "{code} {said}");
+    let (code, said) = colophon::run(&["log", "count", &data, "--trust", &trust, "--shard", "nosuch"]);
+    let shard = all["count"]["sidecars"][0]["shards"][0].as_str().unwrap();
+    assert!(code == 2 && said.contains(shard), "{code} {said}");
     let (code, said) = colophon::run(&["log", "count", &data, "--trust", &trust]);
     assert!(code == 0 && said.contains("recorded    3") && said.contains("without a close"), "{said}");
     assert!(said.contains("by rule     (default): 3 recorded\n"), "{said}");

@@ -39,7 +39,8 @@ pub(super) enum LogCommand {
     /// Count what was recorded in an interval, from signed statements, and whether the account is unbroken
     ///
     /// Whole batches are counted: those that touch the interval. Exit codes: 0 unbroken, 1 broken or not signed, 2 wrong
-    /// usage or a log that cannot be read, 3 unbroken, but no trust file was given.
+    /// usage (a shard that the log does not have) or a log that cannot be read, 3 unbroken, but no trust file was given, or
+    /// the statements do not span the interval.
     Count(count::CountArgs),
     /// Make the index again from the log and the batch files: what is missing or damaged of it
     ///

@@ -1,5 +1,7 @@
 //! `colophon log count`.
 
+mod spanned;
+
 use super::super::account::{IntervalArgs, Log};
 use super::super::export::{self, Export, Sink};
 use super::super::term;
@@ -17,8 +19,8 @@ use std::sync::Arc;
 /// Exit code of a broken account.
 const BROKEN: u8 = 1;
 
-/// Exit code of an account that only the log's own genesis vouches for.
-const NOT_TRUSTED: u8 = 3;
+/// Exit code of an account that only the log's own genesis vouches for, or of an interval that statements do not span.
+const NOT_KNOWN: u8 = 3;
 
 #[derive(Debug, Args)]
 pub(crate) struct CountArgs {
@@ -63,6 +65,10 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
         false => all_generations(&store, &window, trust).await?,
     };
     let Some((log, count)) = counted else { return Ok(ExitCode::from(BROKEN)) };
+    if window.shard.is_some() && count.sidecars.is_empty() {
+        spanned::known(&log.store, args.interval.generation, trust, &window).await?;
+    }
+    let unknown = spanned::unknown(&count, &window);
     let public = args.public_only || args.place.is_published() || count.totals.batches == 0;
     let public = public || !super::has_batches(&log.store).await?;
     let tally = match public {
@@ -79,19 +85,20 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
     }
     if args.json {
         let mut json = json(log.origin(), &window, &count, tally.as_ref(), log.trusted);
+        json["unknown"] = unknown.clone().into();
         json["backend"] = backend.map_or(serde_json::Value::Null, |backend| backend.json());
         outln!("{json}");
     } else {
-        print(log.origin(), &window, &count, tally.as_ref(), log.trusted);
+        print(log.origin(), &window, &count, tally.as_ref(), log.trusted, unknown.as_deref());
         if let Some(backend) = &backend {
             backend.print(&count.totals);
         }
     }
     let whole = count.is_unbroken() && tally.as_ref().is_none_or(|tally| tally.unread.is_empty());
-    Ok(match (whole, log.trusted) {
+    Ok(match (whole, log.trusted && unknown.is_none()) {
         (false, _) => ExitCode::from(BROKEN),
         (true, true) => ExitCode::SUCCESS,
-        (true, false) => ExitCode::from(NOT_TRUSTED),
+        (true, false) => ExitCode::from(NOT_KNOWN),
     })
 }
 
@@ -145,7 +152,14 @@ async fn tally(mut tally: Tally, count: &Count) -> Tally {
     tally
 }
 
-fn print(origin: &str, window: &Window, count: &Count, tally: Option<&Tally>, trusted: bool) {
+fn print(
+    origin: &str,
+    window: &Window,
+    count: &Count,
+    tally: Option<&Tally>,
+    trusted: bool,
+    unknown: Option<&str>,
+) {
     outln!("log         {}, entries {} to {}", term::safe_line(origin), count.first, count.end);
     let edge = |at: u64, none: u64, word: &str| if at == none { word.to_owned() } else { time(at) };
     let (from, to) = (edge(window.from, 0, "the beginning"), edge(window.to, u64::MAX, "the end"));
@@ -177,10 +191,17 @@ fn print(origin: &str, window: &Window, count: &Count, tally: Option<&Tally>, tr
     if count.more_faults > 0 {
         outln!("  and {} more", count.more_faults);
     }
+    if let Some(unknown) = unknown {
+        outln!("{} {unknown}", term::refused("?"));
+    }
+    if count.sidecars.is_empty() && count.is_unbroken() {
+        return;
+    }
     if count.is_unbroken() {
         let by =
             if trusted { "your trust file" } else { "the log's own genesis: nothing outside vouches for it" };
-        outln!("{} the account is unbroken (log key from {by})", term::green("✓"));
+        let so_far = if unknown.is_some() { " where statements cover it" } else { "" };
+        outln!("{} the account is unbroken{so_far} (log key from {by})", term::green("✓"));
     } else {
         outln!("{} the account is broken: the counts above are not all there was", term::refused("✗"));
     }
@@ -247,6 +268,7 @@ fn json(
         "to": window.to,
         "shard": window.shard,
         "trusted": trusted,
+        "covered": spanned::covered(count).map(|(from, to)| serde_json::json!({"from": from, "to": to})),
         "unbroken": count.is_unbroken(),
         "count": count,
         "records": leaves,
