@@ -147,6 +147,11 @@ fn a_log_folder_is_checked_and_shown() {
     assert_eq!((code, &report["sound"], &report["records"]), (0, &true.into(), &3.into()), "{said}");
     assert_eq!((&report["size"], &report["findings"]), (&size.into(), &serde_json::json!([])));
 
+    // What was not read is not said to be sound.
+    let (code, said) = colophon::run(&["log", "check", &data, "--public-only"]);
+    assert!(code == 0 && said.contains("records     not read"), "{code} {said}");
+    assert!(said.contains("sound, as far as it was read") && !said.contains("log and batches"), "{said}");
+
     let (code, shown) = colophon::run(&["log", "show", &data]);
     assert_eq!((code, shown.lines().count() as u64), (0, size + 1), "{shown}");
     let leaves: Vec<&str> = shown.lines().skip(1).collect();
@@ -167,6 +172,7 @@ fn a_log_folder_is_checked_and_shown() {
         &["log", "check", data.as_str(), "--trust", strange.as_str()],
         &["log", "check", data.as_str(), "--no-such-flag"],
         &["log", "show", data.as_str(), "--from", "x"],
+        &["log", "show", data.as_str(), "--generation", "7"],
         &["log"],
     ] {
         let (code, said) = colophon::run(wrong);
@@ -187,6 +193,18 @@ fn a_log_folder_is_checked_and_shown() {
     assert_eq!((code, &report["sound"]), (1, &false.into()), "{said}");
     assert!(report["findings"][0]["name"].is_string(), "{said}");
     assert!(!log::files(&colophon.data()).is_empty());
+
+    // Openings and index are not read; that they are not there is said.
+    for folder in ["private", "index"] {
+        fs::rename(colophon.data().join(folder), colophon.folder().join(folder)).unwrap();
+    }
+    let (_, said) = colophon::run(&["log", "check", &data]);
+    assert!(said.contains("no openings here") && said.contains("no index/ here"), "{said}");
+
+    // A checkpoint that names no log is a finding, whatever the trust file says.
+    fs::write(colophon.data().join("log/1/checkpoint"), "").unwrap();
+    let (code, said) = colophon::run(&["log", "check", &data, "--trust", &trust]);
+    assert!(code == 1 && said.contains("not a signed checkpoint"), "{code} {said}");
 }
 
 /// What a command does is done to its end where nobody reads what it says; a full disk is a fault of its own.

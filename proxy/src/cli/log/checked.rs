@@ -8,7 +8,48 @@ use colophon_verify::count::ByRule;
 /// Shards told one by one; of more, only those that did not end cleanly.
 const TOLD: usize = 20;
 
-pub(super) fn print(report: &Report, trusted: bool) {
+/// What the check has read, and what it would not have.
+pub(super) struct Read {
+    /// The batch files, and with them records, draws and the texts of policies.
+    pub(super) batches: bool,
+    pub(super) sequence: bool,
+    /// What is not there and is not checked, but receipts are made of: `openings`, `index`.
+    pub(super) missing: Vec<&'static str>,
+}
+
+impl Read {
+    pub(super) fn json(&self) -> serde_json::Value {
+        serde_json::json!({"batches": self.batches, "sequence": self.sequence, "missing": self.missing})
+    }
+
+    /// A line for each thing that receipts need and that is not there.
+    fn warnings(&self) -> impl Iterator<Item = String> {
+        self.missing.iter().map(|what| match *what {
+            "index" => {
+                "there is no index/ here: no receipt is found until `colophon log index` has made it again"
+                    .into()
+            }
+            what => format!(
+                "there are no {what} here (private/): without them no receipt is made (--private elsewhere?)"
+            ),
+        })
+    }
+
+    /// What a log without findings was found to be.
+    fn sound(&self) -> &'static str {
+        match (self.batches, self.sequence) {
+            (true, _) => {
+                "sound: log and batches agree with the signed checkpoint; openings and index are not read"
+            }
+            (false, true) => {
+                "sound, as far as it was read: the log's entries, its sequence and signed counters"
+            }
+            (false, false) => "sound, as far as it was read: the log's entries and signed counters",
+        }
+    }
+}
+
+pub(super) fn print(report: &Report, trusted: bool, read: &Read) {
     if let Some(head) = &report.checkpoint {
         outln!("log         {}, {} leaves", term::safe_line(&head.origin), head.size);
     }
@@ -33,7 +74,15 @@ pub(super) fn print(report: &Report, trusted: bool) {
         report.statements,
         report.closes
     );
-    outln!("records     {} in {} batches", report.records, report.batches);
+    if read.batches {
+        outln!("records     {} in {} batches", report.records, report.batches);
+    } else {
+        let sequence = if read.sequence { "" } else { ", nor the sequence" };
+        outln!("records     not read: nor were batches, draws and the texts of policies{sequence}");
+    }
+    for warning in read.warnings() {
+        outln!("{} {warning}", term::refused("warning    "));
+    }
     if report.drawn.records > 0 {
         outln!("{}", drawn(&report.drawn));
     }
@@ -94,7 +143,7 @@ pub(super) fn print(report: &Report, trusted: bool) {
         outln!("  and {} more", report.omitted);
     }
     if report.is_sound() {
-        outln!("{} sound: everything in this folder agrees with the signed checkpoint", term::green("✓"));
+        outln!("{} {}", term::green("✓"), read.sound());
     } else {
         outln!("{} {} found", term::refused("✗"), report.findings.len() as u64 + report.omitted);
     }
