@@ -151,7 +151,8 @@ fn run(cli: Cli) -> ExitCode {
         Ok(()) => code,
         Err(error) => {
             let error = anyhow::Error::new(error).context("cannot write to standard output");
-            let all_the_same = anyhow::anyhow!("{error:#}; what was asked for was done all the same");
+            let all_the_same =
+                anyhow::anyhow!("{}; what was asked for was done all the same", term::causes(&error));
             term::error(if changed { &all_the_same } else { &error });
             ExitCode::from(FAILED)
         }
