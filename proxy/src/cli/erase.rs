@@ -82,7 +82,7 @@ pub(super) async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
             done
         }
         Err(error) if matches!(error.downcast_ref(), Some(LedgerError::Locked(_))) => {
-            ask(&Access::load(&data)?, &what).await?
+            ask(&get::access(&data)?, &what).await?
         }
         Err(error) => return Err(error),
     };

@@ -123,7 +123,7 @@ fn body(path: Option<&Path>) -> anyhow::Result<Option<Base64>> {
 }
 
 fn access(at: &Where) -> anyhow::Result<Access> {
-    Access::load(&at.data).context("no `colophon serve` has used this data folder")
+    get::access(&at.data)
 }
 
 async fn send(access: &Access, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Response<Bytes>> {
