@@ -92,7 +92,7 @@ const FAILED: u8 = 1;
 /// Exit code of the sandbox where the prover's program was not run.
 const NOT_RUN: u8 = 125;
 
-/// Exit code for settings that cannot be used, as clap's for flags.
+/// Exit code for settings that cannot be used, as clap's for flags, and for files that cannot be read.
 const USAGE: u8 = 2;
 
 /// Parses the command line, with the settings of `--config` as defaults, and runs it.
@@ -122,7 +122,7 @@ pub fn main() -> ExitCode {
 
 /// Runs what was typed.
 fn run(cli: Cli) -> ExitCode {
-    let changes = cli.command.changes();
+    let (changes, judges) = (cli.command.changes(), cli.command.judges());
     let done = match cli.command {
         Command::Demo(args) => runtime(demo::run(args)),
         Command::Serve(args) => runtime(serve::run(*args)),
@@ -144,7 +144,7 @@ fn run(cli: Cli) -> ExitCode {
         Ok(code) => (code, changes),
         Err(error) => {
             term::error(&error);
-            (ExitCode::from(FAILED), false)
+            (ExitCode::from(if judges && is_unreadable(&error) { USAGE } else { FAILED }), false)
         }
     };
     match term::output::end() {
@@ -159,7 +159,22 @@ fn run(cli: Cli) -> ExitCode {
     }
 }
 
+/// Whether a file could not be read, rather than that what it says is no good.
+fn is_unreadable(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<std::io::Error>())
+}
+
 impl Command {
+    /// Whether its exit code 1 is a judgement on what it was given: what it could not read, it has not judged.
+    fn judges(&self) -> bool {
+        match self {
+            Command::Attest(command) => matches!(**command, attest::AttestCommand::Verify(_)),
+            Command::Model(command) => matches!(**command, model::ModelCommand::Check(_)),
+            Command::Policy(_) => true,
+            _ => false,
+        }
+    }
+
     /// Whether something may be changed once it has run: who cannot read what came of it should not ask for it again.
     fn changes(&self) -> bool {
         match self {

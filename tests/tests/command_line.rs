@@ -224,6 +224,26 @@ fn a_command_outlives_its_standard_output() {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
+/// 1 is a judgement: what cannot be read has not been judged.
+#[test]
+fn a_file_that_cannot_be_read_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let nope = folder.path().join("nope").display().to_string();
+    let file = folder.path().join("file").display().to_string();
+    fs::write(&file, "{}").unwrap();
+    for unread in [
+        &["attest", "verify", nope.as_str()][..],
+        &["attest", "verify", file.as_str(), "--policy", nope.as_str()],
+        &["model", "check", nope.as_str(), "--cert", nope.as_str()],
+        &["policy", "check", nope.as_str()],
+        &["policy", "test", nope.as_str()],
+    ] {
+        let (code, said) = colophon::run(unread);
+        assert!(code == 2 && said.contains("nope"), "{unread:?}: {code} {said}");
+    }
+    assert_eq!(colophon::run(&["attest", "verify", &file]).0, 1);
+}
+
 /// 0 unbroken by the reader's key, 3 by the log's own word only, 1 broken.
 #[test]
 fn an_interval_is_counted_from_signed_statements() {

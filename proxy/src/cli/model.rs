@@ -30,8 +30,8 @@ pub(super) enum ModelCommand {
     Certify(CertifyArgs),
     /// Check a folder against a certificate, and the certificate against an authority
     ///
-    /// Exit codes: 0 certified, 1 not what was certified, or a certificate that does not count, 2 wrong usage, 3 the files
-    /// are those of the certificate, but no --authority said whom to believe.
+    /// Exit codes: 0 certified, 1 not what was certified, or a certificate that does not count, 2 wrong usage or a file that
+    /// cannot be read, 3 the files are those of the certificate, but no --authority said whom to believe.
     Check(check::CheckArgs),
     /// Begin an authority: its key, if there is none yet, and the file that readers pin
     Authority(AuthorityArgs),

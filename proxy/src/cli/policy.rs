@@ -16,6 +16,8 @@ use std::process::ExitCode;
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
     /// Say whether a policy is right; with no file, show the built-in one's digest
+    ///
+    /// Exit codes: 0 right, 1 wrong (with --strict also: warnings), 2 wrong usage or a file that cannot be read.
     Check {
         /// The policy: a YAML file, or a folder of them
         #[arg(value_name = "FILE")]
