@@ -90,22 +90,42 @@ fn check(path: Option<&Path>, strict: bool, json: bool) -> anyhow::Result<ExitCo
         Ok(policy) => policy,
         Err((_, error)) if json => {
             let place = json!({"file": error.source_name(), "line": error.line(), "column": error.column()});
-            outln!("{}", json!({"valid": false, "error": error.message(), "place": place}));
+            outln!(
+                "{}",
+                json!({"valid": false, "strict": strict, "passed": false, "error": error.message(), "place": place})
+            );
             return Ok(ExitCode::FAILURE);
         }
         Err((shown, _)) => anyhow::bail!("{shown}"),
     };
     let digest = hex::encode(policy.digest());
     let warnings = policy.warnings();
+    let passed = !strict || warnings.is_empty();
     if json {
         let warnings: Vec<_> =
             warnings.iter().map(|w| json!({"place": w.place, "warning": w.message})).collect();
-        outln!("{}", json!({"valid": true, "name": policy.name(), "digest": digest, "warnings": warnings}));
+        outln!(
+            "{}",
+            json!({
+                "valid": true,
+                "strict": strict,
+                "passed": passed,
+                "name": policy.name(),
+                "digest": digest,
+                "warnings": warnings,
+            })
+        );
     } else {
+        let kind = if strict { "error" } else { "warning" };
         for warning in &warnings {
-            eprintln!("warning: {}", term::safe(&warning.to_string()));
+            eprintln!("{kind}: {}", term::safe(&warning.to_string()));
         }
-        outln!("{} policy {} is right; its digest is {digest}", term::green("✓"), term::safe(policy.name()));
+        let name = term::safe(policy.name());
+        match warnings.len() {
+            _ if passed => outln!("{} policy {name} is right; its digest is {digest}", term::green("✓")),
+            1 => outln!("{} policy {name} has 1 warning (--strict)", term::refused("✗")),
+            count => outln!("{} policy {name} has {count} warnings (--strict)", term::refused("✗")),
+        }
     }
-    Ok(if strict && !warnings.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
