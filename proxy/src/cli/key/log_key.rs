@@ -68,7 +68,7 @@ pub(in crate::cli) struct RevokeArgs {
     /// Why: key-compromise, superseded, cessation-of-operation or unspecified
     #[arg(long, value_name = "REASON")]
     reason: Reason,
-    /// From when on its signatures do not count, if that is before now (RFC 3339, or microseconds since the epoch)
+    /// From when on its signatures do not count, if that is before now: RFC 3339, a date (UTC) or Unix seconds
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     from: Option<u64>,
 }
