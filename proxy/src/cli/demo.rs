@@ -42,7 +42,7 @@ pub(super) struct DemoArgs {
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let folder = Folder::new(args.data.as_deref())?;
-    let say = Story { silent: args.json };
+    let say = Story { silent: args.json, removed: args.once && folder.temporary };
     say.title(
         "Colophon demo. Everything runs on this machine; the text server below is a stand-in, not a model.",
     );
@@ -244,6 +244,8 @@ impl Drop for Folder {
 /// The story told on the terminal.
 struct Story {
     silent: bool,
+    /// The files are gone before anybody can look at them.
+    removed: bool,
 }
 
 impl Story {
@@ -307,7 +309,11 @@ impl Story {
         for failed in report.failed() {
             self.line(&format!("                 {}: {}", failed.name, failed.detail));
         }
-        self.line(&format!("                 {}", term::dim(&format!("files in {}", folder.display()))));
+        let removed = if self.removed { ", removed at the end: --data DIR keeps them" } else { "" };
+        self.line(&format!(
+            "                 {}",
+            term::dim(&format!("files in {}{removed}", folder.display()))
+        ));
     }
 
     fn forgery(&self, number: u8, at: usize, report: &Report) {

@@ -76,6 +76,13 @@ pub(super) fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         KeyCommand::Generate { key, json } => {
+            if let KeySource::File(path) = &key {
+                anyhow::ensure!(
+                    !path.exists(),
+                    "{} is there already; nothing is overwritten",
+                    path.display()
+                );
+            }
             let made = key.generate()?;
             if !json {
                 outln!("{} {}", term::green("made"), term::safe_line(&key.to_string()));

@@ -112,12 +112,10 @@ fn open(args: &MonitorArgs) -> anyhow::Result<(Vec<Watched>, File)> {
         places.push((log.key.clone(), url));
     }
     for given in &args.log {
-        // The key's base64 may end in `=` itself.
-        let cut = given.find("=http").or_else(|| given.find("=/")).or_else(|| given.find("=."));
-        let (key, place) = cut.map(|at| given.split_at(at)).context("--log is VKEY=URL or VKEY=FOLDER")?;
+        let (key, place) = key_and_place(given).context("--log is VKEY=URL or VKEY=FOLDER")?;
         let key: VerifierKey = key.parse().with_context(|| format!("--log {given}"))?;
         anyhow::ensure!(key.algorithm() == NoteAlgorithm::Ed25519, "--log: {key} is not a log's key");
-        places.push((key, place.trim_start_matches('=').to_owned()));
+        places.push((key, place.to_owned()));
     }
     anyhow::ensure!(!places.is_empty(), "no log is named: --logs or --log");
     std::fs::create_dir_all(&args.state).with_context(|| format!("--state {}", args.state.display()))?;
@@ -136,13 +134,24 @@ fn open(args: &MonitorArgs) -> anyhow::Result<(Vec<Watched>, File)> {
             "the log {} stands there twice",
             key.name()
         );
-        let (store, prefix) = log_store::open(&place, args.ca.as_deref())?;
+        let folder = place.strip_prefix("file://").unwrap_or(&place);
+        let (store, prefix) = log_store::open(folder, args.ca.as_deref())?;
         let monitor = LogMonitor::open(key.clone(), store, prefix, config.clone())?;
         let folder = args.promises.clone();
         let promises = folder.map(|folder| Promises::new(folder, key, &place, args.ca.clone()));
         watched.push(Watched { monitor, promises });
     }
     Ok((watched, lock))
+}
+
+/// What `--log` joins: a verifier key, `name+hash+base64`, and a place. The base64 may end in `=` itself.
+fn key_and_place(given: &str) -> Option<(&str, &str)> {
+    let (name, rest) = given.split_once('+')?;
+    let (hash, key) = rest.split_once('+')?;
+    let digits = key.find(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/')?;
+    let end = name.len() + hash.len() + 2 + digits.next_multiple_of(4);
+    let (key, place) = (given.get(..end)?, given.get(end..)?);
+    Some((key, place.strip_prefix('=').filter(|place| !place.is_empty())?))
 }
 
 fn tsa_roots(files: &[PathBuf]) -> anyhow::Result<Roots> {
@@ -310,3 +319,6 @@ fn tell(log: &str, round: &Round, failing: bool) {
         _ => tracing::debug!(log, size = round.size, read = round.read, "looked at"),
     }
 }
+
+#[cfg(test)]
+mod tests;
