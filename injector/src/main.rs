@@ -1,7 +1,11 @@
 //! `colophon-injector`: `--file` prints a manifest with Colophon in it, `--listen` serves the webhook.
 //!
-//! Exit codes: 0 done, 1 a Pod asks for Colophon and cannot have it, 2 wrong usage or a file that cannot be read.
+//! Exit codes: 0 done, 1 a Pod asks for Colophon and cannot have it, 2 wrong usage, or a file that cannot be read or written.
 
+// It panics where standard output is closed or full.
+#![warn(clippy::print_stdout)]
+
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -76,9 +80,15 @@ fn filter(cli: &Cli, file: &Path) -> anyhow::Result<ExitCode> {
             eprintln!("{}: warning: {warning}", done.object);
         }
     }
-    match cli.output {
-        Output::Yaml => print!("{}", manifest::print(&objects)?),
-        Output::Json => println!("{}", json(objects)?),
+    let text = match cli.output {
+        Output::Yaml => manifest::print(&objects)?,
+        Output::Json => json(objects)? + "\n",
+    };
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        // Its reader has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+        written => written.context("cannot write to standard output")?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,9 @@
 //! The command line: what was typed, and who does it.
 
+// First: its macros print, for all modules here.
+#[macro_use]
+mod term;
+
 mod account;
 mod attest;
 mod bypass;
@@ -18,7 +22,6 @@ mod prover;
 mod receipt;
 mod serve;
 mod settings;
-mod term;
 mod witness;
 
 use crate::proofs::SANDBOX;
@@ -89,7 +92,7 @@ const FAILED: u8 = 1;
 /// Exit code of the sandbox where the prover's program was not run.
 const NOT_RUN: u8 = 125;
 
-/// Exit code for settings that cannot be used, as clap's for flags.
+/// Exit code for settings that cannot be used, as clap's for flags, and for files that cannot be read.
 const USAGE: u8 = 2;
 
 /// Parses the command line, with the settings of `--config` as defaults, and runs it.
@@ -106,7 +109,7 @@ pub fn main() -> ExitCode {
         command = match settings::apply(command, &path) {
             Ok(command) => command,
             Err(error) => {
-                eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
+                term::error(&error);
                 return ExitCode::from(USAGE);
             }
         };
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
 
 /// Runs what was typed.
 fn run(cli: Cli) -> ExitCode {
+    let (changes, judges) = (cli.command.changes(), cli.command.judges());
     let done = match cli.command {
         Command::Demo(args) => runtime(demo::run(args)),
         Command::Serve(args) => runtime(serve::run(*args)),
@@ -136,11 +140,56 @@ fn run(cli: Cli) -> ExitCode {
         Command::Prover(args) => runtime(prover::run(*args)),
         Command::Key(command) => key::run(command),
     };
-    match done {
-        Ok(code) => code,
+    let (code, changed) = match done {
+        Ok(code) => (code, changes),
         Err(error) => {
-            eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
+            term::error(&error);
+            (ExitCode::from(if judges && is_unreadable(&error) { USAGE } else { FAILED }), false)
+        }
+    };
+    match term::output::end() {
+        Ok(()) => code,
+        Err(error) => {
+            let error = anyhow::Error::new(error).context("cannot write to standard output");
+            let all_the_same =
+                anyhow::anyhow!("{}; what was asked for was done all the same", term::causes(&error));
+            term::error(if changed { &all_the_same } else { &error });
             ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Whether a file could not be read, rather than that what it says is no good.
+fn is_unreadable(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<std::io::Error>())
+}
+
+impl Command {
+    /// Whether its exit code 1 is a judgement on what it was given: what it could not read, it has not judged.
+    fn judges(&self) -> bool {
+        match self {
+            Command::Attest(command) => matches!(**command, attest::AttestCommand::Verify(_)),
+            Command::Model(command) => matches!(**command, model::ModelCommand::Check(_)),
+            Command::Policy(_) => true,
+            _ => false,
+        }
+    }
+
+    /// Whether something may be changed once it has run: who cannot read what came of it should not ask for it again.
+    fn changes(&self) -> bool {
+        match self {
+            Command::Erase(_) | Command::Bypass(_) => true,
+            Command::Attest(command) => matches!(**command, attest::AttestCommand::Pin(_)),
+            Command::Key(command) => {
+                use key::KeyCommand::{Generate, Revoke, Rewrap, Rotate};
+                matches!(command, Generate { .. } | Revoke(_) | Rewrap(_) | Rotate(_))
+            }
+            Command::Log(command) => matches!(command, log::LogCommand::Index(_)),
+            Command::Model(command) => !matches!(**command, model::ModelCommand::Check(_)),
+            Command::Proof(command) => !matches!(command, proof::ProofCommand::Show(_)),
+            Command::Receipt(command) => matches!(command, receipt::ReceiptCommand::Export(_)),
+            Command::Demo(_) | Command::Serve(_) | Command::Verify(_) | Command::Monitor(_) => false,
+            Command::Witness(_) | Command::Policy(_) | Command::Prover(_) => false,
         }
     }
 }
@@ -150,7 +199,7 @@ fn sandbox(arguments: &[std::ffi::OsString]) -> ExitCode {
     match colophon_provers::sandbox::enter(arguments) {
         Ok(code) => code.into(),
         Err(error) => {
-            eprintln!("{} {}", term::red("error:"), term::safe(&error.to_string()));
+            term::error(&error.into());
             ExitCode::from(NOT_RUN)
         }
     }

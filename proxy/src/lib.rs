@@ -3,6 +3,9 @@
 //! The modules in the order of the traffic: `accept` → `exchange` (with `head`, `own`) → `request_body` → `forward` (with
 //! `upstream`) → `facts`, `in_flight` (with `observe`, `decode`, `stamp`) → `response_body` or `upgrade`.
 
+// It panics where standard output is closed or full; `outln!` of `cli` does not. The data path has nothing to say there.
+#![warn(clippy::print_stdout)]
+
 pub mod accept;
 pub mod admin;
 pub mod app;

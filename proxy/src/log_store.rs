@@ -77,7 +77,9 @@ impl HttpLog {
         let exchange = async {
             let request = Request::builder().method(method).uri(&url).body(Empty::new());
             let response = self.client.request(request.map_err(|e| failed(e.into()))?).await;
-            let (parts, body) = response.map_err(|error| failed(error.into()))?.into_parts();
+            // hyper's error says its causes only when asked for them.
+            let cause = |error| failed(format!("{url}: {:#}", anyhow::Error::new(error)).into());
+            let (parts, body) = response.map_err(cause)?.into_parts();
             match parts.status {
                 StatusCode::OK => {}
                 StatusCode::NOT_FOUND => {

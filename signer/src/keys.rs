@@ -257,7 +257,12 @@ impl fmt::Debug for Ed25519Key {
 
 #[cfg(unix)]
 fn check_private(file: &File) -> Result<(), KeyError> {
-    let mode = std::os::unix::fs::MetadataExt::mode(&file.metadata()?) & 0o777;
+    let meta = file.metadata()?;
+    if meta.is_dir() {
+        // What is wrong with it is not its mode.
+        return Err(std::io::Error::from(std::io::ErrorKind::IsADirectory).into());
+    }
+    let mode = std::os::unix::fs::MetadataExt::mode(&meta) & 0o777;
     if mode & 0o077 == 0 { Ok(()) } else { Err(KeyError::Permissions { mode }) }
 }
 

@@ -147,6 +147,11 @@ fn a_log_folder_is_checked_and_shown() {
     assert_eq!((code, &report["sound"], &report["records"]), (0, &true.into(), &3.into()), "{said}");
     assert_eq!((&report["size"], &report["findings"]), (&size.into(), &serde_json::json!([])));
 
+    // What was not read is not said to be sound.
+    let (code, said) = colophon::run(&["log", "check", &data, "--public-only"]);
+    assert!(code == 0 && said.contains("records     not read"), "{code} {said}");
+    assert!(said.contains("sound, as far as it was read") && !said.contains("log and batches"), "{said}");
+
     let (code, shown) = colophon::run(&["log", "show", &data]);
     assert_eq!((code, shown.lines().count() as u64), (0, size + 1), "{shown}");
     let leaves: Vec<&str> = shown.lines().skip(1).collect();
@@ -167,6 +172,7 @@ fn a_log_folder_is_checked_and_shown() {
         &["log", "check", data.as_str(), "--trust", strange.as_str()],
         &["log", "check", data.as_str(), "--no-such-flag"],
         &["log", "show", data.as_str(), "--from", "x"],
+        &["log", "show", data.as_str(), "--generation", "7"],
         &["log"],
     ] {
         let (code, said) = colophon::run(wrong);
@@ -186,7 +192,56 @@ fn a_log_folder_is_checked_and_shown() {
     let report: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     assert_eq!((code, &report["sound"]), (1, &false.into()), "{said}");
     assert!(report["findings"][0]["name"].is_string(), "{said}");
+
+    // Openings and index are not read; that they are not there is said.
+    for folder in ["private", "index"] {
+        fs::rename(colophon.data().join(folder), colophon.folder().join(folder)).unwrap();
+    }
+    let (_, said) = colophon::run(&["log", "check", &data]);
+    assert!(said.contains("no openings here") && said.contains("no index/ here"), "{said}");
+
+    // A checkpoint that names no log is a finding, whatever the trust file says.
+    fs::write(colophon.data().join("log/1/checkpoint"), "").unwrap();
+    let (code, said) = colophon::run(&["log", "check", &data, "--trust", &trust]);
+    assert!(code == 1 && said.contains("not a signed checkpoint"), "{code} {said}");
     assert!(!log::files(&colophon.data()).is_empty());
+}
+
+/// What a command does is done to its end where nobody reads what it says; a full disk is a fault of its own.
+#[test]
+fn a_command_outlives_its_standard_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let key = folder.path().join("key.pem").display().to_string();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = colophon::command(&["key", "generate", &key]).stdout(full).output().unwrap();
+    let said = said(&output);
+    assert!(output.status.code() == Some(1) && Path::new(&key).exists(), "{said}");
+    assert!(said.contains("No space left on device") && said.contains("done all the same"), "{said}");
+
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = colophon::command(&["policy", "check"]).stdout(writer).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+/// 1 is a judgement: what cannot be read has not been judged.
+#[test]
+fn a_file_that_cannot_be_read_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let nope = folder.path().join("nope").display().to_string();
+    let file = folder.path().join("file").display().to_string();
+    fs::write(&file, "{}").unwrap();
+    for unread in [
+        &["attest", "verify", nope.as_str()][..],
+        &["attest", "verify", file.as_str(), "--policy", nope.as_str()],
+        &["model", "check", nope.as_str(), "--cert", nope.as_str()],
+        &["policy", "check", nope.as_str()],
+        &["policy", "test", nope.as_str()],
+    ] {
+        let (code, said) = colophon::run(unread);
+        assert!(code == 2 && said.contains("nope"), "{unread:?}: {code} {said}");
+    }
+    assert_eq!(colophon::run(&["attest", "verify", &file]).0, 1);
 }
 
 /// 0 unbroken by the reader's key, 3 by the log's own word only, 1 broken.
@@ -221,15 +276,15 @@ fn an_interval_is_counted_from_signed_statements() {
     assert_eq!(all["count"]["sidecars"][0]["unclosed"].as_array().map(Vec::len), Some(1), "{all}");
     let (code, all) = count(&[]);
     assert_eq!((code, &all["trusted"]), (3, &false.into()));
-    // Seconds from the start of the first life: no statement is about what was before it, or about nobody.
-    for more in [["--to", "1000"], ["--shard", "nosuch"]] {
-        let (code, none) = count(&[&["--trust", trust.as_str()][..], &more].concat());
-        assert_eq!((code, &none["count"]["totals"]["recorded"]), (3, &0.into()), "{none}");
-        assert_eq!(
-            (&none["unbroken"], none["not_covered"].as_array().map(Vec::len)),
-            (&false.into(), Some(1))
-        );
-    }
+    // Seconds from the start of the first life: no statement is about what was before it.
+    let (code, none) = count(&["--trust", &trust, "--to", "1000"]);
+    assert_eq!((code, &none["count"]["totals"]["recorded"]), (3, &0.into()), "{none}");
+    assert_eq!((&none["unbroken"], none["not_covered"].as_array().map(Vec::len)), (&false.into(), Some(1)));
+    let (code, said) = colophon::run(&["log", "count", &data, "--trust", &trust, "--from", "2020-01-01"]);
+    assert!(code == 3 && said.contains("not covered: no statement is about"), "{code} {said}");
+    let (code, said) = colophon::run(&["log", "count", &data, "--trust", &trust, "--shard", "nosuch"]);
+    let shard = all["count"]["sidecars"][0]["shards"][0].as_str().unwrap();
+    assert!(code == 2 && said.contains(shard), "{code} {said}");
     let (code, said) = colophon::run(&["log", "count", &data, "--trust", &trust]);
     assert!(code == 0 && said.contains("recorded    3") && said.contains("without a close"), "{said}");
     assert!(said.contains("by rule     (default): 3 recorded\n"), "{said}");

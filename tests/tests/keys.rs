@@ -83,7 +83,7 @@ fn key_commands_take_every_source() {
     assert!(String::from_utf8(shown.stdout).unwrap().contains(&key_id));
 
     let (code, said) = colophon::run(&["key", "generate", &file]);
-    assert!(code == 1 && said.contains("File exists"), "{said}");
+    assert!(code == 1 && said.contains("is there already; nothing is overwritten"), "{said}");
     for mode in [0o640, 0o604, 0o644] {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let (code, said) = colophon::run(&["key", "show", &file]);

@@ -68,7 +68,11 @@ fn check_points_at_the_mistake() {
     let said = json(&said);
     assert_eq!((code, &said["valid"]), (0, &true.into()), "{said}");
     assert!(said["warnings"][0]["warning"].as_str().unwrap().contains("`tee` cannot be given"), "{said}");
-    assert_eq!(policy(folder.path(), &["check", "clinic.yaml", "--strict"]).0, 1);
+    let (code, strict, error) = policy(folder.path(), &["check", "clinic.yaml", "--strict"]);
+    assert!(code == 1 && strict.contains("✗ policy clinic has 1 warning"), "{strict}");
+    assert!(error.starts_with("error: clinic.yaml:") && !strict.contains("right"), "{error}");
+    let (code, strict, _) = policy(folder.path(), &["check", "clinic.yaml", "--strict", "--json"]);
+    assert_eq!((code, &json(&strict)["passed"]), (1, &false.into()), "{strict}");
 
     // The digest is that of what `show` prints, which is what records name.
     let (code, shown, _) = policy(folder.path(), &["show", "clinic.yaml"]);

@@ -21,8 +21,8 @@ const BAD: u8 = 1;
 pub(super) enum AttestCommand {
     /// Verify evidence offline: a quote, report, document or token, or a bundle of them
     ///
-    /// Exit codes: 0 genuine and as the policy says, 1 refused, 2 wrong usage, 3 genuine, but no --policy said what it has
-    /// to measure.
+    /// Exit codes: 0 genuine and as the policy says, 1 refused, 2 wrong usage or a file that cannot be read, 3 genuine, but
+    /// no --policy said what it has to measure.
     Verify(VerifyArgs),
     /// Say what this machine can prove, and why not the rest
     ///
@@ -113,7 +113,7 @@ fn pin(args: &PinArgs) -> anyhow::Result<ExitCode> {
         Some(path) => {
             std::fs::write(path, policy).with_context(|| format!("cannot write {}", path.display()))?
         }
-        None => print!("{policy}"),
+        None => out!("{policy}"),
     }
     Ok(ExitCode::SUCCESS)
 }

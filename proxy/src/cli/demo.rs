@@ -12,7 +12,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -42,7 +42,7 @@ pub(super) struct DemoArgs {
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
     let folder = Folder::new(args.data.as_deref())?;
-    let say = Story { silent: args.json };
+    let say = Story { silent: args.json, removed: args.once && folder.temporary };
     say.title(
         "Colophon demo. Everything runs on this machine; the text server below is a stand-in, not a model.",
     );
@@ -59,7 +59,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let code = match shown {
         Ok(outcome) => {
             if args.json {
-                println!("{}", serde_json::to_string_pretty(&outcome.json)?);
+                outln!("{}", serde_json::to_string_pretty(&outcome.json)?);
             }
             if outcome.good { ExitCode::SUCCESS } else { ExitCode::from(1) }
         }
@@ -244,13 +244,14 @@ impl Drop for Folder {
 /// The story told on the terminal.
 struct Story {
     silent: bool,
+    /// The files are gone before anybody can look at them.
+    removed: bool,
 }
 
 impl Story {
     fn line(&self, text: &str) {
         if !self.silent {
-            // A reader that has seen enough is no failure.
-            let _ = writeln!(std::io::stdout(), "{text}");
+            outln!("{text}");
         }
     }
 
@@ -268,12 +269,8 @@ impl Story {
 
     fn begin_answer(&self, begun: Instant) {
         if !self.silent {
-            let _ = write!(
-                std::io::stdout(),
-                "    {:<12} ",
-                format!("after {:.1} s", begun.elapsed().as_secs_f64())
-            );
-            let _ = std::io::stdout().flush();
+            let after = format!("after {:.1} s", begun.elapsed().as_secs_f64());
+            term::output::bytes(format!("    {after:<12} ").as_bytes());
         }
     }
 
@@ -288,8 +285,7 @@ impl Story {
             if let Some(word) =
                 event.as_ref().and_then(|event| event["choices"][0]["delta"]["content"].as_str())
             {
-                let _ = write!(std::io::stdout(), "{}", term::safe(word));
-                let _ = std::io::stdout().flush();
+                term::output::bytes(term::safe(word).as_bytes());
             }
         }
     }
@@ -313,7 +309,11 @@ impl Story {
         for failed in report.failed() {
             self.line(&format!("                 {}: {}", failed.name, failed.detail));
         }
-        self.line(&format!("                 {}", term::dim(&format!("files in {}", folder.display()))));
+        let removed = if self.removed { ", removed at the end: --data DIR keeps them" } else { "" };
+        self.line(&format!(
+            "                 {}",
+            term::dim(&format!("files in {}{removed}", folder.display()))
+        ));
     }
 
     fn forgery(&self, number: u8, at: usize, report: &Report) {

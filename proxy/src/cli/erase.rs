@@ -82,12 +82,12 @@ pub(super) async fn run(args: EraseArgs) -> anyhow::Result<ExitCode> {
             done
         }
         Err(error) if matches!(error.downcast_ref(), Some(LedgerError::Locked(_))) => {
-            ask(&Access::load(&data)?, &what).await?
+            ask(&get::access(&data)?, &what).await?
         }
         Err(error) => return Err(error),
     };
     if args.json {
-        println!("{done}");
+        outln!("{done}");
     } else {
         print(&done);
     }
@@ -114,14 +114,14 @@ async fn ask(access: &Access, what: &What) -> anyhow::Result<serde_json::Value> 
 fn print(done: &serde_json::Value) {
     let openings = &done["openings"];
     match (done["earlier"].as_bool(), done["log_index"].as_u64()) {
-        (Some(true), Some(index)) => println!("erased before; log entry {index} says so"),
-        (Some(true), None) => println!("erased before"),
+        (Some(true), Some(index)) => outln!("erased before; log entry {index} says so"),
+        (Some(true), None) => outln!("erased before"),
         (_, Some(index)) => {
-            println!("{} what opened {openings} records; log entry {index} says so", term::green("erased"));
+            outln!("{} what opened {openings} records; log entry {index} says so", term::green("erased"));
             if let Some(salt) = done["salt"].as_str() {
-                println!("salt        {salt} (with the tenant's name it shows that the entry is about it)");
+                outln!("salt        {salt} (with the tenant's name it shows that the entry is about it)");
             }
         }
-        (_, None) => println!("nothing to erase"),
+        (_, None) => outln!("nothing to erase"),
     }
 }

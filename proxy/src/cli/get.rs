@@ -1,5 +1,6 @@
 //! One bounded HTTP request, for the commands that fetch.
 
+use crate::erase::Access;
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{Request, Response, Uri};
@@ -7,6 +8,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -54,6 +56,16 @@ pub(super) async fn get(uri: &str, ca: Option<&Path>) -> anyhow::Result<Response
     let uri: Uri = uri.parse().with_context(|| format!("`{uri}` is not a URL"))?;
     let host = uri.authority().with_context(|| format!("`{uri}` has no host"))?.to_string();
     send(Request::get(uri).header(http::header::HOST, host).body(Full::default())?, ca).await
+}
+
+/// Where the admin side is of the process that uses a data folder, and the token for it.
+pub(super) fn access(data: &Path) -> anyhow::Result<Access> {
+    let kind = |error: &anyhow::Error| error.downcast_ref::<io::Error>().map(io::Error::kind);
+    Access::load(data).map_err(|error| match kind(&error) {
+        Some(io::ErrorKind::NotFound) => error.context("no `colophon serve` has used this data folder"),
+        Some(io::ErrorKind::PermissionDenied) => anyhow::anyhow!("{error:#}: run this as the proxy's user"),
+        _ => error,
+    })
 }
 
 /// A URL without its token.

@@ -72,13 +72,20 @@ pub(super) fn run(command: KeyCommand) -> anyhow::Result<ExitCode> {
             let mut api_key = String::new();
             std::io::stdin().take(MAX_API_KEY).read_to_string(&mut api_key)?;
             anyhow::ensure!(!api_key.trim().is_empty(), "no API key came from standard input");
-            println!("{}", crate::callers::key_hash(&hash_key, &api_key)?);
+            outln!("{}", crate::callers::key_hash(&hash_key, &api_key)?);
             Ok(ExitCode::SUCCESS)
         }
         KeyCommand::Generate { key, json } => {
+            if let KeySource::File(path) = &key {
+                anyhow::ensure!(
+                    !path.exists(),
+                    "{} is there already; nothing is overwritten",
+                    path.display()
+                );
+            }
             let made = key.generate()?;
             if !json {
-                println!("{} {}", term::green("made"), term::safe_line(&key.to_string()));
+                outln!("{} {}", term::green("made"), term::safe_line(&key.to_string()));
             }
             show(made.public_key(), None, json)
         }
@@ -101,12 +108,12 @@ fn show(public: PublicKey, named: Option<(String, NoteAlgorithm)>, json: bool) -
         if let Some(vkey) = &vkey {
             object["vkey"] = vkey.to_string().into();
         }
-        println!("{object}");
+        outln!("{object}");
     } else {
-        println!("public key  {}", hex::encode(public.as_bytes()));
-        println!("key id      {}", public.key_id_hex());
+        outln!("public key  {}", hex::encode(public.as_bytes()));
+        outln!("key id      {}", public.key_id_hex());
         if let Some(vkey) = &vkey {
-            println!("vkey        {vkey}");
+            outln!("vkey        {vkey}");
         }
     }
     Ok(ExitCode::SUCCESS)

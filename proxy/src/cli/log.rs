@@ -14,6 +14,8 @@ use colophon_ledger::log::{checkpoint_note, is_begun};
 use colophon_ledger::reindex::{Reindexed, reindex};
 use colophon_ledger::show::Show;
 use colophon_ledger::{Access, Location};
+use colophon_receipt::checkpoint::Checkpoint;
+use colophon_signer::note::Note;
 use colophon_signer::rfc3161::Roots;
 use colophon_verify::Trust;
 use futures_util::TryStreamExt as _;
@@ -39,7 +41,8 @@ pub(super) enum LogCommand {
     /// Count what was recorded in an interval, from signed statements, and whether the account is unbroken
     ///
     /// Whole batches are counted: those that touch the interval. Exit codes: 0 unbroken, 1 broken or not signed, 2 wrong
-    /// usage or a log that cannot be read, 3 unbroken, but no trust file was given.
+    /// usage (a shard that the log does not have) or a log that cannot be read, 3 unbroken, but no trust file was given, or
+    /// the statements do not span the interval.
     Count(count::CountArgs),
     /// Make the index again from the log and the batch files: what is missing or damaged of it
     ///
@@ -110,7 +113,7 @@ pub(super) async fn run(command: LogCommand) -> anyhow::Result<ExitCode> {
         LogCommand::Index(args) => index(args).await,
     };
     done.or_else(|error| {
-        eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
+        term::error(&error);
         Ok(ExitCode::from(USAGE))
     })
 }
@@ -155,14 +158,33 @@ async fn has_batches(store: &Arc<dyn ObjectStore>) -> anyhow::Result<bool> {
     Ok(store.list(Some(&folder)).try_next().await?.is_some())
 }
 
+/// What receipts are made of beside log and batches, and is not there. The check does not look into it.
+async fn missing(place: &Place, store: &Arc<dyn ObjectStore>) -> anyhow::Result<Vec<&'static str>> {
+    let mut missing = Vec::new();
+    if !has_batches(store).await? {
+        return Ok(missing);
+    }
+    if place.location()?.folder().is_some_and(|folder| !folder.join("private").is_dir()) {
+        missing.push("openings");
+    }
+    if store.list(Some(&object_store::path::Path::from("index"))).try_next().await?.is_none() {
+        missing.push("index");
+    }
+    Ok(missing)
+}
+
 async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
     let store = args.place.open().await?;
     let newest = generation::newest(&store).await?;
     let mut reports = Vec::new();
     let chain = drand_chain(args.drand_chain.as_deref())?;
+    let published = args.place.is_published();
+    let batches = !args.public_only && !published;
+    let missing = if batches { missing(&args.place, &store).await? } else { Vec::new() };
+    let read = checked::Read { batches, sequence: !published, missing };
     for generation in 1..=newest {
         let (vkey, tsa_roots) = match &args.trust {
-            Some(trust) => trusted_key(trust, &store, generation, newest, &args.place.place).await?,
+            Some(trust) => trusted_key(trust, &store, generation, newest).await?,
             None => (None, Roots::default()),
         };
         let trusted = vkey.is_some();
@@ -172,14 +194,19 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
             shown.set_length(total);
             shown.set_position(done);
         };
-        let published = args.place.is_published();
-        let (batches, progress) = (!args.public_only && !published, Some(Box::new(progress) as _));
+        let progress = Some(Box::new(progress) as _);
         let options =
             CheckOptions { generation, vkey, batches, published, tsa_roots, chain: chain.clone(), progress };
         let report = check(store.clone(), options).await;
         bar.finish_and_clear();
+        // Else who serves the log could have the trust file passed over, by a checkpoint that says nothing when it is first read.
+        anyhow::ensure!(
+            trusted || args.trust.is_none() || generation < newest || !report.is_sound(),
+            "the checkpoint of {} changed while it was read: check again",
+            args.place.place
+        );
         if !args.json {
-            checked::print(&report, trusted);
+            checked::print(&report, trusted, &read);
         }
         reports.push(report);
     }
@@ -189,7 +216,8 @@ async fn check_log(args: CheckArgs) -> anyhow::Result<ExitCode> {
         let mut newest = all.remove(0);
         newest["sound"] = reports.iter().all(Report::is_sound).into();
         newest["older"] = all.into();
-        println!("{newest}");
+        newest["read"] = read.json();
+        outln!("{newest}");
     }
     let sound = reports.iter().all(Report::is_sound);
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
@@ -202,20 +230,22 @@ async fn trusted_key(
     store: &Arc<dyn ObjectStore>,
     generation: u32,
     newest: u32,
-    place: &str,
 ) -> anyhow::Result<(Option<String>, Roots)> {
     let file = std::fs::read(trust).with_context(|| format!("cannot read {}", trust.display()))?;
     let known =
         Trust::from_json(&file).with_context(|| format!("{} is not a trust file", trust.display()))?;
     let note = checkpoint_note(store.clone(), generation).await?;
-    let note = note.with_context(|| format!("{place} has no readable log/{generation}/checkpoint"))?;
-    let origin = note.lines().next().unwrap_or_default();
-    let key = known.keys_of(origin).into_iter().next();
+    let note = note.as_deref().map(Note::parse).transpose().ok().flatten();
+    // The check says what is wrong with a checkpoint that names no log.
+    let Some(Checkpoint { origin, .. }) = note.and_then(|note| Checkpoint::parse(note.text()).ok()) else {
+        return Ok((None, known.tsa_roots.clone()));
+    };
+    let key = known.keys_of(&origin).into_iter().next();
     if key.is_none() && generation < newest {
         return Ok((None, known.tsa_roots.clone()));
     }
     let key =
-        key.with_context(|| format!("{} has no key for the log {}", trust.display(), term::safe(origin)))?;
+        key.with_context(|| format!("{} has no key for the log {}", trust.display(), term::safe(&origin)))?;
     Ok((Some(key.to_string()), known.tsa_roots.clone()))
 }
 
@@ -236,9 +266,9 @@ async fn index(args: IndexArgs) -> anyhow::Result<ExitCode> {
         done.failed.extend(one.failed);
     }
     bar.finish_and_clear();
-    println!("{} of {} index files written, for {} batches", done.written, done.files, done.batches);
+    outln!("{} of {} index files written, for {} batches", done.written, done.files, done.batches);
     for failed in &done.failed {
-        println!("{} {}", term::refused("✗"), term::safe_line(failed));
+        outln!("{} {}", term::refused("✗"), term::safe_line(failed));
     }
     Ok(if done.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) })
 }
@@ -246,12 +276,14 @@ async fn index(args: IndexArgs) -> anyhow::Result<ExitCode> {
 async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
     let store = args.place.open().await?;
     let to = args.from.saturating_add(args.limit);
-    let generation = match args.generation {
-        Some(generation) => generation,
-        None => generation::newest(&store).await?,
-    };
+    let newest = generation::newest(&store).await?;
+    let generation = args.generation.unwrap_or(newest);
+    anyhow::ensure!(
+        generation <= newest,
+        "the log has no generation {generation}: it has generations 1 to {newest}"
+    );
     let mut leaves = Show::open(store, generation, args.from..to).await?;
-    println!(
+    outln!(
         "{}",
         term::bold(&format!(
             "log {}, {} leaves",
@@ -260,7 +292,11 @@ async fn show(args: ShowArgs) -> anyhow::Result<ExitCode> {
         ))
     );
     while let Some(leaf) = leaves.next().await? {
-        println!("{}", term::safe_line(&leaf.to_string()));
+        outln!("{}", term::safe_line(&leaf.to_string()));
+        // A log may be long, and `| head` has seen enough.
+        if term::output::is_gone() {
+            break;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

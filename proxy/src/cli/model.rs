@@ -30,8 +30,8 @@ pub(super) enum ModelCommand {
     Certify(CertifyArgs),
     /// Check a folder against a certificate, and the certificate against an authority
     ///
-    /// Exit codes: 0 certified, 1 not what was certified, or a certificate that does not count, 2 wrong usage, 3 the files
-    /// are those of the certificate, but no --authority said whom to believe.
+    /// Exit codes: 0 certified, 1 not what was certified, or a certificate that does not count, 2 wrong usage or a file that
+    /// cannot be read, 3 the files are those of the certificate, but no --authority said whom to believe.
     Check(check::CheckArgs),
     /// Begin an authority: its key, if there is none yet, and the file that readers pin
     Authority(AuthorityArgs),
@@ -159,26 +159,26 @@ fn certify(args: &CertifyArgs) -> anyhow::Result<ExitCode> {
     let certificate = ModelCertificate::parse(&file)?;
     write(&args.output, &file)?;
     if args.json {
-        println!(
+        outln!(
             "{}",
             json!({"certificate": hex::encode(certificate.digest()), "files": read.manifest.files().len()})
         );
     } else {
         let files = read.manifest.files().len();
-        println!(
+        outln!(
             "{} {} files of {}",
             term::green("certified"),
             files,
             term::safe_line(&args.folder.display().to_string())
         );
-        println!("certificate {}", hex::encode(certificate.digest()));
-        println!("file        {}", term::safe_line(&args.output.display().to_string()));
-        println!("issuer      {}", term::safe_line(&issuer));
+        outln!("certificate {}", hex::encode(certificate.digest()));
+        outln!("file        {}", term::safe_line(&args.output.display().to_string()));
+        outln!("issuer      {}", term::safe_line(&issuer));
         if let Some(terms) = &certificate.terms {
-            println!("valid       {} to {}", time(terms.not_before), time(terms.not_after));
+            outln!("valid       {} to {}", time(terms.not_before), time(terms.not_after));
             print_circuits(terms);
             if let Some(spec) = &terms.attestation {
-                println!("machines    {}", term::safe_line(&spec.to_string()));
+                outln!("machines    {}", term::safe_line(&spec.to_string()));
             }
         }
     }
@@ -211,7 +211,7 @@ fn print_circuits(terms: &Terms) {
             _ => ", forgeable by its maker",
         };
         let (name, setup) = (term::safe_line(&circuit.name), term::safe_line(&circuit.setup));
-        println!("circuit     {name}: vk {}, srs {}, setup {setup}{local}", circuit.circuit, circuit.srs);
+        outln!("circuit     {name}: vk {}, srs {}, setup {setup}{local}", circuit.circuit, circuit.srs);
     }
 }
 
@@ -253,16 +253,16 @@ fn authority(args: &AuthorityArgs) -> anyhow::Result<ExitCode> {
     }
     if made {
         key.save(&args.key).with_context(|| args.key.display().to_string())?;
-        println!(
+        outln!(
             "{} {}; keep a copy in a safe place",
             term::green("made"),
             term::safe_line(&args.key.display().to_string())
         );
     }
     write(&args.file, &authority.to_json()?)?;
-    println!("authority   {}", term::safe_line(&args.name));
-    println!("key id      {}", hex::encode(key.public_key()?.id()));
-    println!("file        {}: readers pin it", term::safe_line(&args.file.display().to_string()));
+    outln!("authority   {}", term::safe_line(&args.name));
+    outln!("key id      {}", hex::encode(key.public_key()?.id()));
+    outln!("file        {}: readers pin it", term::safe_line(&args.file.display().to_string()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -277,8 +277,8 @@ fn revoke(args: &RevokeArgs) -> anyhow::Result<ExitCode> {
     let revocation = ModelRevocation { certificate: certificate.digest(), reason: args.reason, at, from };
     authority.revoke(revocation, &open_key(&args.key)?)?;
     write(&args.authority, &authority.to_json()?)?;
-    println!("{} {} from {}", term::green("revoked"), hex::encode(certificate.digest()), time(from));
-    println!(
+    outln!("{} {} from {}", term::green("revoked"), hex::encode(certificate.digest()), time(from));
+    outln!(
         "publish     {} again: who has the old one does not know",
         term::safe_line(&args.authority.display().to_string())
     );

@@ -92,7 +92,7 @@ pub(super) async fn run(args: MonitorArgs) -> anyhow::Result<ExitCode> {
     let (watched, _lock) = match open(&args) {
         Ok(opened) => opened,
         Err(error) => {
-            eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
+            term::error(&error);
             return Ok(ExitCode::from(USAGE));
         }
     };
@@ -112,12 +112,10 @@ fn open(args: &MonitorArgs) -> anyhow::Result<(Vec<Watched>, File)> {
         places.push((log.key.clone(), url));
     }
     for given in &args.log {
-        // The key's base64 may end in `=` itself.
-        let cut = given.find("=http").or_else(|| given.find("=/")).or_else(|| given.find("=."));
-        let (key, place) = cut.map(|at| given.split_at(at)).context("--log is VKEY=URL or VKEY=FOLDER")?;
+        let (key, place) = key_and_place(given).context("--log is VKEY=URL or VKEY=FOLDER")?;
         let key: VerifierKey = key.parse().with_context(|| format!("--log {given}"))?;
         anyhow::ensure!(key.algorithm() == NoteAlgorithm::Ed25519, "--log: {key} is not a log's key");
-        places.push((key, place.trim_start_matches('=').to_owned()));
+        places.push((key, place.to_owned()));
     }
     anyhow::ensure!(!places.is_empty(), "no log is named: --logs or --log");
     std::fs::create_dir_all(&args.state).with_context(|| format!("--state {}", args.state.display()))?;
@@ -136,13 +134,24 @@ fn open(args: &MonitorArgs) -> anyhow::Result<(Vec<Watched>, File)> {
             "the log {} stands there twice",
             key.name()
         );
-        let (store, prefix) = log_store::open(&place, args.ca.as_deref())?;
+        let folder = place.strip_prefix("file://").unwrap_or(&place);
+        let (store, prefix) = log_store::open(folder, args.ca.as_deref())?;
         let monitor = LogMonitor::open(key.clone(), store, prefix, config.clone())?;
         let folder = args.promises.clone();
         let promises = folder.map(|folder| Promises::new(folder, key, &place, args.ca.clone()));
         watched.push(Watched { monitor, promises });
     }
     Ok((watched, lock))
+}
+
+/// What `--log` joins: a verifier key, `name+hash+base64`, and a place. The base64 may end in `=` itself.
+fn key_and_place(given: &str) -> Option<(&str, &str)> {
+    let (name, rest) = given.split_once('+')?;
+    let (hash, key) = rest.split_once('+')?;
+    let digits = key.find(|c: char| !c.is_ascii_alphanumeric() && c != '+' && c != '/')?;
+    let end = name.len() + hash.len() + 2 + digits.next_multiple_of(4);
+    let (key, place) = (given.get(..end)?, given.get(end..)?);
+    Some((key, place.strip_prefix('=').filter(|place| !place.is_empty())?))
 }
 
 fn tsa_roots(files: &[PathBuf]) -> anyhow::Result<Roots> {
@@ -196,7 +205,7 @@ async fn once(mut watched: Vec<Watched>, json: bool) -> anyhow::Result<ExitCode>
         }
     }
     if json {
-        println!("{:#}", serde_json::Value::from(logs));
+        outln!("{:#}", serde_json::Value::from(logs));
     }
     Ok(match (found, unreachable) {
         (true, _) => ExitCode::from(FINDINGS),
@@ -207,16 +216,16 @@ async fn once(mut watched: Vec<Watched>, json: bool) -> anyhow::Result<ExitCode>
 
 fn print(watched: &Watched, round: &Round) {
     let origin = term::safe_line(watched.monitor.origin());
-    println!("{} {} leaves, {} new", term::bold(&origin), round.size, round.read);
+    outln!("{} {} leaves, {} new", term::bold(&origin), round.size, round.read);
     for found in &round.found {
-        println!("{} {}: {}", term::refused("✗"), found.kind, term::safe_line(&found.what));
+        outln!("{} {}: {}", term::refused("✗"), found.kind, term::safe_line(&found.what));
         if let Some(proof) = &found.proof {
-            println!("  proof: {}", proof.display());
+            outln!("  proof: {}", proof.display());
         }
     }
     match &round.unreachable {
-        Some(why) => println!("{} cannot be read: {}", term::refused("?"), term::safe_line(why)),
-        None if round.found.is_empty() => println!("{} it goes on as it should", term::green("✓")),
+        Some(why) => outln!("{} cannot be read: {}", term::refused("?"), term::safe_line(why)),
+        None if round.found.is_empty() => outln!("{} it goes on as it should", term::green("✓")),
         None => {}
     }
 }
@@ -310,3 +319,6 @@ fn tell(log: &str, round: &Round, failing: bool) {
         _ => tracing::debug!(log, size = round.size, read = round.read, "looked at"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ use std::process::ExitCode;
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
     /// Say whether a policy is right; with no file, show the built-in one's digest
+    ///
+    /// Exit codes: 0 right, 1 wrong (with --strict also: warnings), 2 wrong usage or a file that cannot be read.
     Check {
         /// The policy: a YAML file, or a folder of them
         #[arg(value_name = "FILE")]
@@ -47,14 +49,14 @@ pub(super) fn run(command: PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
         PolicyCommand::Check { file, strict, json } => check(file.as_deref(), strict, json),
         PolicyCommand::Show { file } => {
-            println!("{}", load(file.as_deref())?.canonical());
+            outln!("{}", load(file.as_deref())?.canonical());
             Ok(ExitCode::SUCCESS)
         }
         PolicyCommand::Explain(options) => explain::run(&options),
         PolicyCommand::Test(options) => test::run(&options),
         PolicyCommand::Coverage(options) => coverage::run(&options),
         PolicyCommand::Schema => {
-            print!("{SCHEMA}");
+            out!("{SCHEMA}");
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -88,26 +90,42 @@ fn check(path: Option<&Path>, strict: bool, json: bool) -> anyhow::Result<ExitCo
         Ok(policy) => policy,
         Err((_, error)) if json => {
             let place = json!({"file": error.source_name(), "line": error.line(), "column": error.column()});
-            println!("{}", json!({"valid": false, "error": error.message(), "place": place}));
+            outln!(
+                "{}",
+                json!({"valid": false, "strict": strict, "passed": false, "error": error.message(), "place": place})
+            );
             return Ok(ExitCode::FAILURE);
         }
         Err((shown, _)) => anyhow::bail!("{shown}"),
     };
     let digest = hex::encode(policy.digest());
     let warnings = policy.warnings();
+    let passed = !strict || warnings.is_empty();
     if json {
         let warnings: Vec<_> =
             warnings.iter().map(|w| json!({"place": w.place, "warning": w.message})).collect();
-        println!("{}", json!({"valid": true, "name": policy.name(), "digest": digest, "warnings": warnings}));
-    } else {
-        for warning in &warnings {
-            eprintln!("warning: {}", term::safe(&warning.to_string()));
-        }
-        println!(
-            "{} policy {} is right; its digest is {digest}",
-            term::green("✓"),
-            term::safe(policy.name())
+        outln!(
+            "{}",
+            json!({
+                "valid": true,
+                "strict": strict,
+                "passed": passed,
+                "name": policy.name(),
+                "digest": digest,
+                "warnings": warnings,
+            })
         );
+    } else {
+        let kind = if strict { "error" } else { "warning" };
+        for warning in &warnings {
+            eprintln!("{kind}: {}", term::safe(&warning.to_string()));
+        }
+        let name = term::safe(policy.name());
+        match warnings.len() {
+            _ if passed => outln!("{} policy {name} is right; its digest is {digest}", term::green("✓")),
+            1 => outln!("{} policy {name} has 1 warning (--strict)", term::refused("✗")),
+            count => outln!("{} policy {name} has {count} warnings (--strict)", term::refused("✗")),
+        }
     }
-    Ok(if strict && !warnings.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -123,7 +123,7 @@ fn body(path: Option<&Path>) -> anyhow::Result<Option<Base64>> {
 }
 
 fn access(at: &Where) -> anyhow::Result<Access> {
-    Access::load(&at.data).context("no `colophon serve` has used this data folder")
+    get::access(&at.data)
 }
 
 async fn send(access: &Access, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Response<Bytes>> {
@@ -160,7 +160,7 @@ async fn followed(access: &Access, mut job: Job, at: &Where) -> anyhow::Result<E
     }
     bar.finish_and_clear();
     if at.json {
-        println!("{}", serde_json::to_string(&job)?);
+        outln!("{}", serde_json::to_string(&job)?);
     } else {
         print(&job);
     }
@@ -201,14 +201,14 @@ fn print(job: &Job) {
         State::Missed => term::refused("missed: its deadline passed"),
         State::Cancelled => "withdrawn".to_owned(),
     };
-    println!("job         {}", job.id);
-    println!("record      {}", term::safe_line(&job.request.record));
-    println!("circuit     {}", term::safe_line(&job.request.statement.circuit));
-    println!("state       {said}");
+    outln!("job         {}", job.id);
+    outln!("record      {}", term::safe_line(&job.request.record));
+    outln!("circuit     {}", term::safe_line(&job.request.statement.circuit));
+    outln!("state       {said}");
     if let Some(failure) = job.last_failure.as_ref().filter(|_| !job.state.has_ended()) {
-        println!("last try    {}", term::safe_line(&failure.message));
+        outln!("last try    {}", term::safe_line(&failure.message));
     }
     if job.request.evidence.is_some() && job.state.has_ended() {
-        println!("log         {}", if job.logged { "says what came of it" } else { "does not say it yet" });
+        outln!("log         {}", if job.logged { "says what came of it" } else { "does not say it yet" });
     }
 }

@@ -1,8 +1,8 @@
 //! `colophon prover`: a worker of its own, for the queue of a `colophon serve`.
 
+use super::get;
 use super::serve::LogArgs;
 use super::term;
-use crate::erase::Access;
 use crate::files;
 use crate::proofs::remote::Remote;
 use crate::proofs::{Provers, goes_on, sandbox, tell};
@@ -91,7 +91,7 @@ pub(super) async fn run(args: ProverArgs) -> anyhow::Result<ExitCode> {
             Ok(Some((job, ended))) => tell(&job, &ended),
             Ok(None) if !args.once => {}
             Ok(None) => {
-                println!("{}", term::dim("there is no job"));
+                outln!("{}", term::dim("there is no job"));
                 return Ok(ExitCode::SUCCESS);
             }
             Err(error) if args.once => return Err(error.into()),
@@ -114,6 +114,6 @@ fn source(args: &ProverArgs, name: String) -> anyhow::Result<Remote> {
         return Remote::new(url, token.trim(), name, args.ca.as_deref());
     }
     let data = args.data.clone().unwrap_or_else(|| PathBuf::from("./colophon-data"));
-    let access = Access::load(&data).context("no `colophon serve` has used this data folder")?;
+    let access = get::access(&data)?;
     Remote::new(&format!("http://{}", access.address), &access.token, name, None)
 }

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use colophon_receipt::receipt::Receipt;
 use http::StatusCode;
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -46,7 +46,7 @@ pub(super) async fn run(command: ReceiptCommand) -> anyhow::Result<ExitCode> {
         ReceiptCommand::Get { receipt, server, output, ca, wait } => (receipt, server, output, ca, wait),
         ReceiptCommand::Export(args) => return export::run(*args).await,
     };
-    let url = url(&receipt, &server);
+    let url = url(&receipt, &server)?;
     let json = fetch(&url, ca.as_deref(), wait).await?;
     match output {
         Some(path) => {
@@ -55,13 +55,13 @@ pub(super) async fn run(command: ReceiptCommand) -> anyhow::Result<ExitCode> {
                 eprintln!("{} {}", term::dim("wrote"), path.display());
             }
         }
-        None => std::io::stdout().write_all(&json)?,
+        None => term::output::bytes(&json),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What a person is likely to paste: a URL, the header's value with its quotes, or the whole header line.
-fn url(receipt: &str, server: &str) -> String {
+fn url(receipt: &str, server: &str) -> anyhow::Result<String> {
     let value = receipt.trim();
     let value = match value.get(..17) {
         Some(name) if name.eq_ignore_ascii_case("colophon-receipt:") => &value[17..],
@@ -69,9 +69,14 @@ fn url(receipt: &str, server: &str) -> String {
     };
     let value = value.trim().trim_matches('"');
     if value.starts_with("http://") || value.starts_with("https://") {
-        return value.to_owned();
+        return Ok(value.to_owned());
     }
-    format!("{}/{}", server.trim_end_matches('/'), value.trim_start_matches('/'))
+    // A record's id alone is no permission to see it.
+    anyhow::ensure!(
+        value.trim_matches('/').contains('/'),
+        "{value:?} is no place of a receipt: give the Colophon-Receipt header's value, or a whole URL"
+    );
+    Ok(format!("{}/{}", server.trim_end_matches('/'), value.trim_start_matches('/')))
 }
 
 /// Fetches a receipt, asking again while it is not logged yet.

@@ -1,15 +1,32 @@
-//! Colour where a person is looking.
+//! What is printed, with colour where a person is looking.
+
+#[macro_use]
+pub(super) mod output;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 
 fn paint(code: &str, text: &str, terminal: bool) -> String {
     let plain = !terminal || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if plain { text.to_owned() } else { format!("\x1b[{code}m{text}\x1b[0m") }
 }
 
+/// Says on standard error what went wrong. Where that is gone too, only the exit code is left.
+pub(super) fn error(error: &anyhow::Error) {
+    let _ = writeln!(std::io::stderr(), "{} {}", red("error:"), safe(&causes(error)));
+}
+
+/// An error and its causes in one line. Many say their cause themselves: it is not said twice.
+pub(super) fn causes(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |said, cause| match cause.to_string() {
+        cause if said.is_empty() => cause,
+        cause if said.ends_with(&cause) => said,
+        cause => format!("{said}: {cause}"),
+    })
+}
+
 /// For errors, which go to standard error.
-pub(super) fn red(text: &str) -> String {
+fn red(text: &str) -> String {
     paint("1;31", text, std::io::stderr().is_terminal())
 }
 
@@ -62,6 +79,16 @@ pub(crate) fn progress_bar(doing: &'static str, what: &'static str) -> ProgressB
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let denied = || std::io::Error::other("permission denied");
+        let opened: Result<(), _> = Err(denied());
+        let error = opened.context("cannot open x: permission denied").context("no log").unwrap_err();
+        assert_eq!(causes(&error), "no log: cannot open x: permission denied");
+        assert_eq!(causes(&anyhow::Error::new(denied()).context("no log")), "no log: permission denied");
+    }
 
     #[test]
     fn what_came_from_elsewhere_cannot_act_on_a_terminal() {

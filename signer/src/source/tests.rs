@@ -89,6 +89,8 @@ fn a_file_is_made_once_and_opened_again() {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         let open = file.open().err().unwrap().to_string();
         assert!(open.contains("644") && open.contains("chmod 600"), "{open}");
+        let folder = KeySource::File(dir.path().to_owned()).open().err().unwrap().to_string();
+        assert!(folder.contains("directory") && !folder.contains("chmod"), "{folder}");
     }
 }
 

@@ -17,21 +17,21 @@ pub(super) fn results(results: &Results, policy: Option<&Policy>, as_json: bool)
     if as_json {
         let pieces: Vec<Value> = results.pieces.iter().map(piece_json).collect();
         let together = results.together.as_ref().err().map(refusal_json);
-        println!("{:#}", json!({"verdict": verdict, "evidence": pieces, "refusal": together}));
+        outln!("{:#}", json!({"verdict": verdict, "evidence": pieces, "refusal": together}));
     } else {
         for result in &results.pieces {
             match result {
                 Ok(report) => print_report(report),
                 Err(refusal) => {
-                    println!("{} {}", term::refused("✗ refused:"), term::safe_line(&refusal.to_string()))
+                    outln!("{} {}", term::refused("✗ refused:"), term::safe_line(&refusal.to_string()))
                 }
             }
         }
         if let Err(refusal) = &results.together {
-            println!("{} {}", term::refused("✗ refused:"), term::safe_line(&refusal.to_string()));
+            outln!("{} {}", term::refused("✗ refused:"), term::safe_line(&refusal.to_string()));
         }
         if verdict == "consistent" {
-            println!("Consistent, not trusted: without --policy nobody said what it has to measure.");
+            outln!("Consistent, not trusted: without --policy nobody said what it has to measure.");
         }
     }
     match verdict {
@@ -58,15 +58,15 @@ fn refusal_json(refusal: &Refusal) -> Value {
 }
 
 fn print_report(report: &Report) {
-    let line = |name: &str, value: &str| println!("  {:<24} {}", term::dim(name), term::safe_line(value));
-    println!(
+    let line = |name: &str, value: &str| outln!("  {:<24} {}", term::dim(name), term::safe_line(value));
+    outln!(
         "{} {} {}",
         term::green("✓"),
         term::bold(report.platform.as_str()),
         term::safe_line(&report.about)
     );
     if report.is_simulated() {
-        println!("  {} no hardware vouches for it; it counts as `sign` at most", term::refused("SIMULATED:"));
+        outln!("  {} no hardware vouches for it; it counts as `sign` at most", term::refused("SIMULATED:"));
     }
     let source = serde_json::to_value(report.source).ok();
     line("source", source.as_ref().and_then(Value::as_str).unwrap_or_default());
@@ -97,8 +97,8 @@ fn print_report(report: &Report) {
     report.notes.iter().for_each(|note| line("note", note));
     let compared = if report.compared { "yes" } else { "no" };
     line("compared with a policy", compared);
-    println!("  It shows:");
-    report.platform.proves().iter().for_each(|what| println!("  + {what}"));
-    println!("  It does not show:");
-    report.platform.does_not_prove().iter().for_each(|what| println!("  - {what}"));
+    outln!("  It shows:");
+    report.platform.proves().iter().for_each(|what| outln!("  + {what}"));
+    outln!("  It does not show:");
+    report.platform.does_not_prove().iter().for_each(|what| outln!("  - {what}"));
 }

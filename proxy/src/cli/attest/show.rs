@@ -111,12 +111,12 @@ impl Attempt {
 fn print(nonce: &[u8; 32], abilities: &[Ability], attempts: &[Attempt]) {
     for ability in abilities {
         let mark = if ability.able { term::green("✓") } else { term::dim("-") };
-        println!("{mark} {:<14} {}", ability.platform.as_str(), term::safe_line(&ability.why));
+        outln!("{mark} {:<14} {}", ability.platform.as_str(), term::safe_line(&ability.why));
     }
-    println!("Asked with the nonce {}:", hex::encode(nonce));
+    outln!("Asked with the nonce {}:", hex::encode(nonce));
     for attempt in attempts {
         let mark = if attempt.evidence.is_ok() { term::green("✓") } else { term::dim("-") };
-        println!("{mark} {}: {}", term::safe_line(&attempt.what), term::safe_line(&attempt.outcome()));
+        outln!("{mark} {}: {}", term::safe_line(&attempt.what), term::safe_line(&attempt.outcome()));
     }
 }
 
@@ -130,5 +130,5 @@ fn print_json(nonce: &[u8; 32], abilities: &[Ability], attempts: &[Attempt]) {
         })
     };
     let attempts: Vec<Value> = attempts.iter().map(attempt).collect();
-    println!("{:#}", json!({"nonce": hex::encode(nonce), "can_prove": abilities, "attempts": attempts}));
+    outln!("{:#}", json!({"nonce": hex::encode(nonce), "can_prove": abilities, "attempts": attempts}));
 }

@@ -8,6 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The end of an archive's name.
 const ARCHIVE: &str = ".tar.zst";
+/// Ends of names that promise an archive of another kind.
+const OTHER_ARCHIVES: [&str; 14] = [
+    ".7z", ".bz2", ".gz", ".lz4", ".rar", ".tar", ".tbz", ".tbz2", ".tgz", ".txz", ".tzst", ".xz", ".zip",
+    ".zst",
+];
 /// Fast, and receipts shrink to a third all the same.
 const COMPRESSION: i32 = 3;
 
@@ -26,6 +31,12 @@ impl Sink {
     pub(in crate::cli) fn create(path: &Path) -> anyhow::Result<Sink> {
         let cannot = || format!("cannot write {}", path.display());
         if !path.to_string_lossy().ends_with(ARCHIVE) {
+            let name = path.to_string_lossy().to_ascii_lowercase();
+            anyhow::ensure!(
+                path.is_dir() || !OTHER_ARCHIVES.iter().any(|end| name.ends_with(end)),
+                "{}: an export is a folder, or an archive whose name ends in {ARCHIVE}",
+                path.display()
+            );
             fs::create_dir_all(path).with_context(cannot)?;
             let empty = fs::read_dir(path).with_context(cannot)?.next().is_none();
             anyhow::ensure!(empty, "{} is not empty: name a new folder", path.display());
@@ -70,5 +81,22 @@ impl Sink {
         file.flush().with_context(cannot)?;
         file.get_ref().sync_all().with_context(cannot)?;
         fs::rename(&new, &path).with_context(cannot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_not_called_an_archive() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["e.tar.gz", "e.TGZ", "e.zip", "e.tar", "e.zst"] {
+            let path = folder.path().join(name);
+            let refused = Sink::create(&path).err().unwrap().to_string();
+            assert!(refused.contains(".tar.zst") && !path.exists(), "{refused}");
+        }
+        assert!(matches!(Sink::create(&folder.path().join("e")).unwrap(), Sink::Folder(_)));
+        assert!(matches!(Sink::create(&folder.path().join("e.tar.zst")).unwrap(), Sink::Archive { .. }));
     }
 }

@@ -68,7 +68,7 @@ pub(in crate::cli) struct RevokeArgs {
     /// Why: key-compromise, superseded, cessation-of-operation or unspecified
     #[arg(long, value_name = "REASON")]
     reason: Reason,
-    /// From when on its signatures do not count, if that is before now (RFC 3339, or microseconds since the epoch)
+    /// From when on its signatures do not count, if that is before now: RFC 3339, a date (UTC) or Unix seconds
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     from: Option<u64>,
 }
@@ -95,7 +95,7 @@ pub(super) async fn rotate(args: RotateArgs) -> anyhow::Result<ExitCode> {
     };
     let rotated = generation::rotate(rotate).await?;
     match folder.json {
-        true => println!("{}", json_of(&rotated, &keys.new)),
+        true => outln!("{}", json_of(&rotated, &keys.new)),
         false => print(&rotated, &keys.new),
     }
     Ok(ExitCode::SUCCESS)
@@ -152,13 +152,13 @@ async fn generate(source: KeySource) -> anyhow::Result<Arc<dyn Signer>> {
 fn print(rotated: &Rotated, key: &KeySource) {
     let Rotated { generation, vkey, predecessor, already } = rotated;
     let what = if *already { "was rotated before" } else { "rotated" };
-    println!("{} {what}: the log is now in generation {generation}", term::green("✓"));
-    println!("vkey        {}", term::safe_line(vkey));
+    outln!("{} {what}: the log is now in generation {generation}", term::green("✓"));
+    outln!("vkey        {}", term::safe_line(vkey));
     if let Some(end) = predecessor {
-        println!("continues   {}, which ended with {} leaves", term::safe_line(&end.origin), end.size);
+        outln!("continues   {}, which ended with {} leaves", term::safe_line(&end.origin), end.size);
     }
-    println!("key         {}: start with it (--log-key), and keep a copy", term::safe_line(&key.to_string()));
-    println!("readers     need the new vkey beside the old one: /.well-known/colophon/keys has both");
+    outln!("key         {}: start with it (--log-key), and keep a copy", term::safe_line(&key.to_string()));
+    outln!("readers     need the new vkey beside the old one: /.well-known/colophon/keys has both");
 }
 
 fn json_of(rotated: &Rotated, key: &KeySource) -> serde_json::Value {
@@ -203,11 +203,11 @@ pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     let revoked = revoke::revoke(revoke).await?;
     let entry = json!({"key_id": hex::encode(revoked.revocation.key_id), "from": revoked.revocation.from()});
     if folder.json {
-        println!("{}", json!({"index": revoked.index, "reason": reason.as_str(), "revoked": entry}));
+        outln!("{}", json!({"index": revoked.index, "reason": reason.as_str(), "revoked": entry}));
     } else {
-        println!("{} revoked, by leaf {} of the log", term::green("✓"), revoked.index);
-        println!("receipts    made before do not show it. For a reader's trust file, under \"revoked\":");
-        println!("            {entry}");
+        outln!("{} revoked, by leaf {} of the log", term::green("✓"), revoked.index);
+        outln!("receipts    made before do not show it. For a reader's trust file, under \"revoked\":");
+        outln!("            {entry}");
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -232,11 +232,11 @@ async fn ask(access: &Access, args: &RevokeArgs) -> anyhow::Result<ExitCode> {
     }
     let accepted: Accepted = serde_json::from_slice(response.body()).context("the log's answer")?;
     match args.folder.json {
-        true => println!("{}", json!({"index": accepted.index, "reason": args.reason.as_str()})),
+        true => outln!("{}", json!({"index": accepted.index, "reason": args.reason.as_str()})),
         false => {
-            println!("{} revoked, by leaf {} of the log", term::green("✓"), accepted.index);
-            println!("the log     takes nothing more of {}", term::safe_line(&args.shard));
-            println!("receipts    made before do not show it: see docs/KEYS.md for readers' trust files");
+            outln!("{} revoked, by leaf {} of the log", term::green("✓"), accepted.index);
+            outln!("the log     takes nothing more of {}", term::safe_line(&args.shard));
+            outln!("receipts    made before do not show it: see docs/KEYS.md for readers' trust files");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -38,15 +38,11 @@ pub(super) async fn run(args: RewrapArgs) -> anyhow::Result<ExitCode> {
     let old = args.private_key.as_ref().map(Kek::load).transpose().context("--private-key")?;
     let done = rewrap(Rewrap { data: args.data, stores: args.stores.stores(), old, new }).await?;
     if args.json {
-        println!("{}", json!({"key": id, "keys": done.keys, "before": done.before}));
+        outln!("{}", json!({"key": id, "keys": done.keys, "before": done.before}));
     } else {
-        println!(
-            "{} {} data keys are wrapped by the key {id} now",
-            term::green("✓"),
-            done.keys + done.before
-        );
-        println!("start       with --private-key {}", term::safe_line(&args.new_private_key.to_string()));
-        println!("the old key opens copies of the store from before: destroy it once you have none");
+        outln!("{} {} data keys are wrapped by the key {id} now", term::green("✓"), done.keys + done.before);
+        outln!("start       with --private-key {}", term::safe_line(&args.new_private_key.to_string()));
+        outln!("the old key opens copies of the store from before: destroy it once you have none");
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -139,10 +139,10 @@ impl Backend {
         let since = if self.between { "between the two readings" } else { "since its own start" };
         let Backend { server, counter, requests, differs, .. } = self;
         let counter = term::safe_line(counter);
-        println!("backend     {server} counted {requests} requests {since} ({counter})");
-        println!("            beside {} recorded and {} passed in the log", totals.recorded, totals.passed);
-        println!("            it counts {differs}");
-        println!(
+        outln!("backend     {server} counted {requests} requests {since} ({counter})");
+        outln!("            beside {} recorded and {} passed in the log", totals.recorded, totals.passed);
+        outln!("            it counts {differs}");
+        outln!(
             "            nobody signed it, and the log counts refusals and failures too: a hint, no proof"
         );
     }

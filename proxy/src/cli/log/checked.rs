@@ -8,9 +8,50 @@ use colophon_verify::count::ByRule;
 /// Shards told one by one; of more, only those that did not end cleanly.
 const TOLD: usize = 20;
 
-pub(super) fn print(report: &Report, trusted: bool) {
+/// What the check has read, and what it would not have.
+pub(super) struct Read {
+    /// The batch files, and with them records, draws and the texts of policies.
+    pub(super) batches: bool,
+    pub(super) sequence: bool,
+    /// What is not there and is not checked, but receipts are made of: `openings`, `index`.
+    pub(super) missing: Vec<&'static str>,
+}
+
+impl Read {
+    pub(super) fn json(&self) -> serde_json::Value {
+        serde_json::json!({"batches": self.batches, "sequence": self.sequence, "missing": self.missing})
+    }
+
+    /// A line for each thing that receipts need and that is not there.
+    fn warnings(&self) -> impl Iterator<Item = String> {
+        self.missing.iter().map(|what| match *what {
+            "index" => {
+                "there is no index/ here: no receipt is found until `colophon log index` has made it again"
+                    .into()
+            }
+            what => format!(
+                "there are no {what} here (private/): without them no receipt is made (--private elsewhere?)"
+            ),
+        })
+    }
+
+    /// What a log without findings was found to be.
+    fn sound(&self) -> &'static str {
+        match (self.batches, self.sequence) {
+            (true, _) => {
+                "sound: log and batches agree with the signed checkpoint; openings and index are not read"
+            }
+            (false, true) => {
+                "sound, as far as it was read: the log's entries, its sequence and signed counters"
+            }
+            (false, false) => "sound, as far as it was read: the log's entries and signed counters",
+        }
+    }
+}
+
+pub(super) fn print(report: &Report, trusted: bool, read: &Read) {
     if let Some(head) = &report.checkpoint {
-        println!("log         {}, {} leaves", term::safe_line(&head.origin), head.size);
+        outln!("log         {}, {} leaves", term::safe_line(&head.origin), head.size);
     }
     if let Some(vkey) = &report.vkey {
         let by = if trusted {
@@ -18,60 +59,77 @@ pub(super) fn print(report: &Report, trusted: bool) {
         } else {
             "the log's own genesis: nothing outside this folder vouches for it"
         };
-        println!("key         {} (from {by})", term::safe_line(vkey));
+        outln!("key         {} (from {by})", term::safe_line(vkey));
     }
-    println!(
+    outln!(
         "re-hashed   {} leaves, {} tiles, {} bundles, {} sequence entries",
-        report.leaves, report.tiles, report.bundles, report.sequence_entries
+        report.leaves,
+        report.tiles,
+        report.bundles,
+        report.sequence_entries
     );
-    println!(
+    outln!(
         "chained     {} shards, {} statements, {} closes",
-        report.announcements, report.statements, report.closes
+        report.announcements,
+        report.statements,
+        report.closes
     );
-    println!("records     {} in {} batches", report.records, report.batches);
+    if read.batches {
+        outln!("records     {} in {} batches", report.records, report.batches);
+    } else {
+        let sequence = if read.sequence { "" } else { ", nor the sequence" };
+        outln!("records     not read: nor were batches, draws and the texts of policies{sequence}");
+    }
+    for warning in read.warnings() {
+        outln!("{} {warning}", term::refused("warning    "));
+    }
     if report.drawn.records > 0 {
-        println!("{}", drawn(&report.drawn));
+        outln!("{}", drawn(&report.drawn));
     }
     if report.key_evidence > 0 {
-        println!("evidence    about shards' keys, {} times anew", report.key_evidence);
+        outln!("evidence    about shards' keys, {} times anew", report.key_evidence);
     }
     if report.erasures > 0 {
-        println!("erased      the openings of {} records, by {} erasures", report.erased, report.erasures);
+        outln!("erased      the openings of {} records, by {} erasures", report.erased, report.erasures);
     }
     if report.policies > 0 || report.policy_changes > 0 {
-        println!("policies    {} kept, {} changes", report.policies, report.policy_changes);
+        outln!("policies    {} kept, {} changes", report.policies, report.policy_changes);
     }
     if report.revocations > 0 {
-        println!("revoked     {} keys", report.revocations);
+        outln!("revoked     {} keys", report.revocations);
     }
     if let Some(link) = &report.link {
         let by = match link.handed_over {
             true => "its key named this one as its successor",
             false => "its key did not say so: this generation was begun without it",
         };
-        println!("continues   {} at {} leaves; {by}", term::safe_line(&link.end.origin), link.end.size);
+        outln!("continues   {} at {} leaves; {by}", term::safe_line(&link.end.origin), link.end.size);
     }
     if report.timestamps > 0 || report.beacons > 0 {
-        println!("dated       {}", dated(report));
+        outln!("dated       {}", dated(report));
     }
     let sum = report.counters();
-    println!(
+    outln!(
         "counters    {} received = {} recorded + {} passed + {} lost + {} open, over all shards",
-        sum.received, sum.recorded, sum.passed, sum.lost, sum.open
+        sum.received,
+        sum.recorded,
+        sum.passed,
+        sum.lost,
+        sum.open
     );
-    println!("            of the recorded: {} refused, {} degraded", sum.refused, sum.degraded);
+    outln!("            of the recorded: {} refused, {} degraded", sum.refused, sum.degraded);
     if let Some(count) = sum.bypass {
-        println!("            of the passed: {count} let through by a bypass");
+        outln!("            of the passed: {count} let through by a bypass");
     }
     for rule in by_rule(report) {
-        println!("            {rule}");
+        outln!("            {rule}");
     }
     for bypass in &report.bypasses {
-        println!("{}", bypassed(bypass));
+        outln!("{}", bypassed(bypass));
     }
     print_shards(&report.shards);
     for waiting in &report.not_logged {
-        println!(
+        outln!(
             "            not logged yet: {} records of {} in {} batch files",
             waiting.records,
             term::safe_line(&waiting.shard),
@@ -79,15 +137,15 @@ pub(super) fn print(report: &Report, trusted: bool) {
         );
     }
     for finding in &report.findings {
-        println!("{} {}: {}", term::refused("✗"), finding.name(), term::safe_line(&finding.to_string()));
+        outln!("{} {}: {}", term::refused("✗"), finding.name(), term::safe_line(&finding.to_string()));
     }
     if report.omitted > 0 {
-        println!("  and {} more", report.omitted);
+        outln!("  and {} more", report.omitted);
     }
     if report.is_sound() {
-        println!("{} sound: everything in this folder agrees with the signed checkpoint", term::green("✓"));
+        outln!("{} {}", term::green("✓"), read.sound());
     } else {
-        println!("{} {} found", term::refused("✗"), report.findings.len() as u64 + report.omitted);
+        outln!("{} {} found", term::refused("✗"), report.findings.len() as u64 + report.omitted);
     }
 }
 
@@ -141,7 +199,7 @@ fn print_shards(shards: &[ShardSummary]) {
             (false, false) => "no close: running, or dead with what it had not logged",
         };
         let name = term::safe_line(&shard.shard);
-        println!("shard       {name}: {} records in {} statements; {end}", shard.records, shard.statements);
+        outln!("shard       {name}: {} records in {} statements; {end}", shard.records, shard.statements);
     }
 }
 

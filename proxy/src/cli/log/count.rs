@@ -1,5 +1,7 @@
 //! `colophon log count`.
 
+mod shards;
+
 use super::super::account::{IntervalArgs, Log};
 use super::super::export::{self, Export, Sink};
 use super::super::term;
@@ -63,6 +65,9 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
         false => all_generations(&store, &window, trust).await?,
     };
     let Some((log, count)) = counted else { return Ok(ExitCode::from(BROKEN)) };
+    if window.shard.is_some() && count.sidecars.is_empty() {
+        shards::known(&log.store, args.interval.generation, trust, &window).await?;
+    }
     let public = args.public_only || args.place.is_published() || count.totals.batches == 0;
     let public = public || !super::has_batches(&log.store).await?;
     let tally = match public {
@@ -80,7 +85,7 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
     if args.json {
         let mut json = json(log.origin(), &window, &count, tally.as_ref(), log.trusted);
         json["backend"] = backend.map_or(serde_json::Value::Null, |backend| backend.json());
-        println!("{json}");
+        outln!("{json}");
     } else {
         print(log.origin(), &window, &count, tally.as_ref(), log.trusted);
         if let Some(backend) = &backend {
@@ -130,7 +135,7 @@ async fn all_generations(
 fn signed(log: &Log) -> bool {
     if !log.signed {
         let origin = term::safe_line(log.origin());
-        eprintln!("{} no key of {origin} signed the checkpoint", term::red("error:"));
+        term::error(&anyhow::anyhow!("no key of {origin} signed the checkpoint"));
     }
     log.signed
 }
@@ -147,23 +152,23 @@ async fn tally(mut tally: Tally, count: &Count) -> Tally {
 }
 
 fn print(origin: &str, window: &Window, count: &Count, tally: Option<&Tally>, trusted: bool) {
-    println!("log         {}, entries {} to {}", term::safe_line(origin), count.first, count.end);
-    println!("asked       from {} to {}, by the operator's clock", edge(window.from), edge(window.to));
+    outln!("log         {}, entries {} to {}", term::safe_line(origin), count.first, count.end);
+    outln!("asked       from {} to {}, by the operator's clock", edge(window.from), edge(window.to));
     let totals = &count.totals;
-    println!(
+    outln!(
         "recorded    {} in {} batches, signed by {} sidecars in {} statements",
         term::bold(&totals.recorded.to_string()),
         totals.batches,
         count.sidecars.len(),
         totals.statements
     );
-    println!("            {} passed unrecorded by rule, {} lost", totals.passed, totals.lost);
-    println!("            of the recorded: {} degraded, {} refused", totals.degraded, totals.refused);
+    outln!("            {} passed unrecorded by rule, {} lost", totals.passed, totals.lost);
+    outln!("            of the recorded: {} degraded, {} refused", totals.degraded, totals.refused);
     if totals.bypass > 0 {
-        println!("            {} let through by a bypass", totals.bypass);
+        outln!("            {} let through by a bypass", totals.bypass);
     }
     if totals.evidence > 0 {
-        println!("            {} evidence records besides", totals.evidence);
+        outln!("            {} evidence records besides", totals.evidence);
     }
     print_rules(count);
     if let Some(tally) = tally {
@@ -171,10 +176,10 @@ fn print(origin: &str, window: &Window, count: &Count, tally: Option<&Tally>, tr
     }
     count.sidecars.iter().for_each(print_sidecar);
     for fault in &count.faults {
-        println!("{} {}", term::refused("✗"), term::safe_line(fault));
+        outln!("{} {}", term::refused("✗"), term::safe_line(fault));
     }
     if count.more_faults > 0 {
-        println!("  and {} more", count.more_faults);
+        outln!("  and {} more", count.more_faults);
     }
     match count.standing() {
         Standing::Unbroken => {
@@ -182,11 +187,11 @@ fn print(origin: &str, window: &Window, count: &Count, tally: Option<&Tally>, tr
                 true => "your trust file",
                 false => "the log's own genesis: nothing outside vouches for it",
             };
-            println!("{} the account is unbroken (log key from {by})", term::green("✓"));
+            outln!("{} the account is unbroken (log key from {by})", term::green("✓"));
         }
         Standing::NotCovered(parts) => {
             for (from, to) in parts {
-                println!(
+                outln!(
                     "{} not covered: no statement is about {} to {}",
                     term::refused("✗"),
                     edge(from),
@@ -195,7 +200,7 @@ fn print(origin: &str, window: &Window, count: &Count, tally: Option<&Tally>, tr
             }
         }
         Standing::Broken => {
-            println!("{} the account is broken: the counts above are not all there was", term::refused("✗"));
+            outln!("{} the account is broken: the counts above are not all there was", term::refused("✗"));
         }
     }
 }
@@ -203,29 +208,27 @@ fn print(origin: &str, window: &Window, count: &Count, tally: Option<&Tally>, tr
 fn print_rules(count: &Count) {
     let mut title = "by rule";
     for rule in &count.by_rule {
-        println!("{title:<12}{rule}");
+        outln!("{title:<12}{rule}");
         title = "";
     }
     match count.without_rule() {
         0 => {}
-        rest => println!("{title:<12}of {rest} exchanges the statements do not tell the rule"),
+        rest => outln!("{title:<12}of {rest} exchanges the statements do not tell the rule"),
     }
 }
 
 fn print_sidecar(sidecar: &Sidecar) {
     let Sidecar { name, from, to, shards, totals, open, breaks, unclosed, crashed } = sidecar;
-    println!("sidecar     {name}: {} recorded from {} to {}", totals.recorded, time(*from), time(*to));
-    println!("            {} shards, {} exchanges under way at the end", shards.len(), open);
+    outln!("sidecar     {name}: {} recorded from {} to {}", totals.recorded, time(*from), time(*to));
+    outln!("            {} shards, {} exchanges under way at the end", shards.len(), open);
     for shard in unclosed {
-        println!("            without a close: {shard}, running still or dead with what it had not logged");
+        outln!("            without a close: {shard}, running still or dead with what it had not logged");
     }
     for shard in crashed {
-        println!(
-            "            without a close: {shard}; the next one took over what its write-ahead log held"
-        );
+        outln!("            without a close: {shard}; the next one took over what its write-ahead log held");
     }
     for gap in breaks {
-        println!("{} {name}: {}", term::refused("✗"), term::safe_line(gap));
+        outln!("{} {name}: {}", term::refused("✗"), term::safe_line(gap));
     }
 }
 
@@ -234,11 +237,11 @@ fn print_tally(tally: &Tally) {
         let parts: Vec<String> = counts.iter().map(|(name, n)| format!("{n} {name}")).collect();
         parts.join(", ")
     };
-    println!("by level    {}", list(&tally.levels));
-    println!("by outcome  {}", list(&tally.outcomes));
-    println!("exactly     {} of them were completed within the interval", tally.exact);
+    outln!("by level    {}", list(&tally.levels));
+    outln!("by outcome  {}", list(&tally.outcomes));
+    outln!("exactly     {} of them were completed within the interval", tally.exact);
     for file in &tally.unread {
-        println!("{} {}", term::refused("✗"), term::safe_line(file));
+        outln!("{} {}", term::refused("✗"), term::safe_line(file));
     }
 }
 

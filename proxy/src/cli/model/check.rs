@@ -63,38 +63,38 @@ pub(super) fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
 
 fn print(certificate: &ModelCertificate, verdict: &str, refused: Option<&str>, differences: &[Difference]) {
     let shown = |text: &str| term::safe_line(text);
-    println!("model       {}", shown(certificate.name()));
+    outln!("model       {}", shown(certificate.name()));
     match &certificate.terms {
         Some(terms) => {
-            println!("version     {}", shown(&terms.version));
-            println!("issuer      {}", shown(&terms.issuer));
-            println!("valid       {} to {}", time(terms.not_before), time(terms.not_after));
+            outln!("version     {}", shown(&terms.version));
+            outln!("issuer      {}", shown(&terms.issuer));
+            outln!("valid       {} to {}", time(terms.not_before), time(terms.not_after));
             print_circuits(terms);
             if let Some(spec) = &terms.attestation {
-                println!("machines    {}", shown(&spec.to_string()));
+                outln!("machines    {}", shown(&spec.to_string()));
             }
         }
-        None => println!(
+        None => outln!(
             "issuer      not said: a plain Model Signing signature, which has no version and never expires"
         ),
     }
-    println!("certificate {}", hex::encode(certificate.digest()));
-    println!("files       {}", certificate.manifest.files().len());
+    outln!("certificate {}", hex::encode(certificate.digest()));
+    outln!("files       {}", certificate.manifest.files().len());
     if !certificate.manifest.ignored.is_empty() {
-        println!("left out    {}", shown(&certificate.manifest.ignored.join(", ")));
+        outln!("left out    {}", shown(&certificate.manifest.ignored.join(", ")));
     }
     if let Some(why) = refused {
-        println!("{} {}; its files were not read", term::refused("BAD:"), shown(why));
+        outln!("{} {}; its files were not read", term::refused("BAD:"), shown(why));
     }
     for difference in differences {
-        println!("{} {}", term::refused("BAD:"), shown(&difference.to_string()));
+        outln!("{} {}", term::refused("BAD:"), shown(&difference.to_string()));
     }
     match verdict {
         "certified" => {
-            println!("{}: the files are those that this authority certified", term::green("CERTIFIED"))
+            outln!("{}: the files are those that this authority certified", term::green("CERTIFIED"))
         }
         "bad" => {}
-        _ => println!(
+        _ => outln!(
             "CONSISTENT, NOT TRUSTED: the files are those of the certificate; whose it is, nobody said (--authority)"
         ),
     }
@@ -121,5 +121,5 @@ fn print_json(
         "refused": refused,
         "differences": differences.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
-    println!("{report}");
+    outln!("{report}");
 }

@@ -38,10 +38,10 @@ pub(super) fn run(options: &CoverageOptions) -> anyhow::Result<ExitCode> {
     let doubtful = covered.iter().filter(|route| route.doubtful()).count();
     if options.json {
         let routes: Vec<_> = covered.iter().map(to_json).collect();
-        println!("{}", json!({"routes": routes, "doubtful": doubtful}));
+        outln!("{}", json!({"routes": routes, "doubtful": doubtful}));
     } else {
-        print!("{}", to_text(&covered));
-        println!("{} routes, {doubtful} of them generate and pass, or are in no profile", covered.len());
+        out!("{}", to_text(&covered));
+        outln!("{} routes, {doubtful} of them generate and pass, or are in no profile", covered.len());
     }
     Ok(if options.strict && doubtful > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -83,9 +83,9 @@ pub(super) fn run(options: &ExplainOptions) -> anyhow::Result<ExitCode> {
     };
     let explanation = policy.explain(&head);
     if options.json {
-        println!("{}", to_json(&request, &route, &explanation));
+        outln!("{}", to_json(&request, &route, &explanation));
     } else {
-        print!("{}", to_text(&request, &route, &explanation));
+        out!("{}", to_text(&request, &route, &explanation));
     }
     Ok(ExitCode::SUCCESS)
 }

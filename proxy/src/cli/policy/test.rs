@@ -45,20 +45,20 @@ pub(super) fn run(options: &TestOptions) -> anyhow::Result<ExitCode> {
                     "decision": decision_json(&result.explanation.decision),
                 }));
             } else if result.wrong.is_empty() {
-                println!("{} {}", term::green("✓"), term::safe_line(&result.name));
+                outln!("{} {}", term::green("✓"), term::safe_line(&result.name));
             } else {
                 let place = term::safe_line(&result.place.to_string());
-                println!("{} {}  {}", term::refused("✗"), term::safe_line(&result.name), term::dim(&place));
+                outln!("{} {}  {}", term::refused("✗"), term::safe_line(&result.name), term::dim(&place));
                 for wrong in &result.wrong {
-                    println!("    {}", term::safe_line(wrong));
+                    outln!("    {}", term::safe_line(wrong));
                 }
             }
         }
     }
     if options.json {
-        println!("{}", json!({"passed": passed, "failed": failed, "cases": said}));
+        outln!("{}", json!({"passed": passed, "failed": failed, "cases": said}));
     } else {
-        println!("{passed} passed, {failed} failed");
+        outln!("{passed} passed, {failed} failed");
     }
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -48,7 +48,7 @@ pub(crate) struct ExportArgs {
 
 pub(super) async fn run(args: ExportArgs) -> anyhow::Result<ExitCode> {
     export(args).await.or_else(|error| {
-        eprintln!("{} {}", term::red("error:"), term::safe(&format!("{error:#}")));
+        term::error(&error);
         Ok(ExitCode::from(USAGE))
     })
 }
@@ -63,7 +63,7 @@ async fn export(args: ExportArgs) -> anyhow::Result<ExitCode> {
     let log = Log::open(args.place.open().await?, args.interval.generation, trust).await?;
     if !log.signed {
         let origin = term::safe_line(log.origin());
-        eprintln!("{} no key of {origin} signed the checkpoint", term::red("error:"));
+        term::error(&anyhow::anyhow!("no key of {origin} signed the checkpoint"));
         return Ok(ExitCode::from(INCOMPLETE));
     }
     let archive = archive(&args, &log).await?;
@@ -74,7 +74,7 @@ async fn export(args: ExportArgs) -> anyhow::Result<ExitCode> {
     sink.finish()?;
     let report = export::check(&args.output, trust)?;
     let receipts = &report.receipts;
-    println!(
+    outln!(
         "{} {} receipts of {} recorded exchanges, log entries {} to {}",
         term::bold(&args.output.display().to_string()),
         receipts.verified,
@@ -83,20 +83,20 @@ async fn export(args: ExportArgs) -> anyhow::Result<ExitCode> {
         report.count.end
     );
     if left.erased > 0 {
-        println!("  {} records have no receipt: what opened them was erased", left.erased);
+        outln!("  {} records have no receipt: what opened them was erased", left.erased);
     }
     for damage in left.damaged.iter().take(TOLD) {
-        println!("{} {}", term::refused("✗"), term::safe_line(damage));
+        outln!("{} {}", term::refused("✗"), term::safe_line(damage));
     }
     if left.damaged.len() > TOLD {
-        println!("  and {} more", left.damaged.len() - TOLD);
+        outln!("  and {} more", left.damaged.len() - TOLD);
     }
     let faults = report.faults.iter().chain(&report.count.faults);
     let breaks = report.count.sidecars.iter().flat_map(|sidecar| &sidecar.breaks);
     for fault in faults.chain(breaks) {
-        println!("{} {}", term::refused("✗"), term::safe_line(fault));
+        outln!("{} {}", term::refused("✗"), term::safe_line(fault));
     }
-    println!("check it with: colophon-verify {} --trust FILE", args.output.display());
+    outln!("check it with: colophon-verify {} --trust FILE", args.output.display());
     let whole = report.result != Verdict::Bad && receipts.missing == 0 && left.damaged.is_empty();
     Ok(if whole { ExitCode::SUCCESS } else { ExitCode::from(INCOMPLETE) })
 }

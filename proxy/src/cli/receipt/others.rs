@@ -69,7 +69,7 @@ pub(super) fn write(
         Format::Dsse | Format::Folder => dsse(&file, &read, &report, &*signer)?,
     };
     std::fs::write(output, bytes).with_context(|| format!("cannot write {}", output.display()))?;
-    println!("{}: {}", term::bold(&output.display().to_string()), whose(&report, &*signer));
+    outln!("{}: {}", term::bold(&output.display().to_string()), whose(&report, &*signer));
     Ok(ExitCode::SUCCESS)
 }
 
