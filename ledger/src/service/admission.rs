@@ -401,9 +401,7 @@ fn judge_close(known: &Known, signed: &Sign1, close: &ShardClose) -> Verdict {
             false => Verdict::Refused(Refusal::Closed),
         };
     }
-    if known.superseded {
-        return Verdict::Refused(Refusal::Superseded);
-    }
+    // Also where a successor has named its end already, which a rotation announces first: it says the same.
     match known.last {
         Some(last) if (last.seq, last.hash) == (close.seq, close.payload_hash) => Verdict::Append,
         Some(last) => Verdict::Refused(Refusal::Gap { next: last.seq.saturating_add(1) }),

@@ -219,6 +219,24 @@ async fn a_later_life_ends_the_one_before() {
     service.append(&next.statement(4), next.announced).await.unwrap();
 }
 
+/// A rotation announces the next shard first: the close that follows says where that one begins.
+#[tokio::test]
+async fn a_shard_closes_also_after_its_successor_is_announced() {
+    let store = memory();
+    let (service, _task) = replica(&store).await;
+    let mut a = Sidecar::new(service.origin(), A, None).announced(&service).await;
+    service.append(&a.statement(1), a.announced).await.unwrap();
+    let too_early = a.close();
+    service.append(&a.statement(2), a.announced).await.unwrap();
+    let close = a.close();
+    let next = Sidecar::new(service.origin(), "a/2222222222222222", Some(a.as_predecessor()));
+    next.announced(&service).await;
+    assert_eq!(service.append(&too_early, a.announced).await.unwrap_err(), Refusal::Gap { next: 2 });
+    let index = service.append(&close, a.announced).await.unwrap().index;
+    assert_eq!(service.append(&close, a.announced).await.unwrap().index, index);
+    assert!(service.append(&a.statement(3), a.announced).await.is_err());
+}
+
 #[tokio::test]
 async fn what_is_not_fit_is_refused() {
     let store = memory();
