@@ -51,6 +51,14 @@ impl TcbRules {
     }
 }
 
+/// What the quote's header says that it is of: its `TEE type`, 0 of SGX and 0x81 of TDX.
+fn platform_of(quote: &[u8]) -> Platform {
+    match quote.get(4..8) {
+        Some([0x81, 0, 0, 0]) => Platform::Tdx,
+        _ => Platform::Sgx,
+    }
+}
+
 /// Verifies a quote, by Intel's root or, where the question allows it, a simulated one.
 pub(crate) fn verify(
     quote: &[u8],
@@ -60,7 +68,7 @@ pub(crate) fn verify(
     let intel = collateral.intel.as_ref();
     let intel = intel
         .ok_or_else(|| Refusal::Collateral("Intel's TCB info, QE identity and revocation lists".into()))?;
-    let rules = question.policy.map(|policy| policy.intel_tcb()).unwrap_or_default();
+    let rules = question.policy.map(|policy| policy.intel_tcb(platform_of(quote))).unwrap_or_default();
     let real = claims(quote, intel, roots::INTEL, question.at, &rules);
     match (real, question.simulated) {
         (Ok(claims), _) => Ok(report(&claims, intel, roots::INTEL, false, question.at)),

@@ -224,9 +224,9 @@ impl Policy {
         Policy { speaks, ..self }
     }
 
-    /// The rules for Intel's TCB. TDX's come first; a policy for both has the same for both, or two files.
-    pub(crate) fn intel_tcb(&self) -> TcbRules {
-        let rules = self.platforms.get(&Platform::Tdx).or_else(|| self.platforms.get(&Platform::Sgx));
+    /// The rules for the TCB of one of Intel's platforms; of one that is not listed, the default's.
+    pub(crate) fn intel_tcb(&self, platform: Platform) -> TcbRules {
+        let rules = self.platforms.get(&platform);
         rules.map(|rules| rules.intel.clone()).unwrap_or_default()
     }
 
@@ -311,6 +311,15 @@ fn rules(platform: Platform, spec: PlatformSpec) -> Result<Rules, PolicyError> {
         return Err(wrong(
             "referenceValues is empty: any genuine machine would pass, the attacker's too".into(),
         ));
+    }
+    let launched = ["sev_snp_measurement", "tdx_mr_td"];
+    if platform == Platform::AzureVtpm
+        && !launched.iter().any(|name| spec.reference_values.contains_key(*name))
+    {
+        return Err(wrong(format!(
+            "referenceValues has neither {}: whoever runs another guest on genuine hardware makes the vTPM, and the PCRs, himself",
+            launched.join(" nor ")
+        )));
     }
     let mut reference_values = BTreeMap::new();
     for (name, values) in spec.reference_values {

@@ -123,9 +123,7 @@ fn report(claims: &Value, key: &Jwk, question: &Question<'_>) -> Result<Report, 
     }
     let on = |value: &Value| value.as_bool() == Some(true) || value.as_str() == Some("true");
     let dbgstat = |value: &Value| !value.as_str().is_some_and(|text| text.starts_with("disabled"));
-    if DEBUGGABLE.iter().any(|name| find(claims, name, 0).is_some_and(on))
-        || find(claims, "dbgstat", 0).is_some_and(dbgstat)
-    {
+    if DEBUGGABLE.iter().any(|name| anywhere(claims, name, &on)) || anywhere(claims, "dbgstat", &dbgstat) {
         return Err(Refusal::Debug("debugging"));
     }
     let jwk = serde_json::to_vec(key).unwrap_or_default();
@@ -140,6 +138,17 @@ fn report(claims: &Value, key: &Jwk, question: &Question<'_>) -> Result<Report, 
     report.nonce = Some(nonce.map(bytes_of).unwrap_or_default());
     flatten("", claims, 0, &mut report);
     Ok(report)
+}
+
+/// Whether any claim of this name says so, in whatever part of the token. (Its reader bounds the depth.)
+fn anywhere(claims: &Value, name: &str, says: &impl Fn(&Value) -> bool) -> bool {
+    match claims {
+        Value::Object(claims) => {
+            claims.iter().any(|(key, value)| (key == name && says(value)) || anywhere(value, name, says))
+        }
+        Value::Array(claims) => claims.iter().any(|value| anywhere(value, name, says)),
+        _ => false,
+    }
 }
 
 /// A claim of this name, at any depth.

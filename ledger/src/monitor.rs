@@ -146,6 +146,11 @@ impl LogMonitor {
         Ok(found == entry)
     }
 
+    /// How many leaves the log had when it was last seen.
+    pub fn size(&self) -> u64 {
+        self.state.size()
+    }
+
     /// Remembers something that somebody else found about this log. Returns whether it is new.
     ///
     /// # Errors
@@ -171,6 +176,7 @@ impl LogMonitor {
             self.dated(now, &mut round).await;
         }
         self.standing(now, &mut round);
+        self.state.looked(round.unreachable.is_none());
         round.size = self.state.size();
         self.state.save(&self.statements)?;
         Ok(round)

@@ -41,7 +41,8 @@ pub enum Body<'a> {
 /// What a body says.
 #[derive(Clone, Copy, Debug)]
 pub struct Content<'a> {
-    /// The model that it names; `""` if it names none, so that only a glob like `*` matches; `None` if that is in doubt.
+    /// The model that it names; `""` if it names none; `None` if that is in doubt. Where something is generated, no name is in doubt,
+    /// too: the server takes the model that it has.
     pub model: Option<&'a str>,
     /// Whether it asks for a stream; `None` if that is in doubt.
     pub stream: Option<bool>,
@@ -93,13 +94,14 @@ impl<'a> View<'a> {
         let says_nothing =
             matches!(head.route.api, Api::Models | Api::Health | Api::Admin | Api::ModelChange);
         let unread_model = if says_nothing { Model::Impossible } else { Model::Unknown };
+        // The model of a WebSocket's session comes in its frames, that of a resumed answer is not named at all, and a server with one
+        // model asks for no name.
+        let unnamed = head.route.generating || head.headers.contains_key(header::UPGRADE);
         let (model, stream) = match head.body {
+            Body::Read(Content { model: Some(""), stream, .. }) if unnamed => (unread_model, stream),
             Body::Read(content) => (content.model.map_or(unread_model, Model::Known), content.stream),
             Body::Unread => (unread_model, says_nothing.then_some(false)),
-            // The model of a WebSocket's session comes in its frames, that of a resumed answer is not named at all.
-            Body::Empty if head.route.generating || head.headers.contains_key(header::UPGRADE) => {
-                (unread_model, says_nothing.then_some(false))
-            }
+            Body::Empty if unnamed => (unread_model, says_nothing.then_some(false)),
             Body::Empty => (Model::Impossible, Some(false)),
         };
         let stream = if head.route.streams { Some(true) } else { stream };

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 /// Escapes hidden in escapes are undone this many times; a path that needs more stays as it then is.
 const MAX_DECODES: usize = 4;
 
-/// The path that a lenient server could take `raw` for: escapes decoded (also doubly encoded ones), `\` read as `/`,
-/// `;parameters` dropped, empty and dot segments resolved, no trailing slash.
+/// The path that a lenient server could take `raw` for: escapes decoded (also doubly encoded ones, and `%uXXXX`), newlines
+/// at the end dropped, `\` read as `/`, `;parameters` dropped, empty and dot segments resolved, no trailing slash.
 ///
 /// Borrowed if and only if `raw` is written plainly, that is, no server could read it in another way.
 pub(crate) fn normalise(raw: &str) -> Cow<'_, str> {
@@ -43,13 +43,36 @@ fn is_plain(raw: &str) -> bool {
 fn decode(raw: &str) -> String {
     let mut path = raw.to_owned();
     for _ in 0..MAX_DECODES {
-        let decoded = percent_encoding::percent_decode_str(&path).decode_utf8_lossy().into_owned();
+        let decoded = percent_encoding::percent_decode_str(&path).decode_utf8_lossy();
+        let decoded = decode_wide(&decoded);
         if decoded == path {
             break;
         }
         path = decoded;
     }
+    // Starlette's expressions for paths end in `$`, which fits before a newline, too.
+    path.truncate(path.trim_end_matches(['\r', '\n']).len());
     path
+}
+
+/// Undoes `%uXXXX`, which no RFC has and some servers (llama.cpp's) read.
+fn decode_wide(path: &str) -> String {
+    let mut parts = path.split("%u");
+    let mut decoded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.get(..4).filter(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+        match digits.and_then(|digits| u32::from_str_radix(digits, 16).ok()).map(char::from_u32) {
+            Some(c) => {
+                decoded.push(c.unwrap_or(char::REPLACEMENT_CHARACTER));
+                decoded.push_str(part.get(4..).unwrap_or_default());
+            }
+            None => {
+                decoded.push_str("%u");
+                decoded.push_str(part);
+            }
+        }
+    }
+    decoded
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 //!
 //! Two short stages of a program of our own come before it, because a process can only give things up for itself. The
 //! first leaves the network, the processes and the IPC of the machine behind (namespaces of its own) and waits; the second
-//! is process 1 of that namespace, sets limits, gives up gaining privileges and becomes the prover. When it ends or the
-//! first stage is killed, the kernel ends every process that it has started, wherever they hid.
+//! is process 1 of that namespace, sets limits, gives up gaining privileges, starts the prover and waits for it. When it ends or
+//! the first stage is killed, the kernel ends every process that the prover has started, wherever they hid. The prover is not
+//! process 1 itself: it could then undo what ties that to the first stage.
 //!
 //! It is not a jail against a hostile kernel user: the program can read what the worker's user can read.
 
@@ -14,7 +15,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{getgid, getuid, setsid};
 use std::ffi::{OsStr, OsString};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -132,7 +133,7 @@ pub enum SandboxError {
 pub fn enter(arguments: &[OsString]) -> Result<u8, SandboxError> {
     match arguments.split_first() {
         Some((only, [])) if only == TRIAL => Ok(0),
-        Some((first, rest)) if first == INNER => inner(rest).map(|never| match never {}),
+        Some((first, rest)) if first == INNER => inner(rest),
         _ => outer(arguments),
     }
 }
@@ -163,14 +164,17 @@ fn outer(arguments: &[OsString]) -> Result<u8, SandboxError> {
     let before = std::env::args_os().skip(1).take_while(|argument| argument != network);
     let mut command = Command::new(&this);
     command.args(before).arg(INNER).args(rest);
-    let status = command.status().map_err(|e| SandboxError::Program(this, e))?;
+    waited(command, &this)
+}
+
+/// Runs it; its exit code, as shells say it.
+fn waited(mut command: Command, program: &Path) -> Result<u8, SandboxError> {
+    let status = command.status().map_err(|e| SandboxError::Program(program.to_owned(), e))?;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1);
     Ok(u8::try_from(code).unwrap_or(1))
 }
 
-enum Never {}
-
-fn inner(arguments: &[OsString]) -> Result<Never, SandboxError> {
+fn inner(arguments: &[OsString]) -> Result<u8, SandboxError> {
     let [cpu, memory, file, program, rest @ ..] = arguments else { return Err(SandboxError::Usage) };
     let number =
         |text: &OsString| text.to_str().and_then(|text| text.parse::<u64>().ok()).ok_or(SandboxError::Usage);
@@ -185,6 +189,9 @@ fn inner(arguments: &[OsString]) -> Result<Never, SandboxError> {
         setrlimit(resource, most, most).map_err(|e| SandboxError::Step(name, e))?;
     }
     prctl::set_no_new_privs().map_err(|e| SandboxError::Step("no new privileges", e))?;
-    let error = Command::new(program).args(rest).exec();
-    Err(SandboxError::Program(program.into(), error))
+    // Nor may the prover trace this process, which is of the same user.
+    prctl::set_dumpable(false).map_err(|e| SandboxError::Step("no tracing", e))?;
+    let mut command = Command::new(program);
+    command.args(rest);
+    waited(command, Path::new(program))
 }

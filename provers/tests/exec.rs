@@ -226,6 +226,33 @@ async fn what_it_forks_goes_with_it_also_what_hides_in_a_session_of_its_own() {
     assert_eq!(error, BackendError::Limit("64 processes".into()));
 }
 
+/// What ties it to its worker is not its own to undo.
+#[cfg(target_arch = "x86_64")]
+#[tokio::test]
+async fn a_prover_that_wants_to_outlive_its_worker_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let alive = folder.path().join("alive");
+    // prctl(PR_SET_PDEATHSIG, 0), by the process that the worker's stages become or start.
+    let text = format!(
+        "exec perl -e 'syscall(157, 1, 0, 0, 0, 0); $SIG{{TERM}} = \"IGNORE\"; while (1) {{ open(F, \">>\", \"{}\"); print F \"x\"; close(F); select(undef, undef, undef, 0.05) }}'",
+        alive.display()
+    );
+    let (error, _) = fails(&text, Limits { seconds: 2, ..limits() }).await;
+    assert_eq!(error, BackendError::Limit("2 seconds".into()));
+    let mark = std::fs::metadata(&alive).unwrap().len();
+    assert!(mark > 0, "it did run");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(std::fs::metadata(&alive).unwrap().len(), mark, "it lives on");
+}
+
+/// Its complaints are read from the file that it was given, not from whatever it puts there.
+#[tokio::test]
+async fn a_pipe_in_the_place_of_its_complaints_holds_nobody_up() {
+    let (error, took) = fails("echo so much for that >&2; rm stderr; mkfifo stderr; exit 1", limits()).await;
+    assert!(matches!(&error, BackendError::Failed(why) if why.contains("so much for that")), "{error:?}");
+    assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
 #[tokio::test]
 async fn memory_disk_and_cpu_time_are_bounded() {
     let (error, _) = fails("tail /dev/zero", Limits { memory: 64 << 20, ..limits() }).await;
@@ -297,8 +324,8 @@ echo '{"result":{}}'
     let seen = String::from_utf8(running.fetch().await.unwrap()).unwrap();
     assert_eq!(
         seen,
-        format!("lo|1|0|{}", folder.path().display()),
-        "loopback alone, process 1, none of ours"
+        format!("lo|2|0|{}", folder.path().display()),
+        "loopback alone, the first process after the one that holds it, none of ours"
     );
 }
 

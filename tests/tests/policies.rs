@@ -196,11 +196,12 @@ fn clients_raise_up_to_the_ceiling_and_never_lower() {
     let folder = tempfile::tempdir().unwrap();
     let colophon = with_folder(&upstream, folder.path(), &[("10.yaml", FIRST), ("20.yaml", SECOND)]);
     let signed = r#"{"model":"med-7b","metadata":{"decision":"dosage"}}"#;
+    let other = r#"{"model":"other"}"#;
     for (body, header, asked, granted, why) in [
-        ("{}", "sign", Level::Sign, Level::Sign, ""),
-        ("{}", "zk", Level::Zk, Level::Sign, "clients may raise the level to `sign`"),
-        ("{}", "pass", Level::Commit, Level::Commit, ""),
-        ("{}", "nonsense", Level::Commit, Level::Commit, ""),
+        (other, "sign", Level::Sign, Level::Sign, ""),
+        (other, "zk", Level::Zk, Level::Sign, "clients may raise the level to `sign`"),
+        (other, "pass", Level::Commit, Level::Commit, ""),
+        (other, "nonsense", Level::Commit, Level::Commit, ""),
         (signed, "commit", Level::Sign, Level::Sign, ""),
         (signed, "pass", Level::Sign, Level::Sign, ""),
     ] {
@@ -334,4 +335,28 @@ fn a_prompt_for_an_enclave_never_reaches_the_ordinary_upstream() {
     }
     assert_eq!(upstream.received().len(), 0, "the prompt got out");
     assert_eq!(post(colophon.listen(), CHAT, "{\"model\":\"other\"}").status(), 200);
+}
+
+/// Requests that name no model, and spellings that servers take for the route, get no other rule's treatment.
+#[test]
+fn a_rule_about_a_model_is_not_escaped_by_not_naming_it() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.policy = Some(format!(
+            "{HEAD}spec:\n  rules: [{{name: no, matches: [{{models: ['med-*']}}], deny: {{reason: no}}}}, {{name: route, matches: [{{apis: [model-change]}}], deny: {{reason: no}}}}]\n"
+        ));
+    });
+    for body in ["{\"model\":\"med-1\"}", "{}", "{\"model\":null}", "{\"model\":\"\"}", "{\"messages\":[]}"] {
+        assert_eq!(post(colophon.listen(), CHAT, body).status(), 403, "{body}");
+    }
+    assert_eq!(get(colophon.listen(), "/v1/responses/resp_1").status(), 403, "it resumes whatever model's");
+    let handshake =
+        "GET /v1/realtime HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    assert_eq!(send(colophon.listen(), handshake.as_bytes()).status(), 403);
+    for spelling in ["/v1/load_lora_adapter%0A", "/v1/%u006coad_lora_adapter"] {
+        assert_eq!(post(colophon.listen(), spelling, "{}").status(), 403, "{spelling}");
+    }
+    assert_eq!(upstream.received().len(), 0);
+    assert_eq!(post(colophon.listen(), CHAT, "{\"model\":\"toy\"}").status(), 200);
+    assert_eq!(get(colophon.listen(), "/v1/models").status(), 200, "it names none, and cannot");
 }

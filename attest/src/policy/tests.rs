@@ -18,8 +18,21 @@ fn a_whole_policy_is_read() {
     .unwrap();
     assert_eq!(policy.gpu, Gpu::Require);
     assert_eq!(policy.max_age, Some(Duration::from_secs(86_400)));
-    assert_eq!(policy.intel_tcb().grace, Duration::from_secs(90 * 86_400));
+    assert_eq!(policy.intel_tcb(Platform::Tdx).grace, Duration::from_secs(90 * 86_400));
     assert!(policy.platforms[&Platform::Tdx].reference_values["mr_td"].contains("ab0123456789abcdef"));
+}
+
+#[test]
+fn each_of_intels_platforms_has_its_own_rules_for_the_tcb() {
+    let policy = read(
+        "  platforms:\n    tdx: {referenceValues: {mr_td: [aa]}, tcb: {grace: 90d}}\n    sgx: {referenceValues: {mr_enclave: [bb]}, tcb: {rejectedAdvisories: [INTEL-SA-1]}}\n",
+    )
+    .unwrap();
+    let (tdx, sgx) = (policy.intel_tcb(Platform::Tdx), policy.intel_tcb(Platform::Sgx));
+    assert_eq!((tdx.grace, tdx.rejected_advisories.len()), (Duration::from_secs(90 * 86_400), 0));
+    assert_eq!((sgx.grace, sgx.rejected_advisories.len()), (Duration::ZERO, 1));
+    let alone = read("  platforms:\n    tdx: {referenceValues: {mr_td: [aa]}, tcb: {grace: 90d}}\n").unwrap();
+    assert_eq!(alone.intel_tcb(Platform::Sgx).grace, Duration::ZERO);
 }
 
 /// As a model certificate carries it.
@@ -57,6 +70,15 @@ fn what_would_let_anything_or_nothing_pass_is_an_error() {
     let any = error("  platforms:\n    tdx: {}\n");
     assert!(any.contains("any genuine machine"), "{any}");
     assert!(error("  platforms:\n    tdx: {referenceValues: {mr_td: []}}\n").contains("nothing could pass"));
+    // PCRs alone: whoever runs another guest makes them, and the key that signs them.
+    let pcrs = error("  platforms:\n    azure-vtpm: {referenceValues: {pcr4: [aa], pcr7: [bb]}}\n");
+    assert!(pcrs.contains("sev_snp_measurement"), "{pcrs}");
+    for launched in ["sev_snp_measurement", "tdx_mr_td"] {
+        read(&format!(
+            "  platforms:\n    azure-vtpm: {{referenceValues: {{pcr4: [aa], {launched}: [cc]}}}}\n"
+        ))
+        .unwrap();
+    }
     assert!(
         error("  platforms:\n    tdx: {referenceValues: {mr_td: [aa]}, tcb: {statuses: [Revoked]}}\n")
             .contains("never")

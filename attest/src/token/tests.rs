@@ -125,6 +125,10 @@ fn keys_that_come_with_the_evidence_do_not_count() {
 fn debugging_is_refused_at_any_depth() {
     let code = |evidence: &Evidence| ask(evidence).unwrap_err().code();
     assert_eq!(code(&token(1, |claims| claims["submods"]["gpu"]["dbgstat"] = json!("enabled"))), "debug");
+    // Of several devices each counts, wherever the verifier put it.
+    for other in [json!({"dbgstat": "enabled"}), json!([{"a": {"dbgstat": "enabled"}}])] {
+        assert_eq!(code(&token(1, |claims| claims["submods"]["zz"] = other.clone())), "debug", "{other}");
+    }
     assert_eq!(code(&token(1, |claims| claims["x-ms-sevsnpvm-is-debuggable"] = json!(true))), "debug");
     assert_eq!(code(&token(1, |claims| claims["tdx"] = json!({"tdx_is_debuggable": true}))), "debug");
 }

@@ -100,7 +100,7 @@ pub(crate) fn verify(
     let hcl = Hcl::parse(hcl)?;
     let hardware = match (hcl.kind, td_quote) {
         (SNP, _) => snp::verify(hcl.hardware, &[], collateral, question)?,
-        (TDX, Some(quote)) => intel::verify(quote, collateral, question)?,
+        (TDX, Some(quote)) => trust_domain(intel::verify(quote, collateral, question)?)?,
         (TDX, None) => return Err(Refusal::Collateral("the TDX quote over the same report data".into())),
         (other, _) => return Err(Refusal::malformed(WHAT, format!("hardware report of kind {other}"))),
     };
@@ -126,6 +126,14 @@ pub(crate) fn verify(
         report.source = Source::HardwareProven;
     }
     Ok(report)
+}
+
+/// The same report, of a trust domain and of nothing else that signs quotes.
+fn trust_domain(report: Report) -> Result<Report, Refusal> {
+    match report.platform {
+        Platform::Tdx => Ok(report),
+        other => Err(Refusal::malformed(WHAT, format!("a quote of {other} where one of tdx belongs"))),
+    }
 }
 
 #[cfg(test)]

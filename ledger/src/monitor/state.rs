@@ -52,6 +52,8 @@ pub(super) struct State {
     file: Json,
     /// Leaves that were read; they are in the tree of the newest head that was seen.
     pub(super) read: u64,
+    /// What stood at the last look, and what was found to stand at this one.
+    stood: BTreeSet<String>,
     standing: BTreeSet<String>,
 }
 
@@ -120,7 +122,7 @@ impl State {
             }
             Err(e) => return Err(io(e)),
         };
-        Ok(State { path, read: file.read, file, standing: BTreeSet::new() })
+        Ok(State { path, read: file.read, file, stood: BTreeSet::new(), standing: BTreeSet::new() })
     }
 
     pub(super) fn statements(&self) -> Result<Statements, StateError> {
@@ -245,12 +247,22 @@ impl State {
         true
     }
 
-    /// Counts something that stands, once in the life of this process.
+    /// A look is over. What was not found any more has ended, if everything could be looked at.
+    pub(super) fn looked(&mut self, everything: bool) {
+        let now = std::mem::take(&mut self.standing);
+        match everything {
+            true => self.stood = now,
+            false => self.stood.extend(now),
+        }
+    }
+
+    /// Counts something that stands, once until it has ended.
     pub(super) fn began(&mut self, kind: &str, what: &str) -> bool {
         // The sentence up to its first number: how long it stands changes.
         let stem = what.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default();
         let key = if kind == "silent" { format!("{kind}: {what}") } else { format!("{kind}: {stem}") };
-        let new = self.standing.insert(key);
+        let new = !self.stood.contains(&key) && !self.standing.contains(&key);
+        self.standing.insert(key);
         if new {
             *self.file.counts.entry(kind.to_owned()).or_default() += 1;
         }

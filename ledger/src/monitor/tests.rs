@@ -236,6 +236,21 @@ async fn gaps_and_two_statements_of_one_number_are_found_also_after_a_restart() 
     }
 }
 
+/// Once while it lasts, and again when it comes again.
+#[tokio::test]
+async fn what_stands_is_new_each_time_that_it_begins() {
+    let (dir, mut scene) = (tempfile::tempdir().unwrap(), Scene::new().await);
+    scene.beat(2).await;
+    let mut monitor = scene.monitor(dir.path());
+    let mut told = Vec::new();
+    for minutes in [6, 7, 0, 6, 7] {
+        let round = monitor.round(scene.to + minutes * MINUTE).await.unwrap();
+        told.push(round.found.iter().map(|found| found.new).collect::<Vec<_>>());
+    }
+    assert_eq!(told, [vec![true], vec![false], vec![], vec![true], vec![false]]);
+    assert_eq!(monitor.counts().find(|(kind, _)| *kind == "silent"), Some(("silent", 2)));
+}
+
 #[tokio::test]
 async fn silence_and_missing_closes_are_told() {
     let (dir, mut scene) = (tempfile::tempdir().unwrap(), Scene::new().await);

@@ -185,8 +185,18 @@ fn a_known_model_decides() {
     assert_eq!(rule(post("/v1/completions").model("med-7b")), "med");
     assert_eq!(rule(post("/v1/completions").model("toy")), "toy");
     assert_eq!(rule(post("/v1/completions").model("other")), DEFAULT_RULE);
-    assert_eq!(rule(post("/v1/completions").model("")), DEFAULT_RULE);
-    assert!(!policy.needs_body(&post("/v1/completions").model("").head()));
+    assert!(!policy.needs_body(&post("/v1/completions").model("other").head()));
+}
+
+/// A server with one model takes requests that name none; so does one that ignores names.
+#[test]
+fn a_request_that_generates_and_names_no_model_may_mean_any() {
+    let policy = policy(MODELS);
+    let rule = |request: Request| request.decide(&policy).rule.to_string();
+    assert_eq!(rule(post("/v1/completions").model("")), "med");
+    assert_eq!(rule(get("/v1/realtime").model("")), "med", "it comes in the session's frames");
+    assert_eq!(rule(get("/v1/responses/resp_1").model("")), "med");
+    assert_eq!(rule(post("/of/my/own").model("")), DEFAULT_RULE, "nothing is generated there");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use proptest::sample::{select, subsequence};
 use std::borrow::Cow;
 
 const LEVELS: [Level; 5] = [Level::Pass, Level::Commit, Level::Sign, Level::Tee, Level::Zk];
-const MODELS: [&str; 4] = ["med-7b", "toy", "x/med-7b", ""];
+const MODELS: [&str; 3] = ["med-7b", "toy", "x/med-7b"];
 
 /// Matchers as YAML, each beside what it means.
 #[derive(Clone, Debug)]

@@ -22,9 +22,13 @@ fn spellings(path: &str) -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     let escape = |from: char, to: &str| path.replace(from, to);
     for (at, c) in path.char_indices() {
-        for escaped in
-            [format!("%{:02x}", c as u32), format!("%{:02X}", c as u32), format!("%25{:02x}", c as u32)]
-        {
+        for escaped in [
+            format!("%{:02x}", c as u32),
+            format!("%{:02X}", c as u32),
+            format!("%25{:02x}", c as u32),
+            format!("%u{:04x}", c as u32),
+            format!("%25u{:04X}", c as u32),
+        ] {
             all.insert(format!("{}{escaped}{}", &path[..at], &path[at + 1..]));
         }
         if c.is_ascii_alphabetic() {
@@ -74,6 +78,7 @@ fn spellings(path: &str) -> BTreeSet<String> {
         "%00",
         "%09",
         "%0a",
+        "%0D%0A",
         "%3f",
         "%23",
         "/x/..",
@@ -126,6 +131,31 @@ fn no_spelling_of_a_generating_route_passes() {
     }
     assert!(tried > 1_000, "{tried} spellings");
     assert!(known * 10 > tried * 8, "only {known} of {tried} spellings are recognised as what they are");
+}
+
+/// What real servers were seen to take for a route: it is the route to rules about APIs and paths, too.
+#[test]
+fn a_rule_about_a_route_is_about_its_spellings() {
+    let by_api = policy("rules:\n- {name: no, matches: [{apis: [chat, model-change]}], deny: {reason: no}}");
+    let by_path = policy(
+        "rules:\n- {name: no, matches: [{path: {type: Exact, value: /v1/chat/completions}}, {path: {type: Exact, value: /v1/load_lora_adapter}}], deny: {reason: no}}",
+    );
+    for path in ["/v1/chat/completions", "/v1/load_lora_adapter"] {
+        let (start, end) = path.split_at(4);
+        // Starlette (vLLM, SGLang); cpp-httplib (llama.cpp); and both at once.
+        for spelling in [
+            format!("{path}%0A"),
+            format!("{path}%0a%0a"),
+            format!("{path}%250A"),
+            format!("{start}%u{:04x}{}", end.as_bytes()[0], &end[1..]),
+            format!("{start}%u{:04X}{}%u000a", end.as_bytes()[0], &end[1..]),
+        ] {
+            for policy in [&by_api, &by_path] {
+                let decision = Request::new("POST", &spelling).decide(policy);
+                assert!(decision.refusal.is_some(), "{spelling}: {decision:?}");
+            }
+        }
+    }
 }
 
 proptest! {

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use colophon_receipt::proof::Statement;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -154,6 +154,8 @@ struct Process {
     said: usize,
     limits: Limits,
     folder: PathBuf,
+    /// Its standard error. Not opened again by its name, which the program may have given to something else.
+    complaints: File,
     begun: Instant,
     watched: Instant,
     used: Usage,
@@ -171,8 +173,10 @@ impl Process {
     ) -> Result<Process, BackendError> {
         let held = Held { cpu_seconds: limits.cpu_seconds, memory: limits.memory, file: limits.disk };
         let mut command = Command::from(exec.sandbox.command(&exec.program, folder, held));
-        let stderr = folder.join(STDERR);
-        let stderr = File::create(&stderr).map_err(|e| unusable(&stderr, &e))?;
+        let path = folder.join(STDERR);
+        let opened = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(&path);
+        let opened = opened.and_then(|file| Ok((file.try_clone()?, file)));
+        let (stderr, complaints) = opened.map_err(|e| unusable(&path, &e))?;
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
         let mut child = command.spawn().map_err(|e| BackendError::Unusable(e.to_string()))?;
         let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
@@ -189,6 +193,7 @@ impl Process {
             said: 0,
             limits,
             folder: folder.to_owned(),
+            complaints,
             begun: now,
             watched: now,
             used: Usage::default(),
@@ -306,11 +311,10 @@ impl Process {
 
     /// The last line that it said on standard error.
     fn complaint(&self) -> String {
-        let Ok(mut file) = File::open(self.folder.join(STDERR)) else { return String::new() };
-        let start = file.metadata().map_or(0, |data| data.len()).saturating_sub(MAX_STDERR);
-        let mut bytes = Vec::new();
-        let read =
-            file.seek(SeekFrom::Start(start)).and_then(|_| file.take(MAX_STDERR).read_to_end(&mut bytes));
+        let start = self.complaints.metadata().map_or(0, |data| data.len()).saturating_sub(MAX_STDERR);
+        let mut bytes = vec![0; MAX_STDERR as usize];
+        let read = self.complaints.read_at(&mut bytes, start);
+        bytes.truncate(*read.as_ref().unwrap_or(&0));
         let text = String::from_utf8_lossy(&bytes);
         match text.lines().last() {
             Some(line) if read.is_ok() => format!(": {}", line.trim()),

@@ -157,13 +157,13 @@ impl Demand {
         identity: Identity,
         pool: &Pool,
     ) -> Result<Box<Connection>, NoAnswer> {
-        let deadline = Instant::now() + self.timeout;
-        let nonce = nonce()?;
+        let (asked_at, nonce) = (Instant::now(), nonce()?);
+        let deadline = asked_at + self.timeout;
         let again = connection.proven.is_some();
         let Some(question) = self.question(&nonce, None)? else {
             let mut connection = connection;
             let said = identity.certificate.clone();
-            connection.proven = Some(self.judge(said, nonce, identity, deadline, again).await?);
+            connection.proven = Some(self.judge(said, (nonce, asked_at), identity, deadline, again).await?);
             return Ok(connection);
         };
         // A pool of its own: the connection is nobody else's before it has proved itself.
@@ -175,7 +175,7 @@ impl Demand {
         };
         let document = tokio::time::timeout_at(deadline, document).await.unwrap_or(Err(NoAnswer::Timeout));
         let document = document.inspect_err(|why| self.no_document(why))?;
-        let proven = self.judge(document, nonce, identity, deadline, again).await?;
+        let proven = self.judge(document, (nonce, asked_at), identity, deadline, again).await?;
         let connection = apart.take(Instant::now());
         let mut connection = connection
             .ok_or_else(|| NoAnswer::Unattested("it closed the connection after its evidence".into()))?;
@@ -190,10 +190,12 @@ impl Demand {
         identity: Identity,
         again: bool,
     ) -> Result<Proven, NoAnswer> {
-        let deadline = Instant::now() + self.timeout;
-        let nonce = nonce()?;
+        let (asked_at, nonce) = (Instant::now(), nonce()?);
+        let deadline = asked_at + self.timeout;
         let Some(request) = self.question(&nonce, Some("https"))? else {
-            return self.judge(identity.certificate.clone(), nonce, identity, deadline, again).await;
+            return self
+                .judge(identity.certificate.clone(), (nonce, asked_at), identity, deadline, again)
+                .await;
         };
         let document = async {
             let answer = sender.try_send_request(request).await;
@@ -202,7 +204,7 @@ impl Demand {
         };
         let document = tokio::time::timeout_at(deadline, document).await.unwrap_or(Err(NoAnswer::Timeout));
         let document = document.inspect_err(|why| self.no_document(why))?;
-        self.judge(document, nonce, identity, deadline, again).await
+        self.judge(document, (nonce, asked_at), identity, deadline, again).await
     }
 
     fn no_document(&self, why: &NoAnswer) {
@@ -233,13 +235,12 @@ impl Demand {
     async fn judge(
         self: &Arc<Self>,
         document: Bytes,
-        nonce: [u8; 32],
+        (nonce, asked_at): ([u8; 32], Instant),
         identity: Identity,
         deadline: Instant,
         again: bool,
     ) -> Result<Proven, NoAnswer> {
-        let (this, asked_at) = (self.clone(), Instant::now());
-        let of = identity.clone();
+        let (this, of) = (self.clone(), identity.clone());
         let verify = tokio::task::spawn_blocking(move || this.verify(document, &nonce, &of, asked_at));
         match tokio::time::timeout_at(deadline, verify).await {
             Ok(Ok(Ok(session))) => {

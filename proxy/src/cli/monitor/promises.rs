@@ -126,12 +126,21 @@ impl Promises {
             return Err(format!("the receipt is bad: {} failed", failed.join(", ")));
         }
         let leaf = RecordLeaf::decode(&receipt.record.leaf.0).map_err(|error| error.to_string())?;
+        if proof.index >= monitor.size() {
+            // It may have grown since it was looked at; where it never does, no promise is kept by this.
+            tracing::warn!(
+                index = proof.index,
+                size = monitor.size(),
+                "a receipt is beyond the log as it is seen here"
+            );
+            return Ok(None);
+        }
         match monitor.holds(proof.index, &receipt.statement.0).await {
             Ok(true) => Ok(Some((leaf.id, leaf_hash(&receipt.record.leaf.0)))),
             Ok(false) => {
                 Err(format!("the log now has another entry {} than this receipt proves", proof.index))
             }
-            // Not read is not broken; a log that is shorter is told as rolled back.
+            // Not read is not broken.
             Err(why) => {
                 tracing::warn!(why, "a receipt cannot be compared with the log");
                 Ok(Some((leaf.id, leaf_hash(&receipt.record.leaf.0))))
