@@ -32,14 +32,22 @@ fn rule(path: &str, headers: &[(&'static str, &'static str)], body: &[u8]) -> St
 fn bodies_of_every_route_are_told_to_the_policy() {
     for path in ["/v1/chat/completions", "/no/such/route", "/v1/load_lora_adapter", "/v1/models"] {
         assert_eq!(rule(path, &[], br#"{"metadata":{"decision":"triage"}}"#), "diagnosis", "{path}");
-        assert_eq!(rule(path, &[], br#"{"metadata":{"decision":"other"}}"#), "(default)", "{path}");
+        assert_eq!(
+            rule(path, &[], br#"{"metadata":{"decision":"other"},"model":"m"}"#),
+            "(default)",
+            "{path}"
+        );
         assert_eq!(rule(path, &[], br#"{"model":"med-7b"}"#), "med", "{path}");
-        assert_eq!(rule(path, &[], br#"{"stream":true}"#), "stream", "{path}");
+        assert_eq!(rule(path, &[], br#"{"stream":true,"model":"m"}"#), "stream", "{path}");
         for doubtful in [&b"{"[..], b"\xff", br#"{"metadata":{"decision":"a","decision":"b"}}"#] {
             assert_eq!(rule(path, &[], doubtful), "diagnosis", "{path} {doubtful:?}");
         }
     }
-    assert_eq!(rule("/v1/chat/completions", &[], b""), "(default)");
+    // Who generates without naming a model may get any.
+    for unnamed in [&b""[..], b"{}", br#"{"model":""}"#] {
+        assert_eq!(rule("/v1/chat/completions", &[], unnamed), "med");
+        assert_eq!(rule("/no/such/route", &[], unnamed), "(default)");
+    }
 }
 
 #[test]
