@@ -90,23 +90,24 @@ fn what_cannot_be_read_without_doubt_gets_the_stricter_branch() {
     let upstream = Upstream::answering(OK);
     let colophon = start(&upstream);
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
-    let nested = |decision: &str| format!("{{\"x\":{deep},\"metadata\":{{\"decision\":\"{decision}\"}}}}");
-    let triage = r#"{"metadata":{"decision":"triage"}}"#;
-    let other = r#"{"metadata":{"decision":"small talk"}}"#;
+    let nested = |decision: &str| {
+        format!("{{\"model\":\"m\",\"x\":{deep},\"metadata\":{{\"decision\":\"{decision}\"}}}}")
+    };
+    let triage = r#"{"model":"m","metadata":{"decision":"triage"}}"#;
+    let other = r#"{"model":"m","metadata":{"decision":"small talk"}}"#;
     let (coded, unknown) = ("Content-Encoding: gzip\r\n", "Content-Encoding: x-unknown\r\n");
     let zipped = gzip(other.as_bytes());
     // (what, headers, body, whether the rule can be ruled out, why the request was not read)
-    let clear: [(&str, &str, &[u8], Level); 10] = [
+    let clear: [(&str, &str, &[u8], Level); 9] = [
         ("plain", "", triage.as_bytes(), Level::Sign),
         ("plain, another value", "", other.as_bytes(), Level::Commit),
         ("deep beside the pointer", "", &nested("triage").into_bytes(), Level::Sign),
         ("deep, another value", "", &nested("x").into_bytes(), Level::Commit),
-        ("into an array", "", br#"{"tags":["a","triage"]}"#, Level::Sign),
-        ("beyond an array", "", br#"{"tags":["triage"]}"#, Level::Commit),
-        ("an index that is no index", "", br#"{"tags":{"1":"triage"}}"#, Level::Sign),
+        ("into an array", "", br#"{"model":"m","tags":["a","triage"]}"#, Level::Sign),
+        ("beyond an array", "", br#"{"model":"m","tags":["triage"]}"#, Level::Commit),
+        ("an index that is no index", "", br#"{"model":"m","tags":{"1":"triage"}}"#, Level::Sign),
         ("gzip", coded, &gzip(triage.as_bytes()), Level::Sign),
         ("gzip, another value", coded, &zipped, Level::Commit),
-        ("nothing", "", b"", Level::Commit),
     ];
     for (what, headers, body, level) in clear {
         assert_eq!(
@@ -115,6 +116,9 @@ fn what_cannot_be_read_without_doubt_gets_the_stricter_branch() {
             "{what}"
         );
     }
+    // Whoever generates without naming a model gets the one that there is.
+    let (level, why, _) = recorded(&colophon, &upstream, "", b"");
+    assert!(level == Level::Sign && why.contains("not known"), "nothing: {level:?} {why}");
     let twice = "Content-Encoding: identity\r\nContent-Encoding: br\r\n";
     let form = "Content-Type: multipart/form-data; boundary=x\r\n";
     let doubtful: [(&str, &str, &[u8], &str); 13] = [
