@@ -194,8 +194,7 @@ impl InFlight {
     fn opened_or(&mut self, error: Option<WalError>) -> Result<(), NotKept> {
         let Some(error) = error else { return Ok(()) };
         self.degraded = true;
-        self.app.metrics.degraded.inc();
-        tracing::warn!(%error, record = self.facts.id_text, "no WAL frame for this exchange: it counts as degraded");
+        self.count_degraded(&error);
         match self.facts.decision.failure_policy {
             FailurePolicy::Fail => Err(NotKept(error.to_string())),
             FailurePolicy::Ignore => Ok(()),
@@ -383,6 +382,7 @@ impl InFlight {
         match kept {
             Err(unfinished) if self.forbids() => {
                 let Unfinished { error, mut ticket, .. } = *unfinished;
+                self.count_degraded(&error);
                 ticket.degrade();
                 (self.ticket, self.degraded) = (Some(ticket), true);
                 self.forget_bodies();
@@ -563,8 +563,7 @@ impl InFlight {
         let Unfinished { error, ticket, done } = unfinished;
         let forbidden = self.forbids();
         let done = if forbidden { self.cut(done, &error) } else { done };
-        self.app.metrics.degraded.inc();
-        tracing::warn!(%error, record = self.facts.id_text, "no WAL frame for this record: it counts as degraded");
+        self.count_degraded(&error);
         let kept = self.app.ledger.finish_degraded(ticket, done);
         let kept = kept.map_err(|unfinished| NotKept(unfinished.error.to_string()));
         let kept = kept.and_then(|()| if forbidden { Err(NotKept(error.to_string())) } else { Ok(()) });
@@ -572,6 +571,11 @@ impl InFlight {
             self.forget_bodies();
         }
         kept
+    }
+
+    fn count_degraded(&self, error: &WalError) {
+        self.app.metrics.degraded.inc();
+        tracing::warn!(%error, record = self.facts.id_text, "no WAL frame for this exchange: it counts as degraded");
     }
 
     /// Whether nothing may be released of which there is a record in memory only. What is there already goes out under a bypass: a

@@ -221,6 +221,7 @@ fn with_node_what_was_cut_for_want_of_a_copy_is_on_record() {
     assert_eq!(Fetched::of(&refused, listen).outcome(), Outcome::Refused);
     colophon.until_ended_as(Outcome::Refused, 1);
     assert_eq!(colophon.metric("colophon_ledger_lost_total"), Some(0.0), "{}", colophon.process().log());
+    assert_eq!(colophon.metric("colophon_degraded_total"), Some(2.0), "the refusal and the cut stream");
     let cut = Fetched::of(&cut, listen);
     assert_eq!(cut.outcome(), Outcome::UpstreamFailed);
     let failure = Failure::read(cut.field(fields::FAILURE).expect("why it ended")).unwrap();
