@@ -83,14 +83,9 @@ pub async fn serve(
         anyhow::bail!("--listen, --tls-cert and --tls-key go together");
     };
     let certificate = ServerCertificate::load(chain, key)?;
-    let config = match &options.client_ca {
-        None => certificate.server_config(None)?,
-        // A kubelet that probes shows none.
-        Some(ca) => certificate.server_config_for(ca, true).context("--client-ca")?,
-    };
-    let mut config = config.as_ref().clone();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    // A kubelet that probes shows no certificate.
+    let config = certificate.server_config_for(options.client_ca.as_deref(), true).context("--client-ca")?;
+    let acceptor = TlsAcceptor::from(config);
     let listener = TcpListener::bind(address).await.with_context(|| format!("--listen {address}"))?;
     let address = listener.local_addr()?;
     let tasks = TaskTracker::new();

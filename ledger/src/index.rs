@@ -47,9 +47,12 @@ pub fn id_tag(id: &RecordId) -> [u8; 2] {
     [id[8] << 2 | id[9] >> 6, id[9] << 2 | id[10] >> 6]
 }
 
+/// An hour, in which ids have their files.
+pub(crate) const HOUR_MS: u64 = 3_600_000;
+
 /// The folder of an hour, `yyyymmddhh` in UTC.
 pub fn hour(ms: u64) -> String {
-    let (days, hour) = (ms / 86_400_000, ms / 3_600_000 % 24);
+    let (days, hour) = (ms / 86_400_000, ms / HOUR_MS % 24);
     let (year, month, day) = civil(days);
     format!("{year:04}{month:02}{day:02}{hour:02}")
 }
@@ -82,7 +85,7 @@ type Rows = Vec<(RecordId, u32)>;
 pub fn write(target: &Target, ids: impl IntoIterator<Item = (RecordId, u32)>) -> Vec<(String, Vec<u8>)> {
     let mut groups: BTreeMap<Group, Rows> = BTreeMap::new();
     for (id, slot) in ids {
-        groups.entry((id_ms(&id) / 3_600_000, id_tag(&id))).or_default().push((id, slot));
+        groups.entry((id_ms(&id) / HOUR_MS, id_tag(&id))).or_default().push((id, slot));
     }
     let file = |((_, tag), mut rows): (Group, Rows)| {
         rows.sort_unstable();

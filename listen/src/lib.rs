@@ -151,21 +151,29 @@ impl ServerCertificate {
 }
 
 impl ServerCertificate {
-    /// TLS towards clients that show a certificate by one of the CAs in `ca`, or, if `optional`, none. HTTP/1.1 only.
+    /// TLS for what speaks HTTP/1.1 only: clients show a certificate by one of the CAs in `client_ca`, or, if `optional`, none.
     ///
     /// # Errors
     /// The CA's file cannot be read.
     pub fn server_config_for(
         self: &Arc<Self>,
-        ca: &Path,
+        client_ca: Option<&Path>,
         optional: bool,
     ) -> anyhow::Result<Arc<ServerConfig>> {
-        let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots(Some(ca))?), provider());
-        let builder = if optional { builder.allow_unauthenticated() } else { builder };
-        let config = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .with_client_cert_verifier(builder.build()?)
-            .with_cert_resolver(self.clone());
+        let builder =
+            ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
+        let builder = match client_ca {
+            None => builder.with_no_client_auth(),
+            Some(ca) => {
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots(Some(ca))?), provider());
+                let verifier = if optional { verifier.allow_unauthenticated() } else { verifier };
+                builder.with_client_cert_verifier(verifier.build()?)
+            }
+        };
+        let mut config = builder.with_cert_resolver(self.clone());
+        // Clients that offer HTTP/2 would be taken at their word.
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
 }

@@ -55,10 +55,11 @@ impl Policy {
     /// plainly: such a request gets the default's level, and at least `commit`.
     ///
     /// If what a rule asks of the body is not known, the result is at least as strict as any body's would be: of the
-    /// rule that matches for certain and the rules before it that match some bodies, the strictest is taken (one that denies, else
-    /// one whose servers have to prove themselves, else the one with the highest level, else the one that samples most; the certain one
-    /// among equals, else the first), with the highest level that any of them has, and `Fail` if any of them says so. Where a request cannot name a model (health, metrics, lists of models, controls, and requests without a body on
-    /// routes that generate nothing), rules about models do not match.
+    /// rule that matches for certain and the rules before it that match some bodies, the strictest is taken (one that denies,
+    /// else one whose servers have to prove themselves, else the one with the highest level, else the one that samples most;
+    /// the certain one among equals, else the first), with the highest level that any of them has, and `Fail` if any of them
+    /// says so. Where a request cannot name a model (health, metrics, lists of models, controls, and requests without a body
+    /// on routes that generate nothing), rules about models do not match.
     ///
     /// Then `Colophon-Level` may raise up to `clientMayRaiseTo`; values that are no level are ignored. A level that cannot be given
     /// ([`Policy::honouring`]) is never lowered silently: with `Fail` the request is refused, with `Ignore` it gets `sign`, or `tee` where

@@ -48,8 +48,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
     let policy = &in_force.policy;
     let callers = app.callers.as_ref();
     let caller = callers.and_then(|callers| callers.identify(&parts.headers, parts.extensions.get::<Peer>()));
-    let bodiless = body.is_end_stream();
-    let unread = if bodiless { Body::Empty } else { Body::Unread };
+    let unread = if body.is_end_stream() { Body::Empty } else { Body::Unread };
     let head_alone = inspect::head(&parts, &route, caller.as_ref(), unread);
     let decided = (!policy.needs_body(&head_alone)).then(|| policy.decide(&head_alone));
     if let Some(decision) = decided.as_ref().filter(|decision| decision.level == Level::Pass) {
@@ -80,7 +79,7 @@ pub async fn exchange(app: Arc<App>, mut request: Request<Incoming>) -> Response
                 }
             };
             // Of a body that is not there nothing was read.
-            let said = if bodiless { Body::Empty } else { inspected.body() };
+            let said = if let Body::Empty = unread { unread } else { inspected.body() };
             let decision = policy.decide(&inspect::head(&parts, &route, caller.as_ref(), said));
             (decision, read.err().map(|error| request_problem(&error)))
         }

@@ -213,15 +213,9 @@ fn acceptor(
     role: &LogRoleOptions,
     by_token: bool,
 ) -> anyhow::Result<TlsAcceptor> {
-    let config = match &role.client_ca {
-        // Whoever has a token needs no certificate, and readers need neither.
-        Some(ca) => certificate.server_config_for(ca, by_token).context("--log-client-ca")?,
-        None => certificate.server_config(None)?,
-    };
-    let mut config = config.as_ref().clone();
-    // Clients that offer HTTP/2 would be taken at their word.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
+    // Whoever has a token needs no certificate, and readers need neither.
+    let config = certificate.server_config_for(role.client_ca.as_deref(), by_token);
+    Ok(TlsAcceptor::from(config.context("--log-client-ca")?))
 }
 
 /// One request, and whether a verified certificate came with its connection.

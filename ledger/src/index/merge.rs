@@ -6,7 +6,7 @@
 //! gone lists again. Batch files, sequence entries and openings are not merged: they are never rewritten.
 
 use super::file::Merged;
-use super::{Index, MAX_BYTES, hour};
+use super::{HOUR_MS, Index, MAX_BYTES, hour};
 use crate::ledger::LedgerError;
 use crate::ledger::objects::Objects;
 use std::collections::{BTreeMap, HashSet};
@@ -22,8 +22,6 @@ const LOOK_BACK: Duration = Duration::from_secs(7 * 86_400);
 const AGAIN: Duration = Duration::from_secs(60);
 /// Between two looks, however the clock is set.
 const SHORTEST: Duration = Duration::from_secs(1);
-
-const HOUR_MS: u64 = 3_600_000;
 
 /// What a merge did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

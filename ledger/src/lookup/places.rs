@@ -3,7 +3,7 @@
 use super::damage;
 use super::hours::{Hours, Known};
 use crate::id_hash::ByRecordId;
-use crate::index::{self, Index, Target};
+use crate::index::{self, HOUR_MS, Index, Target};
 use crate::ledger::LedgerError;
 use crate::ledger::objects::Objects;
 use colophon_receipt::record::RecordId;
@@ -16,7 +16,6 @@ use tokio::sync::Semaphore;
 const CACHED: usize = 100_000;
 /// How often an hour of the index is listed when files vanish meanwhile: each is merged once.
 const LISTINGS: usize = 4;
-const HOUR_MS: u64 = 3_600_000;
 /// Index files that are read, and hours that are listed, at the same time. A file takes up to [`index::MAX_BYTES`].
 const READERS: usize = 8;
 

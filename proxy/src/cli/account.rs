@@ -95,6 +95,15 @@ impl Log {
         Ok(Log { store, generation, reader, head, keys, trusted: trust.is_some(), signed })
     }
 
+    /// Whether a believed key signed the checkpoint; says so if none did.
+    pub(super) fn is_signed(&self) -> bool {
+        if !self.signed {
+            let origin = term::safe_line(self.origin());
+            term::error(&anyhow::anyhow!("no key of {origin} signed the checkpoint"));
+        }
+        self.signed
+    }
+
     pub(super) fn origin(&self) -> &str {
         &self.head.checkpoint.origin
     }

@@ -101,17 +101,17 @@ pub(super) async fn run(command: ProofCommand) -> anyhow::Result<ExitCode> {
                 request: body(args.request.as_deref())?,
                 response: body(args.response.as_deref())?,
             };
-            let access = access(&args.at)?;
+            let access = get::access(&args.at.data)?;
             let job = job(send(&access, Method::POST, "", serde_json::to_vec(&ask)?).await?)?;
             followed(&access, job, &args.at).await
         }
         ProofCommand::Show(args) => {
-            let access = access(&args.at)?;
+            let access = get::access(&args.at.data)?;
             let job = job(send(&access, Method::GET, &args.id, Vec::new()).await?)?;
             followed(&access, job, &args.at).await
         }
         ProofCommand::Cancel(args) => {
-            let access = access(&args.at)?;
+            let access = get::access(&args.at.data)?;
             let job = job(send(&access, Method::DELETE, &args.id, Vec::new()).await?)?;
             followed(&access, job, &args.at).await
         }
@@ -120,10 +120,6 @@ pub(super) async fn run(command: ProofCommand) -> anyhow::Result<ExitCode> {
 
 fn body(path: Option<&Path>) -> anyhow::Result<Option<Base64>> {
     path.map(|path| files::read(path, MAX_BODY).map(Base64)).transpose()
-}
-
-fn access(at: &Where) -> anyhow::Result<Access> {
-    get::access(&at.data)
 }
 
 async fn send(access: &Access, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<Response<Bytes>> {

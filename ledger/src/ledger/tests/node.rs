@@ -222,6 +222,19 @@ async fn a_process_that_was_not_dead_stops_once_it_was_taken_over() {
     assert!(found.records.len() <= ids.len() + 2);
 }
 
+/// A sidecar of the log role behind `way`.
+fn by_role(dir: &TempDir, way: &Arc<Direct>) -> Config {
+    Config { log: sidecar(dir.path(), way).log, ..node(dir) }
+}
+
+/// One that logs when it is told to, and has begun.
+async fn slow(dir: &TempDir, way: &Arc<Direct>, store: &Arc<dyn ObjectStore>) -> (Ledger, Keeper) {
+    let config = Config { batch_every: Duration::from_secs(3600), ..by_role(dir, way) };
+    let opened = open(config, store.clone()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    opened
+}
+
 /// It has nothing to copy since: that another process has taken over, it can only learn by asking.
 #[tokio::test]
 async fn a_process_that_was_taken_over_and_has_written_nothing_since_logs_nothing_again() {
@@ -229,17 +242,14 @@ async fn a_process_that_was_taken_over_and_has_written_nothing_since_logs_nothin
         let (old_dir, new_dir, store) = (TempDir::new().unwrap(), TempDir::new().unwrap(), memory());
         let (service, _task) = log_role(&store).await;
         let way = Direct::to(service);
-        let by_role = |dir: &TempDir| Config { log: sidecar(dir.path(), &way).log, ..node(dir) };
-        let slow = Config { batch_every: Duration::from_secs(3600), ..by_role(&old_dir) };
-        let (old, old_keeper) = open(slow, store.clone()).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        let (old, old_keeper) = slow(&old_dir, &way, &store).await;
         if with_a_statement {
             released(&old, 1).await.unwrap();
             old.0.full.notify_one();
             settle(&old).await;
         }
         let ids = [released(&old, 2).await.unwrap(), released(&old, 3).await.unwrap()];
-        let (new, new_keeper) = open(by_role(&new_dir), store.clone()).await.unwrap();
+        let (new, new_keeper) = open(by_role(&new_dir, &way), store.clone()).await.unwrap();
         settle(&new).await;
         old.0.full.notify_one();
         for _ in 0..200 {
@@ -264,10 +274,7 @@ async fn a_process_whose_shard_is_superseded_keeps_nothing_more() {
     let (dir, store) = (TempDir::new().unwrap(), memory());
     let (service, _task) = log_role(&store).await;
     let way = Direct::to(service.clone());
-    let slow =
-        Config { log: sidecar(dir.path(), &way).log, batch_every: Duration::from_secs(3600), ..node(&dir) };
-    let (ledger, keeper) = open(slow, store.clone()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    let (ledger, keeper) = slow(&dir, &way, &store).await;
     released(&ledger, 1).await.unwrap();
     ledger.0.full.notify_one();
     settle(&ledger).await;
@@ -297,12 +304,9 @@ async fn a_process_that_was_taken_over_logs_nothing_when_it_is_closed() {
     let (old_dir, new_dir, store) = (TempDir::new().unwrap(), TempDir::new().unwrap(), memory());
     let (service, _task) = log_role(&store).await;
     let way = Direct::to(service);
-    let by_role = |dir: &TempDir| Config { log: sidecar(dir.path(), &way).log, ..node(dir) };
-    let slow = Config { batch_every: Duration::from_secs(3600), ..by_role(&old_dir) };
-    let (old, old_keeper) = open(slow, store.clone()).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    let (old, old_keeper) = slow(&old_dir, &way, &store).await;
     released(&old, 1).await.unwrap();
-    let (new, new_keeper) = open(by_role(&new_dir), store.clone()).await.unwrap();
+    let (new, new_keeper) = open(by_role(&new_dir, &way), store.clone()).await.unwrap();
     settle(&new).await;
     assert!(matches!(old_keeper.close().await, Err(LedgerError::Wal(WalError::TakenOver))));
     new_keeper.close().await.unwrap();

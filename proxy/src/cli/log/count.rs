@@ -59,7 +59,7 @@ pub(super) async fn run(args: CountArgs) -> anyhow::Result<ExitCode> {
     let counted = match alone {
         true => {
             let log = Log::open(store, args.interval.generation, trust).await?;
-            let count = signed(&log).then_some(log.count(window.clone()).await?);
+            let count = log.is_signed().then_some(log.count(window.clone()).await?);
             count.map(|count| (log, count))
         }
         false => all_generations(&store, &window, trust).await?,
@@ -108,13 +108,13 @@ async fn all_generations(
     trust: Option<&Path>,
 ) -> anyhow::Result<Option<(Log, Count)>> {
     let mut log = Log::open_generation(store.clone(), 1, trust).await?;
-    if !signed(&log) {
+    if !log.is_signed() {
         return Ok(None);
     }
     let mut count = log.count(window.clone()).await?;
     for generation in 2..=generation::newest(store).await? {
         log = Log::open_generation(store.clone(), generation, trust).await?;
-        if !signed(&log) {
+        if !log.is_signed() {
             return Ok(None);
         }
         count.join(generation, log.count(window.clone()).await?);
@@ -129,15 +129,6 @@ async fn all_generations(
         }
     }
     Ok(Some((log, count)))
-}
-
-/// Whether a believed key signed the checkpoint; says so if none did.
-fn signed(log: &Log) -> bool {
-    if !log.signed {
-        let origin = term::safe_line(log.origin());
-        term::error(&anyhow::anyhow!("no key of {origin} signed the checkpoint"));
-    }
-    log.signed
 }
 
 async fn tally(mut tally: Tally, count: &Count) -> Tally {

@@ -61,9 +61,7 @@ async fn export(args: ExportArgs) -> anyhow::Result<ExitCode> {
         return others::write(receipt, args.format, trust, args.key.as_ref(), &args.output);
     }
     let log = Log::open(args.place.open().await?, args.interval.generation, trust).await?;
-    if !log.signed {
-        let origin = term::safe_line(log.origin());
-        term::error(&anyhow::anyhow!("no key of {origin} signed the checkpoint"));
+    if !log.is_signed() {
         return Ok(ExitCode::from(INCOMPLETE));
     }
     let archive = archive(&args, &log).await?;
