@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::attestation::Exporter;
 use crate::callers::{Peer, certificate_name};
 use crate::exchange::exchange;
+use crate::goodbye::Goodbye;
 use crate::patience::{PatientTimer, within};
 use crate::response_body::{ResponseBody, ResponseBodyError};
 use crate::taken::Taken;
@@ -197,7 +198,9 @@ async fn serve_h1(
         .max_header_size(app.limits.max_header_bytes as usize)
         // The upstream's Date, or none: the answer is not ours.
         .auto_date_header(false);
-    let connection = builder.serve_connection(TokioIo::new(taken(app, stream)), service).with_upgrades();
+    // An idle client of HTTP/1.1 has nothing to say, and may not look at its connection before it needs it: a drain does not wait for it.
+    let stream = taken(app, stream, Goodbye::new(Some(stop.clone())));
+    let connection = builder.serve_connection(stream, service).with_upgrades();
     let mut connection = pin!(connection);
     let ended = match unless(&stop, connection.as_mut()).await {
         Some(ended) => ended,
@@ -209,8 +212,8 @@ async fn serve_h1(
     note_end(app, ended);
 }
 
-fn taken<S>(app: &App, stream: S) -> Taken<S> {
-    Taken::new(stream, app.limits.client_write_timeout)
+fn taken<S>(app: &App, stream: S, goodbye: Goodbye) -> TokioIo<Taken<S>> {
+    TokioIo::new(Taken::new(stream, app.limits.client_write_timeout, goodbye))
 }
 
 /// Does `work` unless `token` fires before it is done. For a task of its own: the token is told once whom to wake, and
@@ -259,7 +262,7 @@ async fn serve_h2(
         .keep_alive_timeout(PING_EVERY)
         .enable_connect_protocol()
         .auto_date_header(false);
-    let connection = builder.serve_connection(TokioIo::new(taken(app, stream)), service);
+    let connection = builder.serve_connection(taken(app, stream, Goodbye::new(None)), service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

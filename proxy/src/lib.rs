@@ -22,6 +22,7 @@ pub mod exchange;
 pub mod facts;
 mod files;
 pub mod forward;
+mod goodbye;
 pub mod head;
 mod health;
 pub mod in_flight;

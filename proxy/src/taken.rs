@@ -1,5 +1,6 @@
 //! A client that takes nothing of what is written to it for too long counts as gone: its exchanges hold a model's place.
 
+use crate::goodbye::Goodbye;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,17 +8,18 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-/// A connection whose writes fail once one has waited for `patience` without a byte taken.
+/// A connection whose writes fail once one has waited for `patience` without a byte taken, and which ends with a [`Goodbye`].
 pub(crate) struct Taken<S> {
     stream: S,
     patience: Duration,
     /// Runs while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
+    goodbye: Goodbye,
 }
 
 impl<S> Taken<S> {
-    pub(crate) fn new(stream: S, patience: Duration) -> Taken<S> {
-        Taken { stream, patience, waiting: None }
+    pub(crate) fn new(stream: S, patience: Duration, goodbye: Goodbye) -> Taken<S> {
+        Taken { stream, patience, waiting: None, goodbye }
     }
 
     /// What the stream said of a write, or that it waits for too long.
@@ -42,7 +44,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Taken<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Taken<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Taken<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.judged(cx, written)
@@ -67,7 +69,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Taken<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let shut = Pin::new(&mut self.stream).poll_shutdown(cx);
+        let Taken { stream, goodbye, .. } = &mut *self;
+        let shut = goodbye.poll(cx, stream);
         self.judged(cx, shut)
     }
 }
@@ -80,7 +83,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_write_waits_as_long_as_something_is_taken_now_and_then() {
         let (mut client, ours) = tokio::io::duplex(10);
-        let mut ours = Taken::new(ours, Duration::from_secs(60));
+        let mut ours = Taken::new(ours, Duration::from_secs(60), Goodbye::new(None));
         let reading = async {
             for _ in 0..10 {
                 tokio::time::sleep(Duration::from_secs(50)).await;

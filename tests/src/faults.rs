@@ -144,7 +144,11 @@ fn copy(shared: &Shared, mut from: TcpStream, mut to: TcpStream, fault: Fault) {
             break;
         }
         match from.read(&mut buffer) {
-            Ok(0) => break,
+            Ok(0) => {
+                // The other direction goes on.
+                to.shutdown(Shutdown::Write).ok();
+                return;
+            }
             Ok(n) => {
                 match fault {
                     Fault::LostAnswers => break,

@@ -8,6 +8,7 @@ use colophon_receipt::level::{Level, Outcome};
 use colophon_receipt::merkle::sha256;
 use colophon_tests::client::{Client, post};
 use colophon_tests::colophon::Colophon;
+use colophon_tests::faults::{Fault, Faults};
 use colophon_tests::receipts::Fetched;
 use colophon_tests::server::{ANSWER, Server};
 use colophon_tests::session::{self, Session};
@@ -300,6 +301,32 @@ fn a_slow_reader_gets_the_whole_answer() {
             assert!(colophon.process().wait(PATIENCE).success());
         }
     }
+}
+
+/// A client says how much it has taken while it reads the end of an answer. That comes after the goodbye where the network is slow, and
+/// must not make the kernel throw away what is still on its way.
+#[test]
+fn the_goodbye_cuts_nothing_off() {
+    let body = "x".repeat(3 << 20);
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let upstream = Upstream::answering([head.as_bytes(), body.as_bytes()].concat());
+    let mut colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--buffer-limit", "16777216"]);
+    });
+    let network = Faults::before(colophon.listen());
+    network.set(Fault::Slow(Duration::from_millis(20)));
+    let mut session = Session::h2(network.address());
+    let response = session.open(session.request("POST", CHAT, "{}")).unwrap();
+    assert_eq!(response.status(), 200);
+    colophon.process().terminate();
+    let read = session.run(session::message(response));
+    assert_eq!((&read.end, read.body.len()), (&End::Complete, body.len()));
+    // The connection is closed when the client has closed it: now.
+    drop(session);
+    assert!(colophon.process().wait(Duration::from_secs(4)).success());
 }
 
 /// `PRI` split over packets is still the preface, and something else that begins with `P` is not.

@@ -8,7 +8,7 @@ use colophon_tests::colophon::Colophon;
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::End;
-use colophon_tests::{PATIENCE, pause};
+use colophon_tests::{PATIENCE, pause, wait_for};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
@@ -168,6 +168,22 @@ fn bodies_beyond_the_limit_are_413() {
     let response = send(colophon.listen(), format!("{head}{chunks}0\r\n\r\n").as_bytes());
     assert_eq!(response.status(), 413);
     assert_eq!(upstream.received().iter().filter(|request| request.end == End::Complete).count(), 1);
+}
+
+/// A client that goes on with a body that was refused gets to the end of it, and has the answer: no reset takes it away.
+#[test]
+fn a_refusal_outlives_the_rest_of_the_body() {
+    let upstream = Upstream::answering(OK);
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--max-body-bytes", "1000"]);
+    });
+    let mut client = Client::connect(colophon.listen());
+    let body = "x".repeat(64 << 20);
+    assert!(client.send(&post_bytes("/v1/chat/completions", "", &body)), "it was cut off");
+    assert_eq!(client.response("POST").status(), 413);
+    client.half_close();
+    let closed = wait_for(PATIENCE, || (colophon.metric("colophon_connections") == Some(0.0)).then_some(()));
+    assert!(closed.is_some(), "it is still open");
 }
 
 /// A request body that stalls is the client's business; it must not time out the head.
