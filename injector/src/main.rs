@@ -3,7 +3,7 @@
 //! Exit codes: 0 done, 1 a Pod asks for Colophon and cannot have it, 2 wrong usage, or a file that cannot be read or written.
 
 // It panics where standard output is closed or full.
-#![warn(clippy::print_stdout)]
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -48,6 +48,11 @@ enum Output {
     Json,
 }
 
+/// `eprintln!`, which panics where standard error is closed or full.
+macro_rules! note {
+    ($($text:tt)*) => { drop(writeln!(io::stderr().lock(), $($text)*)) };
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.file {
@@ -55,7 +60,7 @@ fn main() -> ExitCode {
         None => serve(&cli),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("colophon-injector: {error:#}");
+        note!("colophon-injector: {error:#}");
         ExitCode::from(2)
     })
 }
@@ -67,17 +72,17 @@ fn filter(cli: &Cli, file: &Path) -> anyhow::Result<ExitCode> {
     let all = match manifest::transform(&mut objects, &settings) {
         Ok(all) => all,
         Err(error) => {
-            eprintln!("colophon-injector: {error:#}");
+            note!("colophon-injector: {error:#}");
             return Ok(ExitCode::from(1));
         }
     };
     for done in &all {
         match &done.unchanged {
-            None => eprintln!("{}: Colophon is in it", done.object),
-            Some(why) => eprintln!("{}: unchanged, {why}", done.object),
+            None => note!("{}: Colophon is in it", done.object),
+            Some(why) => note!("{}: unchanged, {why}", done.object),
         }
         for warning in &done.warnings {
-            eprintln!("{}: warning: {warning}", done.object);
+            note!("{}: warning: {warning}", done.object);
         }
     }
     let text = match cli.output {

@@ -3,8 +3,9 @@
 //! The modules in the order of the traffic: `accept` → `exchange` (with `head`, `own`) → `request_body` → `forward` (with
 //! `upstream`) → `facts`, `in_flight` (with `observe`, `decode`, `stamp`) → `response_body` or `upgrade`.
 
-// It panics where standard output is closed or full; `outln!` of `cli` does not. The data path has nothing to say there.
-#![warn(clippy::print_stdout)]
+// They panic where standard output or error is closed or full; `outln!` and `errln!` of `cli` do not. The data path has nothing to say
+// there.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod accept;
 pub mod admin;

@@ -1,8 +1,9 @@
 //! One life of the proxy: build, run, drain.
 
-mod state;
+mod places;
 
-pub(crate) use self::state::state_folder;
+use self::places::outlives_the_node;
+pub(crate) use self::places::state_folder;
 
 use crate::admin::Operators;
 use crate::app::{App, Watched};
@@ -430,38 +431,6 @@ pub(crate) async fn open_ledger(
             opened => return Ok(opened?),
         }
     }
-}
-
-/// With `--durability node` all that a new machine needs has to be elsewhere than the data folder.
-fn outlives_the_node(
-    options: &LedgerOptions,
-    stores: &Stores,
-    log_url: &LogUrlOptions,
-) -> anyhow::Result<()> {
-    let data = std::path::absolute(&options.data)?;
-    let outside = |path: &Path| std::path::absolute(path).is_ok_and(|path| !path.starts_with(&data));
-    let key = |source: &Option<KeySource>| match source {
-        Some(KeySource::File(path)) => outside(path),
-        Some(_) => true,
-        None => false,
-    };
-    let store = |location: &Option<colophon_ledger::Location>| {
-        location.as_ref().is_some_and(|location| location.folder().is_none_or(outside))
-    };
-    for (flag, there) in [
-        ("--name", options.name.is_some()),
-        ("--store", store(&stores.public)),
-        ("--private", store(&stores.private)),
-        ("--private-key", key(&options.private_key)),
-        ("--token-key", stores.token_key.as_deref().is_some_and(outside)),
-        ("--log-key or --log-url", !log_url.urls.is_empty() || key(&options.log_key)),
-    ] {
-        anyhow::ensure!(
-            there,
-            "--durability node needs {flag}, outside --data: a new machine takes the records over with it"
-        );
-    }
-    Ok(())
 }
 
 /// The log of `--log-url`.

@@ -249,4 +249,9 @@ fn with_node_what_a_new_machine_needs_has_to_be_elsewhere() {
     }
     let said = refused(&|options| options.data = elsewhere.private().parent().map(Into::into));
     assert!(said.contains("--durability node needs --store, outside --data"), "{said}");
+    // By another name it is the same folder.
+    let link = elsewhere.private().with_file_name("link");
+    std::os::unix::fs::symlink(elsewhere.private().parent().unwrap(), &link).unwrap();
+    let said = refused(&|options| options.data = Some(link.clone()));
+    assert!(said.contains("--durability node needs --store, outside --data"), "{said}");
 }

@@ -68,6 +68,10 @@ fn check_points_at_the_mistake() {
     let said = json(&said);
     assert_eq!((code, &said["valid"]), (0, &true.into()), "{said}");
     assert!(said["warnings"][0]["warning"].as_str().unwrap().contains("`tee` cannot be given"), "{said}");
+    // Where the warning cannot be said, the policy is no worse.
+    let mut unheard = colophon::command(&["policy", "check", "clinic.yaml"]);
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    assert!(unheard.current_dir(folder.path()).stderr(full).output().unwrap().status.success());
     let (code, strict, error) = policy(folder.path(), &["check", "clinic.yaml", "--strict"]);
     assert!(code == 1 && strict.contains("✗ policy clinic has 1 warning"), "{strict}");
     assert!(error.starts_with("error: clinic.yaml:") && !strict.contains("right"), "{error}");

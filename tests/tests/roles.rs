@@ -11,9 +11,11 @@ use colophon_tests::faults::{Fault, Faults};
 use colophon_tests::fleet::{Fleet, ask, exchange, upstream, url, verify};
 use colophon_tests::process::Process;
 use colophon_tests::receipts::Fetched;
+use colophon_tests::session::Session;
 use colophon_tests::tsa::{P256, Tsa};
 use colophon_tests::wire::Message;
 use colophon_tests::{PATIENCE, client, pause, wait_for};
+use http::Version;
 
 /// The store of a fleet in a folder.
 fn store(folder: &Path) -> String {
@@ -238,6 +240,11 @@ fn a_certificate_by_the_right_authority_is_enough() {
     });
     exchange(&sidecar);
     assert!(sidecar.stop().success(), "{}", sidecar.process().log());
+
+    // Anybody may read. The log speaks HTTP/1.1, and does not let a client agree on anything else.
+    let mut reader = Session::tls(log.listen(), ours.client(&["h2", "http/1.1"])).unwrap();
+    assert_eq!((reader.version(), reader.get("/.well-known/colophon/keys").status()), (Version::HTTP_11, 200));
+    assert!(Session::tls(log.listen(), ours.client(&["h2"])).is_err(), "no protocol in common");
 
     // With a certificate of others, with none, and without knowing the log's authority.
     let stranger = [

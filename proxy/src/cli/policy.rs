@@ -118,7 +118,7 @@ fn check(path: Option<&Path>, strict: bool, json: bool) -> anyhow::Result<ExitCo
     } else {
         let kind = if strict { "error" } else { "warning" };
         for warning in &warnings {
-            eprintln!("{kind}: {}", term::safe(&warning.to_string()));
+            errln!("{kind}: {}", term::safe(&warning.to_string()));
         }
         let name = term::safe(policy.name());
         match warnings.len() {

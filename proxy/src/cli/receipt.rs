@@ -52,7 +52,7 @@ pub(super) async fn run(command: ReceiptCommand) -> anyhow::Result<ExitCode> {
         Some(path) => {
             std::fs::write(&path, &json).with_context(|| format!("cannot write {}", path.display()))?;
             if std::io::stderr().is_terminal() {
-                eprintln!("{} {}", term::dim("wrote"), path.display());
+                errln!("{} {}", term::dim("wrote"), path.display());
             }
         }
         None => term::output::bytes(&json),

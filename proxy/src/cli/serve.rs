@@ -144,7 +144,7 @@ fn announce(running: &Running, args: &ServeArgs) {
         "colophon serves"
     );
     if std::io::stderr().is_terminal() {
-        eprintln!(
+        errln!(
             "{}",
             term::dim(&format!("trust file: curl {scheme}://{}/.well-known/colophon/keys", running.listen))
         );

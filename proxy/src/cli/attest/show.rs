@@ -50,7 +50,7 @@ pub(super) fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
             attempts.iter().filter_map(|attempt| attempt.evidence.as_ref().ok()).cloned().collect();
         // An empty bundle would look like evidence of something.
         if evidence.is_empty() {
-            eprintln!("not written: {}: nothing here gave evidence", path.display());
+            errln!("not written: {}: nothing here gave evidence", path.display());
         } else {
             let bundle = serde_json::to_vec_pretty(&Bundle::new(evidence, Collateral::default()))?;
             std::fs::write(path, bundle).with_context(|| format!("cannot write {}", path.display()))?;

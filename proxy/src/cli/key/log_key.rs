@@ -177,7 +177,7 @@ pub(super) async fn revoke(args: RevokeArgs) -> anyhow::Result<ExitCode> {
     if let Some(access) = Access::load_for_log(&args.folder.data)? {
         match ask(&access, &args).await {
             Err(error) if error.downcast_ref::<NotRunning>().is_some() => {
-                eprintln!("no log runs at {}: the log in the store is opened here", access.address);
+                errln!("no log runs at {}: the log in the store is opened here", access.address);
             }
             done => return done,
         }

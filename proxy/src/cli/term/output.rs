@@ -1,4 +1,4 @@
-//! Standard output, which may be closed (`| head`) or full. What a command does is done to its end all the same: a log
+//! Standard output and error, which may be closed (`| head`) or full. What a command does is done to its end all the same: a log
 //! whose key was rotated must not stop half way, nor seem to have failed, because nobody reads what is said about it.
 
 use std::fmt;
@@ -18,12 +18,21 @@ macro_rules! outln {
     ($($text:tt)*) => { $crate::cli::term::output::line(format_args!($($text)*)) };
 }
 
+/// `eprintln!`, which would panic; of standard error itself nobody could be told.
+macro_rules! errln {
+    ($($text:tt)*) => { $crate::cli::term::output::aside(format_args!($($text)*)) };
+}
+
 pub(in crate::cli) fn text(text: fmt::Arguments<'_>) {
     with(|out| out.write_fmt(text));
 }
 
 pub(in crate::cli) fn line(text: fmt::Arguments<'_>) {
     with(|out| writeln!(out, "{text}"));
+}
+
+pub(in crate::cli) fn aside(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// What is no text, or shall be seen at once.
