@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use colophon_signer::rfc3161::Roots;
 
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::ledger::Ledger;
 use crate::post::Post;
@@ -67,11 +67,15 @@ impl Ledger {
 
     /// Has the newest checkpoint dated now, and says by whom. `None` where no TSA is configured, or the ledger is closed.
     pub async fn timestamp_now(&self) -> Option<DatedNow> {
-        let (_, demands) = self.timestamping()?;
-        let (demand, done) = oneshot::channel();
-        demands.send(demand).await.ok()?;
-        done.await.ok()
+        dated_now(&self.timestamping()?.1).await
     }
+}
+
+/// `None` where whoever has heads dated has ended.
+pub(crate) async fn dated_now(demands: &mpsc::Sender<Demand>) -> Option<DatedNow> {
+    let (demand, done) = oneshot::channel();
+    demands.send(demand).await.ok()?;
+    done.await.ok()
 }
 
 #[cfg(test)]

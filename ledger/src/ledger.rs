@@ -42,10 +42,10 @@ use crate::lookup::{self, Batches, Lookup, Places};
 use crate::policy::PolicyText;
 use crate::private::Vault;
 use crate::shard::Shard;
+use crate::trust::trust_json;
 use crate::wal::{Copies, Durability, Wal};
 use crate::witness::{Kept, WitnessStatus};
 use arc_swap::ArcSwap;
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use book::Book;
 use colophon_receipt::record::{RecordId, Seed};
 use colophon_receipt::statement::Counters;
@@ -340,19 +340,8 @@ impl Ledger {
 
     /// The trust file: what a reader has to believe to trust this log and its earlier generations, and nothing outside it.
     pub fn trust_json(&self) -> String {
-        let log = |vkey: &str, origin: &str| serde_json::json!({"origin": origin, "vkey": vkey});
-        let mut logs = vec![log(&self.0.vkey, &self.0.origin)];
-        logs.extend(self.0.older.load().iter().map(|older| log(&older.vkey, &older.head.checkpoint.origin)));
-        let roots = self.0.config.timestamps.iter().flat_map(|timestamps| timestamps.roots.certificates());
-        let tsa_roots: Vec<String> = roots.map(|root| BASE64_STANDARD.encode(root)).collect();
-        let trust = serde_json::json!({
-            "format": "colophon-trust-v1",
-            "logs": logs,
-            "witnesses": [],
-            "tsa_roots": tsa_roots,
-            "require": {"request": false, "response": false, "timestamps": 0, "witnesses": 0},
-        });
-        format!("{trust:#}\n")
+        let Inner { vkey, origin, older, config, .. } = &*self.0;
+        trust_json(vkey, origin, &older.load(), config.timestamps.as_ref())
     }
 
     /// Reads the log.

@@ -38,6 +38,7 @@ pub mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod tiles;
+mod trust;
 pub mod wal;
 pub mod witness;
 

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use self::admission::{Admission, Submission};
 use self::passes::Sequencer;
-use crate::anchor::{Anchoring, Anchors, Timestamping};
+use crate::anchor::{AnchorStatus, Anchoring, Anchors, DatedNow, Demand, Timestamping, dated_now};
 use crate::generation::{self, Older};
 use crate::head::SignedHead;
 use crate::leaf::Leaf;
@@ -25,7 +25,8 @@ use crate::ledger::{LedgerError, is_public};
 use crate::log::{Log, LogError};
 use crate::store::Store;
 use crate::tiles::{MAX_BUNDLE, MAX_ENTRY};
-use crate::witness::{Kept, Witnesses, Witnessing};
+use crate::trust::trust_json;
+use crate::witness::{Kept, WitnessStatus, Witnesses, Witnessing};
 
 mod admission;
 mod fork;
@@ -59,10 +60,21 @@ pub struct Logged {
 pub struct LogService {
     origin: String,
     vkey: String,
+    trust: Arc<str>,
     queue: mpsc::Sender<Post>,
     head: watch::Receiver<Arc<SignedHead>>,
     files: Store,
     counts: Arc<Counters>,
+    witnesses: Option<WitnessStatus>,
+    dating: Option<Dating>,
+}
+
+/// What has the log's heads dated.
+#[derive(Clone, Debug)]
+struct Dating {
+    anchors: Anchors,
+    status: AnchorStatus,
+    demands: mpsc::Sender<Demand>,
 }
 
 /// What the service counted since its start.
@@ -136,30 +148,37 @@ impl LogService {
         timestamping: Option<&Timestamping>,
     ) -> Result<(LogService, ServiceTask), LedgerError> {
         let mut beside = JoinSet::new();
-        let mut cosigned = Kept::default();
+        let (mut cosigned, mut status) = (Kept::default(), None);
         if let Some(witnessing) = witnessing {
             let mut witnesses = Witnesses::new(witnessing, &log).await?;
             witnesses.first_round(&log.head()).await.map_err(LedgerError::Witness)?;
-            cosigned = witnesses.kept();
+            (cosigned, status) = (witnesses.kept(), Some(witnesses.status()));
             beside.spawn(witnesses.run(log.heads()));
         }
+        let generation = log.origin().rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(1);
+        let objects = log.store().objects();
+        let older = generation::older(&objects, &objects, generation).await;
+        let trust = trust_json(&log.vkey(), log.origin(), &older, timestamping).into();
+        let mut dating = None;
         if let Some(timestamping) = timestamping {
             let publication = log.publication();
             let tsas = timestamping.urls.len();
             let anchors = Anchors::open(publication.store, vec![publication.key], tsas).await?;
-            let (anchoring, _) = Anchoring::new(timestamping, anchors, cosigned).await?;
-            let generation = log.origin().rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(1);
-            let older = generation::older(&log.store().objects(), generation).await;
+            let (anchoring, demands) = Anchoring::new(timestamping, anchors.clone(), cosigned).await?;
+            dating = Some(Dating { anchors, status: anchoring.status(), demands });
             beside.spawn(anchoring.run(log.heads(), older.iter().map(Older::end).collect()));
         }
         let (queue, posts) = mpsc::channel(QUEUE);
         let service = LogService {
             origin: log.origin().to_owned(),
             vkey: log.vkey(),
+            trust,
             queue,
             head: log.heads(),
             files: log.store().clone(),
             counts: Arc::default(),
+            witnesses: status,
+            dating,
         };
         let admission = Admission::new(log.origin().to_owned(), log.tree().size);
         let mut task = JoinSet::new();
@@ -206,6 +225,31 @@ impl LogService {
     /// The log's verifier key (C2SP signed-note).
     pub fn vkey(&self) -> &str {
         &self.vkey
+    }
+
+    /// The trust file: what a reader has to believe to trust this log and its earlier generations, and nothing outside it.
+    pub fn trust_json(&self) -> &str {
+        &self.trust
+    }
+
+    /// What is known about the witnesses, where there are some.
+    pub fn witnesses(&self) -> Option<&WitnessStatus> {
+        self.witnesses.as_ref()
+    }
+
+    /// What is known about the TSAs, where there are some.
+    pub fn timestamps(&self) -> Option<&AnchorStatus> {
+        self.dating.as_ref().map(|dating| &dating.status)
+    }
+
+    /// The time of the newest token, µs since the epoch.
+    pub fn beacon_time(&self) -> Option<u64> {
+        self.dating.as_ref()?.anchors.beacon_time()
+    }
+
+    /// Has the newest checkpoint dated now, and says by whom. `None` where no TSA is configured, or the log has ended.
+    pub async fn timestamp_now(&self) -> Option<DatedNow> {
+        dated_now(&self.dating.as_ref()?.demands).await
     }
 
     /// The newest head that this replica signed.

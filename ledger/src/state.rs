@@ -110,6 +110,40 @@ impl StateFile {
         }
     }
 
+    /// The newest generation after `generation` of the log `base` from which something was signed here.
+    pub(crate) async fn later(
+        &self,
+        base: &str,
+        generation: u32,
+    ) -> Result<Option<(PathBuf, Last)>, StateError> {
+        let (this, base) = (self.clone(), base.to_owned());
+        blocking(move || this.later_now(&base, generation)).await.map_err(self.io())?
+    }
+
+    fn later_now(&self, base: &str, generation: u32) -> Result<Option<(PathBuf, Last)>, StateError> {
+        let folder = self.path.parent().unwrap_or(Path::new("."));
+        let mut newest: Option<(u32, PathBuf, Last)> = None;
+        for entry in std::fs::read_dir(folder).map_err(self.io())? {
+            let path = entry.map_err(self.io())?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let number =
+                name.strip_prefix("log-").and_then(|name| name.strip_suffix(".json")?.split_once('-'));
+            let Some(number) = number.and_then(|(number, _)| number.parse::<u32>().ok()) else { continue };
+            if number <= generation || newest.as_ref().is_some_and(|(known, ..)| *known >= number) {
+                continue;
+            }
+            // What is damaged may be another log's: it says nothing here.
+            let other = StateFile { path: path.clone(), _lock: self._lock.clone() };
+            if let Ok(Some(last)) = other.load_now()
+                && last.size > 0
+                && last.origin == format!("{base}/{number}")
+            {
+                newest = Some((number, path, last));
+            }
+        }
+        Ok(newest.map(|(_, path, last)| (path, last)))
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }

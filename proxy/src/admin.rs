@@ -5,6 +5,7 @@ use crate::profile::{self, Profiler};
 use crate::proofs::api;
 use crate::{bypass, erase, health, status};
 use bytes::Bytes;
+use colophon_ledger::anchor::DatedNow;
 use colophon_listen::next_connection;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -149,7 +150,12 @@ async fn timestamp(app: &App, method: &Method) -> Response<Full<Bytes>> {
     if *method != Method::POST {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only POST is served here\n");
     }
-    let Some(now) = app.ledger.timestamp_now().await else {
+    dated_now(app.ledger.timestamp_now().await)
+}
+
+/// What came of it, for whoever asked.
+pub(crate) fn dated_now(now: Option<DatedNow>) -> Response<Full<Bytes>> {
+    let Some(now) = now else {
         return text(StatusCode::CONFLICT, "no TSA is configured (--tsa)\n");
     };
     let failed: Vec<_> = now.failed.iter().map(|(tsa, why)| json!({"tsa": tsa, "why": why})).collect();

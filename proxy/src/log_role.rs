@@ -7,7 +7,6 @@ use crate::config::{LedgerOptions, LogRoleOptions};
 use crate::erase::Access;
 use crate::serve::{ServeOptions, bind, bind_health, log_key, state_folder, timestamping, witnessing};
 use anyhow::Context as _;
-use base64::prelude::{BASE64_STANDARD, Engine as _};
 use bytes::Bytes;
 use colophon_ledger::log::{Log, LogConfig};
 use colophon_ledger::remote::{Accepted, ENTRIES, Refused, SHARDS};
@@ -17,8 +16,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use prometheus_client::registry::Registry;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -29,9 +27,12 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+mod operators;
 mod service_account;
 mod tokens;
 
+pub use operators::Revoking;
+use operators::{answer_admin, answer_health};
 use service_account::ServiceAccounts;
 use tokens::{Caller, Tokens};
 
@@ -62,12 +63,12 @@ struct Shared {
     service: LogService,
     tokens: Tokens,
     accounts: Option<ServiceAccounts>,
-    /// Roots of the TSAs that date the log, in base64.
-    tsa_roots: Vec<String>,
     /// A client certificate is enough: the handshake has verified it.
     certified: bool,
     /// What permits to revoke, on the admin side.
     admin_token: String,
+    started: SystemTime,
+    metrics: Registry,
 }
 
 impl Shared {
@@ -106,15 +107,16 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     let listener = bind("--listen", options.listen.listen).await?;
     let admin = bind("--admin", options.listen.admin).await?;
     let health = bind_health(&options.listen).await?;
-    let (service, task, tsa_roots) = open(options, &options.ledger).await?;
+    let (service, task) = open(options, &options.ledger).await?;
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let shared = Arc::new(Shared {
         service: service.clone(),
         tokens,
         accounts,
-        tsa_roots,
         certified: role.client_ca.is_some(),
         admin_token: Access::create_for_log(&options.ledger.data, admin.local_addr()?)?.token,
+        started: SystemTime::now(),
+        metrics: operators::metrics(&service),
     });
     let (listen_at, admin_at) = (listener.local_addr()?, admin.local_addr()?);
     let health_at = health.as_ref().map(TcpListener::local_addr).transpose()?;
@@ -166,11 +168,7 @@ impl Running {
     }
 }
 
-/// The log, its task, and the roots of the TSAs that date it, in base64.
-async fn open(
-    all: &ServeOptions,
-    options: &LedgerOptions,
-) -> anyhow::Result<(LogService, ServiceTask, Vec<String>)> {
+async fn open(all: &ServeOptions, options: &LedgerOptions) -> anyhow::Result<(LogService, ServiceTask)> {
     let stores = options.stores.stores();
     let key = log_key(options, &stores).await?;
     let data = std::path::absolute(&options.data)?;
@@ -188,10 +186,8 @@ async fn open(
     };
     let log = Log::open(store, config).await?;
     let timestamps = timestamping(&all.timestamp)?;
-    let service =
-        LogService::start(log, key, witnessing(&all.witness)?.as_ref(), timestamps.as_ref()).await?;
-    let roots = timestamps.iter().flat_map(|timestamps| timestamps.roots.certificates());
-    Ok((service.0, service.1, roots.map(|root| BASE64_STANDARD.encode(root)).collect()))
+    let witnesses = witnessing(&all.witness)?;
+    Ok(LogService::start(log, key, witnesses.as_ref(), timestamps.as_ref()).await?)
 }
 
 fn certificate(
@@ -281,99 +277,6 @@ async fn serve(
     small::serve(stream, READ_TIMEOUT, stop, answered).await;
 }
 
-fn answer_admin(
-    shared: &Shared,
-    request: Request<Incoming>,
-    _: bool,
-) -> futures_util::future::BoxFuture<'_, Response<Full<Bytes>>> {
-    if request.uri().path() == "/revoke" && request.method() == Method::POST {
-        return Box::pin(revoke(shared, request));
-    }
-    answer_health(shared, request, false)
-}
-
-/// What `--health` serves, and `--admin` too.
-fn answer_health(
-    shared: &Shared,
-    request: Request<Incoming>,
-    _: bool,
-) -> futures_util::future::BoxFuture<'_, Response<Full<Bytes>>> {
-    let (status, body) = match request.uri().path() {
-        "/livez" | "/healthz" => (StatusCode::OK, "ok\n".to_owned()),
-        "/readyz" if shared.service.is_running() => (StatusCode::OK, "ready\n".to_owned()),
-        "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "the log's task has ended\n".to_owned()),
-        "/metrics" => (StatusCode::OK, metrics(&shared.service)),
-        _ => (
-            StatusCode::NOT_FOUND,
-            "served here: /livez /readyz /metrics; POST /revoke on --admin\n".to_owned(),
-        ),
-    };
-    let kind = match request.uri().path() {
-        "/metrics" => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        _ => "text/plain; charset=utf-8",
-    };
-    Box::pin(async move { response(status, kind, body.into()) })
-}
-
-/// `POST /revoke`: how `colophon key revoke` reaches a log that runs.
-async fn revoke(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
-    if !Access::permits(&shared.admin_token, request.headers()) {
-        let why = "the token in keys/log-admin of the log's data folder is needed";
-        return refused(StatusCode::UNAUTHORIZED, "unauthorized", why);
-    }
-    let body = Limited::new(request.into_body(), MAX_POST).collect();
-    let body = match tokio::time::timeout(READ_TIMEOUT, body).await {
-        Ok(Ok(body)) => body.to_bytes(),
-        _ => return refused(StatusCode::BAD_REQUEST, "body", "the body is too long or did not come whole"),
-    };
-    let what = serde_json::from_slice::<Revoking>(&body).ok();
-    let Some((reason, what)) = what.and_then(|what| Some((what.reason.parse().ok()?, what))) else {
-        let form =
-            r#"write {"shard": "<name>/<16 hex digits>", "reason": "key-compromise", "from": <µs or null>}"#;
-        return refused(StatusCode::BAD_REQUEST, "unfit", form);
-    };
-    match shared.service.revoke(&what.shard, reason, what.from).await {
-        Ok(logged) => {
-            tracing::warn!(shard = what.shard, leaf = logged.index, "revoked: nothing more of it is logged");
-            json_response(StatusCode::OK, &Accepted::from(&logged))
-        }
-        Err(refusal) => {
-            let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-            json_response(status, &Refused::from(&refusal))
-        }
-    }
-}
-
-/// The body of `POST /revoke`.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Revoking {
-    /// The shard, whole.
-    pub shard: String,
-    /// A name of RFC 5280 section 5.3.1.
-    pub reason: String,
-    /// What its key signed from then on does not count, µs; absent: from now on.
-    pub from: Option<u64>,
-}
-
-/// OpenMetrics of the log role.
-fn metrics(service: &LogService) -> String {
-    let counts = service.counts();
-    let mut text = String::new();
-    for (name, kind, help, value) in [
-        ("colophon_log_size", "gauge", "Leaves under the newest checkpoint", service.head().size()),
-        ("colophon_log_accepted", "counter", "Posts that are in the log", counts.accepted),
-        ("colophon_log_refused", "counter", "Posts that the log does not take", counts.refused),
-        ("colophon_log_busy", "counter", "Posts that have to be sent again", counts.busy),
-        ("colophon_log_forks", "counter", "Second statements for one place of a shard's chain", counts.forks),
-    ] {
-        let total = if kind == "counter" { "_total" } else { "" };
-        text.push_str(&format!("# HELP {name} {help}.\n# TYPE {name} {kind}\n{name}{total} {value}\n"));
-    }
-    text.push_str("# EOF\n");
-    text
-}
-
 fn answer_log(
     shared: &Shared,
     request: Request<Incoming>,
@@ -386,14 +289,7 @@ fn answer_log(
         match (request.method().clone(), rest.as_str()) {
             (Method::POST, SHARDS | ENTRIES) => post(shared, &rest, request, certified).await,
             (Method::GET | Method::HEAD, "keys") => {
-                let trust = json!({
-                    "format": "colophon-trust-v1",
-                    "logs": [{"origin": shared.service.origin(), "vkey": shared.service.vkey()}],
-                    "witnesses": [],
-                    "tsa_roots": shared.tsa_roots,
-                    "require": {"request": false, "response": false, "timestamps": 0, "witnesses": 0},
-                });
-                response(StatusCode::OK, "application/json", format!("{trust:#}\n").into())
+                response(StatusCode::OK, "application/json", shared.service.trust_json().to_owned().into())
             }
             (Method::GET | Method::HEAD, file) => match file.strip_prefix("log/") {
                 Some(file) => log_file(shared, file).await,

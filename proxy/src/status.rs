@@ -61,7 +61,7 @@ fn status(app: &App) -> Value {
 }
 
 /// Of µs since the epoch, RFC 3339.
-fn time(micros: u64) -> String {
+pub(crate) fn time(micros: u64) -> String {
     let micros = i64::try_from(micros).unwrap_or(i64::MAX);
     Timestamp::from_microsecond(micros).map(|time| time.to_string()).unwrap_or_default()
 }

@@ -190,10 +190,17 @@ fn a_rotation_killed_anywhere_can_be_done_again() {
             receipt.assert_verifies(colophon.listen(), b"{}", b"{\"id\":\"x\"}");
         }
     }
-    let shard = Fetched::of(answers.last().unwrap(), colophon.listen());
     assert!(colophon.stop().success());
     assert_sound(&colophon);
-    drop(shard);
+    // The store loses its newest generation, and somebody has kept the key of the one before.
+    let (newest, away) = (colophon.data().join("log/5"), colophon.folder().join("log-5"));
+    fs::rename(&newest, &away).unwrap();
+    let (status, said) = Colophon::refused(&upstream.url(), |options| {
+        options.sign_all().arg(&["--log-key", &colophon.data().join("keys/log-4.pem").display().to_string()]);
+        (options.data, options.state) = (Some(colophon.data()), Some(colophon.state()));
+    });
+    assert!(!status.success() && said.contains("/5 is its newest generation"), "{status} {said}");
+    fs::rename(&away, &newest).unwrap();
 
     // All generations are counted together; what shows a count lies in one tree.
     let folder = colophon.data().display().to_string();

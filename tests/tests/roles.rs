@@ -18,6 +18,8 @@ use colophon_tests::{PATIENCE, client, pause, wait_for};
 use http::Version;
 
 /// The store of a fleet in a folder.
+const KEYS: &str = "/.well-known/colophon/keys";
+
 fn store(folder: &Path) -> String {
     format!("file://{}", folder.join("store").display())
 }
@@ -241,9 +243,13 @@ fn a_certificate_by_the_right_authority_is_enough() {
     exchange(&sidecar);
     assert!(sidecar.stop().success(), "{}", sidecar.process().log());
 
-    // Anybody may read. The log speaks HTTP/1.1, and does not let a client agree on anything else.
-    let mut reader = Session::tls(log.listen(), ours.client(&["h2", "http/1.1"])).unwrap();
-    assert_eq!((reader.version(), reader.get("/.well-known/colophon/keys").status()), (Version::HTTP_11, 200));
+    // The log speaks HTTP/1.1, and does not let a client agree on anything else.
+    let reader = ours.issue("reader");
+    let mut reader = Session::tls(log.listen(), ours.client_as(&reader, &["h2", "http/1.1"])).unwrap();
+    assert_eq!(
+        (reader.version(), reader.get("/.well-known/colophon/keys").status()),
+        (Version::HTTP_11, 200)
+    );
     assert!(Session::tls(log.listen(), ours.client(&["h2"])).is_err(), "no protocol in common");
 
     // With a certificate of others, with none, and without knowing the log's authority.
@@ -350,6 +356,82 @@ fn a_sidecar_starts_without_its_log_serves_and_catches_up() {
     assert!(sidecar.stop().success(), "{}", sidecar.process().log());
     assert_sound(folder.path());
     assert_eq!(records(folder.path()), 11);
+}
+
+/// The log role's key is rotated: sidecars go on, still give out what was recorded before, and whoever asks for the keys gets those of
+/// both generations.
+#[test]
+fn receipts_outlive_a_rotation_of_the_log_roles_key() {
+    let (folder, fresh) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let fleet = Fleet::new(folder.path());
+    let mut log = fleet.replica_on_disk();
+    let (way, upstream) = (Faults::before(log.listen()), upstream());
+    let mut sidecar = fleet.sidecar(&upstream.url(), &[way.url()], |_| ());
+    let old = ask(&sidecar);
+    verify(&sidecar, &old);
+    assert!(sidecar.stop().success() && log.stop().success());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (data, state, store) = (log.data(), log.state(), store(folder.path()));
+    let (data, state) = (data.to_str().unwrap(), state.to_str().unwrap());
+    assert_eq!(colophon::run(&["key", "generate", &path("new.pem")]).0, 0);
+    let rotate = ["key", "rotate", "--data", data, "--state", state, "--store", &store];
+    let (code, said) = colophon::run(
+        &[&rotate[..], &["--log-key", &path("log.pem"), "--new-key", &path("new.pem")]].concat(),
+    );
+    assert_eq!(code, 0, "{said}");
+    std::fs::rename(path("new.pem"), path("log.pem")).unwrap();
+    log.restart();
+    way.point_to(log.listen());
+    sidecar.restart();
+    verify(&sidecar, &ask(&sidecar));
+    verify(&sidecar, &old);
+    for (who, keys) in [("log", get(log.listen(), KEYS)), ("sidecar", get(sidecar.listen(), KEYS))] {
+        let keys = keys.text();
+        assert!(
+            keys.contains("log.example/fleet/1\"") && keys.contains("log.example/fleet/2\""),
+            "{who}: {keys}"
+        );
+    }
+    // A sidecar that never knew the first generation learns of it, too.
+    let newcomer = fleet.sidecar(&upstream.url(), &[way.url()], |options| {
+        options.data = Some(fresh.path().join("data"));
+    });
+    assert!(get(newcomer.listen(), KEYS).text().contains("log.example/fleet/1\""));
+    // And what the first generation holds can be erased: its batches are found.
+    let id = &old.header("colophon-record").unwrap()[1..37];
+    let data = sidecar.data().display().to_string();
+    let (code, said) = colophon::run(&["erase", "--data", &data, "--record", id]);
+    assert!(code == 0, "{said}");
+}
+
+/// What the log role's operator sees: witnesses and TSAs are its own, not the sidecars'.
+#[test]
+fn the_log_role_says_who_vouches_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fleet, tsa) = (Fleet::new(folder.path()), Tsa::new(P256).serve());
+    let log = fleet.replica(|options| {
+        options.arg(&["--store", &store(folder.path()), "--tsa-every", "1h", "--tsa", &tsa.url()]);
+        options.arg(&["--tsa-root", &tsa.tsa().path("root.pem").display().to_string()]);
+    });
+    let dated = client::post(log.admin(), "/timestamp", "");
+    assert!(dated.status() == 200 && dated.text().contains("\"dated\":[\""), "{}", dated.text());
+    for name in ["colophon_anchor_age_seconds", "colophon_log_size"] {
+        assert!(log.metric(name).is_some(), "{name}");
+    }
+    let metrics = get(log.admin(), "/metrics").text();
+    assert!(metrics.contains("\ncolophon_tsa_tokens_total{tsa=\""), "{metrics}");
+    let page: serde_json::Value = serde_json::from_slice(&get(log.admin(), "/statusz").body).unwrap();
+    assert_eq!(
+        (&page["role"], &page["log"]["origin"]),
+        (&"log".into(), &"log.example/fleet/1".into()),
+        "{page:#}"
+    );
+    assert!(page["dated"].is_string() && page["witnesses_agree_on"].is_null(), "{page:#}");
+    // Without a TSA there is nothing to ask for.
+    let other = fleet.replica(|options| {
+        options.arg(&["--store", &format!("file://{}", folder.path().join("other").display())]);
+    });
+    assert_eq!(client::post(other.admin(), "/timestamp", "").status(), 409);
 }
 
 /// The µs of now.

@@ -29,7 +29,11 @@ pub(crate) struct Older {
 }
 
 impl Older {
-    async fn open(store: &Arc<dyn ObjectStore>, generation: u32) -> Result<Older, String> {
+    async fn open(
+        store: &Arc<dyn ObjectStore>,
+        dated: &Arc<dyn ObjectStore>,
+        generation: u32,
+    ) -> Result<Older, String> {
         check_link(store, generation + 1).await?;
         let opened = LogReader::open(store.clone(), generation).await;
         let (reader, head) = opened.map_err(|e| e.to_string())?;
@@ -38,13 +42,14 @@ impl Older {
         let keys = genesis.vkeys.iter().filter_map(|vkey| vkey.parse().ok());
         let key = keys.into_iter().find(|key| SignedHead::parse(&head.note, key).is_ok());
         let key = key.ok_or("its checkpoint is not signed by a key of its genesis")?;
-        let files = Store::new(store.clone(), format!("log/{generation}"));
+        let folder = format!("log/{generation}");
+        let files = Store::new(store.clone(), folder.clone());
         let cosigned = files.get(COSIGNED, crate::head::MAX_FILE).await.ok().flatten();
         let cosigned = cosigned.and_then(|bytes| String::from_utf8(bytes.into()).ok());
         let cosigned = cosigned.and_then(|note| SignedHead::parse(&note, &key).ok());
         let cosigned = cosigned.filter(|cosigned| cosigned.size() <= head.size());
-        let (vkey, keys) = (key.to_string(), vec![key]);
-        let anchors = Anchors::open(files, keys, MAX_ANCHORS).await.map_err(|e| e.to_string())?;
+        let (vkey, keys, dated) = (key.to_string(), vec![key], Store::new(dated.clone(), folder));
+        let anchors = Anchors::open(dated, keys, MAX_ANCHORS).await.map_err(|e| e.to_string())?;
         Ok(Older { reader, head, cosigned, vkey, anchors })
     }
 
@@ -59,11 +64,16 @@ impl Older {
     }
 }
 
-/// All generations before `newest`, newest first. One that cannot be read or is not linked is left out, and told.
-pub(crate) async fn older(store: &Arc<dyn ObjectStore>, newest: u32) -> Vec<Older> {
+/// All generations before `newest`, newest first, of a log in `store` whose timestamps are in `dated`: a log that another process keeps
+/// shows its files and no lists of them. One that cannot be read or is not linked is left out, and told.
+pub(crate) async fn older(
+    store: &Arc<dyn ObjectStore>,
+    dated: &Arc<dyn ObjectStore>,
+    newest: u32,
+) -> Vec<Older> {
     let mut all = Vec::new();
     for generation in (1..newest).rev() {
-        match Older::open(store, generation).await {
+        match Older::open(store, dated, generation).await {
             Ok(older) => all.push(older),
             Err(why) => tracing::error!(
                 generation,

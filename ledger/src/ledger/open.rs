@@ -102,7 +102,9 @@ impl Ledger {
         // After the log is open: a rotation that was interrupted is completed by that.
         let generation = log.generation();
         let older = match log.is_away() {
-            false => generation::older(&log.files().unwrap_or(objects.0.clone()), generation).await,
+            false => {
+                generation::older(&log.files().unwrap_or(objects.0.clone()), &objects.0, generation).await
+            }
             true => Vec::new(),
         };
         let last_shard = folder.last_shard()?;

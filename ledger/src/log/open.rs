@@ -156,6 +156,7 @@ impl Opening {
         if adopting {
             self.last = None;
         }
+        self.check_newest().await?;
         let name = self.store.full(&SeqEntry::name(n));
         let entry = match sequencer::read(&self.store, n).await? {
             Some(Ok(entry)) => entry,
@@ -229,6 +230,23 @@ impl Opening {
             state: state.path().to_owned(),
             what: what.to_owned(),
         })
+    }
+
+    /// A generation that this machine has signed is the last word, also where the store has lost it: the keys of those before are
+    /// refused.
+    async fn check_newest(&self) -> Result<(), LogError> {
+        let (Some(state), Some(identity)) = (&self.state, &self.identity) else { return Ok(()) };
+        let Some((base, _)) = identity.origin.rsplit_once('/').filter(|_| !self.config.adopt) else {
+            return Ok(());
+        };
+        match state.later(base, self.config.generation).await? {
+            None => Ok(()),
+            Some((state, last)) => {
+                let what =
+                    format!("{} is its newest generation, and the store has nothing of it", last.origin);
+                Err(LogError::RolledBack { folder: self.store.full(""), state, signed: last.size, what })
+            }
+        }
     }
 
     /// Why nothing is known of this log here, if that is because the key given is not its key: the state is kept by key.

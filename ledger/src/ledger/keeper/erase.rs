@@ -294,7 +294,7 @@ impl Worker {
             return Ok(known);
         }
         // At the start one could not be read.
-        let now = Arc::new(generation::older(&inner.log_files.0, generation).await);
+        let now = Arc::new(generation::older(&inner.log_files.0, &inner.objects.0, generation).await);
         match complete(&now) {
             true => {
                 inner.older.store(now.clone());

@@ -53,7 +53,7 @@ impl Worker {
         let inner = &ledger.0;
         let generation = self.log.generation();
         let files = self.log.files().unwrap_or_else(|| inner.objects.0.clone());
-        let older = Arc::new(generation::older(&files, generation).await);
+        let older = Arc::new(generation::older(&files, &inner.objects.0, generation).await);
         inner.older.store(older.clone());
         late.earlier().leave_generations(&self.log, &inner.objects, &older).await?;
         let (given, now) = (late.shard().clone(), inner.clock.now());

@@ -1,4 +1,6 @@
 use super::*;
+use colophon_signer::PublicKey;
+use colophon_signer::note::NoteAlgorithm;
 
 #[test]
 fn what_is_left_out_is_counted() {
