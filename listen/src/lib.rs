@@ -15,6 +15,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,14 @@ use tokio_util::sync::CancellationToken;
 const CERTIFICATE_EVERY: Duration = Duration::from_secs(10);
 /// After a failed accept (most often: no file descriptors) the listener rests for this long.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A peer that has vanished without a word is asked after this time in which nothing came, and also whatever is between here and there
+/// is shown that the connection is in use: a tunnel, or a long generation, may be silent for as long as it likes.
+pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// Then it is asked this often.
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
+/// So many times without an answer, and the connection is broken.
+pub const KEEPALIVE_TIMES: u32 = 4;
 
 /// The one provider of cryptography.
 pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
@@ -37,7 +46,10 @@ pub async fn next_connection(
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => return Some(stream),
+                Ok((stream, _)) => {
+                    keep_alive(&stream);
+                    return Some(stream);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept {what}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -46,6 +58,12 @@ pub async fn next_connection(
             () = stop.cancelled() => return None,
         }
     }
+}
+
+/// TCP keepalive. Where the system does not have it, the connection does without.
+fn keep_alive(stream: &TcpStream) {
+    let every = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_EVERY);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&every.with_retries(KEEPALIVE_TIMES));
 }
 
 /// The CAs of a file, or the system's.

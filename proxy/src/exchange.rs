@@ -12,7 +12,7 @@ use crate::observe::RequestSeen;
 use crate::own;
 use crate::problem::Problem;
 use crate::request_body::{RequestBody, RequestBodyError, SharedRequest};
-use crate::response_body::{Observed, ResponseBody, Tail};
+use crate::response_body::{Observed, Passed, ResponseBody, Tail};
 use crate::upstream::attested::Session;
 use crate::upstream::signed::{SentHead, Signing};
 use crate::upstream::{UpstreamBody, is_ambiguous};
@@ -259,7 +259,7 @@ async fn unseen(
             let Framed { mut parts, body, close, .. } = frame(answer);
             parts.version = Version::HTTP_11;
             close_after(&mut parts.headers, close, &client);
-            Response::from_parts(parts, ResponseBody::Passed(body))
+            Response::from_parts(parts, ResponseBody::Passed(Passed::new(body, app.upstream_idle)))
         }
     }
 }

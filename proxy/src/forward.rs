@@ -270,6 +270,7 @@ impl Upstream {
         async move {
             requested.await.map_err(|why| match why {
                 NoAnswer::Timeout => ForwardError::Timeout(self.header_timeout),
+                NoAnswer::Slow => ForwardError::Request(RequestBodyError::Slow),
                 NoAnswer::Connect(why) => ForwardError::Connect(why),
                 NoAnswer::Broken(error) => classify(error),
                 NoAnswer::Unattested(why) => ForwardError::Unattested(why),

@@ -34,8 +34,8 @@ pub enum RequestBodyError {
     /// The client left before its body ended.
     #[error("the client left before the end of its request body")]
     Left,
-    /// What a rule has to look at did not come within `--header-timeout`.
-    #[error("the beginning of the request body did not come in time")]
+    /// What a rule has to look at did not come within `--header-timeout`, or nothing more within `--upstream-header-timeout`.
+    #[error("the request body did not come in time")]
     Slow,
     /// Longer than `--max-body-bytes`.
     #[error("the request body exceeds --max-body-bytes")]
@@ -231,7 +231,14 @@ impl Body for RequestBody {
         if body.prefix_ended {
             return Poll::Ready(None);
         }
-        body.poll_inner(cx)
+        let polled = body.poll_inner(cx);
+        if let Some(sending) = &mut body.sending {
+            match polled {
+                Poll::Ready(_) => sending.taken(),
+                Poll::Pending => sending.waits(),
+            }
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

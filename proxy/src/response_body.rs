@@ -14,12 +14,16 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
+mod passed;
+
+pub use passed::Passed;
+
 /// Any body that leaves this proxy.
 pub enum ResponseBody {
     /// Bytes that are all there, and trailers after them.
     Whole(Option<Bytes>, Option<HeaderMap>),
     /// A stream of a `pass` rule: not looked at.
-    Passed(UpstreamBody),
+    Passed(Passed),
     /// A stream that is recorded.
     Observed(Box<Observed>),
 }
@@ -99,8 +103,7 @@ impl Observed {
         }
         let polled = match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Pending if self.silent_too_long(cx) => {
-                let reason = format!("no byte of the body for {:?}", self.idle_timeout);
-                return self.broken(reason, cx);
+                return self.broken(silent(self.idle_timeout), cx);
             }
             Poll::Pending => return Poll::Pending,
             Poll::Ready(polled) => polled,
@@ -201,15 +204,27 @@ impl Observed {
     }
 
     fn silent_too_long(&mut self, cx: &mut Context<'_>) -> bool {
-        while self.idle.as_mut().poll(cx).is_ready() {
-            let deadline = self.last_frame + self.idle_timeout;
-            if deadline <= Instant::now() {
-                return true;
-            }
-            self.idle.as_mut().reset(deadline);
-        }
-        false
+        is_over(self.idle.as_mut(), self.last_frame + self.idle_timeout, cx)
     }
+}
+
+/// Whether `deadline` has passed. The timer is only moved when it fires.
+fn is_over(mut timer: Pin<&mut Sleep>, deadline: Instant, cx: &mut Context<'_>) -> bool {
+    while timer.as_mut().poll(cx).is_ready() {
+        if deadline <= Instant::now() {
+            return true;
+        }
+        timer.as_mut().reset(deadline);
+    }
+    false
+}
+
+fn silent(idle_timeout: Duration) -> String {
+    format!("no byte of the body for {idle_timeout:?}")
+}
+
+fn upstream(why: String) -> ResponseBodyError {
+    ResponseBodyError::Upstream(why)
 }
 
 impl Body for ResponseBody {
@@ -225,16 +240,7 @@ impl Body for ResponseBody {
                 let data = bytes.take().map(Frame::data);
                 Poll::Ready(data.or_else(|| trailers.take().map(Frame::trailers)).map(Ok))
             }
-            ResponseBody::Passed(inner) => Pin::new(inner)
-                .poll_frame(cx)
-                .map_ok(|mut frame| {
-                    if let Some(trailers) = frame.trailers_mut() {
-                        // Nobody records it, and still nobody speaks in our name.
-                        crate::head::strip_claims(trailers);
-                    }
-                    frame
-                })
-                .map_err(|error| ResponseBodyError::Upstream(crate::forward::chain(&error))),
+            ResponseBody::Passed(passed) => passed.poll(cx),
             ResponseBody::Observed(observed) => observed.poll(cx),
         }
     }
@@ -242,7 +248,7 @@ impl Body for ResponseBody {
     fn is_end_stream(&self) -> bool {
         match self {
             ResponseBody::Whole(bytes, trailers) => bytes.is_none() && trailers.is_none(),
-            ResponseBody::Passed(inner) => inner.is_end_stream(),
+            ResponseBody::Passed(passed) => passed.is_end_stream(),
             ResponseBody::Observed(observed) => observed.finished && observed.held.is_none(),
         }
     }
@@ -252,7 +258,7 @@ impl Body for ResponseBody {
             ResponseBody::Whole(bytes, _) => {
                 SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64))
             }
-            ResponseBody::Passed(inner) => inner.size_hint(),
+            ResponseBody::Passed(passed) => passed.size_hint(),
             ResponseBody::Observed(observed) => match observed.remaining {
                 Some(remaining) => SizeHint::with_exact(remaining),
                 None => SizeHint::default(),

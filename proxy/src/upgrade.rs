@@ -5,6 +5,7 @@ use crate::accept::Stay;
 use crate::app::App;
 use crate::exchange::Client;
 use crate::forward::Answer;
+use crate::goodbye::Goodbye;
 use crate::head;
 use crate::in_flight::{Ending, InFlight};
 use crate::response_body::ResponseBody;
@@ -16,6 +17,7 @@ use colophon_reading::{ClientReader, ServerReader};
 use colophon_receipt::fields::Upgrade;
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -66,14 +68,14 @@ pub fn switch(mut flight: Box<InFlight>, answer: Answer, client: Client) -> Resp
                 said.push(bytes);
             }
         };
-        let ending = tokio::select! {
+        let (ending, ended) = tokio::select! {
             // What breaks when the proxy stops was broken by that.
             biased;
-            () = kill.cancelled() => Ending::Stopped,
+            () = kill.cancelled() => (Ending::Stopped, None),
             ended = tunnel.run(from_client, from_upstream) => match ended {
-                Ok(()) => Ending::Complete,
-                Err(Broken::Client) => Ending::Cancelled,
-                Err(Broken::Upstream(reason)) => Ending::UpstreamFailed(reason),
+                Ok(ended) => (Ending::Complete, Some(ended)),
+                Err(Broken::Client) => (Ending::Cancelled, None),
+                Err(Broken::Upstream(reason)) => (Ending::UpstreamFailed(reason), None),
             },
         };
         let mut said = said.finish();
@@ -89,6 +91,9 @@ pub fn switch(mut flight: Box<InFlight>, answer: Answer, client: Client) -> Resp
         if let Err(error) = flight.close_stream(ending) {
             tracing::error!(%error, record = flight.facts.id_text, "the record of an upgraded connection is lost");
         }
+        if let Some(ended) = ended {
+            kill.run_until_cancelled(ended.goodbye()).await;
+        }
     });
     Response::from_parts(parts, ResponseBody::whole(Bytes::new()))
 }
@@ -99,10 +104,12 @@ pub fn switch_unseen(app: &Arc<App>, answer: Answer, client: Client) -> Response
     let Some(tunnel) = tunnel else { return bad_gateway() };
     let kill = app.kill.clone();
     app.tasks.spawn(async move {
-        tokio::select! {
-            _ = tunnel.run(|_| (), |_| ()) => {}
-            () = kill.cancelled() => {}
-        }
+        kill.run_until_cancelled(async {
+            if let Ok(ended) = tunnel.run(|_| (), |_| ()).await {
+                ended.goodbye().await;
+            }
+        })
+        .await;
     });
     Response::from_parts(parts, ResponseBody::whole(Bytes::new()))
 }
@@ -163,22 +170,43 @@ enum Failed {
 impl Tunnel {
     /// Copies until one side ends, and shows what is handed on, per direction. When the client ends there is nobody left to copy for, and a half-closed upstream
     /// connection would get no answer; when the upstream ends, everything it said has been passed on.
-    async fn run(self, sent: impl FnMut(&[u8]), received: impl FnMut(&[u8])) -> Result<(), Broken> {
+    async fn run(self, sent: impl FnMut(&[u8]), received: impl FnMut(&[u8])) -> Result<Ended, Broken> {
         let client = self.client.await.map_err(|_| Broken::Client)?;
         let unswitched = |error| Broken::Upstream(format!("the upstream did not switch: {error}"));
         let upstream = self.upstream.await.map_err(unswitched)?;
-        let (client_read, client_write) = tokio::io::split(TokioIo::new(client));
-        let (upstream_read, upstream_write) = tokio::io::split(TokioIo::new(upstream));
-        tokio::select! {
-            ended = copy(client_read, upstream_write, sent) => ended.map_err(|failed| match failed {
-                Failed::Read(_) => Broken::Client,
-                Failed::Write(error) => Broken::Upstream(error.to_string()),
-            }),
-            ended = copy(upstream_read, client_write, received) => ended.map_err(|failed| match failed {
-                Failed::Read(error) => Broken::Upstream(error.to_string()),
-                Failed::Write(_) => Broken::Client,
-            }),
-        }
+        let (mut client, mut upstream) = (TokioIo::new(client), TokioIo::new(upstream));
+        let (client_read, client_write) = tokio::io::split(&mut client);
+        let (upstream_read, upstream_write) = tokio::io::split(&mut upstream);
+        let by_client = tokio::select! {
+            ended = copy(client_read, upstream_write, sent) => {
+                ended.map(|()| true).map_err(|failed| match failed {
+                    Failed::Read(_) => Broken::Client,
+                    Failed::Write(error) => Broken::Upstream(error.to_string()),
+                })
+            }
+            ended = copy(upstream_read, client_write, received) => {
+                ended.map(|()| false).map_err(|failed| match failed {
+                    Failed::Read(error) => Broken::Upstream(error.to_string()),
+                    Failed::Write(_) => Broken::Client,
+                })
+            }
+        };
+        let told = if by_client? { upstream } else { client };
+        Ok(Ended { told, _stay: self._stay })
+    }
+}
+
+/// A tunnel that one side has ended; the other is still to hear of it, after all that it was sent.
+struct Ended {
+    told: TokioIo<Upgraded>,
+    _stay: Option<Stay>,
+}
+
+impl Ended {
+    /// What that side still sends is for nobody.
+    async fn goodbye(mut self) {
+        let mut goodbye = Goodbye::new(None);
+        let _ = std::future::poll_fn(|cx| goodbye.poll(cx, &mut self.told)).await;
     }
 }
 

@@ -6,6 +6,7 @@ mod body;
 mod gate;
 mod h1;
 mod h2;
+mod hearing;
 mod pool;
 pub mod signed;
 
@@ -16,6 +17,7 @@ pub(crate) use h1::is_ambiguous;
 use crate::forward::chain;
 use crate::request_body::RequestBody;
 use attested::{Demand, Identity};
+use colophon_listen::{KEEPALIVE_AFTER, KEEPALIVE_EVERY, KEEPALIVE_TIMES};
 use h1::{Connection, Waiting};
 use h2::{Live, Shared};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -38,9 +40,6 @@ use tower::ServiceExt as _;
 
 type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Connector = HttpsConnector<HttpConnector>;
-
-/// Connections look at least this often whether an answer is overdue.
-const LOOK: Duration = Duration::from_secs(60);
 
 /// How to connect.
 pub(crate) struct Settings {
@@ -77,6 +76,8 @@ pub(crate) enum NoAnswer {
     Broken(hyper::Error),
     /// No head in time.
     Timeout,
+    /// The client did not send the rest of its request in time.
+    Slow,
     /// The server has not proved itself, and why: nothing else was sent.
     Unattested(String),
 }
@@ -87,6 +88,7 @@ impl std::fmt::Display for NoAnswer {
             NoAnswer::Connect(why) => write!(f, "no connection: {why}"),
             NoAnswer::Broken(error) => write!(f, "the connection broke: {}", chain(error)),
             NoAnswer::Timeout => f.write_str("it took too long"),
+            NoAnswer::Slow => f.write_str("the rest of the request did not come"),
             NoAnswer::Unattested(why) => f.write_str(why),
         }
     }
@@ -98,6 +100,7 @@ enum Unanswered {
     Unsent(Box<Request<RequestBody>>, hyper::Error),
     Failed(hyper::Error),
     Timeout,
+    Slow,
 }
 
 impl From<TrySendError<Request<RequestBody>>> for Unanswered {
@@ -114,6 +117,7 @@ impl From<Unanswered> for NoAnswer {
         match error {
             Unanswered::Unsent(_, error) | Unanswered::Failed(error) => NoAnswer::Broken(error),
             Unanswered::Timeout => NoAnswer::Timeout,
+            Unanswered::Slow => NoAnswer::Slow,
         }
     }
 }
@@ -171,6 +175,9 @@ impl Connections {
         let mut http = HttpConnector::new();
         http.enforce_http(false);
         http.set_nodelay(true);
+        http.set_keepalive(Some(KEEPALIVE_AFTER));
+        http.set_keepalive_interval(Some(KEEPALIVE_EVERY));
+        http.set_keepalive_retries(Some(KEEPALIVE_TIMES));
         http.set_connect_timeout(Some(settings.connect_timeout));
         let builder = || HttpsConnectorBuilder::new().with_tls_config(settings.tls.clone()).https_or_http();
         let server = Uri::builder()
@@ -181,7 +188,7 @@ impl Connections {
         Ok(Connections {
             connector: builder().enable_all_versions().wrap_connector(http.clone()),
             upgrading: builder().enable_http1().wrap_connector(http),
-            pool: Pool::new(LOOK.min(settings.header_timeout), tasks.clone(), settings.demand.clone()),
+            pool: Pool::new(settings.header_timeout, tasks.clone(), settings.demand.clone()),
             shared: Arc::new(Shared::new(tasks.clone())),
             tasks,
             speaks_h2: AtomicBool::new(settings.known_h2),
@@ -287,8 +294,8 @@ impl Connections {
 
     async fn connect(&self, upgrading: bool) -> Result<Link, NoAnswer> {
         let connector = if upgrading { &self.upgrading } else { &self.connector };
-        let io = connector.clone().oneshot(self.server.clone()).await;
-        let io = io.map_err(|error| NoAnswer::Connect(chain(&*error)))?;
+        let io = connector.clone().oneshot(self.server.clone());
+        let io = self.in_time(io).await?.map_err(|error| NoAnswer::Connect(chain(&*error)))?;
         let http2 = !upgrading && (self.settings.known_h2 || io.connected().is_negotiated_h2());
         if !upgrading {
             self.speaks_h2.store(http2, Ordering::Relaxed);
@@ -298,7 +305,7 @@ impl Connections {
             None => None,
         };
         if http2 {
-            let mut sender = Box::pin(self.shared.open(io)).await.map_err(NoAnswer::Broken)?;
+            let mut sender = self.in_time(Box::pin(self.shared.open(io))).await?.map_err(NoAnswer::Broken)?;
             let Some((demand, identity)) = proving else {
                 return Ok(Link::Shared(self.shared.keep(Live { sender, proven: None })));
             };
@@ -312,6 +319,15 @@ impl Connections {
             Some((demand, identity)) => demand.prove_h1(connection, identity, &self.pool).await?,
             None => connection,
         }))
+    }
+
+    /// A step to a connection: the names' addresses and TCP, and TLS, which hangs where a server accepts and says nothing.
+    async fn in_time<T>(&self, step: impl Future<Output = T>) -> Result<T, NoAnswer> {
+        let limit = self.settings.connect_timeout;
+        let done = tokio::time::timeout(limit, step).await;
+        done.map_err(|_| {
+            NoAnswer::Connect(format!("it is not there after {limit:?} (--upstream-connect-timeout)"))
+        })
     }
 
     /// The target as HTTP/2 has it.

@@ -156,6 +156,11 @@ impl Conn {
         self.stream.write_all(bytes).is_ok()
     }
 
+    /// Says that nothing more is sent.
+    pub fn half_close(&mut self) {
+        self.stream.shutdown(std::net::Shutdown::Write).ok();
+    }
+
     /// Bytes of an upgraded connection, `None` at its end.
     pub fn raw(&mut self) -> Option<Vec<u8>> {
         let mut some = [0; 4096];

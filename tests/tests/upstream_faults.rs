@@ -8,7 +8,7 @@ use colophon_receipt::fields::{self, Failure};
 use colophon_receipt::level::Outcome;
 use colophon_receipt::merkle::sha256;
 use colophon_tests::client::{Client, get, post, post_bytes};
-use colophon_tests::colophon::Colophon;
+use colophon_tests::colophon::{self, Colophon};
 use colophon_tests::pause;
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
@@ -258,4 +258,102 @@ fn the_upstreams_own_colophon_headers_are_removed() {
         assert!(stripped.iter().any(|entry| entry == name.as_bytes()), "{name} in {stripped:?}");
     }
     receipt.assert_verifies(colophon.listen(), b"{}", b"{}");
+}
+
+/// An answer that is not recorded may not be silent for ever either.
+#[test]
+fn an_unrecorded_answer_that_falls_silent_is_cut() {
+    let upstream = Upstream::serve(|conn| {
+        if conn.request().is_some() {
+            conn.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\n");
+            for _ in 0..3 {
+                conn.send(b"up 1\n");
+                pause(Duration::from_millis(700));
+            }
+            conn.wait_until_gone();
+        }
+    });
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.policy = Some(colophon::SIGN_ALL.replace("level: sign", "level: pass"));
+        options.arg(&["--upstream-idle-timeout", "2s"]);
+    });
+    let response = get(colophon.listen(), "/metrics");
+    assert!(response.header("colophon-record").is_none(), "it is recorded");
+    // Each piece begins the time anew.
+    assert_eq!(response.text(), "up 1\nup 1\nup 1\n");
+    assert!(matches!(response.end, End::Truncated | End::Reset), "{:?}", response.end);
+    upstream.until_closed(1);
+}
+
+/// The server answers from the head alone and closes; its reset comes while the rest of the request is still written.
+#[test]
+fn an_answer_before_the_end_of_the_request_is_heard() {
+    const REFUSED: &[u8] =
+        b"HTTP/1.1 413 Payload Too Large\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+    let upstream = Upstream::serve(|conn| {
+        if conn.request_head().is_some() {
+            conn.send(REFUSED);
+        }
+    });
+    let colophon = Colophon::signing(&upstream.url());
+    let body = "x".repeat(8 << 20);
+    for _ in 0..20 {
+        let mut client = Client::connect(colophon.listen());
+        client.send(&post_bytes("/v1/chat/completions", "", &body));
+        let response = client.response("POST");
+        assert_eq!((response.status(), response.text().as_str()), (413, "{}"));
+    }
+}
+
+/// The server has as long for its answer after the last piece of the request as it has after a short one; a client that does not go on
+/// is to blame itself.
+#[test]
+fn a_slow_upload_is_not_the_servers_fault() {
+    let upstream = Upstream::serve(|conn| {
+        while conn.request().is_some_and(|request| request.end == End::Complete) {
+            conn.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+        }
+    });
+    let colophon = Colophon::start(&upstream.url(), |options| {
+        options.sign_all().arg(&["--upstream-header-timeout", "2s"]);
+    });
+    let request = post_bytes("/v1/chat/completions", "", &"x".repeat(60));
+    let (head, body) = request.split_at(request.len() - 60);
+    let mut client = Client::connect(colophon.listen());
+    client.send(head);
+    for piece in body.chunks(10) {
+        client.send(piece);
+        pause(Duration::from_millis(700));
+    }
+    assert_eq!(client.response("POST").status(), 200);
+
+    let mut client = Client::connect(colophon.listen());
+    client.send(head);
+    client.send(&body[..30]);
+    let response = client.response("POST");
+    assert_eq!(
+        (response.status(), response.header("x-should-retry")),
+        (408, Some("false")),
+        "{}",
+        response.text()
+    );
+    let receipt = Fetched::of(&response, colophon.listen());
+    assert!(receipt.outcome() != Outcome::UpstreamFailed, "{:?}", receipt.outcome());
+}
+
+/// A server that takes connections and says nothing is not there.
+#[test]
+fn a_handshake_that_hangs_is_no_connection() {
+    let upstream = Upstream::serve(|conn| conn.wait_until_gone());
+    let url = upstream.url().replace("http:", "https:");
+    for h2 in [false, true] {
+        let colophon = Colophon::start(if h2 { upstream.url() } else { url.clone() }.as_str(), |options| {
+            options.sign_all().arg(&["--upstream-connect-timeout", "1s"]);
+            options.arg(if h2 { &["--upstream-http2"] } else { &[] });
+        });
+        let start = Instant::now();
+        let response = post(colophon.listen(), "/v1/chat/completions", "{}");
+        assert_eq!(response.status(), 502, "{}", response.text());
+        assert!(start.elapsed() < Duration::from_secs(15), "only after {:?}", start.elapsed());
+    }
 }

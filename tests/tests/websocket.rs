@@ -1,6 +1,9 @@
 //! WebSockets: messages of all sizes pass, over HTTP/1.1 and over HTTP/2 (RFC 8441), and the record has a rolling
 //! digest and a size for each direction.
 
+use std::io::{Read as _, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use colophon_receipt::fields::{
@@ -16,7 +19,7 @@ use colophon_tests::session::Session;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::websocket::{Echo, Socket, Traffic};
 use colophon_tests::wire::Message;
-use colophon_tests::{PATIENCE, pause};
+use colophon_tests::{PATIENCE, pause, wait_for};
 use futures_util::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -211,6 +214,62 @@ fn a_client_that_leaves_is_recorded_as_such() {
     let upgrade = Upgrade::read(receipt.field(fields::UPGRADE).unwrap()).unwrap();
     assert_eq!(upgrade.sent, Some(digest(&traffic.sent)));
     assert_eq!(upgrade.received, Some(digest(&traffic.received)));
+}
+
+/// What one side said before it closed reaches the other, however slowly it is taken, and though the other still talks.
+#[test]
+fn the_last_words_arrive() {
+    const SWITCHED: &[u8] =
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: chatter\r\n\r\n";
+    const ASK: &[u8] = b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: chatter\r\n\r\n";
+    const LONG: usize = 6 << 20;
+    // The server's last words.
+    let upstream = Upstream::serve(|conn| {
+        if conn.request_head().is_some() {
+            conn.send(&[SWITCHED, &vec![b'a'; LONG]].concat());
+            conn.half_close();
+            while conn.raw().is_some() {}
+        }
+    });
+    let colophon = Colophon::signing(&upstream.url());
+    let mut client = Client::connect(colophon.listen());
+    client.send(ASK);
+    let (mut talks, done) = (client.stream().try_clone().unwrap(), Arc::new(AtomicBool::new(false)));
+    let over = done.clone();
+    let talking = std::thread::spawn(move || {
+        while !over.load(Ordering::Relaxed) && talks.write_all(b"and ").is_ok() {
+            pause(Duration::from_millis(5));
+        }
+    });
+    let (mut got, mut piece) = (0, vec![0; 64 << 10]);
+    let mut stream = client.stream();
+    while let Ok(n @ 1..) = stream.read(&mut piece) {
+        got += n;
+        pause(Duration::from_millis(10));
+    }
+    done.store(true, Ordering::Relaxed);
+    talking.join().unwrap();
+    assert!(got > LONG, "{got} of {LONG} and a head");
+    // The client's.
+    let heard = Arc::new(AtomicUsize::new(0));
+    let counted = heard.clone();
+    let upstream = Upstream::serve(move |conn| {
+        if conn.request_head().is_some() {
+            conn.send(SWITCHED);
+            while let Some(piece) = conn.raw() {
+                counted.fetch_add(piece.len(), Ordering::Relaxed);
+                conn.send(b"yes ");
+                pause(Duration::from_millis(1));
+            }
+        }
+    });
+    let colophon = Colophon::signing(&upstream.url());
+    let mut client = Client::connect(colophon.listen());
+    client.send(ASK);
+    client.send(&vec![b'b'; LONG]);
+    client.half_close();
+    let all = wait_for(PATIENCE, || (heard.load(Ordering::Relaxed) == LONG).then_some(()));
+    assert!(all.is_some(), "{} of {LONG}", heard.load(Ordering::Relaxed));
 }
 
 /// A WebSocket may live for days, so a stop cannot wait for it; it ends with the proxy, and its record says so.

@@ -3,6 +3,7 @@
 use super::attested::Proven;
 use super::body::UpstreamBody;
 use super::gate::Gate;
+use super::hearing::Hearing;
 use super::pool::Pool;
 use super::{Io, Unanswered};
 use crate::request_body::RequestBody;
@@ -13,7 +14,7 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
@@ -29,8 +30,8 @@ pub(super) struct Connection {
     gate: Arc<Gate>,
     /// The gate as hyper is told it.
     waker: Waker,
-    /// Whether hyper still has a request's body.
-    sending: Arc<AtomicBool>,
+    /// How far hyper is with a request's body.
+    sending: Arc<Progress>,
     /// Rings at the latest when it is time to look whether an answer is overdue; it is moved only then.
     alarm: Pin<Box<Sleep>>,
     /// Its framing cannot be trusted: it serves no second exchange.
@@ -39,26 +40,75 @@ pub(super) struct Connection {
     pub(super) proven: Option<Proven>,
 }
 
+/// How far a connection is with a request's body.
+#[derive(Default)]
+struct Progress {
+    /// It is still to be sent.
+    left: AtomicBool,
+    /// The client was asked for more and has not given it yet.
+    waits: AtomicBool,
+    /// When the last piece after the first was taken, in ms since the request was sent.
+    taken: AtomicU64,
+}
+
+impl Progress {
+    fn begin(&self) {
+        self.waits.store(false, Ordering::Relaxed);
+        self.taken.store(0, Ordering::Relaxed);
+        self.left.store(true, Ordering::Release);
+    }
+
+    /// When the last piece was taken, of a request that was sent at `since`.
+    fn last(&self, since: Instant) -> Instant {
+        since + Duration::from_millis(self.taken.load(Ordering::Relaxed))
+    }
+
+    /// Whether it is the client that is waited for.
+    fn is_clients(&self) -> bool {
+        self.left.load(Ordering::Acquire) && self.waits.load(Ordering::Relaxed)
+    }
+}
+
 /// Says that a request's body is still to be sent, as long as it exists.
-pub struct Sending(Arc<AtomicBool>);
+pub struct Sending {
+    progress: Arc<Progress>,
+    since: Instant,
+    begun: bool,
+}
+
+impl Sending {
+    /// A piece of it is taken. The first one goes with the head, and tells nothing that the head does not.
+    pub fn taken(&mut self) {
+        if std::mem::replace(&mut self.begun, true) {
+            let after = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.progress.taken.store(after, Ordering::Relaxed);
+        }
+        self.progress.waits.store(false, Ordering::Relaxed);
+    }
+
+    /// The client has nothing more to give at the moment.
+    pub fn waits(&self) {
+        self.progress.waits.store(true, Ordering::Relaxed);
+    }
+}
 
 impl Drop for Sending {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.progress.left.store(false, Ordering::Release);
     }
 }
 
 impl Connection {
     /// Takes a connection up. Nothing is sent yet. Its alarm rings every `look` or sooner; no wait is shorter.
     pub(super) async fn new(io: Io, look: Duration) -> hyper::Result<Box<Connection>> {
-        let (sender, driver) = http1::handshake(io).await?;
+        let (sender, driver) = http1::handshake(Hearing::new(io)).await?;
         let gate = Gate::new();
         Ok(Box::new(Connection {
             sender,
             driver: Some(Box::pin(driver.with_upgrades())),
             waker: gate.clone().into(),
             gate,
-            sending: Arc::new(AtomicBool::new(false)),
+            sending: Arc::default(),
             alarm: Box::pin(tokio::time::sleep(look)),
             poisoned: false,
             proven: None,
@@ -77,10 +127,11 @@ impl Connection {
         if deadline < self.alarm.deadline() {
             self.alarm.as_mut().reset(deadline);
         }
-        self.sending.store(true, Ordering::Release);
-        request.body_mut().sending(Sending(self.sending.clone()));
+        self.sending.begin();
+        let (progress, since) = (self.sending.clone(), Instant::now());
+        request.body_mut().sending(Sending { progress, since, begun: false });
         let answer = Box::pin(self.sender.try_send_request(request));
-        Waiting { connection: Some(self), answer, deadline, pool: pool.clone() }
+        Waiting { connection: Some(self), answer, since, deadline, pool: pool.clone() }
     }
 
     /// The head is there. From now on whoever polls the body drives the connection, if reading it is all that is left to
@@ -96,7 +147,7 @@ impl Connection {
         self.poisoned |= is_ambiguous(response.headers());
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         // A request that goes on must neither stand still when the client stops reading nor end with the answer.
-        if switches || self.sending.load(Ordering::Acquire) {
+        if switches || self.sending.left.load(Ordering::Acquire) {
             pool.drive(self);
             response.map(UpstreamBody::apart)
         } else {
@@ -182,6 +233,7 @@ pub(super) struct Waiting {
     /// Absent once it is over.
     connection: Option<Box<Connection>>,
     answer: Pin<Box<Answering>>,
+    since: Instant,
     deadline: Instant,
     pool: Arc<Pool>,
 }
@@ -192,7 +244,7 @@ impl Future for Waiting {
     type Output = Result<Response<UpstreamBody>, Unanswered>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Waiting { connection: held, answer, deadline, pool } = self.get_mut();
+        let Waiting { connection: held, answer, since, deadline, pool } = self.get_mut();
         let Some(connection) = held else { return Poll::Pending };
         let mut answered = None;
         let arrived = |quiet: &mut Context<'_>| {
@@ -205,7 +257,18 @@ impl Future for Waiting {
             }
             answered.is_some()
         };
-        if connection.drive(cx, arrived).is_pending() && !connection.is_overdue(cx, *deadline, pool.look()) {
+        if connection.drive(cx, arrived).is_pending() {
+            while connection.is_overdue(cx, *deadline, pool.look()) {
+                // The server cannot answer what it has not got: its time begins again with each piece of the request.
+                let due = connection.sending.last(*since) + pool.patience();
+                if due <= *deadline {
+                    let clients = connection.sending.is_clients();
+                    *held = None;
+                    return Poll::Ready(Err(if clients { Unanswered::Slow } else { Unanswered::Timeout }));
+                }
+                *deadline = due;
+                connection.alarm.as_mut().reset(due.min(Instant::now() + pool.look()));
+            }
             return Poll::Pending;
         }
         Poll::Ready(match (answered, held.take()) {

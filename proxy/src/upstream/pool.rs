@@ -13,6 +13,9 @@ use tokio_util::task::TaskTracker;
 /// meets the close is lost.
 const IDLE: Duration = Duration::from_secs(4);
 
+/// Connections look at least this often whether an answer is overdue.
+const LOOK: Duration = Duration::from_secs(60);
+
 /// How often idle connections are looked through.
 const LOOK_THROUGH: Duration = Duration::from_millis(500);
 
@@ -20,6 +23,8 @@ pub(super) struct Pool {
     parked: Mutex<Parked>,
     /// How often connections look whether an answer is overdue.
     look: Duration,
+    /// Longest wait for an answer's head.
+    patience: Duration,
     tasks: TaskTracker,
     /// Fires when no exchange is left.
     closed: CancellationToken,
@@ -37,13 +42,19 @@ struct Parked {
 }
 
 impl Pool {
-    pub(super) fn new(look: Duration, tasks: TaskTracker, demand: Option<Arc<Demand>>) -> Arc<Pool> {
-        Arc::new(Pool { parked: Mutex::default(), look, tasks, closed: CancellationToken::new(), demand })
+    /// `patience` is the longest wait for an answer's head.
+    pub(super) fn new(patience: Duration, tasks: TaskTracker, demand: Option<Arc<Demand>>) -> Arc<Pool> {
+        let (look, closed) = (LOOK.min(patience), CancellationToken::new());
+        Arc::new(Pool { parked: Mutex::default(), look, patience, tasks, closed, demand })
     }
 
     /// One for a single connection that is not to be used by others yet.
     pub(super) fn apart(&self) -> Arc<Pool> {
-        Pool::new(self.look, self.tasks.clone(), None)
+        Pool::new(self.patience, self.tasks.clone(), None)
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     pub(super) fn look(&self) -> Duration {
