@@ -32,7 +32,7 @@ const HELD: usize = REVIEWS * MAX_REVIEW;
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Connections at once. API servers keep theirs open.
 const CONNECTIONS: usize = 256;
-/// A handshake and a head have to be whole within this time each. API servers wait 10 s for an answer at most.
+/// A handshake has to be done within this time. API servers wait 10 s for an answer at most.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait for what is under way at the end.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -130,7 +130,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, acceptor: TlsAccepto
         let shared = shared.clone();
         async move { respond(&shared, known, request).await }
     };
-    small::serve(stream, READ_TIMEOUT, stop, answer).await;
+    small::serve(stream, stop, answer).await;
 }
 
 /// `known` is whether reviews of whoever asks are answered.

@@ -14,9 +14,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-/// Serves one connection until it ends; at `stop` the answer under way is its last. A request's head has to be whole within
-/// `head`; bodies are for `answer` to bound.
-pub async fn serve<S, A, F>(stream: S, head: Duration, stop: CancellationToken, answer: A)
+/// A request's head has to be whole within this time, also from the answer before: whoever asks keeps its connection for a minute
+/// ([`super::ask`]), and one that is closed by both sides at once loses a request.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+
+/// Serves one connection until it ends; at `stop` the answer under way is its last. Bodies are for `answer` to bound.
+pub async fn serve<S, A, F>(stream: S, stop: CancellationToken, answer: A)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     A: Fn(Request<Incoming>) -> F,
@@ -28,7 +31,7 @@ where
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(head)
+        .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     tokio::select! {

@@ -33,7 +33,8 @@ pub(crate) use self::witness::read_policy;
 
 /// A transparent reverse proxy that gives every answer of an LLM server a colophon: who made it, from what, when.
 ///
-/// A receipt shows who committed to an answer's bytes, and when. It never shows that they are true.
+/// A receipt shows which key committed to an answer's bytes, and, with timestamps, between which times. It never shows that they are
+/// true.
 #[derive(Debug, Parser)]
 #[command(name = "colophon", version, propagate_version = true, arg_required_else_help = true)]
 pub struct Cli {

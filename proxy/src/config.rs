@@ -80,10 +80,10 @@ pub struct UpstreamOptions {
         requires = "client_cert"
     )]
     pub client_key: Option<PathBuf>,
-    /// Longest wait for a connection to the upstream
+    /// Longest wait for a connection to the upstream, TLS included
     #[arg(id = "upstream_connect_timeout", long = "upstream-connect-timeout", env = "COLOPHON_UPSTREAM_CONNECT_TIMEOUT", value_name = "TIME", default_value = "5s", value_parser = duration)]
     pub connect_timeout: Duration,
-    /// Longest wait for the head of an answer; generation may take long before it
+    /// Longest wait for the head of an answer, since the last piece of the request; generation may take long before it
     #[arg(id = "upstream_header_timeout", long = "upstream-header-timeout", env = "COLOPHON_UPSTREAM_HEADER_TIMEOUT", value_name = "TIME", default_value = "10m", value_parser = duration)]
     pub header_timeout: Duration,
     /// Longest silence within an answer's body
@@ -142,11 +142,11 @@ pub struct Limits {
     /// Largest request body, in bytes (413 beyond)
     #[arg(long, env = "COLOPHON_MAX_BODY_BYTES", value_name = "BYTES", default_value_t = 256 << 20)]
     pub max_body_bytes: u64,
-    /// Connections served at once; more wait in the listen queue
+    /// Connections served at once; more wait in the listen queue. Fewer where the limit on open files is low
     #[arg(long, env = "COLOPHON_MAX_CONNECTIONS", value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
     /// Longest time to a whole request head, also between the requests of a kept-alive connection
-    #[arg(long, env = "COLOPHON_HEADER_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = duration)]
+    #[arg(long, env = "COLOPHON_HEADER_TIMEOUT", value_name = "TIME", default_value = "75s", value_parser = duration)]
     pub header_timeout: Duration,
     /// Longest time in which a client's connection takes nothing of what waits for it; then the client counts as gone
     #[arg(long, env = "COLOPHON_CLIENT_WRITE_TIMEOUT", value_name = "TIME", default_value = "5m", value_parser = duration)]

@@ -38,7 +38,7 @@ use operators::{answer_admin, answer_health};
 use service_account::ServiceAccounts;
 use tokens::{Caller, Tokens};
 
-/// A request's head, then its body, and before them TLS, have to be whole within this time each.
+/// A request's body, and before everything TLS, have to be whole within this time each.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest leaf, and room for what is around it.
 const MAX_POST: usize = 70 * 1024;
@@ -276,7 +276,7 @@ async fn serve(
         let shared = shared.clone();
         async move { answer(&shared, request, certified).await }
     };
-    small::serve(stream, READ_TIMEOUT, stop, answered).await;
+    small::serve(stream, stop, answered).await;
 }
 
 fn answer_log(

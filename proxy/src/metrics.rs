@@ -102,7 +102,11 @@ impl Metrics {
             family.clone(),
         );
         let (degraded, connections, receipts) = (Counter::default(), Gauge::default(), Counter::default());
-        registry.register("degraded", "Exchanges that went on without a WAL frame", degraded.clone());
+        registry.register(
+            "degraded",
+            "Exchanges that went on without a WAL frame, or were refused for want of one",
+            degraded.clone(),
+        );
         registry.register("connections", "Client connections open", connections.clone());
         registry.register("receipts", "Receipts handed out", receipts.clone());
         let (policy_reloads, policy_reload_failed) = (Counter::default(), Gauge::default());
@@ -220,7 +224,7 @@ impl Collector for LedgerCollector {
                 "Rounds of public randomness that did not come, or were not good",
                 draws.failed,
             ),
-            ("malformed", "Connections whose bytes were not HTTP", counts.malformed),
+            ("malformed", "Requests whose head was not HTTP, or too long", counts.malformed),
         ] {
             let metric = ConstCounter::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;

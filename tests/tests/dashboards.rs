@@ -22,7 +22,8 @@ const STREAM: &str = "data: {\"id\":\"c\",\"model\":\"m-1\",\"choices\":[{\"inde
                       data: [DONE]\n\n";
 
 /// Names that only processes with certain settings have: witnesses, timestamps, evidence, provers, TLS, a collector, or monitors.
-const CONDITIONAL: [&str; 16] = [
+const CONDITIONAL: [&str; 17] = [
+    "colophon_log_forks_total",
     "colophon_anchor_age_seconds",
     "colophon_tsa_far_off",
     "colophon_witness_contradicts",

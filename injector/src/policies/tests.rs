@@ -47,7 +47,7 @@ impl Server {
                         Response::builder().status(status).body(body).unwrap()
                     }
                 };
-                tasks.spawn(colophon_listen::small::serve(stream, PATIENCE, end.clone(), answer));
+                tasks.spawn(colophon_listen::small::serve(stream, end.clone(), answer));
             }
         });
         Server { api, asked, _token: token, stop }

@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// A request's head, and then its body, have to be whole within this time each.
+/// A request's body has to be whole within this time.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connections served at once; more wait in the listen queue.
@@ -133,7 +133,7 @@ async fn accept(witness: Arc<Cosigner>, listener: TcpListener, stop: Cancellatio
 }
 
 async fn serve(witness: Arc<Cosigner>, stream: TcpStream, stop: CancellationToken) {
-    small::serve(stream, READ_TIMEOUT, stop, |request| answer(witness.clone(), request)).await;
+    small::serve(stream, stop, |request| answer(witness.clone(), request)).await;
 }
 
 async fn answer(witness: Arc<Cosigner>, request: Request<Incoming>) -> Response<Full<Bytes>> {
