@@ -58,9 +58,9 @@ impl Progress {
         self.left.store(true, Ordering::Release);
     }
 
-    /// When the last piece was taken, of a request that was sent at `since`.
-    fn last(&self, since: Instant) -> Instant {
-        since + Duration::from_millis(self.taken.load(Ordering::Relaxed))
+    /// How long after the request's beginning the last piece of it was taken.
+    fn taken(&self) -> Duration {
+        Duration::from_millis(self.taken.load(Ordering::Relaxed))
     }
 
     /// Whether it is the client that is waited for.
@@ -80,7 +80,7 @@ impl Sending {
     /// A piece of it is taken. The first one goes with the head, and tells nothing that the head does not.
     pub fn taken(&mut self) {
         if std::mem::replace(&mut self.begun, true) {
-            let after = u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let after = u64::try_from(self.since.elapsed().as_millis()).unwrap_or_default();
             self.progress.taken.store(after, Ordering::Relaxed);
         }
         self.progress.waits.store(false, Ordering::Relaxed);
@@ -128,10 +128,10 @@ impl Connection {
             self.alarm.as_mut().reset(deadline);
         }
         self.sending.begin();
-        let (progress, since) = (self.sending.clone(), Instant::now());
-        request.body_mut().sending(Sending { progress, since, begun: false });
+        let (progress, since) = (self.sending.clone(), deadline.checked_sub(pool.patience()));
+        request.body_mut().sending(Sending { progress, since: since.unwrap_or(deadline), begun: false });
         let answer = Box::pin(self.sender.try_send_request(request));
-        Waiting { connection: Some(self), answer, since, deadline, pool: pool.clone() }
+        Waiting { connection: Some(self), answer, deadline, pool: pool.clone() }
     }
 
     /// The head is there. From now on whoever polls the body drives the connection, if reading it is all that is left to
@@ -233,7 +233,7 @@ pub(super) struct Waiting {
     /// Absent once it is over.
     connection: Option<Box<Connection>>,
     answer: Pin<Box<Answering>>,
-    since: Instant,
+    /// For a server that got the whole request at once.
     deadline: Instant,
     pool: Arc<Pool>,
 }
@@ -244,7 +244,7 @@ impl Future for Waiting {
     type Output = Result<Response<UpstreamBody>, Unanswered>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Waiting { connection: held, answer, since, deadline, pool } = self.get_mut();
+        let Waiting { connection: held, answer, deadline, pool } = self.get_mut();
         let Some(connection) = held else { return Poll::Pending };
         let mut answered = None;
         let arrived = |quiet: &mut Context<'_>| {
@@ -258,18 +258,14 @@ impl Future for Waiting {
             answered.is_some()
         };
         if connection.drive(cx, arrived).is_pending() {
-            while connection.is_overdue(cx, *deadline, pool.look()) {
-                // The server cannot answer what it has not got: its time begins again with each piece of the request.
-                let due = connection.sending.last(*since) + pool.patience();
-                if due <= *deadline {
-                    let clients = connection.sending.is_clients();
-                    *held = None;
-                    return Poll::Ready(Err(if clients { Unanswered::Slow } else { Unanswered::Timeout }));
-                }
-                *deadline = due;
-                connection.alarm.as_mut().reset(due.min(Instant::now() + pool.look()));
+            // A server cannot answer what it has not got: its time begins again with each piece of the request.
+            let due = *deadline + connection.sending.taken();
+            if !connection.is_overdue(cx, due, pool.look()) {
+                return Poll::Pending;
             }
-            return Poll::Pending;
+            let clients = connection.sending.is_clients();
+            *held = None;
+            return Poll::Ready(Err(if clients { Unanswered::Slow } else { Unanswered::Timeout }));
         }
         Poll::Ready(match (answered, held.take()) {
             (Some(Ok(response)), Some(connection)) => Ok(connection.answered(response, pool)),
