@@ -109,7 +109,9 @@ fn json(mut objects: Vec<serde_json::Value>) -> anyhow::Result<String> {
 #[tokio::main]
 async fn serve(cli: &Cli) -> anyhow::Result<ExitCode> {
     let filter = EnvFilter::try_new(&cli.log).with_context(|| format!("--log {}", cli.log))?;
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let builder = tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr);
+    // It would panic where standard error is closed or full.
+    builder.log_internal_errors(false).init();
     let settings = Settings::load(&cli.settings)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let stop = CancellationToken::new();

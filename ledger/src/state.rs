@@ -91,8 +91,7 @@ impl StateFile {
         key: &PublicKey,
         generation: u32,
     ) -> Result<StateFile, StateError> {
-        let key: String = key.key_id_hex().chars().take(32).collect();
-        let path = folder.join(format!("log-{generation}-{key}.json"));
+        let path = file(folder, key, generation);
         let lock = path.with_extension("lock");
         let io = |source| StateError::Io { path: lock.clone(), source };
         let opened = lock.clone();
@@ -110,38 +109,16 @@ impl StateFile {
         }
     }
 
-    /// The newest generation after `generation` of the log `base` from which something was signed here.
-    pub(crate) async fn later(
+    /// What was signed last here in the generation after this one, under the key that it gave way to.
+    pub(crate) async fn next(
         &self,
-        base: &str,
+        key: &PublicKey,
         generation: u32,
     ) -> Result<Option<(PathBuf, Last)>, StateError> {
-        let (this, base) = (self.clone(), base.to_owned());
-        blocking(move || this.later_now(&base, generation)).await.map_err(self.io())?
-    }
-
-    fn later_now(&self, base: &str, generation: u32) -> Result<Option<(PathBuf, Last)>, StateError> {
         let folder = self.path.parent().unwrap_or(Path::new("."));
-        let mut newest: Option<(u32, PathBuf, Last)> = None;
-        for entry in std::fs::read_dir(folder).map_err(self.io())? {
-            let path = entry.map_err(self.io())?.path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-            let number =
-                name.strip_prefix("log-").and_then(|name| name.strip_suffix(".json")?.split_once('-'));
-            let Some(number) = number.and_then(|(number, _)| number.parse::<u32>().ok()) else { continue };
-            if number <= generation || newest.as_ref().is_some_and(|(known, ..)| *known >= number) {
-                continue;
-            }
-            // What is damaged may be another log's: it says nothing here.
-            let other = StateFile { path: path.clone(), _lock: self._lock.clone() };
-            if let Ok(Some(last)) = other.load_now()
-                && last.size > 0
-                && last.origin == format!("{base}/{number}")
-            {
-                newest = Some((number, path, last));
-            }
-        }
-        Ok(newest.map(|(_, path, last)| (path, last)))
+        // Only read: who writes it has its lock.
+        let next = StateFile { path: file(folder, key, generation + 1), _lock: self._lock.clone() };
+        Ok(next.load().await?.map(|last| (next.path, last)))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -192,6 +169,11 @@ impl StateFile {
         bytes.push(b'\n');
         replace(&self.path, &bytes).map_err(self.io())
     }
+}
+
+fn file(folder: &Path, key: &PublicKey, generation: u32) -> PathBuf {
+    let key: String = key.key_id_hex().chars().take(32).collect();
+    folder.join(format!("log-{generation}-{key}.json"))
 }
 
 /// Runs file I/O beside the runtime; a panic there becomes an error here.

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -14,8 +15,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
-/// A request's head has to be whole within this time, also from the answer before: whoever asks keeps its connection for a minute
-/// ([`super::ask`]), and one that is closed by both sides at once loses a request.
+/// The first request's head has to be whole within this time.
+pub const FIRST_HEAD: Duration = Duration::from_secs(10);
+
+/// A later one's, from the answer before on: whoever asks keeps its connection for a minute ([`super::ask`]), and one that is closed by both sides at once loses a request.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Serves one connection until it ends; at `stop` the answer under way is its last. Bodies are for `answer` to bound.
@@ -25,7 +28,9 @@ where
     A: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<Full<Bytes>>>,
 {
+    let asked = AtomicBool::new(false);
     let service = service_fn(|request| {
+        asked.store(true, Ordering::Relaxed);
         let answered = answer(request);
         async move { Ok::<_, Infallible>(answered.await) }
     });
@@ -34,8 +39,15 @@ where
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    let never_asked = async {
+        tokio::time::sleep(FIRST_HEAD).await;
+        if asked.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         _ = connection.as_mut() => return,
+        () = never_asked => return,
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;

@@ -19,8 +19,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -198,7 +198,8 @@ async fn serve_h1(
         .max_header_size(app.limits.max_header_bytes as usize)
         // The upstream's Date, or none: the answer is not ours.
         .auto_date_header(false);
-    // An idle client of HTTP/1.1 has nothing to say, and may not look at its connection before it needs it: a drain does not wait for it.
+    // An idle client of HTTP/1.1 has nothing to say, and may not look at its connection before it needs it: a drain does not wait long
+    // for it.
     let stream = taken(app, stream, Goodbye::new(Some(stop.clone())));
     let connection = builder.serve_connection(stream, service).with_upgrades();
     let mut connection = pin!(connection);
@@ -247,11 +248,17 @@ async fn serve_h2(
     let service = service_fn(move |mut request: Request<Incoming>| {
         let app = served.clone();
         asks.store(true, Ordering::Relaxed);
-        let stay = Stay::Stream(Arc::new(Busy::new(&counted)));
+        let busy = Arc::new(Busy::new(&counted));
+        let stay = Stay::Stream(busy.clone());
         // A tunnel goes on when its answer's body has ended.
         request.extensions_mut().insert(stay.clone());
         known.note(&mut request);
-        async move { Ok::<_, Infallible>(exchange(app, request).await.map(|body| Counted { body, _stay: stay })) }
+        async move {
+            if let Ok(place) = app.streams.clone().acquire_owned().await {
+                let _ = busy.place.set(place);
+            }
+            Ok::<_, Infallible>(exchange(app, request).await.map(|body| Counted { body, _stay: stay }))
+        }
     });
     let mut builder = hyper::server::conn::http2::Builder::new(Tracked(app.tasks.clone()));
     builder
@@ -359,18 +366,22 @@ impl Drop for Place {
 }
 
 /// Counts an exchange as under way until its body, or its tunnel, is gone.
-pub struct Busy(Arc<AtomicUsize>);
+pub struct Busy {
+    count: Arc<AtomicUsize>,
+    /// Its place among the streams of all connections.
+    place: OnceLock<OwnedSemaphorePermit>,
+}
 
 impl Busy {
     fn new(count: &Arc<AtomicUsize>) -> Busy {
         count.fetch_add(1, Ordering::Relaxed);
-        Busy(count.clone())
+        Busy { count: count.clone(), place: OnceLock::new() }
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

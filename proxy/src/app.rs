@@ -20,6 +20,7 @@ use colophon_receipt::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -59,6 +60,8 @@ pub struct App {
     pub tasks: TaskTracker,
     /// Fires when patience with what is still under way is over.
     pub kill: CancellationToken,
+    /// Places for streams of HTTP/2, over all connections.
+    pub(crate) streams: Arc<Semaphore>,
     /// Set when the process drains: not ready any more.
     pub draining: AtomicBool,
     /// `Colophon-Log` of the newest checkpoint; made once a checkpoint.
@@ -129,6 +132,7 @@ impl App {
             policy: ArcSwap::from_pointee(policy),
             upstream,
             upstream_idle,
+            streams: Arc::new(Semaphore::new(limits.max_streams as usize)),
             limits,
             tasks,
             callers,

@@ -259,7 +259,7 @@ async fn unseen(
             let Framed { mut parts, body, close, .. } = frame(answer);
             parts.version = Version::HTTP_11;
             close_after(&mut parts.headers, close, &client);
-            Response::from_parts(parts, ResponseBody::Passed(Passed::new(body, app.upstream_idle)))
+            Response::from_parts(parts, ResponseBody::Passed(Passed::new(body, app.clone())))
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::config::{LedgerOptions, LogRoleOptions};
 use crate::erase::Access;
 use crate::serve::{
-    ServeOptions, bind, bind_health, log_key, places, state_folder, timestamping, witnessing,
+    ServeOptions, bind, bind_health, clients, log_key, state_folder, timestamping, witnessing,
 };
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -122,7 +122,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
     });
     let (listen_at, admin_at) = (listener.local_addr()?, admin.local_addr()?);
     let health_at = health.as_ref().map(TcpListener::local_addr).transpose()?;
-    let most = places(options.limits.max_connections);
+    let most = clients(options.limits.max_connections).connections;
     tasks.spawn(accept(shared.clone(), listener, acceptor, most, answer_log, stop.clone(), tasks.clone()));
     if let Some(certificate) = certificate {
         tasks.spawn(certificate.follow(stop.clone()));

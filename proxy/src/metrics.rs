@@ -17,9 +17,9 @@ use prometheus_client::registry::{Registry, Unit};
 use std::fmt;
 use std::sync::Arc;
 
-pub(crate) mod others;
 mod policy;
 mod upstream_evidence;
+pub(crate) mod vouching;
 
 use policy::Policy;
 pub use upstream_evidence::UpstreamEvidence;
@@ -249,7 +249,7 @@ impl Collector for LedgerCollector {
         if let Some(counts) = self.0.key_evidence() {
             key_evidence(counts, &mut encoder)?;
         }
-        others::encode(self.0.timestamps(), self.0.beacon_time(), self.0.witnesses(), encoder)
+        vouching::encode(self.0.timestamps(), self.0.beacon_time(), self.0.witnesses(), encoder)
     }
 }
 

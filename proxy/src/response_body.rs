@@ -223,10 +223,6 @@ fn silent(idle_timeout: Duration) -> String {
     format!("no byte of the body for {idle_timeout:?}")
 }
 
-fn upstream(why: String) -> ResponseBodyError {
-    ResponseBodyError::Upstream(why)
-}
-
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = ResponseBodyError;

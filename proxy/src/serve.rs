@@ -1,11 +1,11 @@
 //! One life of the proxy: build, run, drain.
 
 mod descriptors;
-mod places;
+mod folders;
 
-pub(crate) use self::descriptors::places;
-use self::places::outlives_the_node;
-pub(crate) use self::places::state_folder;
+pub(crate) use self::descriptors::clients;
+use self::folders::outlives_the_node;
+pub(crate) use self::folders::state_folder;
 
 use crate::admin::Operators;
 use crate::app::{App, Watched};
@@ -136,7 +136,7 @@ pub struct Running {
 
 /// Builds everything and starts to listen.
 pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
-    let max_connections = places(options.limits.max_connections);
+    let clients = clients(options.limits.max_connections);
     let policy = policy(options.policy.as_deref())?;
     let certificate = match (&options.listen.tls_cert, &options.listen.tls_key) {
         (Some(chain), Some(key)) => Some(ServerCertificate::load(chain, key)?),
@@ -213,7 +213,11 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         in_force,
         upstream,
         options.upstream.idle_timeout,
-        Limits { max_connections, ..options.limits.clone() },
+        Limits {
+            max_connections: clients.connections,
+            max_streams: clients.streams,
+            ..options.limits.clone()
+        },
         options.ledger.mmd,
         tasks,
         callers.clone(),

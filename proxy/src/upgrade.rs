@@ -191,22 +191,29 @@ impl Tunnel {
                 })
             }
         };
-        let told = if by_client? { upstream } else { client };
-        Ok(Ended { told, _stay: self._stay })
+        Ok(match by_client? {
+            true => Ended::ByClient(upstream, self._stay),
+            false => Ended::ByUpstream(client, self._stay),
+        })
     }
 }
 
-/// A tunnel that one side has ended; the other is still to hear of it, after all that it was sent.
-struct Ended {
-    told: TokioIo<Upgraded>,
-    _stay: Option<Stay>,
+/// A tunnel that one side has ended; the other is still to hear of it, after all that it was sent. What it still sends is for nobody.
+enum Ended {
+    ByClient(TokioIo<Upgraded>, Option<Stay>),
+    ByUpstream(TokioIo<Upgraded>, Option<Stay>),
 }
 
 impl Ended {
-    /// What that side still sends is for nobody.
-    async fn goodbye(mut self) {
-        let mut goodbye = Goodbye::new(None);
-        let _ = std::future::poll_fn(|cx| goodbye.poll(cx, &mut self.told)).await;
+    async fn goodbye(self) {
+        match self {
+            Ended::ByClient(mut upstream, _stay) => {
+                let mut goodbye = Goodbye::new(None);
+                let _ = std::future::poll_fn(|cx| goodbye.poll(cx, &mut upstream)).await;
+            }
+            // A client's connection has a goodbye of its own.
+            Ended::ByUpstream(mut client, _stay) => drop(client.shutdown().await),
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use tracing::{info, warn};
 use super::identity::Identity;
 use super::{Log, LogConfig, LogError, Publisher, Veto, write_tiles};
 use crate::head::{self, Stored};
+use crate::leaf::Leaf;
 use crate::prove::{LogReader, fetch};
 use crate::sequencer::{self, SeqEntry};
 use crate::state::{Last, StateFile};
@@ -156,13 +157,13 @@ impl Opening {
         if adopting {
             self.last = None;
         }
-        self.check_newest().await?;
         let name = self.store.full(&SeqEntry::name(n));
         let entry = match sequencer::read(&self.store, n).await? {
             Some(Ok(entry)) => entry,
             Some(Err(e)) => return Err(LogError::corrupt(name, e.to_string())),
             None => return Err(LogError::corrupt(name, "it came and went")),
         };
+        self.check_given_way(entry.leaves.last()).await?;
         let size = entry.previous_size + entry.leaves.len() as u64;
         if let Some(last) = self.last.as_ref().filter(|last| last.size > size) {
             let what = format!("it holds {size} leaves");
@@ -232,20 +233,28 @@ impl Opening {
         })
     }
 
-    /// A generation that this machine has signed is the last word, also where the store has lost it: the keys of those before are
-    /// refused.
-    async fn check_newest(&self) -> Result<(), LogError> {
-        let (Some(state), Some(identity)) = (&self.state, &self.identity) else { return Ok(()) };
-        let Some((base, _)) = identity.origin.rsplit_once('/').filter(|_| !self.config.adopt) else {
+    /// Refuses to go on with a log whose last leaf gives way to another key where this machine has signed under that: the store has lost
+    /// the newer generation. A rotation that was interrupted has signed nothing yet.
+    async fn check_given_way(&self, last: Option<&Vec<u8>>) -> Result<(), LogError> {
+        let Some(state) = self.state.as_ref().filter(|_| !self.config.adopt) else { return Ok(()) };
+        let Some(Ok(Leaf::Revocation(_, said))) = last.map(|leaf| Leaf::parse(leaf)) else { return Ok(()) };
+        let successor = said.successor.as_deref().and_then(|vkey| vkey.parse::<VerifierKey>().ok());
+        let Some((successor, key)) = successor.as_ref().and_then(|vkey| Some((vkey, vkey.public_key()?)))
+        else {
             return Ok(());
         };
-        match state.later(base, self.config.generation).await? {
-            None => Ok(()),
-            Some((state, last)) => {
-                let what =
-                    format!("{} is its newest generation, and the store has nothing of it", last.origin);
-                Err(LogError::RolledBack { folder: self.store.full(""), state, signed: last.size, what })
-            }
+        let generation = self.config.generation;
+        match state.next(key, generation).await? {
+            Some((state, next)) if next.size > 0 => Err(LogError::RolledBack {
+                folder: self.store.beside(format!("log/{}", generation + 1)).full(""),
+                state,
+                signed: next.size,
+                what: format!(
+                    "its last leaf gives way to {}, of which the store has nothing",
+                    successor.name()
+                ),
+            }),
+            _ => Ok(()),
         }
     }
 

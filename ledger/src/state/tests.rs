@@ -21,30 +21,17 @@ async fn the_state_reads_back_and_is_replaced_whole() {
 }
 
 #[tokio::test]
-async fn a_later_generation_of_the_same_log_is_known() {
+async fn what_was_signed_under_the_next_key_is_known() {
     let folder = tempfile::tempdir().unwrap();
-    let open =
-        async |key, generation| StateFile::open(folder.path(), &PublicKey([key; 32]), generation).await;
-    let first = open(5, 1).await.unwrap();
+    let first = StateFile::open(folder.path(), &PublicKey([5; 32]), 1).await.unwrap();
     first.save(&last()).await.unwrap();
-    assert_eq!(first.later("log.example", 1).await.unwrap(), None);
-    // A rotation that was begun and has signed nothing, another log's, and one that cannot be read.
-    for (key, generation, other) in [
-        (6, 2, Last::nothing("log.example/2".into(), [1; 16])),
-        (7, 3, Last { origin: "other.example/3".into(), ..last() }),
-        (8, 4, Last { origin: "log.example/4".into(), ..last() }),
-    ] {
-        open(key, generation).await.unwrap().save(&other).await.unwrap();
-    }
-    std::fs::write(open(8, 4).await.unwrap().path(), "{").unwrap();
-    assert_eq!(first.later("log.example", 1).await.unwrap(), None);
-    for (key, generation) in [(9, 5), (10, 6)] {
-        let other = Last { origin: format!("log.example/{generation}"), ..last() };
-        open(key, generation).await.unwrap().save(&other).await.unwrap();
-    }
-    let (path, later) = first.later("log.example", 1).await.unwrap().unwrap();
-    assert_eq!((path.as_path(), later.origin.as_str()), (open(10, 6).await.unwrap().path(), "log.example/6"));
-    assert_eq!(first.later("log.example", 6).await.unwrap(), None);
+    let (next, other) = (PublicKey([6; 32]), PublicKey([7; 32]));
+    assert_eq!(first.next(&next, 1).await.unwrap(), None);
+    // Though somebody has its lock.
+    let second = StateFile::open(folder.path(), &next, 2).await.unwrap();
+    second.save(&Last { origin: "log.example/2".into(), ..last() }).await.unwrap();
+    assert_eq!(first.next(&next, 1).await.unwrap().unwrap().1.origin, "log.example/2");
+    assert_eq!((first.next(&other, 1).await.unwrap(), first.next(&next, 2).await.unwrap()), (None, None));
 }
 
 #[tokio::test]

@@ -49,13 +49,31 @@ async fn a_silent_client_and_one_that_talks_for_ever_are_waited_for_for_a_while(
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_hurry_only_what_is_there_is_waited_for() {
+async fn in_a_hurry_a_silent_client_is_not_waited_for_long() {
     let (mut client, mut ours) = duplex(10);
-    client.write_all(b"and").await.unwrap();
     let hurry = CancellationToken::new();
-    hurry.cancel();
-    assert_eq!(bye(&mut Goodbye::new(Some(hurry)), &mut ours).await, Duration::ZERO);
-    // What was there was read: closing it now resets nothing.
-    drop(ours);
-    assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+    let talking = async {
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(2)).await;
+            client.write_all(b"and").await.unwrap();
+        }
+        hurry.cancel();
+        for _ in 0..3 {
+            tokio::time::sleep(HURRIED / 2).await;
+            client.write_all(b"and").await.unwrap();
+        }
+    };
+    let mut goodbye = Goodbye::new(Some(hurry.clone()));
+    let (took, ()) = tokio::join!(bye(&mut goodbye, &mut ours), talking);
+    assert_eq!(took, Duration::from_secs(6) + HURRIED / 2 * 3 + HURRIED);
+    // It is woken by the hurry itself.
+    let (_client, mut ours) = duplex(10);
+    let hurry = CancellationToken::new();
+    let mut goodbye = Goodbye::new(Some(hurry.clone()));
+    let hurrying = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        hurry.cancel();
+    };
+    let (took, ()) = tokio::join!(bye(&mut goodbye, &mut ours), hurrying);
+    assert_eq!(took, Duration::from_secs(1));
 }

@@ -3,7 +3,7 @@
 use super::{MAX_POST, READ_TIMEOUT, Shared, json_response, refused, response};
 use crate::admin::dated_now;
 use crate::erase::Access;
-use crate::metrics::{others, text};
+use crate::metrics::{text, vouching};
 use crate::status::time;
 use bytes::Bytes;
 use colophon_ledger::LogService;
@@ -157,6 +157,6 @@ impl Collector for LogCollector {
             let metric = ConstCounter::new(count);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)?;
         }
-        others::encode(service.timestamps(), service.beacon_time(), service.witnesses(), encoder)
+        vouching::encode(service.timestamps(), service.beacon_time(), service.witnesses(), encoder)
     }
 }

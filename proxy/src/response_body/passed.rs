@@ -1,17 +1,18 @@
 //! A body that is not looked at, and still may not be silent for ever.
 
-use super::{Item, is_over, silent, upstream};
+use super::{Item, ResponseBodyError, is_over, silent};
+use crate::app::App;
 use crate::upstream::UpstreamBody;
 use http_body::{Body as _, SizeHint};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
 /// The body of an answer that leaves no record.
 pub struct Passed {
     inner: UpstreamBody,
-    idle_timeout: Duration,
+    app: Arc<App>,
     /// Made when the body is waited for the first time; most are there at once.
     idle: Option<Pin<Box<Sleep>>>,
     /// Since when it is waited for.
@@ -20,21 +21,20 @@ pub struct Passed {
 
 impl Passed {
     /// Wraps an upstream's body.
-    pub fn new(inner: UpstreamBody, idle_timeout: Duration) -> Passed {
-        Passed { inner, idle_timeout, idle: None, since: None }
+    pub fn new(inner: UpstreamBody, app: Arc<App>) -> Passed {
+        Passed { inner, app, idle: None, since: None }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Item> {
         let frame = match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(frame) => frame,
             Poll::Pending => {
-                let deadline = *self.since.get_or_insert_with(Instant::now) + self.idle_timeout;
+                let idle_timeout = self.app.upstream_idle;
+                let deadline = *self.since.get_or_insert_with(Instant::now) + idle_timeout;
                 let idle = self.idle.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-                let over = is_over(idle.as_mut(), deadline, cx);
-                return if over {
-                    Poll::Ready(Some(Err(upstream(silent(self.idle_timeout)))))
-                } else {
-                    Poll::Pending
+                return match is_over(idle.as_mut(), deadline, cx) {
+                    true => Poll::Ready(Some(Err(self.broken(silent(idle_timeout))))),
+                    false => Poll::Pending,
                 };
             }
         };
@@ -47,8 +47,13 @@ impl Passed {
                 }
                 Ok(frame)
             }
-            Err(error) => Err(upstream(crate::forward::chain(&error))),
+            Err(error) => Err(self.broken(crate::forward::chain(&error))),
         }))
+    }
+
+    fn broken(&self, why: String) -> ResponseBodyError {
+        self.app.upstream_failed(self.app.upstream.url(), None, &why);
+        ResponseBodyError::Upstream(why)
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

@@ -19,6 +19,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
 
+/// An upload may take so many times as long as an answer's head: a client that sends a byte now and then holds a connection, too.
+const UPLOAD: u32 = 4;
+
 /// hyper does not name the type.
 type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
 
@@ -58,9 +61,9 @@ impl Progress {
         self.left.store(true, Ordering::Release);
     }
 
-    /// How long after the request's beginning the last piece of it was taken.
-    fn taken(&self) -> Duration {
-        Duration::from_millis(self.taken.load(Ordering::Relaxed))
+    /// How much longer than `patience` a server has for its answer: since the last piece of the request, within bounds.
+    fn more(&self, patience: Duration) -> Duration {
+        Duration::from_millis(self.taken.load(Ordering::Relaxed)).min(patience * UPLOAD)
     }
 
     /// Whether it is the client that is waited for.
@@ -77,7 +80,7 @@ pub struct Sending {
 }
 
 impl Sending {
-    /// A piece of it is taken. The first one goes with the head, and tells nothing that the head does not.
+    /// A piece of it is taken. One that was there with the head tells nothing that the head does not.
     pub fn taken(&mut self) {
         if std::mem::replace(&mut self.begun, true) {
             let after = u64::try_from(self.since.elapsed().as_millis()).unwrap_or_default();
@@ -87,7 +90,8 @@ impl Sending {
     }
 
     /// The client has nothing more to give at the moment.
-    pub fn waits(&self) {
+    pub fn waits(&mut self) {
+        self.begun = true;
         self.progress.waits.store(true, Ordering::Relaxed);
     }
 }
@@ -259,7 +263,7 @@ impl Future for Waiting {
         };
         if connection.drive(cx, arrived).is_pending() {
             // A server cannot answer what it has not got: its time begins again with each piece of the request.
-            let due = *deadline + connection.sending.taken();
+            let due = *deadline + connection.sending.more(pool.patience());
             if !connection.is_overdue(cx, due, pool.look()) {
                 return Poll::Pending;
             }

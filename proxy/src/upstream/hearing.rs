@@ -1,21 +1,25 @@
 //! A server may answer before it has read the whole request, and close: then writing fails while the answer is there to be read.
 //! hyper would end the connection at the failed write, and the client would be told that there was no answer.
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+
+/// Bytes read at once from a peer that takes no more.
+const CHUNK: usize = 4096;
 
 /// A connection that goes on reading when its peer takes nothing more: what is written then is thrown away, and the end is what
 /// reading says.
 pub(super) struct Hearing<Io> {
     io: Io,
-    deaf: bool,
+    /// How writing failed.
+    failed: Option<ErrorKind>,
 }
 
 impl<Io> Hearing<Io> {
     pub(super) fn new(io: Io) -> Hearing<Io> {
-        Hearing { io, deaf: false }
+        Hearing { io, failed: None }
     }
 
     /// What is told of a write, or a flush, that came to this; `whole` if the peer takes nothing any more.
@@ -27,7 +31,7 @@ impl<Io> Hearing<Io> {
                     ErrorKind::BrokenPipe | ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted
                 ) =>
             {
-                self.deaf = true;
+                self.failed = Some(error.kind());
                 Poll::Ready(Ok(whole))
             }
             came => came,
@@ -39,15 +43,25 @@ impl<Io: Read + Unpin> Read for Hearing<Io> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buf: ReadBufCursor<'_>,
+        mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        let Some(failed) = self.failed else { return Pin::new(&mut self.io).poll_read(cx, buf) };
+        let mut bytes = [0; CHUNK];
+        let most = buf.remaining().min(CHUNK);
+        let mut some = ReadBuf::new(&mut bytes[..most]);
+        ready!(Pin::new(&mut self.io).poll_read(cx, some.unfilled()))?;
+        // The system tells an error once, and the write has had it: this is no end that the peer has said.
+        if some.filled().is_empty() {
+            return Poll::Ready(Err(failed.into()));
+        }
+        buf.put_slice(some.filled());
+        Poll::Ready(Ok(()))
     }
 }
 
 impl<Io: Write + Unpin> Write for Hearing<Io> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.deaf {
+        if self.failed.is_some() {
             return Poll::Ready(Ok(buf.len()));
         }
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
@@ -60,7 +74,7 @@ impl<Io: Write + Unpin> Write for Hearing<Io> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let whole = bufs.iter().map(|buf| buf.len()).sum();
-        if self.deaf {
+        if self.failed.is_some() {
             return Poll::Ready(Ok(whole));
         }
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
@@ -72,7 +86,7 @@ impl<Io: Write + Unpin> Write for Hearing<Io> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.deaf {
+        if self.failed.is_some() {
             return Poll::Ready(Ok(()));
         }
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
@@ -80,7 +94,7 @@ impl<Io: Write + Unpin> Write for Hearing<Io> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.deaf {
+        if self.failed.is_some() {
             return Poll::Ready(Ok(()));
         }
         Pin::new(&mut self.io).poll_shutdown(cx)

@@ -18,7 +18,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-/// Files looked at in one round: a minute or so of verifying.
+/// Files looked at in one round.
 const MAX_FILES: usize = 100_000;
 
 /// A saved head is no longer.
@@ -116,7 +116,10 @@ impl Promises {
         };
         let mut files: Vec<PathBuf> =
             entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
-        files.sort();
+        // Heads first: they are the promises.
+        files.sort_by_key(|path| {
+            (path.extension().is_some_and(|extension| extension == "json"), path.clone())
+        });
         let unseen = files.len().saturating_sub(most);
         files.truncate(most);
         (files, unseen)

@@ -16,6 +16,6 @@ fn what_is_left_out_is_counted() {
         let names = files.iter().map(|file| file.file_name().unwrap().to_str().unwrap().to_owned());
         (names.collect::<Vec<_>>().join(" "), unseen)
     };
-    assert_eq!(names(3), ("a b.json c".to_owned(), 0));
-    assert_eq!(names(2), ("a b.json".to_owned(), 1));
+    assert_eq!(names(3), ("a c b.json".to_owned(), 0));
+    assert_eq!(names(2), ("a c".to_owned(), 1));
 }
