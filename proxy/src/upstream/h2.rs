@@ -9,9 +9,17 @@ use http::{Request, Response};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::TokioTimer;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+/// A connection on which something is under way is asked for life after this long a silence, and given up after as long again
+/// without an answer: nothing else tells a peer that is gone from a model that thinks.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// Longest head of an answer, in the bytes that HPACK stands for: as much as hyper takes over HTTP/1.1.
+const MAX_HEAD: u32 = 8192 + 4096 * 100;
 
 /// Sends requests on the connection.
 pub(super) type Sender = SendRequest<RequestBody>;
@@ -85,6 +93,9 @@ impl Shared {
         let (mut sender, driver) = http2::Builder::new(Tracked(self.tasks.clone()))
             .timer(TokioTimer::new())
             .adaptive_window(true)
+            .keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE)
+            .max_header_list_size(MAX_HEAD)
             .handshake(io)
             .await?;
         let closed = self.closed.clone();
