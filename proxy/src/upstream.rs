@@ -1,4 +1,4 @@
-//! Connections to the upstream: HTTP/1.1 ones in a pool, each driven by the exchange that uses it, and for HTTP/2 one that
+//! Connections to the upstream: HTTP/1.1 ones in a pool, each driven by the exchange that uses it, and for HTTP/2 a few that
 //! all share.
 
 pub(crate) mod attested;
@@ -6,6 +6,7 @@ mod body;
 mod gate;
 mod h1;
 mod h2;
+mod load;
 mod pool;
 pub mod signed;
 
@@ -66,7 +67,6 @@ pub(crate) struct Connections {
     speaks_h2: AtomicBool,
     settings: Settings,
     server: Uri,
-    tasks: TaskTracker,
 }
 
 /// Why there is no answer.
@@ -182,8 +182,7 @@ impl Connections {
             connector: builder().enable_all_versions().wrap_connector(http.clone()),
             upgrading: builder().enable_http1().wrap_connector(http),
             pool: Pool::new(LOOK.min(settings.header_timeout), tasks.clone(), settings.demand.clone()),
-            shared: Arc::new(Shared::new(tasks.clone())),
-            tasks,
+            shared: Arc::new(Shared::new(tasks)),
             speaks_h2: AtomicBool::new(settings.known_h2),
             server,
             settings,
@@ -270,16 +269,28 @@ impl Connections {
         self.pool.take(now).map(Link::Own)
     }
 
-    /// A new connection, or the shared one that somebody else has made meanwhile. Says whether it was used before.
+    /// A new connection, or a place on a shared one: that somebody else has made meanwhile, or whose streams have to be waited
+    /// for because there can be no other. Says whether it was used before.
     async fn connected(&self, upgrading: bool, deadline: Instant) -> Result<(Link, bool), NoAnswer> {
         let connected = async {
             if upgrading || !self.speaks_h2.load(Ordering::Relaxed) {
                 return Ok((self.connect(upgrading).await?, false));
             }
             let _one = self.shared.connecting.lock().await;
-            match self.shared.live() {
-                Some(live) => Ok((Link::Shared(live), true)),
-                None => Ok((self.connect(false).await?, false)),
+            if let Some(live) = self.shared.live() {
+                return Ok((Link::Shared(live), true));
+            }
+            if !self.shared.may_grow()
+                && let Some(live) = self.shared.crowded()
+            {
+                return Ok((Link::Shared(live), true));
+            }
+            match self.connect(false).await {
+                Ok(link) => Ok((link, false)),
+                Err(why) => {
+                    self.shared.failed();
+                    Ok((Link::Shared(self.shared.crowded().ok_or(why)?), true))
+                }
             }
         };
         tokio::time::timeout_at(deadline, connected).await.unwrap_or(Err(NoAnswer::Timeout))
@@ -298,14 +309,11 @@ impl Connections {
             None => None,
         };
         if http2 {
-            let mut sender = Box::pin(self.shared.open(io)).await.map_err(NoAnswer::Broken)?;
-            let Some((demand, identity)) = proving else {
-                return Ok(Link::Shared(self.shared.keep(Live { sender, proven: None })));
-            };
-            let proven = Some(demand.prove_h2(&mut sender, identity, false).await?);
-            let live = self.shared.keep(Live { sender, proven });
-            drop(self.tasks.spawn(self.shared.renewal(demand.clone(), live.clone())));
-            return Ok(Link::Shared(live));
+            let mut held = Box::pin(self.shared.open(io)).await.map_err(NoAnswer::Broken)?;
+            if let Some((demand, identity)) = proving {
+                held.proven = Some(demand.prove_h2(&mut held.sender, identity, false).await?);
+            }
+            return Ok(Link::Shared(self.shared.keep(held, self.settings.demand.as_ref())));
         }
         let connection = Connection::new(io, self.pool.look()).await.map_err(NoAnswer::Broken)?;
         Ok(Link::Own(match proving {

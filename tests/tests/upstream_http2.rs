@@ -1,15 +1,23 @@
-//! Upstreams that speak HTTP/2: connections that get stuck, and what HTTP/1.1 ones may do, too.
+//! Upstreams that speak HTTP/2: connections that get stuck or take no more, and more requests than one carries.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use colophon_receipt::level::Outcome;
-use colophon_tests::client::{Client, post, post_bytes};
+use colophon_receipt::level::{Level, Outcome};
+use colophon_tests::client::{Client, post, post_bytes, send};
 use colophon_tests::colophon::Colophon;
-use colophon_tests::frames::{FrameServer, Said};
-use colophon_tests::scene::CHAT;
-use colophon_tests::wire::End;
+use colophon_tests::frames::{FrameServer, Frames, Said};
+use colophon_tests::proving::takes_simulated;
+use colophon_tests::scene::{CHAT, PROMPT, REPLY, Scene, ask, inside, judged, policy};
+use colophon_tests::upstream::Upstream;
+use colophon_tests::wire::{End, Message};
+use colophon_tests::{PATIENCE, pause, wait_for};
+
+const REFUSED_STREAM: u32 = 7;
 
 fn start(server: &FrameServer, args: &[&str]) -> Colophon {
     Colophon::start(&server.url(), |options| {
@@ -23,6 +31,24 @@ fn ended(said: &Said) -> Option<u32> {
         Said::Head(id, true) | Said::Body(id, _, true) => Some(*id),
         _ => None,
     }
+}
+
+/// A connection whose server says nothing any more, though it is open, costs one request its answer.
+#[test]
+fn a_stuck_connection_is_left() {
+    let server = FrameServer::start(None, |frames, said| {
+        if let Some(id) = ended(&said) {
+            frames.answer(id, b"{}");
+            if frames.number == 1 {
+                frames.mute();
+            }
+        }
+    });
+    let mut colophon = start(&server, &["--upstream-header-timeout", "2s"]);
+    let statuses: Vec<u16> = (0..4).map(|_| post(colophon.listen(), CHAT, "{}").status()).collect();
+    assert_eq!(statuses, [200, 504, 200, 200]);
+    assert_eq!(server.connections(), 2);
+    assert!(colophon.stop().success());
 }
 
 /// One that says nothing while an answer is under way is asked for life, and given up without an answer.
@@ -51,6 +77,163 @@ fn a_silent_connection_is_asked_for_life() {
     assert!(begun.elapsed() > Duration::from_secs(30), "a model that thinks is cut off");
     assert!(pings.load(Ordering::SeqCst) >= 1);
     colophon.until_ended_as(Outcome::UpstreamFailed, 1);
+}
+
+/// Answers nothing before `wanted` requests have waited at once; says how many did on each connection.
+fn holding(streams: u32, wanted: usize) -> (FrameServer, Arc<Mutex<BTreeMap<usize, usize>>>) {
+    let waiting: Arc<Mutex<Vec<(Frames, u32)>>> = Arc::default();
+    let most: Arc<Mutex<BTreeMap<usize, usize>>> = Arc::default();
+    let (noted, open) = (most.clone(), AtomicBool::new(false));
+    let server = FrameServer::start(Some(streams), move |frames, said| {
+        let Some(id) = ended(&said) else { return };
+        let mut waiting = waiting.lock().unwrap();
+        let here = waiting.iter().filter(|(other, _)| other.number == frames.number).count();
+        if here >= streams as usize {
+            frames.reset(id, REFUSED_STREAM);
+            return;
+        }
+        let mut most = noted.lock().unwrap();
+        let most = most.entry(frames.number).or_default();
+        *most = (*most).max(here + 1);
+        waiting.push((frames.clone(), id));
+        if waiting.len() >= wanted || open.load(Ordering::SeqCst) {
+            open.store(true, Ordering::SeqCst);
+            for (frames, id) in waiting.drain(..) {
+                frames.answer(id, b"{}");
+            }
+        }
+    });
+    (server, most)
+}
+
+fn at_once(to: SocketAddr, count: usize) -> Vec<u16> {
+    let clients: Vec<_> = (0..count).map(|_| thread::spawn(move || post(to, CHAT, "{}").status())).collect();
+    clients.into_iter().map(|client| client.join().unwrap()).collect()
+}
+
+/// How many streams a connection carries is for the server to say; how many requests wait for each other is not.
+#[test]
+fn full_connections_have_others_beside_them() {
+    let (server, most) = holding(2, 7);
+    let colophon = start(&server, &["--upstream-header-timeout", "20s"]);
+    assert_eq!(at_once(colophon.listen(), 7), [200; 7]);
+    assert!((4..=7).contains(&server.connections()), "{} connections", server.connections());
+    assert!(most.lock().unwrap().values().all(|most| *most <= 2));
+    // They are used again.
+    let before = server.connections();
+    assert_eq!(at_once(colophon.listen(), 7), [200; 7]);
+    assert_eq!(server.connections(), before);
+}
+
+/// Those that are not needed any more go.
+#[test]
+fn connections_beside_the_first_are_let_go() {
+    let (server, _) = holding(1, 4);
+    let colophon = start(&server, &[]);
+    assert_eq!(at_once(colophon.listen(), 4), [200; 4]);
+    assert_eq!((server.connections(), server.ended()), (4, 0));
+    pause(Duration::from_secs(31));
+    assert_eq!(post(colophon.listen(), CHAT, "{}").status(), 200);
+    assert!(wait_for(PATIENCE, || (server.ended() == 3).then_some(())).is_some(), "{} ended", server.ended());
+    assert_eq!(server.connections(), 4);
+}
+
+/// There are only so many connections; what they do not carry waits for its turn.
+#[test]
+fn connections_are_bounded() {
+    let (server, most) = holding(1, 16);
+    let colophon = start(&server, &["--upstream-header-timeout", "20s"]);
+    // Twice what fits: the second half waits on the connections that are there.
+    assert_eq!(at_once(colophon.listen(), 32), [200; 32]);
+    assert_eq!(server.connections(), 16);
+    assert!(most.lock().unwrap().values().all(|most| *most == 1));
+}
+
+/// A server whose only connection is full and that lets nobody else in: what comes waits there, as it would without others.
+#[test]
+fn a_server_that_takes_one_connection_is_waited_for() {
+    let server = FrameServer::start(Some(1), |frames, said| {
+        let Some(id) = ended(&said) else { return };
+        let frames = frames.clone();
+        thread::spawn(move || {
+            pause(Duration::from_millis(300));
+            frames.answer(id, b"{}");
+        });
+    });
+    let colophon = start(&server, &["--upstream-header-timeout", "20s"]);
+    assert_eq!(post(colophon.listen(), CHAT, "{}").status(), 200);
+    server.refuse();
+    assert_eq!(at_once(colophon.listen(), 6), [200; 6]);
+}
+
+/// Each connection to a server that has to prove itself is one on which it has, again and again while it is used.
+#[test]
+fn every_connection_proves_itself() {
+    const REQUESTS: usize = 260;
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let begun = Instant::now();
+    // Nobody is answered before all are there, and leases have ended.
+    let model = Upstream::serve(move |conn| {
+        while conn.request().is_some() {
+            // The first one only finds out what the server speaks.
+            if waiting.fetch_add(1, Ordering::SeqCst) > 0 {
+                wait_for(PATIENCE, || (waiting.load(Ordering::SeqCst) > REQUESTS).then_some(()));
+                pause(Duration::from_secs(5));
+            }
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", REPLY.len());
+            conn.send(&[head.as_bytes(), REPLY].concat());
+        }
+    });
+    let scene = Scene::new();
+    let enclave = inside(&scene, &model.url());
+    let url = format!("https://localhost:{}", enclave.listen().port());
+    let colophon = scene.proxy(
+        policy(&[("enclave", &url, &takes_simulated())]),
+        &["--allow-simulated", "--attest-lease", "4s"],
+    );
+    assert_eq!(ask(&colophon).status(), 200);
+    let to = colophon.listen();
+    let request = post_bytes(CHAT, "Connection: close\r\n", PROMPT);
+    let clients: Vec<_> = (0..REQUESTS)
+        .map(|_| {
+            let request = request.clone();
+            thread::spawn(move || send(to, &request))
+        })
+        .collect();
+    let answers: Vec<Message> = clients.into_iter().map(|client| client.join().unwrap()).collect();
+    assert!(answers.iter().all(|answer| answer.status() == 200), "after {:?}", begun.elapsed());
+    let (receipt, report) = judged(&colophon, &answers[REQUESTS - 1]);
+    assert_eq!(receipt.leaf.level, Level::Tee, "{report:#}");
+    let counted = |name: &str| {
+        colophon.metric(&format!("colophon_upstream_{name}{{upstream=\"enclave\"}}")).unwrap_or(0.0)
+    };
+    let (good, renewed) = (counted("evidence_total"), counted("evidence_renewed_total"));
+    assert!(good - renewed >= 2.0 && renewed >= 2.0, "{good} good, {renewed} of them again");
+}
+
+/// A place is free again when the answer has ended, or its client has left.
+#[test]
+fn places_are_given_back() {
+    let server = FrameServer::start(Some(1), |frames, said| match said {
+        Said::Head(id, true) => frames.begin(id),
+        said => {
+            if let Some(id) = ended(&said) {
+                frames.answer(id, b"{}");
+            }
+        }
+    });
+    let colophon = start(&server, &[]);
+    for _ in 0..5 {
+        let mut client = Client::connect(colophon.listen());
+        client.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert!(client.wire().response_head().start.contains("200"));
+        drop(client);
+        let left = wait_for(PATIENCE, || (colophon.ended_as(Outcome::ClientAborted) > 0).then_some(()));
+        assert!(left.is_some());
+        pause(Duration::from_millis(200));
+        assert_eq!(post(colophon.listen(), CHAT, "{}").status(), 200);
+    }
+    assert!(server.connections() <= 2, "{} connections", server.connections());
 }
 
 /// Heads as long as over HTTP/1.1.
