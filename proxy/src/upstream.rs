@@ -1,6 +1,7 @@
 //! Connections to the upstream: HTTP/1.1 ones in a pool, each driven by the exchange that uses it, and for HTTP/2 a few that
 //! all share.
 
+mod again;
 pub(crate) mod attested;
 mod body;
 mod gate;
@@ -42,6 +43,9 @@ type Connector = HttpsConnector<HttpConnector>;
 
 /// Connections look at least this often whether an answer is overdue.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// How often a request is sent once more because the server promises that it did nothing with it.
+const RESENDS: usize = 2;
 
 /// How to connect.
 pub(crate) struct Settings {
@@ -96,6 +100,8 @@ impl std::fmt::Display for NoAnswer {
 enum Unanswered {
     /// Nothing of the request has left: another connection may take it.
     Unsent(Box<Request<RequestBody>>, hyper::Error),
+    /// The server did nothing with it, and all of it is here.
+    Undone(Box<Request<RequestBody>>, hyper::Error),
     Failed(hyper::Error),
     Timeout,
 }
@@ -112,7 +118,9 @@ impl From<TrySendError<Request<RequestBody>>> for Unanswered {
 impl From<Unanswered> for NoAnswer {
     fn from(error: Unanswered) -> NoAnswer {
         match error {
-            Unanswered::Unsent(_, error) | Unanswered::Failed(error) => NoAnswer::Broken(error),
+            Unanswered::Unsent(_, error) | Unanswered::Undone(_, error) | Unanswered::Failed(error) => {
+                NoAnswer::Broken(error)
+            }
             Unanswered::Timeout => NoAnswer::Timeout,
         }
     }
@@ -237,6 +245,7 @@ impl Connections {
         now: Instant,
         deadline: Instant,
     ) -> Result<Response<UpstreamBody>, NoAnswer> {
+        let mut resends = 0;
         loop {
             let upgrading = is_upgrading(&request);
             let (link, reused) = match link.take().or_else(|| self.idle(upgrading, now)) {
@@ -256,6 +265,10 @@ impl Connections {
             request = match sent {
                 Ok(response) => return Ok(response),
                 Err(Unanswered::Unsent(request, _)) if reused => *request,
+                Err(Unanswered::Undone(request, _)) if resends < RESENDS => {
+                    resends += 1;
+                    *request
+                }
                 Err(error) => return Err(error.into()),
             };
         }

@@ -1,4 +1,5 @@
-//! Upstreams that speak HTTP/2: connections that get stuck or take no more, and more requests than one carries.
+//! Upstreams that speak HTTP/2: connections that get stuck or take no more, requests that the server promises not to have looked
+//! at, and more of them than one connection carries.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -8,16 +9,31 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use colophon_receipt::level::{Level, Outcome};
-use colophon_tests::client::{Client, post, post_bytes, send};
+use colophon_receipt::merkle::sha256;
+use colophon_tests::client::{Client, get, post, post_bytes, send};
 use colophon_tests::colophon::Colophon;
 use colophon_tests::frames::{FrameServer, Frames, Said};
 use colophon_tests::proving::takes_simulated;
+use colophon_tests::receipts::Fetched;
 use colophon_tests::scene::{CHAT, PROMPT, REPLY, Scene, ask, inside, judged, policy};
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::{End, Message};
 use colophon_tests::{PATIENCE, pause, wait_for};
 
+const NO_ERROR: u32 = 0;
+const INTERNAL_ERROR: u32 = 2;
 const REFUSED_STREAM: u32 = 7;
+
+/// Reads the body ahead, for its model.
+const BY_MODEL: &str = "\
+apiVersion: colophon.dev/v1alpha1
+kind: ProvenancePolicy
+metadata: {name: by-model}
+spec:
+  defaults: {level: sign, failurePolicy: Ignore}
+  rules:
+  - {name: secret, matches: [{models: [secret]}], deny: {reason: not here}}
+";
 
 fn start(server: &FrameServer, args: &[&str]) -> Colophon {
     Colophon::start(&server.url(), |options| {
@@ -77,6 +93,122 @@ fn a_silent_connection_is_asked_for_life() {
     assert!(begun.elapsed() > Duration::from_secs(30), "a model that thinks is cut off");
     assert!(pings.load(Ordering::SeqCst) >= 1);
     colophon.until_ended_as(Outcome::UpstreamFailed, 1);
+}
+
+/// What a server says of a request that it does nothing with.
+type Refusing = fn(&Frames, u32);
+
+const GONE_AWAY: Refusing = |frames, id| frames.go_away(id - 2, NO_ERROR);
+const REFUSED: Refusing = |frames, id| frames.reset(id, REFUSED_STREAM);
+
+/// Refuses each third request of a connection as soon as its head is there; keeps the bodies of the others.
+fn refusing_each_third(refuse: Refusing, whole: bool) -> (FrameServer, Arc<Mutex<Vec<Vec<u8>>>>) {
+    let served: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let (noted, bodies) = (served.clone(), Mutex::new(BTreeMap::<(usize, u32), Vec<u8>>::new()));
+    let server = FrameServer::start(None, move |frames, said| {
+        let is_third = |id: u32| (id / 2) % 3 == 2;
+        if let Said::Head(id, _) = said
+            && is_third(id)
+            && !whole
+        {
+            refuse(frames, id);
+        }
+        let mut bodies = bodies.lock().unwrap();
+        if let Said::Body(id, data, _) = &said {
+            bodies.entry((frames.number, *id)).or_default().extend(data);
+        }
+        let Some(id) = ended(&said) else { return };
+        if !is_third(id) {
+            noted.lock().unwrap().push(bodies.remove(&(frames.number, id)).unwrap_or_default());
+            frames.answer(id, b"{}");
+        } else if whole {
+            refuse(frames, id);
+        }
+    });
+    (server, served)
+}
+
+fn assert_served(colophon: &Colophon, response: &Message, request: &[u8]) {
+    assert_eq!((response.status(), response.text().as_str()), (200, "{}"));
+    let receipt = Fetched::of(response, colophon.listen());
+    assert_eq!(receipt.outcome(), Outcome::Complete);
+    let body = receipt.request_body().unwrap();
+    assert_eq!((body.digest, body.size), (sha256(request), request.len() as u64));
+    receipt.assert_verifies(colophon.listen(), request, b"{}");
+}
+
+/// RFC 9113 section 8.7: such requests may be sent again, so no client has to hear of them. The server gets each once, the record
+/// has its body once.
+#[test]
+fn what_a_server_did_nothing_with_is_sent_again() {
+    for (refuse, name) in [(GONE_AWAY, "GOAWAY"), (REFUSED, "REFUSED_STREAM")] {
+        for policy in [None, Some(BY_MODEL)] {
+            let (server, served) = refusing_each_third(refuse, true);
+            let colophon = Colophon::start(&server.url(), |options| {
+                options.sign_all().arg(&["--upstream-http2"]);
+                options.policy = policy.map(str::to_owned).or(options.policy.take());
+            });
+            let mut bodies: Vec<String> = (0..9).map(|n| format!("{{\"model\":\"m\",\"n\":{n}}}")).collect();
+            // Several frames.
+            bodies.push(format!("{{\"model\":\"m\",\"pad\":\"{}\"}}", "x".repeat(50 << 10)));
+            for body in &bodies {
+                assert_served(&colophon, &post(colophon.listen(), CHAT, body), body.as_bytes());
+            }
+            let got: Vec<String> = served
+                .lock()
+                .unwrap()
+                .iter()
+                .map(|body| String::from_utf8_lossy(body).into_owned())
+                .collect();
+            assert!(got == bodies, "{name}: {} requests were served", got.len());
+            colophon.until_ended_as(Outcome::Complete, 10);
+        }
+        // Refused by the head alone, which is all there is of them.
+        let (server, _) = refusing_each_third(refuse, false);
+        let colophon = start(&server, &[]);
+        for _ in 0..9 {
+            assert_served(&colophon, &get(colophon.listen(), "/v1/models"), b"");
+        }
+    }
+}
+
+/// Only what the server promises in these words is sent again, and not for ever.
+#[test]
+fn nothing_else_is_sent_again() {
+    let internal: Refusing = |frames, id| frames.reset(id, INTERNAL_ERROR);
+    let abrupt: Refusing = |frames, id| frames.go_away(id.saturating_sub(2), INTERNAL_ERROR);
+    // Every request is refused; the first is number 1.
+    let never: Refusing = |frames, id| frames.reset(id, REFUSED_STREAM);
+    let looked_at: Refusing = |frames, id| {
+        frames.go_away(id, NO_ERROR);
+        pause(Duration::from_millis(200));
+        frames.reset(id, NO_ERROR);
+    };
+    for (refuse, tries) in [(internal, 1), (abrupt, 1), (never, 3), (looked_at, 1)] {
+        let streams = Arc::new(AtomicUsize::new(0));
+        let counted = streams.clone();
+        let server = FrameServer::start(None, move |frames, said| {
+            if let Some(id) = ended(&said) {
+                counted.fetch_add(1, Ordering::SeqCst);
+                refuse(frames, id);
+            }
+        });
+        let colophon = start(&server, &[]);
+        let response = post(colophon.listen(), CHAT, "{}");
+        assert_eq!((response.status(), streams.load(Ordering::SeqCst)), (502, tries));
+    }
+}
+
+/// Of a body that is longer than what is kept, nothing is sent again.
+#[test]
+fn long_bodies_are_sent_once() {
+    let (server, served) = refusing_each_third(REFUSED, true);
+    let colophon = start(&server, &[]);
+    let body = "x".repeat(3 << 20);
+    let statuses: Vec<u16> = (0..3).map(|_| post(colophon.listen(), CHAT, &body).status()).collect();
+    assert_eq!(statuses, [200, 200, 502]);
+    assert_eq!(served.lock().unwrap().len(), 2);
+    assert_eq!(post(colophon.listen(), CHAT, "{}").status(), 200);
 }
 
 /// Answers nothing before `wanted` requests have waited at once; says how many did on each connection.

@@ -1,6 +1,7 @@
 //! The HTTP/2 connections that all exchanges share, each with a task of its own. One carries as many streams as its server
 //! allows; where all carry that many, another one is made.
 
+use super::again::{Again, Undone};
 use super::attested::{Demand, Proven};
 use super::body::UpstreamBody;
 use super::load::{Load, Place};
@@ -245,6 +246,7 @@ impl Shared {
         request: Request<RequestBody>,
         deadline: Instant,
     ) -> Result<Response<UpstreamBody>, Unanswered> {
+        let (request, again) = Again::of(request);
         let error = match timeout_at(deadline, sender.try_send_request(request)).await {
             Ok(Ok(mut response)) => {
                 if let Some(proven) = proven {
@@ -262,11 +264,23 @@ impl Shared {
                 return Err(Unanswered::Timeout);
             }
         };
-        if matches!(error, Unanswered::Unsent(..)) {
-            // It takes no more, and may not know yet.
-            self.forget(&place);
+        match error {
+            Unanswered::Failed(error) => {
+                let undone = Undone::of(&error);
+                if let Some(Undone::GoneAway) = undone {
+                    self.forget(&place);
+                }
+                match undone.and_then(|undone| again.request(undone)) {
+                    Some(request) => Err(Unanswered::Undone(Box::new(request), error)),
+                    None => Err(Unanswered::Failed(error)),
+                }
+            }
+            unsent => {
+                // It takes no more, and may not know yet.
+                self.forget(&place);
+                Err(unsent)
+            }
         }
-        Err(error)
     }
 
     /// Gives out no more places on the connection.
