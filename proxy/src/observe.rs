@@ -63,7 +63,8 @@ impl Copy {
         }
     }
 
-    fn joined(mut self) -> Option<Bytes> {
+    /// All of it in one piece, unless it outgrew its limit.
+    pub fn joined(mut self) -> Option<Bytes> {
         self.end_tail();
         match self.frames.as_slice() {
             _ if self.overflowed => None,

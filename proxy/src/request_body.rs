@@ -1,6 +1,6 @@
 //! The request body on its way to the upstream: observed, limited, and not polled before the upstream wants it.
 
-use crate::observe::RequestSeen;
+use crate::observe::{self, RequestSeen};
 use crate::upstream::Sending;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
@@ -24,6 +24,9 @@ const DRAIN_STEP: Duration = Duration::from_millis(1);
 /// What is read ahead in pieces shorter than this is put together: a piece of one byte would take a hundred, and keep the buffer that it
 /// was read into.
 const SHORT: usize = 1024;
+
+/// What is kept of a body to send it once more, at most: until the head of its answer, so it is not much.
+const MAX_KEPT: usize = 1 << 20;
 
 /// Why a request body was cut off.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -63,6 +66,8 @@ struct Passing {
     gate: Option<Gate>,
     /// Tells the connection that this body is still to be sent.
     sending: Option<Sending>,
+    /// Notes what passes.
+    passed: Option<Arc<Mutex<Passed>>>,
     /// Bytes that may still come.
     left: u64,
     prefix_ended: bool,
@@ -96,6 +101,7 @@ impl RequestBody {
             seen,
             gate: None,
             sending: None,
+            passed: None,
             left,
             prefix_ended,
         }))
@@ -110,6 +116,20 @@ impl RequestBody {
     /// Keeps what tells that this body is still to be sent.
     pub fn sending(&mut self, sending: Sending) {
         self.0.sending = Some(sending);
+    }
+
+    /// Keeps what passes from now on, to send it once more.
+    pub fn keep(&mut self) -> Kept {
+        let mut passed = Passed::default();
+        let body = &mut *self.0;
+        if body.prefix_ended || body.inner.as_ref().is_none_or(Incoming::is_end_stream) {
+            // All of it is here, or will never be asked for.
+            body.prefix.iter().for_each(|frame| passed.push(frame));
+            passed.whole = true;
+        }
+        let passed = Arc::new(Mutex::new(passed));
+        body.passed = Some(passed.clone());
+        Kept(passed)
     }
 
     /// Reads up to `limit` bytes ahead, so that a rule may look at them. They are forwarded all the same. Returns whether
@@ -148,6 +168,69 @@ impl RequestBody {
     }
 }
 
+/// A copy of a body that is on its way, or was.
+pub struct Kept(Arc<Mutex<Passed>>);
+
+#[derive(Default)]
+struct Passed {
+    asked_for: bool,
+    whole: bool,
+    /// It is too long, has trailers, or broke off.
+    lost: bool,
+    size: usize,
+    copy: observe::Copy,
+}
+
+impl Kept {
+    /// Whether whoever sends the body has asked for any of it.
+    pub fn was_asked_for(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).asked_for
+    }
+
+    /// The body once more, where all of it is here. It was observed already.
+    pub fn whole(self) -> Option<RequestBody> {
+        let passed = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        if !passed.whole || passed.lost {
+            return None;
+        }
+        let mut body = RequestBody::empty();
+        let data = passed.copy.joined()?;
+        if !data.is_empty() {
+            body.0.prefix.push_back(Frame::data(data));
+        }
+        Some(body)
+    }
+}
+
+impl Passed {
+    fn push(&mut self, frame: &Frame<Bytes>) {
+        match frame.data_ref() {
+            Some(data) if self.size + data.len() <= MAX_KEPT => {
+                self.size += data.len();
+                self.copy.push(data.clone());
+            }
+            _ => self.lose(),
+        }
+    }
+
+    /// Notes one frame, or the end.
+    fn of(&mut self, polled: &Option<Result<Frame<Bytes>, RequestBodyError>>, ended: bool) {
+        if self.whole || self.lost {
+            return;
+        }
+        match polled {
+            Some(Ok(frame)) => self.push(frame),
+            Some(Err(_)) => self.lose(),
+            None => {}
+        }
+        self.whole = ended;
+    }
+
+    fn lose(&mut self) {
+        (self.lost, self.copy) = (true, observe::Copy::default());
+    }
+}
+
 impl Passing {
     /// Ends what was put together.
     fn keep(&mut self, joined: &mut BytesMut) {
@@ -180,6 +263,17 @@ impl Passing {
                 Some(Ok(frame))
             }
         })
+    }
+
+    fn is_over(&self) -> bool {
+        self.prefix.is_empty()
+            && (self.prefix_ended || self.inner.as_ref().is_none_or(Incoming::is_end_stream))
+    }
+
+    fn note(&self, what: impl FnOnce(&mut Passed)) {
+        if let Some(passed) = &self.passed {
+            what(&mut passed.lock().unwrap_or_else(PoisonError::into_inner));
+        }
     }
 
     fn observe(&self, what: impl FnOnce(&mut RequestSeen)) {
@@ -215,6 +309,7 @@ impl Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         let body = &mut *self.get_mut().0;
+        body.note(|passed| passed.asked_for = true);
         if let Some(gate) = &mut body.gate {
             match Pin::new(&mut gate.opened).poll(cx) {
                 Poll::Ready(Ok(())) => {}
@@ -225,25 +320,27 @@ impl Body for RequestBody {
             }
             body.gate = None;
         }
-        if let Some(frame) = body.prefix.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
-        }
-        if body.prefix_ended {
-            return Poll::Ready(None);
-        }
-        let polled = body.poll_inner(cx);
-        if let Some(sending) = &mut body.sending {
-            match polled {
-                Poll::Ready(_) => sending.taken(),
-                Poll::Pending => sending.waits(),
-            }
-        }
-        polled
+        let polled = match body.prefix.pop_front() {
+            Some(frame) => Some(Ok(frame)),
+            None if body.prefix_ended => None,
+            None => match body.poll_inner(cx) {
+                Poll::Ready(polled) => {
+                    body.sending.iter_mut().for_each(Sending::taken);
+                    polled
+                }
+                Poll::Pending => {
+                    body.sending.iter_mut().for_each(Sending::waits);
+                    return Poll::Pending;
+                }
+            },
+        };
+        // Who sends it asks no more after that.
+        body.note(|passed| passed.of(&polled, polled.is_none() || body.is_over()));
+        Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.prefix.is_empty()
-            && (self.0.prefix_ended || self.0.inner.as_ref().is_none_or(Incoming::is_end_stream))
+        self.0.is_over()
     }
 
     fn size_hint(&self) -> SizeHint {

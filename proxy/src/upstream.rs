@@ -1,18 +1,21 @@
-//! Connections to the upstream: HTTP/1.1 ones in a pool, each driven by the exchange that uses it, and for HTTP/2 one that
+//! Connections to the upstream: HTTP/1.1 ones in a pool, each driven by the exchange that uses it, and for HTTP/2 a few that
 //! all share.
 
+mod again;
 pub(crate) mod attested;
 mod body;
 mod gate;
 mod h1;
 mod h2;
 mod hearing;
+mod load;
 mod pool;
+mod progress;
 pub mod signed;
 
 pub use body::UpstreamBody;
-pub use h1::Sending;
 pub(crate) use h1::is_ambiguous;
+pub use progress::Sending;
 
 use crate::forward::chain;
 use crate::request_body::RequestBody;
@@ -41,6 +44,9 @@ use tower::ServiceExt as _;
 type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 type Connector = HttpsConnector<HttpConnector>;
 
+/// How often a request is sent once more because the server promises that it did nothing with it.
+const RESENDS: usize = 2;
+
 /// How to connect.
 pub(crate) struct Settings {
     pub(crate) scheme: Scheme,
@@ -65,7 +71,6 @@ pub(crate) struct Connections {
     speaks_h2: AtomicBool,
     settings: Settings,
     server: Uri,
-    tasks: TaskTracker,
 }
 
 /// Why there is no answer.
@@ -98,6 +103,8 @@ impl std::fmt::Display for NoAnswer {
 enum Unanswered {
     /// Nothing of the request has left: another connection may take it.
     Unsent(Box<Request<RequestBody>>, hyper::Error),
+    /// The server did nothing with it, and all of it is here.
+    Undone(Box<Request<RequestBody>>, hyper::Error),
     Failed(hyper::Error),
     Timeout,
     Slow,
@@ -115,7 +122,9 @@ impl From<TrySendError<Request<RequestBody>>> for Unanswered {
 impl From<Unanswered> for NoAnswer {
     fn from(error: Unanswered) -> NoAnswer {
         match error {
-            Unanswered::Unsent(_, error) | Unanswered::Failed(error) => NoAnswer::Broken(error),
+            Unanswered::Unsent(_, error) | Unanswered::Undone(_, error) | Unanswered::Failed(error) => {
+                NoAnswer::Broken(error)
+            }
             Unanswered::Timeout => NoAnswer::Timeout,
             Unanswered::Slow => NoAnswer::Slow,
         }
@@ -189,8 +198,7 @@ impl Connections {
             connector: builder().enable_all_versions().wrap_connector(http.clone()),
             upgrading: builder().enable_http1().wrap_connector(http),
             pool: Pool::new(settings.header_timeout, tasks.clone(), settings.demand.clone()),
-            shared: Arc::new(Shared::new(tasks.clone())),
-            tasks,
+            shared: Arc::new(Shared::new(settings.header_timeout, tasks)),
             speaks_h2: AtomicBool::new(settings.known_h2),
             server,
             settings,
@@ -245,6 +253,7 @@ impl Connections {
         now: Instant,
         deadline: Instant,
     ) -> Result<Response<UpstreamBody>, NoAnswer> {
+        let mut resends = 0;
         loop {
             let upgrading = is_upgrading(&request);
             let (link, reused) = match link.take().or_else(|| self.idle(upgrading, now)) {
@@ -264,6 +273,10 @@ impl Connections {
             request = match sent {
                 Ok(response) => return Ok(response),
                 Err(Unanswered::Unsent(request, _)) if reused => *request,
+                Err(Unanswered::Undone(request, _)) if resends < RESENDS => {
+                    resends += 1;
+                    *request
+                }
                 Err(error) => return Err(error.into()),
             };
         }
@@ -277,16 +290,28 @@ impl Connections {
         self.pool.take(now).map(Link::Own)
     }
 
-    /// A new connection, or the shared one that somebody else has made meanwhile. Says whether it was used before.
+    /// A new connection, or a place on a shared one: that somebody else has made meanwhile, or whose streams have to be waited
+    /// for because there can be no other. Says whether it was used before.
     async fn connected(&self, upgrading: bool, deadline: Instant) -> Result<(Link, bool), NoAnswer> {
         let connected = async {
             if upgrading || !self.speaks_h2.load(Ordering::Relaxed) {
                 return Ok((self.connect(upgrading).await?, false));
             }
             let _one = self.shared.connecting.lock().await;
-            match self.shared.live() {
-                Some(live) => Ok((Link::Shared(live), true)),
-                None => Ok((self.connect(false).await?, false)),
+            if let Some(live) = self.shared.live() {
+                return Ok((Link::Shared(live), true));
+            }
+            if !self.shared.may_grow()
+                && let Some(live) = self.shared.crowded()
+            {
+                return Ok((Link::Shared(live), true));
+            }
+            match self.connect(false).await {
+                Ok(link) => Ok((link, false)),
+                Err(why) => {
+                    self.shared.failed();
+                    Ok((Link::Shared(self.shared.crowded().ok_or(why)?), true))
+                }
             }
         };
         tokio::time::timeout_at(deadline, connected).await.unwrap_or(Err(NoAnswer::Timeout))
@@ -305,14 +330,12 @@ impl Connections {
             None => None,
         };
         if http2 {
-            let mut sender = self.in_time(Box::pin(self.shared.open(io))).await?.map_err(NoAnswer::Broken)?;
-            let Some((demand, identity)) = proving else {
-                return Ok(Link::Shared(self.shared.keep(Live { sender, proven: None })));
-            };
-            let proven = Some(demand.prove_h2(&mut sender, identity, false).await?);
-            let live = self.shared.keep(Live { sender, proven });
-            drop(self.tasks.spawn(self.shared.renewal(demand.clone(), live.clone())));
-            return Ok(Link::Shared(live));
+            let opened = self.in_time(Box::pin(self.shared.open(io))).await?;
+            let mut held = opened.map_err(NoAnswer::Broken)?;
+            if let Some((demand, identity)) = proving {
+                held.proven = Some(demand.prove_h2(&mut held.sender, identity, false).await?);
+            }
+            return Ok(Link::Shared(self.shared.keep(held, self.settings.demand.as_ref())));
         }
         let connection = Connection::new(io, self.pool.look()).await.map_err(NoAnswer::Broken)?;
         Ok(Link::Own(match proving {

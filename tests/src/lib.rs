@@ -12,6 +12,7 @@ pub mod colophon;
 pub mod elsewhere;
 pub mod faults;
 pub mod fleet;
+pub mod frames;
 pub mod image;
 pub mod injector;
 pub mod kubernetes;

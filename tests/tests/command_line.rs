@@ -224,6 +224,26 @@ fn a_command_outlives_its_standard_output() {
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
 }
 
+/// Log lines that nobody can take end nothing: the answers, and the drain, are the same.
+#[test]
+fn a_proxy_outlives_its_standard_error() {
+    let (upstream, folder) = (saying("{}"), tempfile::tempdir().unwrap());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let mut command =
+        colophon::command(&["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log", "debug"]);
+    command.args(["--upstream", &upstream.url(), "--data", &path("data"), "--state", &path("state")]);
+    command.args(["--ready-file", &path("ready")]);
+    let mut process = Process::start(&mut command, Path::new("/dev/full"));
+    let ready = || serde_json::from_slice::<serde_json::Value>(&fs::read(path("ready")).ok()?).ok();
+    let ready = wait_for(PATIENCE, ready).expect("it is ready");
+    let listen = ready["listen"].as_str().unwrap().parse().unwrap();
+    assert_eq!(post(listen, CHAT, "{}").status(), 200);
+    process.terminate();
+    // Its log cannot be read here.
+    let ended = wait_for(PATIENCE, || process.ended());
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+}
+
 /// 1 is a judgement: what cannot be read has not been judged.
 #[test]
 fn a_file_that_cannot_be_read_is_wrong_usage() {

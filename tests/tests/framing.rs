@@ -7,6 +7,7 @@ use colophon_tests::colophon::Colophon;
 use colophon_tests::receipts::Fetched;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::{End, Framing};
+use colophon_tests::{PATIENCE, wait_for};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 const CHAT: &str = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
@@ -135,7 +136,9 @@ fn bytes_that_are_not_http_are_refused_and_counted() {
         assert_eq!(response.status(), 400, "{shown:?}");
     }
     assert_eq!(upstream.received().len(), 0);
-    assert_eq!(colophon.metric("colophon_malformed_total"), Some(bad.len() as f64));
+    // Counted when the connection has ended, which may be after its answer is there.
+    let all = || (colophon.metric("colophon_malformed_total") == Some(bad.len() as f64)).then_some(());
+    assert!(wait_for(PATIENCE, all).is_some(), "{:?}", colophon.metric("colophon_malformed_total"));
     // The next client is served.
     assert_eq!(post(colophon.listen(), "/v1/chat/completions", "{}").status(), 200);
 }

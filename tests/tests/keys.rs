@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
 use std::time::Duration;
 
 use colophon_receipt::level::Outcome;
@@ -200,6 +201,22 @@ fn a_rotation_killed_anywhere_can_be_done_again() {
         (options.data, options.state) = (Some(colophon.data()), Some(colophon.state()));
     });
     assert!(!status.success() && said.contains("/5, of which the store has nothing"), "{status} {said}");
+    // Adopted once, it goes on; and another log of this name was never meant.
+    let adopted = |adopt: bool| {
+        Colophon::start(&upstream.url(), |options| {
+            options
+                .sign_all()
+                .arg(&["--log-key", &colophon.data().join("keys/log-4.pem").display().to_string()]);
+            options.arg(if adopt { &["--adopt"] } else { &[] });
+            (options.data, options.state) = (Some(colophon.folder().join("adopted")), Some(colophon.state()));
+        })
+    };
+    let copied =
+        Command::new("cp").arg("-a").arg(colophon.data()).arg(colophon.folder().join("adopted")).status();
+    assert!(copied.unwrap().success());
+    for adopt in [true, false] {
+        assert!(adopted(adopt).stop().success(), "adopt {adopt}");
+    }
     fs::rename(&away, &newest).unwrap();
 
     // All generations are counted together; what shows a count lies in one tree.

@@ -1,6 +1,7 @@
 //! Upstreams that are down, break off, talk nonsense or say nothing: the client gets a clear error in its API's shape,
 //! or the end of what there was, and the record says what happened.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use colophon_tests::client::{Client, get, post, post_bytes};
 use colophon_tests::colophon::{self, Colophon};
 use colophon_tests::pause;
 use colophon_tests::receipts::Fetched;
+use colophon_tests::server::Server;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::{End, Message};
 
@@ -309,36 +311,79 @@ fn an_answer_before_the_end_of_the_request_is_heard() {
 /// is to blame itself.
 #[test]
 fn a_slow_upload_is_not_the_servers_fault() {
+    for h2 in [false, true] {
+        let server = Server::plain(h2);
+        let colophon = Colophon::start(&server.url(), |options| {
+            options.sign_all().arg(&["--upstream-header-timeout", "2s"]);
+            options.arg(if h2 { &["--upstream-http2"] } else { &[] });
+        });
+        let request =
+            post_bytes("/v1/chat/completions", "", &format!("{{\"model\":\"{}\"}}", "x".repeat(48)));
+        let (head, body) = request.split_at(request.len() - 60);
+        // In pieces, and all of it late.
+        for (piece, gap) in [(10, 700), (60, 1500)] {
+            let mut client = Client::connect(colophon.listen());
+            client.send(head);
+            for piece in body.chunks(piece) {
+                pause(Duration::from_millis(gap));
+                client.send(piece);
+            }
+            assert_eq!(client.response("POST").status(), 200, "h2 {h2}");
+        }
+        let mut client = Client::connect(colophon.listen());
+        client.send(head);
+        client.send(&body[..30]);
+        let response = client.response("POST");
+        assert_eq!((response.status(), response.header("x-should-retry")), (408, Some("false")), "h2 {h2}");
+        assert_eq!(Fetched::of(&response, colophon.listen()).outcome(), Outcome::Refused, "h2 {h2}");
+        // Nor for ever: the answer is there while the client still sends.
+        let mut client = Client::connect(colophon.listen());
+        client.send(head);
+        client.stream().set_nonblocking(true).unwrap();
+        let waiting = body.iter().take_while(|byte| {
+            client.send(&[**byte]);
+            pause(Duration::from_millis(300));
+            client.stream().peek(&mut [0]).is_err()
+        });
+        let bytes = waiting.count();
+        assert!((15..50).contains(&bytes), "h2 {h2}: answered after {bytes} bytes");
+        client.stream().set_nonblocking(false).unwrap();
+        assert_eq!(client.response("POST").status(), 408, "h2 {h2}");
+    }
+}
+
+/// The server resets the connection in an answer whose end is the connection's, while the rest of the request is written to it: what
+/// there is of the answer is not all.
+#[test]
+fn a_reset_is_no_end_while_the_request_goes_on() {
     let upstream = Upstream::serve(|conn| {
-        while conn.request().is_some_and(|request| request.end == End::Complete) {
-            conn.send(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}");
+        if conn.request_head().is_some() {
+            conn.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: one\n\n");
+            // Closed with the request unread: a reset.
+            pause(Duration::from_millis(500));
         }
     });
-    let colophon = Colophon::start(&upstream.url(), |options| {
-        options.sign_all().arg(&["--upstream-header-timeout", "2s"]);
-    });
-    let request = post_bytes("/v1/chat/completions", "", &"x".repeat(60));
-    let (head, body) = request.split_at(request.len() - 60);
-    let mut client = Client::connect(colophon.listen());
-    client.send(head);
-    for piece in body.chunks(10) {
-        client.send(piece);
-        pause(Duration::from_millis(700));
+    let colophon = Colophon::signing(&upstream.url());
+    for _ in 0..5 {
+        let mut client = Client::connect(colophon.listen());
+        let request = post_bytes("/v1/chat/completions", "", &"x".repeat(4000));
+        let (first, rest) = request.split_at(request.len() - 2000);
+        client.send(first);
+        let response = std::thread::scope(|scope| {
+            let mut writer = client.stream().try_clone().unwrap();
+            scope.spawn(move || {
+                for piece in rest.chunks(20) {
+                    pause(Duration::from_millis(15));
+                    if writer.write_all(piece).is_err() {
+                        return;
+                    }
+                }
+            });
+            client.response("POST")
+        });
+        assert_eq!((response.status(), response.text().as_str()), (200, "data: one\n\n"));
+        assert_eq!(Fetched::of(&response, colophon.listen()).outcome(), Outcome::UpstreamFailed);
     }
-    assert_eq!(client.response("POST").status(), 200);
-
-    let mut client = Client::connect(colophon.listen());
-    client.send(head);
-    client.send(&body[..30]);
-    let response = client.response("POST");
-    assert_eq!(
-        (response.status(), response.header("x-should-retry")),
-        (408, Some("false")),
-        "{}",
-        response.text()
-    );
-    let receipt = Fetched::of(&response, colophon.listen());
-    assert!(receipt.outcome() != Outcome::UpstreamFailed, "{:?}", receipt.outcome());
 }
 
 /// A server that takes connections and says nothing is not there.

@@ -47,6 +47,7 @@ const RELEASE_SUITES: [&[&str]; 3] = [
         "timing",
         "tls",
         "upstream_faults",
+        "upstream_http2",
         "websocket",
     ],
 ];

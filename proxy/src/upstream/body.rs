@@ -1,6 +1,7 @@
 //! An answer's body, which drives the connection that it comes from.
 
 use super::h1::Connection;
+use super::load::Place;
 use super::pool::Pool;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -15,6 +16,8 @@ pub struct UpstreamBody {
     incoming: Incoming,
     /// Absent where the connection has a task of its own, and after the end.
     lease: Option<Lease>,
+    /// As a stream of an HTTP/2 connection, until its end.
+    place: Option<Place>,
     /// Why it broke off, until that is told.
     broken: Option<hyper::Error>,
 }
@@ -28,12 +31,19 @@ struct Lease {
 impl UpstreamBody {
     /// A body whose connection is driven elsewhere.
     pub(super) fn apart(incoming: Incoming) -> UpstreamBody {
-        UpstreamBody { incoming, lease: None, broken: None }
+        UpstreamBody { incoming, lease: None, place: None, broken: None }
+    }
+
+    /// A body that is one stream of an HTTP/2 connection.
+    pub(super) fn of_stream(incoming: Incoming, place: Place) -> UpstreamBody {
+        let place = Some(place).filter(|_| !incoming.is_end_stream());
+        UpstreamBody { incoming, lease: None, place, broken: None }
     }
 
     /// A body that drives its connection.
     pub(super) fn driving(incoming: Incoming, connection: Box<Connection>, pool: Arc<Pool>) -> UpstreamBody {
-        let mut body = UpstreamBody { incoming, lease: Some(Lease { connection, pool }), broken: None };
+        let lease = Some(Lease { connection, pool });
+        let mut body = UpstreamBody { incoming, lease, place: None, broken: None };
         if body.incoming.is_end_stream() {
             body.give_back();
         }
@@ -55,6 +65,7 @@ impl UpstreamBody {
     }
 
     fn give_back(&mut self) {
+        self.place = None;
         let Some(Lease { connection, pool }) = self.lease.take() else { return };
         match connection.is_idle() {
             true => pool.put(connection),
@@ -79,7 +90,7 @@ impl Body for UpstreamBody {
         match ready!(body.poll(cx)) {
             Some(Err(error)) => {
                 // hyper drops what it has not written yet when a body fails: what came before gets its turn first.
-                (body.lease, body.broken) = (None, Some(error));
+                (body.lease, body.place, body.broken) = (None, None, Some(error));
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }

@@ -5,6 +5,7 @@ use super::body::UpstreamBody;
 use super::gate::Gate;
 use super::hearing::Hearing;
 use super::pool::Pool;
+use super::progress::Progress;
 use super::{Io, Unanswered};
 use crate::request_body::RequestBody;
 use http::header::{self, HeaderMap};
@@ -14,13 +15,9 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
-
-/// An upload may take so many times as long as an answer's head: a client that sends a byte now and then holds a connection, too.
-const UPLOAD: u32 = 4;
 
 /// hyper does not name the type.
 type Driver = Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>;
@@ -41,65 +38,6 @@ pub(super) struct Connection {
     poisoned: bool,
     /// What the server has proved on it, where it has to.
     pub(super) proven: Option<Proven>,
-}
-
-/// How far a connection is with a request's body.
-#[derive(Default)]
-struct Progress {
-    /// It is still to be sent.
-    left: AtomicBool,
-    /// The client was asked for more and has not given it yet.
-    waits: AtomicBool,
-    /// When the last piece after the first was taken, in ms since the request was sent.
-    taken: AtomicU64,
-}
-
-impl Progress {
-    fn begin(&self) {
-        self.waits.store(false, Ordering::Relaxed);
-        self.taken.store(0, Ordering::Relaxed);
-        self.left.store(true, Ordering::Release);
-    }
-
-    /// How much longer than `patience` a server has for its answer: since the last piece of the request, within bounds.
-    fn more(&self, patience: Duration) -> Duration {
-        Duration::from_millis(self.taken.load(Ordering::Relaxed)).min(patience * UPLOAD)
-    }
-
-    /// Whether it is the client that is waited for.
-    fn is_clients(&self) -> bool {
-        self.left.load(Ordering::Acquire) && self.waits.load(Ordering::Relaxed)
-    }
-}
-
-/// Says that a request's body is still to be sent, as long as it exists.
-pub struct Sending {
-    progress: Arc<Progress>,
-    since: Instant,
-    begun: bool,
-}
-
-impl Sending {
-    /// A piece of it is taken. One that was there with the head tells nothing that the head does not.
-    pub fn taken(&mut self) {
-        if std::mem::replace(&mut self.begun, true) {
-            let after = u64::try_from(self.since.elapsed().as_millis()).unwrap_or_default();
-            self.progress.taken.store(after, Ordering::Relaxed);
-        }
-        self.progress.waits.store(false, Ordering::Relaxed);
-    }
-
-    /// The client has nothing more to give at the moment.
-    pub fn waits(&mut self) {
-        self.begun = true;
-        self.progress.waits.store(true, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Sending {
-    fn drop(&mut self) {
-        self.progress.left.store(false, Ordering::Release);
-    }
 }
 
 impl Connection {
@@ -131,9 +69,7 @@ impl Connection {
         if deadline < self.alarm.deadline() {
             self.alarm.as_mut().reset(deadline);
         }
-        self.sending.begin();
-        let (progress, since) = (self.sending.clone(), deadline.checked_sub(pool.patience()));
-        request.body_mut().sending(Sending { progress, since: since.unwrap_or(deadline), begun: false });
+        request.body_mut().sending(Progress::begin(&self.sending, deadline, pool.patience()));
         let answer = Box::pin(self.sender.try_send_request(request));
         Waiting { connection: Some(self), answer, deadline, pool: pool.clone() }
     }
@@ -151,7 +87,7 @@ impl Connection {
         self.poisoned |= is_ambiguous(response.headers());
         let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         // A request that goes on must neither stand still when the client stops reading nor end with the answer.
-        if switches || self.sending.left.load(Ordering::Acquire) {
+        if switches || self.sending.is_left() {
             pool.drive(self);
             response.map(UpstreamBody::apart)
         } else {
