@@ -207,26 +207,38 @@ fn a_slow_body_is_waited_for() {
 /// happens is asked after (`02` in the kernel's table: the keepalive timer).
 #[test]
 fn files_and_keepalive_are_set() {
-    let upstream = Upstream::answering(OK);
+    let upstream = Upstream::serve(|conn| {
+        if conn.request().is_some() {
+            conn.wait_until_gone();
+        }
+    });
     let mut colophon = Colophon::signing(&upstream.url());
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", colophon.process().pid())).unwrap();
     let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
     let (soft, hard) = files.trim().split_once(' ').unwrap();
     assert_eq!(soft, hard.trim().split(' ').next().unwrap());
+    // While the model thinks nothing happens on either connection.
     let mut client = Client::connect(colophon.listen());
     client.send(&post_bytes("/v1/completions", "", "{}"));
-    assert_eq!(client.response("POST").status(), 200);
     let hex = |address: std::net::SocketAddr| format!("0100007F:{:04X}", address.port());
     let (ours, theirs) = (hex(colophon.listen()), hex(client.stream().local_addr().unwrap()));
     let server = hex(upstream.address());
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    let timer = |row: &&Vec<&str>| row[5].starts_with("02:");
-    let of =
-        |local: &str, remote: &str| rows.iter().any(|row| row[1] == local && row[2] == remote && timer(&row));
-    assert!(of(&ours, &theirs), "{ours} {theirs}\n{table}");
-    // And towards the server, whatever port that connection has here.
-    assert!(rows.iter().any(|row| row.len() > 5 && row[2] == server && timer(&row)), "{server}\n{table}");
+    let asked = wait_for(PATIENCE, || {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+        let of = |local: Option<&str>, remote: &str| {
+            rows.iter().any(|row| {
+                local.is_none_or(|local| row[1] == local) && row[2] == remote && row[5].starts_with("02:")
+            })
+        };
+        // Towards the server by whatever port that connection has here.
+        (of(Some(&ours), &theirs) && of(None, &server)).then_some(())
+    });
+    assert!(
+        asked.is_some(),
+        "{ours} {theirs} {server}\n{}",
+        std::fs::read_to_string("/proc/net/tcp").unwrap()
+    );
 }
 
 /// Connections beyond the limit wait, and are served when one ends.
