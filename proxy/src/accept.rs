@@ -6,6 +6,7 @@ use crate::callers::{Peer, certificate_name};
 use crate::exchange::exchange;
 use crate::goodbye::Goodbye;
 use crate::patience::{PatientTimer, within};
+use crate::places::Taking;
 use crate::response_body::{ResponseBody, ResponseBodyError};
 use crate::taken::Taken;
 use crate::upstream::attested::EXPORTER;
@@ -184,12 +185,20 @@ async fn serve_h1(
     let service = service_fn(move |mut request: http::Request<hyper::body::Incoming>| {
         let app = served.clone();
         known.note(&mut request);
-        if request.headers().contains_key(http::header::UPGRADE) {
-            // A tunnel goes on with the connection when HTTP is through with it.
-            request.extensions_mut().insert(Stay::Connection(place.clone()));
-        }
+        // A tunnel goes on with the connection when HTTP is through with it.
+        let stay = request.headers().contains_key(http::header::UPGRADE).then(|| place.clone());
         // In a box of its own: hyper keeps room for it as long as the connection lives, also while it is idle or streams.
-        Box::pin(async move { Ok::<_, Infallible>(exchange(app, request).await) })
+        Box::pin(async move {
+            let taking = app.exchanges.of_connection().await;
+            if let Some(place) = stay {
+                request.extensions_mut().insert(Stay::Connection(place, taking.clone()));
+            }
+            let response = exchange(app, request).await;
+            Ok::<_, Infallible>(match taking {
+                None => response,
+                Some(taking) => response.map(|body| ResponseBody::Placed(Box::new(body), taking)),
+            })
+        })
     });
     let mut builder = hyper::server::conn::http1::Builder::new();
     builder
@@ -254,8 +263,8 @@ async fn serve_h2(
         request.extensions_mut().insert(stay.clone());
         known.note(&mut request);
         async move {
-            if let Ok(place) = app.streams.clone().acquire_owned().await {
-                let _ = busy.place.set(place);
+            if let Some(taking) = app.exchanges.of_stream().await {
+                let _ = busy.taking.set(taking);
             }
             Ok::<_, Infallible>(exchange(app, request).await.map(|body| Counted { body, _stay: stay }))
         }
@@ -340,8 +349,8 @@ impl<F: Future<Output: Send> + Send + 'static> Executor<F> for Tracked {
 /// What a tunnel holds on to, since HTTP itself is done with it.
 #[derive(Clone)]
 pub enum Stay {
-    /// The connection's place, for HTTP/1.1.
-    Connection(Arc<Place>),
+    /// The connection's place and the exchange's, for HTTP/1.1.
+    Connection(Arc<Place>, Option<Taking>),
     /// The stream's mark that its connection is not idle, for HTTP/2.
     Stream(Arc<Busy>),
 }
@@ -368,14 +377,14 @@ impl Drop for Place {
 /// Counts an exchange as under way until its body, or its tunnel, is gone.
 pub struct Busy {
     count: Arc<AtomicUsize>,
-    /// Its place among the streams of all connections.
-    place: OnceLock<OwnedSemaphorePermit>,
+    /// Its place among all exchanges.
+    taking: OnceLock<Taking>,
 }
 
 impl Busy {
     fn new(count: &Arc<AtomicUsize>) -> Busy {
         count.fetch_add(1, Ordering::Relaxed);
-        Busy { count: count.clone(), place: OnceLock::new() }
+        Busy { count: count.clone(), taking: OnceLock::new() }
     }
 }
 

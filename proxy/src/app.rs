@@ -7,6 +7,7 @@ use crate::config::Limits;
 use crate::forward::Upstream;
 use crate::metrics::Metrics;
 use crate::model::identity::Identity;
+use crate::places::Places;
 use crate::proofs::Proving;
 use crate::seldom::Seldom;
 use crate::stamp::LogValue;
@@ -20,7 +21,6 @@ use colophon_receipt::Hash;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -60,8 +60,8 @@ pub struct App {
     pub tasks: TaskTracker,
     /// Fires when patience with what is still under way is over.
     pub kill: CancellationToken,
-    /// Places for streams of HTTP/2, over all connections.
-    pub(crate) streams: Arc<Semaphore>,
+    /// Places for exchanges.
+    pub(crate) exchanges: Places,
     /// Set when the process drains: not ready any more.
     pub draining: AtomicBool,
     /// `Colophon-Log` of the newest checkpoint; made once a checkpoint.
@@ -132,7 +132,7 @@ impl App {
             policy: ArcSwap::from_pointee(policy),
             upstream,
             upstream_idle,
-            streams: Arc::new(Semaphore::new(limits.max_streams as usize)),
+            exchanges: Places::new(limits.exchanges),
             limits,
             tasks,
             callers,

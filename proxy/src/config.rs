@@ -145,9 +145,9 @@ pub struct Limits {
     /// Connections served at once; more wait in the listen queue. Fewer where the limit on open files is low
     #[arg(long, env = "COLOPHON_MAX_CONNECTIONS", value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
-    /// Streams of HTTP/2 at once over all connections: what the limit on open files leaves them.
-    #[arg(skip = u32::MAX)]
-    pub max_streams: u32,
+    /// Exchanges at once: what the limit on open files leaves them.
+    #[arg(skip)]
+    pub exchanges: crate::serve::Exchanges,
     /// Longest time to a whole request head, also between the requests of a kept-alive connection
     #[arg(long, env = "COLOPHON_HEADER_TIMEOUT", value_name = "TIME", default_value = "75s", value_parser = duration)]
     pub header_timeout: Duration,

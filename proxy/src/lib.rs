@@ -37,6 +37,7 @@ pub mod model;
 pub mod observe;
 pub mod own;
 mod patience;
+mod places;
 mod pointers;
 pub mod policy_files;
 pub mod post;

@@ -3,6 +3,7 @@
 //! `--durability power` on the disk.
 
 use crate::in_flight::{Closed, Ending, InFlight};
+use crate::places::Taking;
 use crate::stamp::Closing;
 use crate::upstream::UpstreamBody;
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub enum ResponseBody {
     Passed(Passed),
     /// A stream that is recorded.
     Observed(Box<Observed>),
+    /// One that holds its exchange's place.
+    Placed(Box<ResponseBody>, Taking),
 }
 
 /// Why a body breaks off. hyper turns it into a cut connection or a reset stream, as the upstream's end was one.
@@ -238,6 +241,7 @@ impl Body for ResponseBody {
             }
             ResponseBody::Passed(passed) => passed.poll(cx),
             ResponseBody::Observed(observed) => observed.poll(cx),
+            ResponseBody::Placed(body, _) => Pin::new(&mut **body).poll_frame(cx),
         }
     }
 
@@ -246,6 +250,7 @@ impl Body for ResponseBody {
             ResponseBody::Whole(bytes, trailers) => bytes.is_none() && trailers.is_none(),
             ResponseBody::Passed(passed) => passed.is_end_stream(),
             ResponseBody::Observed(observed) => observed.finished && observed.held.is_none(),
+            ResponseBody::Placed(body, _) => body.is_end_stream(),
         }
     }
 
@@ -259,6 +264,7 @@ impl Body for ResponseBody {
                 Some(remaining) => SizeHint::with_exact(remaining),
                 None => SizeHint::default(),
             },
+            ResponseBody::Placed(body, _) => body.size_hint(),
         }
     }
 }

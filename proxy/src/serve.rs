@@ -3,6 +3,7 @@
 mod descriptors;
 mod folders;
 
+pub use self::descriptors::Exchanges;
 pub(crate) use self::descriptors::clients;
 use self::folders::outlives_the_node;
 pub(crate) use self::folders::state_folder;
@@ -215,7 +216,7 @@ pub async fn start(options: &ServeOptions) -> anyhow::Result<Running> {
         options.upstream.idle_timeout,
         Limits {
             max_connections: clients.connections,
-            max_streams: clients.streams,
+            exchanges: clients.exchanges,
             ..options.limits.clone()
         },
         options.ledger.mmd,

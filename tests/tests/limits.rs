@@ -1,14 +1,17 @@
 //! What is too big, too slow or too silent.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use colophon_receipt::level::Outcome;
-use colophon_tests::client::{Client, post, post_bytes, send};
+use colophon_tests::client::{Client, get, post, post_bytes, send};
 use colophon_tests::colophon::Colophon;
+use colophon_tests::process::Process;
 use colophon_tests::receipts::Fetched;
+use colophon_tests::session::Session;
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::End;
-use colophon_tests::{PATIENCE, pause, wait_for};
+use colophon_tests::{PATIENCE, paths, pause, wait_for};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
@@ -239,6 +242,49 @@ fn files_and_keepalive_are_set() {
         "{ours} {theirs} {server}\n{}",
         std::fs::read_to_string("/proc/net/tcp").unwrap()
     );
+}
+
+/// Clients that would take all open files are kept waiting, and what they leave is enough for probes and the log.
+#[test]
+fn a_low_limit_on_open_files_leaves_the_rest_alive() {
+    let upstream = Upstream::serve(|conn| {
+        while conn.request().is_some() {
+            pause(Duration::from_millis(300));
+            conn.send(OK.as_bytes());
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    // 100 are kept; 66 connections and 34 exchanges have the other 100.
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 200 && exec \"$0\" serve \"$@\""]).arg(paths::program("colophon"));
+    command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--upstream", &upstream.url()]);
+    command.args(["--data", &path("data"), "--state", &path("state"), "--ready-file", &path("ready")]);
+    let process = Process::start(&mut command, &folder.path().join("log"));
+    let ready = || serde_json::from_slice::<serde_json::Value>(&std::fs::read(path("ready")).ok()?).ok();
+    let ready = wait_for(PATIENCE, ready).expect("it is ready");
+    let address = |name: &str| ready[name].as_str().unwrap().parse::<std::net::SocketAddr>().unwrap();
+    assert!(process.log().contains("too low for --max-connections"), "{}", process.log());
+    let answered = std::thread::scope(|scope| {
+        // Both more than there are files for.
+        let streams = scope.spawn(|| {
+            let mut session = Session::h2(address("listen"));
+            let requests = (0..150).map(|_| session.request("POST", "/v1/completions", "{}")).collect();
+            session.send_all(requests).iter().filter(|answer| answer.status() == 200).count()
+        });
+        let clients: Vec<_> = (0..150)
+            .map(|_| scope.spawn(|| post(address("listen"), "/v1/completions", "{}").status()))
+            .collect();
+        for _ in 0..10 {
+            assert_eq!(get(address("admin"), "/livez").status(), 200);
+            pause(Duration::from_millis(100));
+        }
+        let served = clients.into_iter().map(|client| client.join().unwrap());
+        served.filter(|status| *status == 200).count() + streams.join().unwrap()
+    });
+    assert_eq!(answered, 300, "{}", process.log());
+    let log = process.log();
+    assert!(!log.contains("Too many open files") && !log.contains("logging failed"), "{log}");
 }
 
 /// Connections beyond the limit wait, and are served when one ends.

@@ -11,14 +11,23 @@ const KEPT: u64 = 512;
 pub(crate) struct Clients {
     /// Connected at once.
     pub(crate) connections: u32,
-    /// Streams of HTTP/2 under way at once, over all connections: each may take a connection to the upstream.
-    pub(crate) streams: u32,
+    /// Exchanges under way at once: each may take a connection to the upstream.
+    pub(crate) exchanges: Exchanges,
+}
+
+/// How many exchanges may be under way at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exchanges {
+    /// One for each connection, and so many streams of HTTP/2.
+    Streams(u32),
+    /// So many in all.
+    All(u32),
 }
 
 /// Takes all that the system allows this process, and says how many clients may be served at once, of `wanted` connections.
 pub(crate) fn clients(wanted: u32) -> Clients {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
-        return Clients { connections: wanted, streams: u32::MAX };
+        return Clients { connections: wanted, exchanges: Exchanges::default() };
     };
     let limit = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
         Ok(()) => hard,
@@ -37,12 +46,23 @@ pub(crate) fn clients(wanted: u32) -> Clients {
     clients
 }
 
-/// Two for each connection and one for each stream, of what is not kept from them: half of a very low limit.
+/// Of what is not kept from them (half of a very low limit), two thirds at most are for connections, of which many may be idle.
 fn within(limit: u64, wanted: u32) -> Clients {
     let theirs = limit - KEPT.min(limit / 2);
-    let connections = u32::try_from((theirs / 3).max(1)).unwrap_or(u32::MAX).min(wanted);
-    let streams = theirs.saturating_sub(2 * u64::from(connections)).max(1);
-    Clients { connections, streams: u32::try_from(streams).unwrap_or(u32::MAX) }
+    let connections = u64::from(wanted).min(theirs / 3 * 2).max(1);
+    let rest = theirs.saturating_sub(connections).max(1);
+    let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    let exchanges = match rest.checked_sub(connections).filter(|streams| *streams >= connections) {
+        Some(streams) => Exchanges::Streams(count(streams)),
+        None => Exchanges::All(count(rest)),
+    };
+    Clients { connections: count(connections), exchanges }
+}
+
+impl Default for Exchanges {
+    fn default() -> Exchanges {
+        Exchanges::Streams(u32::MAX)
+    }
 }
 
 #[cfg(test)]
@@ -51,15 +71,17 @@ mod tests {
 
     #[test]
     fn clients_leave_something_to_the_rest() {
-        for (limit, wanted, connections, streams) in [
-            (1_048_576, 16_384, 16_384, 1_048_576 - 512 - 2 * 16_384),
-            (65_536, 16_384, 16_384, 65_536 - 512 - 2 * 16_384),
-            (1024, 16_384, 170, 172),
-            (256, 16_384, 42, 44),
-            (0, 16_384, 1, 1),
-            (u64::MAX, 5, 5, u32::MAX),
+        for (limit, wanted, connections, exchanges) in [
+            (1_048_576, 16_384, 16_384, Exchanges::Streams(1_048_576 - 512 - 2 * 16_384)),
+            (65_536, 16_384, 16_384, Exchanges::Streams(65_536 - 512 - 2 * 16_384)),
+            (40_000, 16_384, 16_384, Exchanges::All(40_000 - 512 - 16_384)),
+            (20_000, 16_384, 12_992, Exchanges::All(6496)),
+            (1024, 16_384, 340, Exchanges::All(172)),
+            (256, 16_384, 84, Exchanges::All(44)),
+            (0, 16_384, 1, Exchanges::All(1)),
+            (u64::MAX, 5, 5, Exchanges::Streams(u32::MAX)),
         ] {
-            assert_eq!(within(limit, wanted), Clients { connections, streams }, "{limit}");
+            assert_eq!(within(limit, wanted), Clients { connections, exchanges }, "{limit}");
         }
     }
 }
