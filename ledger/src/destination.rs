@@ -90,7 +90,7 @@ impl Destination {
 
     /// Which generation of the log it is: the last part of its origin.
     pub(crate) fn generation(&self) -> u32 {
-        self.origin().rsplit('/').next().and_then(|number| number.parse().ok()).unwrap_or(1)
+        generation::of_origin(self.origin())
     }
 
     pub(crate) fn vkey(&self) -> String {

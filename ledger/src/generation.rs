@@ -32,6 +32,11 @@ mod older;
 /// More generations than a log ever has: a key a day for 27 years.
 const MOST: u32 = 10_000;
 
+/// The generation that an origin, or the name of a log's key, ends in; 1 if it ends in none.
+pub(crate) fn of_origin(origin: &str) -> u32 {
+    origin.rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(1)
+}
+
 /// The newest generation that has begun; 1 if none has.
 ///
 /// # Errors

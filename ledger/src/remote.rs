@@ -15,6 +15,7 @@ use object_store::ObjectStore;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::generation::of_origin;
 use crate::head::{self, SignedHead};
 use crate::log::{LogError, LogReader};
 use crate::remote::files::Files;
@@ -140,7 +141,7 @@ impl RemoteLog {
         if let Some(origin) = origin.filter(|origin| !is_generation_of(key.name(), origin)) {
             return Err(LogError::Origin { stored: key.name().to_owned(), given: origin.to_owned() });
         }
-        let generation = key.name().rsplit('/').next().and_then(|n| n.parse().ok()).unwrap_or(1);
+        let generation = of_origin(key.name());
         let files: Arc<dyn ObjectStore> = Arc::new(Files::new(transport.clone()));
         let store = Store::new(files.clone(), format!("log/{generation}"));
         let head = watch::Sender::new(Arc::new(served(&store, &key).await?));
@@ -174,7 +175,7 @@ impl RemoteLog {
         if let Some(origin) = origin.filter(|origin| !is_generation_of(key.name(), origin)) {
             return Err(LogError::Origin { stored: key.name().to_owned(), given: origin.to_owned() });
         }
-        let generation = key.name().rsplit('/').next().and_then(|n| n.parse().ok()).unwrap_or(1);
+        let generation = of_origin(key.name());
         let transport = remote.transport.clone();
         let files: Arc<dyn ObjectStore> = Arc::new(Files::new(transport.clone()));
         let store = Store::new(files.clone(), format!("log/{generation}"));

@@ -155,9 +155,8 @@ impl LogService {
             (cosigned, status) = (witnesses.kept(), Some(witnesses.status()));
             beside.spawn(witnesses.run(log.heads()));
         }
-        let generation = log.origin().rsplit('/').next().and_then(|last| last.parse().ok()).unwrap_or(1);
         let objects = log.store().objects();
-        let older = generation::older(&objects, &objects, generation).await;
+        let older = generation::older(&objects, &objects, generation::of_origin(log.origin())).await;
         let trust = trust_json(&log.vkey(), log.origin(), &older, timestamping).into();
         let mut dating = None;
         if let Some(timestamping) = timestamping {

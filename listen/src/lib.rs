@@ -6,6 +6,7 @@ pub mod small;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -57,6 +58,14 @@ pub async fn next_connection(
             },
             () = stop.cancelled() => return None,
         }
+    }
+}
+
+/// Ends after `time`, unless something was `asked` by then: of such a connection its own protocol is told that it is over.
+pub async fn never_asked(asked: &AtomicBool, time: Duration) {
+    tokio::time::sleep(time).await;
+    if asked.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
     }
 }
 

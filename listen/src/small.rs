@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::never_asked;
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{Request, Response};
@@ -16,10 +17,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 /// The first request's head has to be whole within this time.
-pub const FIRST_HEAD: Duration = Duration::from_secs(10);
+const FIRST_HEAD: Duration = Duration::from_secs(10);
 
-/// A later one's, from the answer before on: whoever asks keeps its connection for a minute ([`super::ask`]), and one that is closed by both sides at once loses a request.
-pub const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// A later one's, from the answer before on: whoever asks keeps its connection for a minute ([`super::ask`]), and one that is closed by
+/// both sides at once loses a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// Serves one connection until it ends; at `stop` the answer under way is its last. Bodies are for `answer` to bound.
 pub async fn serve<S, A, F>(stream: S, stop: CancellationToken, answer: A)
@@ -39,15 +41,9 @@ where
         .header_read_timeout(HEAD_TIMEOUT)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
-    let never_asked = async {
-        tokio::time::sleep(FIRST_HEAD).await;
-        if asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
     tokio::select! {
         _ = connection.as_mut() => return,
-        () = never_asked => return,
+        () = never_asked(&asked, FIRST_HEAD) => return,
         () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;

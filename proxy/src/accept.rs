@@ -11,7 +11,7 @@ use crate::response_body::{ResponseBody, ResponseBodyError};
 use crate::taken::Taken;
 use crate::upstream::attested::EXPORTER;
 use bytes::Bytes;
-use colophon_listen::next_connection;
+use colophon_listen::{never_asked, next_connection};
 use http::Request;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -301,15 +301,9 @@ async fn finish(
     connection: impl Future<Output = hyper::Result<()>>,
     asked: &AtomicBool,
 ) -> hyper::Result<()> {
-    let never_asked = async {
-        tokio::time::sleep(GOODBYE).await;
-        if asked.load(Ordering::Relaxed) {
-            std::future::pending::<()>().await;
-        }
-    };
     tokio::select! {
         ended = connection => ended,
-        () = never_asked => Ok(()),
+        () = never_asked(asked, GOODBYE) => Ok(()),
     }
 }
 

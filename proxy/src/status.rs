@@ -23,7 +23,7 @@ fn status(app: &App) -> Value {
     let up = SystemTime::now().duration_since(app.started).unwrap_or_default();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "started": Timestamp::try_from(app.started).map(|time| time.to_string()).unwrap_or_default(),
+        "started": moment(app.started),
         "up_seconds": up.as_secs(),
         "draining": app.draining(),
         "upstream": &**app.upstream.url(),
@@ -58,6 +58,11 @@ fn status(app: &App) -> Value {
         "evidence_seconds_old": ledger.key_evidence().map(|evidence| evidence.age),
         "tls_certificate_ends": app.metrics.certificate_ends().map(|seconds| time(seconds * 1_000_000)),
     })
+}
+
+/// RFC 3339.
+pub(crate) fn moment(time: SystemTime) -> String {
+    Timestamp::try_from(time).map(|time| time.to_string()).unwrap_or_default()
 }
 
 /// Of µs since the epoch, RFC 3339.

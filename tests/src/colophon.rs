@@ -236,6 +236,15 @@ impl Colophon {
         line.and_then(|line| line.rsplit(' ').next()).and_then(|value| value.parse().ok())
     }
 
+    /// Waits until no client is connected.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub fn until_left(&self) {
+        let left = wait_for(PATIENCE, || (self.metric("colophon_connections") == Some(0.0)).then_some(()));
+        assert!(left.is_some(), "a connection is still open");
+    }
+
     /// How many exchanges have ended this way.
     pub fn ended_as(&self, outcome: Outcome) -> u64 {
         let text = crate::client::get(self.admin, "/metrics").text();

@@ -14,7 +14,7 @@ use colophon_tests::server::{ANSWER, Server};
 use colophon_tests::session::{self, Session};
 use colophon_tests::upstream::Upstream;
 use colophon_tests::wire::{End, Message};
-use colophon_tests::{PATIENCE, pause, wait_for};
+use colophon_tests::{PATIENCE, pause};
 use http::{HeaderValue, Version};
 use http_body_util::BodyExt as _;
 
@@ -266,10 +266,16 @@ fn idle_connections_are_closed() {
     });
     let mut session = Session::h2(colophon.listen());
     assert_eq!(session.post(CHAT, "{}").status(), 200);
-    let closed = wait_for(PATIENCE, || (colophon.metric("colophon_connections") == Some(0.0)).then_some(()));
-    assert!(closed.is_some(), "it is still open");
+    colophon.until_left();
     let request = session.request("POST", CHAT, "{}");
     assert!(session.open(request).is_err(), "it is still open");
+}
+
+/// A server whose answer has so many bytes.
+fn long_answer(bytes: usize) -> Upstream {
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {bytes}\r\n\r\n");
+    Upstream::answering([head.as_bytes(), &vec![b'x'; bytes]].concat())
 }
 
 /// The whole answer has left the proxy's hands long before a slow reader has it: neither the limit on idle connections nor the end of
@@ -277,12 +283,8 @@ fn idle_connections_are_closed() {
 #[test]
 fn a_slow_reader_gets_the_whole_answer() {
     // More than hyper's windows hold.
-    let body = "x".repeat(7 << 20);
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let upstream = Upstream::answering([head.as_bytes(), body.as_bytes()].concat());
+    const LONG: usize = 7 << 20;
+    let upstream = long_answer(LONG);
     for drained in [false, true] {
         let mut colophon = Colophon::start(&upstream.url(), |options| {
             options.sign_all().arg(&["--header-timeout", "1s", "--buffer-limit", "16777216"]);
@@ -296,7 +298,7 @@ fn a_slow_reader_gets_the_whole_answer() {
         }
         pause(Duration::from_secs(5));
         let read = session.run(session::message(response));
-        assert_eq!((&read.end, read.body.len()), (&End::Complete, body.len()), "drained {drained}");
+        assert_eq!((&read.end, read.body.len()), (&End::Complete, LONG), "drained {drained}");
         if drained {
             assert!(colophon.process().wait(PATIENCE).success());
         }
@@ -307,12 +309,8 @@ fn a_slow_reader_gets_the_whole_answer() {
 /// must not make the kernel throw away what is still on its way.
 #[test]
 fn the_goodbye_cuts_nothing_off() {
-    let body = "x".repeat(3 << 20);
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    let upstream = Upstream::answering([head.as_bytes(), body.as_bytes()].concat());
+    const LONG: usize = 3 << 20;
+    let upstream = long_answer(LONG);
     let mut colophon = Colophon::start(&upstream.url(), |options| {
         options.sign_all().arg(&["--buffer-limit", "16777216"]);
     });
@@ -323,7 +321,7 @@ fn the_goodbye_cuts_nothing_off() {
     assert_eq!(response.status(), 200);
     colophon.process().terminate();
     let read = session.run(session::message(response));
-    assert_eq!((&read.end, read.body.len()), (&End::Complete, body.len()));
+    assert_eq!((&read.end, read.body.len()), (&End::Complete, LONG));
     drop(session);
     assert!(colophon.process().wait(PATIENCE).success());
 }

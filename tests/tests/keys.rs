@@ -201,7 +201,7 @@ fn a_rotation_killed_anywhere_can_be_done_again() {
         (options.data, options.state) = (Some(colophon.data()), Some(colophon.state()));
     });
     assert!(!status.success() && said.contains("/5, of which the store has nothing"), "{status} {said}");
-    // Adopted once, it goes on; and another log of this name was never meant.
+    // Adopted once, it goes on, from then on without that.
     let adopted = |adopt: bool| {
         Colophon::start(&upstream.url(), |options| {
             options

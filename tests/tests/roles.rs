@@ -12,16 +12,24 @@ use colophon_tests::fleet::{Fleet, ask, exchange, upstream, url, verify};
 use colophon_tests::process::Process;
 use colophon_tests::receipts::Fetched;
 use colophon_tests::session::Session;
-use colophon_tests::tsa::{P256, Tsa};
+use colophon_tests::tsa::{P256, Tsa, TsaServer};
 use colophon_tests::wire::Message;
 use colophon_tests::{PATIENCE, client, pause, wait_for};
 use http::Version;
 
-/// The store of a fleet in a folder.
 const KEYS: &str = "/.well-known/colophon/keys";
 
+/// The store of a fleet in a folder.
 fn store(folder: &Path) -> String {
     format!("file://{}", folder.join("store").display())
+}
+
+/// A replica on the fleet's store that has its heads dated.
+fn dated_log(fleet: &Fleet<'_>, tsa: &TsaServer, every: &str) -> Colophon {
+    fleet.replica(|options| {
+        options.arg(&["--store", &store(fleet.0), "--tsa-every", every, "--tsa", &tsa.url()]);
+        options.arg(&["--tsa-root", &tsa.tsa().path("root.pem").display().to_string()]);
+    })
 }
 
 /// `colophon log check` of the fleet's log, which holds no batches.
@@ -409,10 +417,7 @@ fn receipts_outlive_a_rotation_of_the_log_roles_key() {
 fn the_log_role_says_who_vouches_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let (fleet, tsa) = (Fleet::new(folder.path()), Tsa::new(P256).serve());
-    let log = fleet.replica(|options| {
-        options.arg(&["--store", &store(folder.path()), "--tsa-every", "1h", "--tsa", &tsa.url()]);
-        options.arg(&["--tsa-root", &tsa.tsa().path("root.pem").display().to_string()]);
-    });
+    let log = dated_log(&fleet, &tsa, "1h");
     let dated = client::post(log.admin(), "/timestamp", "");
     assert!(dated.status() == 200 && dated.text().contains("\"dated\":[\""), "{}", dated.text());
     for name in ["colophon_anchor_age_seconds", "colophon_log_size"] {
@@ -445,10 +450,7 @@ fn now() -> u64 {
 fn a_statement_that_comes_late_is_dated_when_it_came() {
     let folder = tempfile::tempdir().unwrap();
     let (fleet, tsa) = (Fleet::new(folder.path()), Tsa::new(P256).serve());
-    let log = fleet.replica(|options| {
-        options.arg(&["--store", &store(folder.path()), "--tsa-every", "1s", "--tsa", &tsa.url()]);
-        options.arg(&["--tsa-root", &tsa.tsa().path("root.pem").display().to_string()]);
-    });
+    let log = dated_log(&fleet, &tsa, "1s");
     let (way, upstream) = (Faults::before(log.listen()), upstream());
     let mut sidecar = fleet.sidecar(&upstream.url(), &[way.url()], |options| {
         options.arg(&["--store", &store(folder.path())]);

@@ -79,7 +79,7 @@ impl Ledger {
         let cosigned = witnesses.as_ref().map(Witnesses::kept).unwrap_or_default();
         let tsas = config.timestamps.as_ref().map_or(MAX_ANCHORS, |timestamps| timestamps.urls.len());
         // Of a log elsewhere as well: whoever dates its heads may keep the tokens here.
-        let dated_in = format!("log/{}", log.origin().rsplit('/').next().unwrap_or_default());
+        let dated_in = format!("log/{}", log.generation());
         let keys = log.vkey().parse().ok().into_iter().collect();
         let anchors = Anchors::open(Store::new(objects.0.clone(), dated_in), keys, tsas).await?;
         let anchoring = match &config.timestamps {

@@ -4,7 +4,7 @@ use super::{MAX_POST, READ_TIMEOUT, Shared, json_response, refused, response};
 use crate::admin::dated_now;
 use crate::erase::Access;
 use crate::metrics::{text, vouching};
-use crate::status::time;
+use crate::status::{moment, time};
 use bytes::Bytes;
 use colophon_ledger::LogService;
 use colophon_ledger::remote::{Accepted, Refused};
@@ -21,7 +21,7 @@ use prometheus_client::registry::Registry;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -71,11 +71,10 @@ fn status(shared: &Shared) -> Value {
     let (service, head) = (&shared.service, shared.service.head());
     let counts = service.counts();
     let up = SystemTime::now().duration_since(shared.started).unwrap_or_default();
-    let started = shared.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "role": "log",
-        "started": time(u64::try_from(started.as_micros()).unwrap_or(u64::MAX)),
+        "started": moment(shared.started),
         "up_seconds": up.as_secs(),
         "log": {"origin": head.checkpoint.origin, "size": head.checkpoint.size},
         "keeps_leaves": service.is_running(),

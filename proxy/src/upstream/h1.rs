@@ -197,19 +197,16 @@ impl Future for Waiting {
             }
             answered.is_some()
         };
-        if connection.drive(cx, arrived).is_pending() {
-            // A server cannot answer what it has not got: its time begins again with each piece of the request.
-            let due = *deadline + connection.sending.more(pool.patience());
-            if !connection.is_overdue(cx, due, pool.look()) {
-                return Poll::Pending;
-            }
-            let clients = connection.sending.is_clients();
-            *held = None;
-            return Poll::Ready(Err(if clients { Unanswered::Slow } else { Unanswered::Timeout }));
+        let pending = connection.drive(cx, arrived).is_pending();
+        // A server cannot answer what it has not got: its time begins again with each piece of the request.
+        let due = *deadline + connection.sending.more(pool.patience());
+        if pending && !connection.is_overdue(cx, due, pool.look()) {
+            return Poll::Pending;
         }
         Poll::Ready(match (answered, held.take()) {
             (Some(Ok(response)), Some(connection)) => Ok(connection.answered(response, pool)),
             (Some(Err(error)), _) => Err(error.into()),
+            (_, Some(connection)) if connection.sending.is_clients() => Err(Unanswered::Slow),
             (_, _) => Err(Unanswered::Timeout),
         })
     }

@@ -117,7 +117,7 @@ impl Promises {
         let mut files: Vec<PathBuf> =
             entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
         // Heads first: they are the promises.
-        files.sort_by_key(|path| {
+        files.sort_by_cached_key(|path| {
             (path.extension().is_some_and(|extension| extension == "json"), path.clone())
         });
         let unseen = files.len().saturating_sub(most);
